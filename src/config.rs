@@ -1,0 +1,452 @@
+//! The pack's JSON, parsed and checked: nobody checks a [`Config`] again. Presets spell every field; a field that is
+//! missing from a file is an error, save those that transformers and diffusers themselves default.
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::error::{Error, Result};
+
+/// `text_encoder/config.json`: transformers' `T5Config`, the fields that the encoder reads.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
+pub struct TextConfig {
+    /// Rows of the token embedding.
+    pub vocab_size: usize,
+    /// Width.
+    pub d_model: usize,
+    /// Width of one head's queries, keys and values.
+    pub d_kv: usize,
+    /// Width inside the feed-forward layer.
+    pub d_ff: usize,
+    /// Blocks.
+    pub num_layers: usize,
+    /// Heads.
+    pub num_heads: usize,
+    /// Buckets of the relative position bias.
+    pub relative_attention_num_buckets: usize,
+    /// Distance from which all positions share the last bucket.
+    #[serde(default = "t5_max_distance")]
+    pub relative_attention_max_distance: usize,
+    /// `relu` (v1.0) or `gated-gelu` (v1.1).
+    pub feed_forward_proj: FeedForward,
+    /// Added to the variance.
+    pub layer_norm_epsilon: f64,
+}
+
+fn t5_max_distance() -> usize {
+    128
+}
+
+/// The two feed-forward layers of T5.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
+pub enum FeedForward {
+    /// T5 v1.0: `wo(relu(wi x))`.
+    #[serde(rename = "relu")]
+    Relu,
+    /// T5 v1.1: `wo(gelu_tanh(wi_0 x) * wi_1 x)`.
+    #[serde(rename = "gated-gelu")]
+    GatedGelu,
+}
+
+/// `vae/config.json`: diffusers' `AutoencoderKL`, the fields that change the computation.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
+pub struct VaeConfig {
+    /// Channels of a picture.
+    pub in_channels: usize,
+    /// Channels of a decoded picture.
+    pub out_channels: usize,
+    /// Channels of each resolution, finest first; each but the last halves the resolution.
+    pub block_out_channels: Vec<usize>,
+    /// Residual layers of each resolution in the encoder; the decoder has one more.
+    pub layers_per_block: usize,
+    /// Channels of the latent.
+    pub latent_channels: usize,
+    /// Groups of every group norm.
+    pub norm_num_groups: usize,
+    /// Latents are multiplied by this for the transformer.
+    pub scaling_factor: f64,
+    /// Subtracted from latents before scaling.
+    #[serde(default)]
+    pub shift_factor: Option<f64>,
+    /// Whether the middle of encoder and decoder has an attention layer.
+    #[serde(default = "yes")]
+    pub mid_block_add_attention: bool,
+    /// Whether a 1x1 convolution follows the encoder.
+    #[serde(default = "yes")]
+    pub use_quant_conv: bool,
+    /// Whether a 1x1 convolution precedes the decoder.
+    #[serde(default = "yes")]
+    pub use_post_quant_conv: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl VaeConfig {
+    /// Pixels to a latent cell, along each side.
+    pub fn stride(&self) -> usize {
+        1 << (self.block_out_channels.len() - 1)
+    }
+}
+
+/// `transformer/config.json`.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
+pub struct TransformerConfig {
+    /// Channels of the latent.
+    pub in_channels: usize,
+    /// Latent cells to a token, along each side.
+    pub patch_size: usize,
+    /// Width `d`.
+    pub hidden_size: usize,
+    /// Blocks.
+    pub num_layers: usize,
+    /// Heads `h`.
+    pub num_attention_heads: usize,
+    /// Width of the feed-forward layer, in units of `d`.
+    pub mlp_ratio: f64,
+    /// Width of the text encoder's states.
+    pub text_dim: usize,
+    /// Rotary dimensions of a head for frame, y and x.
+    pub axes_dims: [usize; 3],
+    /// Base of the rotary frequencies.
+    pub rope_theta: f64,
+    /// Rows of the input images' index embedding.
+    pub max_inputs: usize,
+    /// Rows of the output images' index embedding.
+    pub max_outputs: usize,
+    /// Width of the sinusoidal features of the time.
+    pub frequency_dim: usize,
+    /// Added to the variance in every norm.
+    pub norm_eps: f64,
+}
+
+impl TransformerConfig {
+    /// Width of one head.
+    pub fn head_dim(&self) -> usize {
+        self.hidden_size / self.num_attention_heads
+    }
+
+    /// Values of one token's patch.
+    pub fn patch_dim(&self) -> usize {
+        self.in_channels * self.patch_size * self.patch_size
+    }
+
+    /// Width of the feed-forward layer.
+    pub fn mlp_dim(&self) -> usize {
+        (self.hidden_size as f64 * self.mlp_ratio).round() as usize
+    }
+}
+
+/// `scheduler/scheduler_config.json`: diffusers' `FlowMatchEulerDiscreteScheduler`.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
+pub struct SchedulerConfig {
+    /// Times are multiplied by this before their embedding.
+    pub num_train_timesteps: usize,
+    /// Moves the schedule towards noise; 1 leaves it.
+    pub shift: f64,
+}
+
+/// `model_index.json`.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
+pub struct IndexConfig {
+    /// Always `UniRealPipeline`.
+    #[serde(rename = "_class_name")]
+    pub class_name: String,
+    /// The model's name, for people.
+    pub name: String,
+    /// Pixels along a side at which the model was trained last; larger inputs are brought to this area.
+    pub sample_size: usize,
+}
+
+/// The whole model, as `tiny` (tests and the first trained pack) or `5b` (the paper's size) presets, or from a pack.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
+pub struct Config {
+    /// `model_index.json`.
+    pub index: IndexConfig,
+    /// `text_encoder/config.json`.
+    pub text_encoder: TextConfig,
+    /// `vae/config.json`.
+    pub vae: VaeConfig,
+    /// `transformer/config.json`.
+    pub transformer: TransformerConfig,
+    /// `scheduler/scheduler_config.json`.
+    pub scheduler: SchedulerConfig,
+}
+
+/// Parses one JSON file of a pack.
+///
+/// # Errors
+/// [`Error::Format`] that names the file and the field.
+pub fn parse<T: DeserializeOwned>(file: &str, bytes: &[u8]) -> Result<T> {
+    serde_json::from_slice(bytes).map_err(|e| Error::format(file, e))
+}
+
+impl Config {
+    /// Checks what the parts promise each other and themselves.
+    ///
+    /// # Errors
+    /// [`Error::Format`] that names the file, the fields and their values.
+    pub fn check(self) -> Result<Self> {
+        let Config {
+            text_encoder: text,
+            vae,
+            transformer: t,
+            ..
+        } = &self;
+        let require = |ok: bool, file: &str, reason: String| {
+            if ok {
+                Ok(())
+            } else {
+                Err(Error::format(format!("{file}/config.json"), reason))
+            }
+        };
+        let sizes = [
+            ("text_encoder", "vocab_size", text.vocab_size),
+            ("text_encoder", "d_model", text.d_model),
+            ("text_encoder", "num_heads", text.num_heads),
+            ("text_encoder", "num_layers", text.num_layers),
+            ("vae", "in_channels", vae.in_channels),
+            ("vae", "latent_channels", vae.latent_channels),
+            ("vae", "norm_num_groups", vae.norm_num_groups),
+            ("vae", "block_out_channels", vae.block_out_channels.len()),
+            ("transformer", "patch_size", t.patch_size),
+            ("transformer", "hidden_size", t.hidden_size),
+            ("transformer", "num_layers", t.num_layers),
+            ("transformer", "num_attention_heads", t.num_attention_heads),
+        ];
+        for (file, field, value) in sizes {
+            require(
+                (1..=1 << 24).contains(&value),
+                file,
+                format!("{field} is {value}; it must be from 1 to 16777216"),
+            )?;
+        }
+        require(
+            text.relative_attention_num_buckets >= 4
+                && text.relative_attention_max_distance > text.relative_attention_num_buckets / 4,
+            "text_encoder",
+            format!(
+                "relative_attention_num_buckets {} needs to be at least 4, and a max distance above a quarter of it; got {}",
+                text.relative_attention_num_buckets, text.relative_attention_max_distance
+            ),
+        )?;
+        for &channels in &vae.block_out_channels {
+            require(
+                channels > 0 && channels % vae.norm_num_groups == 0,
+                "vae",
+                format!(
+                    "block_out_channels has {channels}, not a multiple of norm_num_groups {}",
+                    vae.norm_num_groups
+                ),
+            )?;
+        }
+        require(
+            t.in_channels == vae.latent_channels,
+            "transformer",
+            format!(
+                "in_channels {} differs from the vae's latent_channels {}",
+                t.in_channels, vae.latent_channels
+            ),
+        )?;
+        require(
+            t.text_dim == text.d_model,
+            "transformer",
+            format!(
+                "text_dim {} differs from the text encoder's d_model {}",
+                t.text_dim, text.d_model
+            ),
+        )?;
+        require(
+            t.hidden_size.is_multiple_of(t.num_attention_heads),
+            "transformer",
+            format!(
+                "hidden_size {} is not a multiple of num_attention_heads {}",
+                t.hidden_size, t.num_attention_heads
+            ),
+        )?;
+        require(
+            t.axes_dims.iter().sum::<usize>() == t.head_dim()
+                && t.axes_dims.iter().all(|a| a % 2 == 0),
+            "transformer",
+            format!(
+                "axes_dims {:?} must be even and add up to a head's width of {}",
+                t.axes_dims,
+                t.head_dim()
+            ),
+        )?;
+        require(
+            t.frequency_dim >= 2 && t.frequency_dim % 2 == 0,
+            "transformer",
+            format!(
+                "frequency_dim is {}; it must be even, at least 2",
+                t.frequency_dim
+            ),
+        )?;
+        Ok(self)
+    }
+
+    /// Writes the pack's JSON files, and all of it as `config.json`, into a folder.
+    ///
+    /// # Errors
+    /// [`Error::Format`] that names the file that cannot be written.
+    #[cfg(feature = "tools")]
+    pub fn write(&self, folder: &std::path::Path) -> Result<()> {
+        let put = |name: &str, json: serde_json::Result<String>| {
+            let path = folder.join(name);
+            let fail = |e: std::io::Error| Error::format(path.display().to_string(), e);
+            if let Some(parent) = path.parent() {
+                std::fs::create_dir_all(parent).map_err(fail)?;
+            }
+            let json = json.map_err(|e| Error::Internal(format!("{name}: {e}")))?;
+            std::fs::write(&path, json + "\n").map_err(fail)
+        };
+        put("config.json", serde_json::to_string_pretty(self))?;
+        put(
+            "model_index.json",
+            serde_json::to_string_pretty(&self.index),
+        )?;
+        put(
+            "text_encoder/config.json",
+            serde_json::to_string_pretty(&self.text_encoder),
+        )?;
+        put("vae/config.json", serde_json::to_string_pretty(&self.vae))?;
+        put(
+            "transformer/config.json",
+            serde_json::to_string_pretty(&self.transformer),
+        )?;
+        put(
+            "scheduler/scheduler_config.json",
+            serde_json::to_string_pretty(&self.scheduler),
+        )
+    }
+
+    /// Sides of pictures must be a multiple of this many pixels.
+    pub fn grid(&self) -> usize {
+        self.vae.stride() * self.transformer.patch_size
+    }
+
+    /// A preset by name.
+    ///
+    /// # Errors
+    /// [`Error::Request`] for an unknown name; the message lists the known ones.
+    pub fn preset(name: &str) -> Result<Self> {
+        match name {
+            "tiny" => Ok(Self::tiny()),
+            "5b" => Ok(Self::five_billion()),
+            _ => Err(Error::Request(format!(
+                "unknown preset \"{name}\"; use tiny or 5b"
+            ))),
+        }
+    }
+
+    /// The first trained pack: 64 pixels, 16 tokens a frame.
+    pub fn tiny() -> Self {
+        Config {
+            index: IndexConfig {
+                class_name: "UniRealPipeline".into(),
+                name: "unireal-tiny".into(),
+                sample_size: 64,
+            },
+            text_encoder: TextConfig {
+                vocab_size: 512,
+                d_model: 128,
+                d_kv: 32,
+                d_ff: 256,
+                num_layers: 2,
+                num_heads: 4,
+                relative_attention_num_buckets: 32,
+                relative_attention_max_distance: 128,
+                feed_forward_proj: FeedForward::GatedGelu,
+                layer_norm_epsilon: 1e-6,
+            },
+            vae: VaeConfig {
+                in_channels: 3,
+                out_channels: 3,
+                block_out_channels: vec![8, 24, 48, 64],
+                layers_per_block: 1,
+                latent_channels: 16,
+                norm_num_groups: 4,
+                scaling_factor: 1.0,
+                shift_factor: Some(0.0),
+                mid_block_add_attention: false,
+                use_quant_conv: false,
+                use_post_quant_conv: false,
+            },
+            transformer: TransformerConfig {
+                in_channels: 16,
+                patch_size: 2,
+                hidden_size: 192,
+                num_layers: 6,
+                num_attention_heads: 6,
+                mlp_ratio: 4.0,
+                text_dim: 128,
+                axes_dims: [8, 12, 12],
+                rope_theta: 100.0,
+                max_inputs: 10,
+                max_outputs: 10,
+                frequency_dim: 256,
+                norm_eps: 1e-6,
+            },
+            scheduler: SchedulerConfig {
+                num_train_timesteps: 1000,
+                shift: 1.0,
+            },
+        }
+    }
+
+    /// The paper's size: about 5e9 parameters in the transformer, T5-XXL, a 16-channel autoencoder of stride 8.
+    ///
+    /// Choice: the paper gives the count alone. Width 3072 and 42 blocks give 42 * 12 * 3072^2 = 4.76e9 in the blocks.
+    pub fn five_billion() -> Self {
+        Config {
+            index: IndexConfig {
+                class_name: "UniRealPipeline".into(),
+                name: "unireal-5b".into(),
+                sample_size: 1024,
+            },
+            text_encoder: TextConfig {
+                vocab_size: 32128,
+                d_model: 4096,
+                d_kv: 64,
+                d_ff: 10240,
+                num_layers: 24,
+                num_heads: 64,
+                relative_attention_num_buckets: 32,
+                relative_attention_max_distance: 128,
+                feed_forward_proj: FeedForward::GatedGelu,
+                layer_norm_epsilon: 1e-6,
+            },
+            vae: VaeConfig {
+                in_channels: 3,
+                out_channels: 3,
+                block_out_channels: vec![128, 256, 512, 512],
+                layers_per_block: 2,
+                latent_channels: 16,
+                norm_num_groups: 32,
+                scaling_factor: 0.3611,
+                shift_factor: Some(0.1159),
+                mid_block_add_attention: true,
+                use_quant_conv: false,
+                use_post_quant_conv: false,
+            },
+            transformer: TransformerConfig {
+                in_channels: 16,
+                patch_size: 2,
+                hidden_size: 3072,
+                num_layers: 42,
+                num_attention_heads: 24,
+                mlp_ratio: 4.0,
+                text_dim: 4096,
+                axes_dims: [16, 56, 56],
+                rope_theta: 10000.0,
+                max_inputs: 10,
+                max_outputs: 10,
+                frequency_dim: 256,
+                norm_eps: 1e-6,
+            },
+            scheduler: SchedulerConfig {
+                num_train_timesteps: 1000,
+                shift: 3.0,
+            },
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! Pixels between the user and the model: RGB8 on the host, `[1, 3, y, x]` in -1..1 on the device.
+
+use burn::tensor::{Device, Tensor, TensorData};
+
+use crate::error::{Error, Result};
+
+/// An RGB picture, 8 bits a channel, rows from the top, no padding.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Image {
+    /// Pixels in a row.
+    pub width: u32,
+    /// Rows.
+    pub height: u32,
+    /// `3 * width * height` bytes.
+    pub rgb: Vec<u8>,
+}
+
+impl std::fmt::Debug for Image {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Image({}x{})", self.width, self.height)
+    }
+}
+
+impl Image {
+    /// Takes ownership of RGB bytes.
+    ///
+    /// # Errors
+    /// [`Error::Request`] when a side is 0 or the number of bytes is not `3 * width * height`.
+    pub fn from_rgb(width: u32, height: u32, rgb: Vec<u8>) -> Result<Self> {
+        let expected = 3 * width as usize * height as usize;
+        if expected == 0 || rgb.len() != expected {
+            return Err(Error::Request(format!(
+                "an image of {width}x{height} needs {expected} RGB bytes, more than none; got {}",
+                rgb.len()
+            )));
+        }
+        Ok(Self { width, height, rgb })
+    }
+
+    /// Drops the alpha of RGBA bytes, blending onto white as a page would show it.
+    ///
+    /// # Errors
+    /// [`Error::Request`] when the number of bytes is not `4 * width * height`.
+    pub fn from_rgba(width: u32, height: u32, rgba: &[u8]) -> Result<Self> {
+        if rgba.len() != 4 * width as usize * height as usize {
+            return Err(Error::Request(format!(
+                "an image of {width}x{height} needs {} RGBA bytes; got {}",
+                4 * width as usize * height as usize,
+                rgba.len()
+            )));
+        }
+        let over_white = |c: u8, a: u8| {
+            let (c, a) = (u32::from(c), u32::from(a));
+            ((c * a + 255 * (255 - a) + 127) / 255) as u8
+        };
+        let rgb = rgba
+            .chunks_exact(4)
+            .flat_map(|p| [0, 1, 2].map(|i| over_white(p[i], p[3])))
+            .collect();
+        Self::from_rgb(width, height, rgb)
+    }
+
+    /// The same pixels with an opaque alpha, as a canvas wants them.
+    pub fn to_rgba(&self) -> Vec<u8> {
+        self.rgb
+            .chunks_exact(3)
+            .flat_map(|p| [p[0], p[1], p[2], 255])
+            .collect()
+    }
+
+    /// Scales to exactly `width` x `height` (Catmull-Rom, antialiased when it shrinks).
+    pub fn resize(&self, width: u32, height: u32) -> Image {
+        if (self.width, self.height) == (width, height) {
+            return self.clone();
+        }
+        let source = image::RgbImage::from_raw(self.width, self.height, self.rgb.clone())
+            .expect("Image holds 3 * width * height bytes");
+        let scaled = image::imageops::resize(
+            &source,
+            width,
+            height,
+            image::imageops::FilterType::CatmullRom,
+        );
+        Image {
+            width,
+            height,
+            rgb: scaled.into_raw(),
+        }
+    }
+
+    /// Pixels as `[1, 3, y, x]` in -1..1.
+    pub fn to_tensor(&self, device: &Device) -> Tensor<4> {
+        let (w, h) = (self.width as usize, self.height as usize);
+        let mut planes = vec![0f32; 3 * w * h];
+        for (i, pixel) in self.rgb.chunks_exact(3).enumerate() {
+            for c in 0..3 {
+                planes[c * w * h + i] = f32::from(pixel[c]) / 127.5 - 1.0;
+            }
+        }
+        Tensor::from_data(TensorData::new(planes, [1, 3, h, w]), device)
+    }
+
+    /// The first picture of `[b, 3, y, x]` in -1..1, rounded to 8 bits; values outside the range are clamped.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`] when the device cannot be read, [`Error::Internal`] when a value is not a number.
+    pub async fn from_tensor(x: Tensor<4>) -> Result<Image> {
+        let [_, _, h, w] = x.dims();
+        let data = x
+            .into_data_async()
+            .await
+            .map_err(|e| Error::DeviceLost(format!("reading a picture: {e:?}")))?;
+        let planes: Vec<f32> = data.iter::<f32>().collect();
+        if let Some(bad) = planes.iter().find(|v| !v.is_finite()) {
+            return Err(Error::Internal(format!(
+                "the decoder produced {bad}; a picture needs finite numbers"
+            )));
+        }
+        let mut rgb = vec![0u8; 3 * w * h];
+        for (i, pixel) in rgb.chunks_exact_mut(3).enumerate() {
+            for c in 0..3 {
+                pixel[c] = ((planes[c * w * h + i] + 1.0) * 127.5)
+                    .round()
+                    .clamp(0.0, 255.0) as u8;
+            }
+        }
+        Image::from_rgb(w as u32, h as u32, rgb)
+    }
+}
+
+#[cfg(feature = "tools")]
+mod files {
+    use super::*;
+    use std::path::Path;
+
+    impl Image {
+        /// Reads PNG, JPEG or WebP.
+        ///
+        /// # Errors
+        /// [`Error::Format`] when the file is missing or is not a picture.
+        pub fn open(path: &Path) -> Result<Image> {
+            let name = path.display().to_string();
+            let picture = image::open(path).map_err(|e| Error::format(&name, e))?;
+            let rgba = picture.to_rgba8();
+            Image::from_rgba(rgba.width(), rgba.height(), rgba.as_raw())
+        }
+
+        /// Writes PNG or JPEG, by the file's ending.
+        ///
+        /// # Errors
+        /// [`Error::Format`] when the file cannot be written.
+        pub fn save(&self, path: &Path) -> Result<()> {
+            image::save_buffer(
+                path,
+                &self.rgb,
+                self.width,
+                self.height,
+                image::ColorType::Rgb8,
+            )
+            .map_err(|e| Error::format(path.display().to_string(), e))
+        }
+    }
+}

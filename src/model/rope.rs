@@ -1,0 +1,60 @@
+//! Rotary positions over three axes: frame, y and x.
+//!
+//! Choice: the paper adds a position embedding to image and noise tokens without saying which. A rotation by
+//! differences of positions lets any size and any number of frames work, and makes "the same place in another frame"
+//! an easy thing to attend to.
+
+use burn::tensor::{Device, Tensor, TensorData};
+
+use crate::gpu;
+
+/// Cosines and sines for the tokens of one sequence, and the rotation of neighbouring features.
+#[derive(Clone, Debug)]
+pub struct Rope {
+    cos: Tensor<4>,
+    sin: Tensor<4>,
+    turn: Tensor<2>,
+}
+
+impl Rope {
+    /// Tables for tokens at `positions` (frame, y, x), with `axes_dims` rotary features of a head for each axis.
+    pub fn new(positions: &[[f32; 3]], axes_dims: [usize; 3], theta: f64, device: &Device) -> Self {
+        let width: usize = axes_dims.iter().sum();
+        let mut cos = Vec::with_capacity(positions.len() * width);
+        let mut sin = Vec::with_capacity(positions.len() * width);
+        for position in positions {
+            for (axis, dims) in axes_dims.into_iter().enumerate() {
+                for j in 0..dims / 2 {
+                    let frequency = theta.powf(-2.0 * j as f64 / dims as f64);
+                    let (s, c) = (f64::from(position[axis]) * frequency).sin_cos();
+                    cos.extend([c as f32; 2]);
+                    sin.extend([s as f32; 2]);
+                }
+            }
+        }
+        // Row i of `turn` picks what stands beside feature i of a pair: -u1 for u0, and u0 for u1.
+        let mut turn = vec![0f32; width * width];
+        for pair in 0..width / 2 {
+            let (even, odd) = (2 * pair, 2 * pair + 1);
+            turn[even * width + odd] = -1.0;
+            turn[odd * width + even] = 1.0;
+        }
+        let table = |values| TensorData::new(values, [1, 1, positions.len(), width]);
+        Rope {
+            cos: Tensor::from_data(table(cos), device),
+            sin: Tensor::from_data(table(sin), device),
+            turn: Tensor::from_data(TensorData::new(turn, [width, width]), device),
+        }
+    }
+
+    /// Rotates every pair (u0, u1) to (u0 cos - u1 sin, u0 sin + u1 cos). The exchange within pairs is a product with a
+    /// constant matrix, which costs less than strided copies on every backend.
+    ///
+    /// # Shapes
+    /// `[b, h, n, head_dim]`, unchanged.
+    pub fn rotate(&self, u: Tensor<4>) -> Tensor<4> {
+        let [b, h, n, d] = u.dims();
+        let turned = gpu::linear(u.clone().reshape([b * h, n, d]), self.turn.clone(), None);
+        u * self.cos.clone() + turned.reshape([b, h, n, d]) * self.sin.clone()
+    }
+}

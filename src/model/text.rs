@@ -1,0 +1,225 @@
+//! The T5 encoder: v1.0 (relu) and v1.1 (gated GELU), as transformers' `T5EncoderModel` computes it.
+//! <https://github.com/huggingface/transformers/blob/main/src/transformers/models/t5/modeling_t5.py>
+
+use burn::module::{Module, Param};
+use burn::nn::Initializer;
+use burn::tensor::activation::{relu, softmax};
+use burn::tensor::{Device, Int, Tensor, TensorData};
+
+use super::linear::{Bias, Linear, gelu_tanh};
+use crate::config::{FeedForward as Kind, TextConfig};
+use crate::weights::quant::Encoding;
+
+/// From this module's parameter paths to transformers' names.
+pub const NAMES: &[(&str, &str)] = &[
+    ("embedding", "shared"),
+    (
+        "relative_bias",
+        "encoder.block.0.layer.0.SelfAttention.relative_attention_bias",
+    ),
+    ("final_norm", "encoder.final_layer_norm"),
+    ("blocks.", "encoder.block."),
+    ("attention_norm", "layer.0.layer_norm"),
+    ("attention.", "layer.0.SelfAttention."),
+    ("feed_forward_norm", "layer.1.layer_norm"),
+    ("feed_forward.", "layer.1.DenseReluDense."),
+];
+
+/// Added to the scores of keys that must not be seen: far below any score, still a number.
+pub(crate) const HIDDEN: f32 = -1e9;
+
+/// Token ids to states.
+#[derive(Module, Debug)]
+pub struct TextEncoder {
+    embedding: Table,
+    relative_bias: Table,
+    blocks: Vec<Block>,
+    final_norm: RmsNorm,
+    heads: usize,
+    max_distance: usize,
+}
+
+/// Rows to look up.
+#[derive(Module, Debug)]
+pub struct Table {
+    /// `[rows, width]`.
+    pub weight: Param<Tensor<2>>,
+}
+
+impl Table {
+    pub(crate) fn new(rows: usize, width: usize, std: f64, device: &Device) -> Self {
+        Table {
+            weight: Initializer::Normal { mean: 0.0, std }.init([rows, width], device),
+        }
+    }
+}
+
+/// `x / rms(x) * weight` over the last axis.
+#[derive(Module, Debug)]
+pub struct RmsNorm {
+    weight: Param<Tensor<1>>,
+    epsilon: f64,
+}
+
+impl RmsNorm {
+    pub(crate) fn new(width: usize, epsilon: f64, device: &Device) -> Self {
+        RmsNorm {
+            weight: Initializer::Ones.init([width], device),
+            epsilon,
+        }
+    }
+
+    pub(crate) fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        let variance = x.clone().square().mean_dim(D - 1);
+        x * variance.add_scalar(self.epsilon).sqrt().recip() * self.weight.val().unsqueeze()
+    }
+}
+
+#[derive(Module, Debug)]
+struct Block {
+    attention_norm: RmsNorm,
+    attention: Attention,
+    feed_forward_norm: RmsNorm,
+    feed_forward: FeedForward,
+}
+
+#[derive(Module, Debug)]
+struct Attention {
+    q: Linear,
+    k: Linear,
+    v: Linear,
+    o: Linear,
+}
+
+#[derive(Module, Debug)]
+struct FeedForward {
+    wi: Option<Linear>,
+    wi_0: Option<Linear>,
+    wi_1: Option<Linear>,
+    wo: Linear,
+}
+
+impl TextEncoder {
+    /// An encoder of this shape with lazy random parameters.
+    pub fn new(config: &TextConfig, encoding: Encoding, device: &Device) -> Self {
+        let inner = config.num_heads * config.d_kv;
+        let linear = |i, o| Linear::new(i, o, Bias::No, encoding, device);
+        let norm = || RmsNorm::new(config.d_model, config.layer_norm_epsilon, device);
+        let gated = config.feed_forward_proj == Kind::GatedGelu;
+        let into = || linear(config.d_model, config.d_ff);
+        let blocks = (0..config.num_layers)
+            .map(|_| Block {
+                attention_norm: norm(),
+                attention: Attention {
+                    q: linear(config.d_model, inner),
+                    k: linear(config.d_model, inner),
+                    v: linear(config.d_model, inner),
+                    o: linear(inner, config.d_model),
+                },
+                feed_forward_norm: norm(),
+                feed_forward: FeedForward {
+                    wi: (!gated).then(into),
+                    wi_0: gated.then(into),
+                    wi_1: gated.then(into),
+                    wo: linear(config.d_ff, config.d_model),
+                },
+            })
+            .collect();
+        TextEncoder {
+            embedding: Table::new(config.vocab_size, config.d_model, 1.0, device),
+            relative_bias: Table::new(
+                config.relative_attention_num_buckets,
+                config.num_heads,
+                0.1,
+                device,
+            ),
+            blocks,
+            final_norm: norm(),
+            heads: config.num_heads,
+            max_distance: config.relative_attention_max_distance,
+        }
+    }
+
+    /// # Shapes
+    /// Ids `[b, n]`; `mask` `[b, n]` is 1 for tokens and 0 for padding, which no token attends to. States `[b, n, d]`.
+    pub fn forward(&self, ids: Tensor<2, Int>, mask: Option<Tensor<2>>) -> Tensor<3> {
+        let [b, n] = ids.dims();
+        let mut x = embed(self.embedding.weight.val(), ids); // [b, n, d]
+        let mut bias = self.position_bias(n, &x.device()); // [1, h, n, n]
+        if let Some(mask) = mask {
+            let hidden = mask.sub_scalar(1.0).mul_scalar(-HIDDEN); // 0 for tokens, HIDDEN for padding
+            bias = bias + hidden.reshape([b, 1, 1, n]);
+        }
+        for block in &self.blocks {
+            let a = block.attention_norm.forward(x.clone());
+            x = x + block.attention.forward(a, bias.clone(), self.heads);
+            let f = block.feed_forward_norm.forward(x.clone());
+            x = x + block.feed_forward.forward(f);
+        }
+        self.final_norm.forward(x)
+    }
+
+    fn position_bias(&self, n: usize, device: &Device) -> Tensor<4> {
+        let weight = self.relative_bias.weight.val();
+        let buckets = weight.dims()[0];
+        let offsets: Vec<i32> = (0..n * n)
+            .map(|i| bucket((i % n) as i64 - (i / n) as i64, buckets, self.max_distance) as i32)
+            .collect();
+        let offsets = Tensor::<1, Int>::from_data(TensorData::new(offsets, [n * n]), device);
+        weight
+            .select(0, offsets)
+            .reshape([1, n, n, self.heads]) // [1, q, k, h]
+            .permute([0, 3, 1, 2])
+    }
+}
+
+/// The bucket of a key's position relative to its query: half of the buckets for each direction, the nearer half of
+/// those exact, the rest logarithmic up to `max_distance`.
+fn bucket(offset: i64, buckets: usize, max_distance: usize) -> usize {
+    let half = buckets / 2;
+    let side = if offset > 0 { half } else { 0 };
+    let distance = offset.unsigned_abs() as usize;
+    let exact = half / 2;
+    if distance < exact {
+        return side + distance;
+    }
+    let ratio = (distance as f32 / exact as f32).ln() / (max_distance as f32 / exact as f32).ln();
+    let far = exact + (ratio * (half - exact) as f32) as usize;
+    side + far.min(half - 1)
+}
+
+/// Rows of `table` `[rows, d]` at `ids` `[b, n]`, as `[b, n, d]`.
+pub(crate) fn embed(table: Tensor<2>, ids: Tensor<2, Int>) -> Tensor<3> {
+    let [b, n] = ids.dims();
+    let [_, d] = table.dims();
+    table.select(0, ids.reshape([b * n])).reshape([b, n, d])
+}
+
+impl Attention {
+    /// T5 does not scale its scores; the position bias is part of them.
+    fn forward(&self, x: Tensor<3>, bias: Tensor<4>, heads: usize) -> Tensor<3> {
+        let [b, n, _] = x.dims();
+        let split = |y: Tensor<3>| {
+            let width = y.dims()[2] / heads;
+            y.reshape([b, n, heads, width]).swap_dims(1, 2) // [b, h, n, width]
+        };
+        let q = split(self.q.forward(x.clone()));
+        let k = split(self.k.forward(x.clone()));
+        let v = split(self.v.forward(x));
+        let weights = softmax(q.matmul(k.swap_dims(2, 3)) + bias, 3);
+        let y = weights.matmul(v).swap_dims(1, 2); // [b, n, h, width]
+        let width = y.dims()[3] * heads;
+        self.o.forward(y.reshape([b, n, width]))
+    }
+}
+
+impl FeedForward {
+    fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        let hidden = match (&self.wi, &self.wi_0, &self.wi_1) {
+            (Some(wi), _, _) => relu(wi.forward(x)),
+            (_, Some(gate), Some(value)) => gelu_tanh(gate.forward(x.clone())) * value.forward(x),
+            _ => unreachable!("the constructor makes wi, or wi_0 and wi_1"),
+        };
+        self.wo.forward(hidden)
+    }
+}

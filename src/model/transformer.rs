@@ -1,0 +1,326 @@
+//! The diffusion transformer: full attention over one sequence, modulation by time on noise tokens only.
+//!
+//! Fixed by the paper (section 3.1): index and category embeddings, timestep embedding on noise tokens alone, one
+//! sequence, full attention. Choice: modulation is AdaLN-zero, chosen per token (noise tokens by the time, all others by
+//! one learnt row), from one projection that all blocks share plus an offset of each block, which saves a third of the
+//! parameters at equal width; queries and keys are normalised; the feed-forward layer is a GELU of four times the width.
+
+use burn::module::{Module, Param};
+use burn::nn::Initializer;
+use burn::tensor::activation::silu;
+use burn::tensor::{Device, Tensor, TensorData, module::layer_norm};
+
+use super::linear::{Bias, Linear, gelu_tanh};
+use super::rope::Rope;
+use super::sequence::{
+    Attention as Seen, Grid, InputFrame, Layout, Sequence, TextStates, patchify, unpatchify,
+};
+use super::text::{RmsNorm, Table, embed};
+use crate::config::TransformerConfig;
+use crate::gpu;
+use crate::request::Role;
+use crate::weights::quant::Encoding;
+
+/// From this module's parameter paths to the checkpoint's names.
+pub const NAMES: &[(&str, &str)] = &[
+    ("time_in.first", "time_in.0"),
+    ("time_in.second", "time_in.2"),
+    ("mlp.first", "mlp.0"),
+    ("mlp.second", "mlp.2"),
+];
+
+/// Sequence and time to velocity.
+#[derive(Module, Debug)]
+pub struct Transformer {
+    text_in: Linear,
+    patch_in: Linear,
+    input_index: Table,
+    output_index: Table,
+    category: Table,
+    time_in: Pair,
+    clean: Table,
+    modulation: Linear,
+    blocks: Vec<Block>,
+    final_modulation: Linear,
+    patch_out: Linear,
+    #[module(skip)]
+    config: TransformerConfig,
+}
+
+/// Two linear layers with an activation between them.
+#[derive(Module, Debug)]
+struct Pair {
+    first: Linear,
+    second: Linear,
+}
+
+#[derive(Module, Debug)]
+struct Block {
+    modulation_offset: Param<Tensor<1>>,
+    attention: Attention,
+    mlp: Pair,
+}
+
+#[derive(Module, Debug)]
+struct Attention {
+    qkv: Linear,
+    query_norm: RmsNorm,
+    key_norm: RmsNorm,
+    out: Linear,
+}
+
+/// Modulation for the two kinds of token.
+struct Modulation {
+    /// `[1, 1, k d]` for text and input tokens.
+    clean: Tensor<3>,
+    /// `[b, 1, k d]` for noise tokens.
+    noise: Tensor<3>,
+}
+
+impl Transformer {
+    /// A transformer of this shape with lazy random parameters. Modulation and output start at zero.
+    pub fn new(config: &TransformerConfig, encoding: Encoding, device: &Device) -> Self {
+        let d = config.hidden_size;
+        let linear = |i, o| Linear::new(i, o, Bias::Yes, encoding, device);
+        let zeros = |i, o| Linear::zeros(i, o, encoding, device);
+        let table = |rows| Table::new(rows, d, 0.02, device);
+        let norm = || RmsNorm::new(config.head_dim(), config.norm_eps, device);
+        let blocks = (0..config.num_layers)
+            .map(|_| Block {
+                modulation_offset: Initializer::Zeros.init([6 * d], device),
+                attention: Attention {
+                    qkv: linear(d, 3 * d),
+                    query_norm: norm(),
+                    key_norm: norm(),
+                    out: linear(d, d),
+                },
+                mlp: Pair {
+                    first: linear(d, config.mlp_dim()),
+                    second: linear(config.mlp_dim(), d),
+                },
+            })
+            .collect();
+        Transformer {
+            text_in: linear(config.text_dim, d),
+            patch_in: linear(config.patch_dim(), d),
+            input_index: table(config.max_inputs),
+            output_index: table(config.max_outputs),
+            category: table(Role::ALL.len()),
+            time_in: Pair {
+                first: linear(config.frequency_dim, d),
+                second: linear(d, d),
+            },
+            clean: table(1),
+            modulation: zeros(d, 6 * d),
+            blocks,
+            final_modulation: zeros(d, 2 * d),
+            patch_out: zeros(d, config.patch_dim()),
+            config: config.clone(),
+        }
+    }
+
+    /// Tokens of text and input images, and the places of the outputs.
+    ///
+    /// # Shapes
+    /// All latents `[b, c, y, x]` with sides that are a multiple of the patch; `outputs` in tokens.
+    pub fn sequence(
+        &self,
+        text: &TextStates,
+        inputs: &[InputFrame],
+        outputs: &[Grid],
+        attention: Seen,
+    ) -> Sequence {
+        let device = text.states.device();
+        let layout = Layout {
+            text: text.states.dims()[1],
+            inputs: inputs
+                .iter()
+                .map(|input| Grid::of(&input.latent, self.config.patch_size))
+                .collect(),
+            outputs: outputs.to_vec(),
+        };
+        let mut tokens = vec![self.text_tokens(text)];
+        for (k, input) in inputs.iter().enumerate() {
+            let category = Role::ALL
+                .iter()
+                .position(|role| *role == input.role)
+                .expect("Role::ALL holds every role");
+            let marks = row(&self.input_index, k) + row(&self.category, category);
+            tokens.push(self.patches(input.latent.clone()) + marks);
+        }
+        Sequence {
+            clean: Tensor::cat(tokens, 1),
+            rope: layout.rope(&self.config, &device),
+            mask: layout.mask(attention, text, &device),
+            outputs: layout.outputs,
+        }
+    }
+
+    /// The velocity of every output frame at time `t`.
+    ///
+    /// # Shapes
+    /// `noisy`: one `[b, c, y, x]` for each output of the sequence; `t`: `[b]` in 0..1; the result is like `noisy`.
+    pub fn forward(
+        &self,
+        sequence: &Sequence,
+        noisy: &[Tensor<4>],
+        t: Tensor<1>,
+    ) -> Vec<Tensor<4>> {
+        let time = self.time_embedding(t); // [b, 1, d]
+        let modulation = Modulation {
+            clean: self
+                .modulation
+                .forward(silu(self.clean.weight.val().unsqueeze())),
+            noise: self.modulation.forward(time.clone()),
+        };
+        let mut tokens = vec![sequence.clean.clone()];
+        for (k, latent) in noisy.iter().enumerate() {
+            tokens.push(self.patches(latent.clone()) + row(&self.output_index, k));
+        }
+        let mut x = Tensor::cat(tokens, 1); // [b, n, d]
+        let n_clean = sequence.clean.dims()[1];
+        for block in &self.blocks {
+            x = block.forward(
+                x,
+                n_clean,
+                &modulation,
+                sequence,
+                self.config.num_attention_heads,
+                self.config.norm_eps,
+            );
+        }
+        self.velocities(x, n_clean, &sequence.outputs, time)
+    }
+
+    fn velocities(
+        &self,
+        x: Tensor<3>,
+        n_clean: usize,
+        outputs: &[Grid],
+        time: Tensor<3>,
+    ) -> Vec<Tensor<4>> {
+        let [_, n, _] = x.dims();
+        let noise = x.narrow(1, n_clean, n - n_clean);
+        let [shift, scale] = chunks(self.final_modulation.forward(time));
+        let x = norm(noise, self.config.norm_eps) * scale.add_scalar(1.0) + shift;
+        let tokens = self.patch_out.forward(x);
+        let mut start = 0;
+        outputs
+            .iter()
+            .map(|grid| {
+                let span = tokens.clone().narrow(1, start, grid.tokens());
+                start += grid.tokens();
+                unpatchify(span, *grid, self.config.patch_size)
+            })
+            .collect()
+    }
+
+    fn text_tokens(&self, text: &TextStates) -> Tensor<3> {
+        let d = self.config.hidden_size;
+        let table = Tensor::cat(
+            vec![
+                Tensor::zeros([1, d], &text.states.device()),
+                self.input_index.weight.val(),
+                self.output_index.weight.val(),
+            ],
+            0,
+        );
+        self.text_in.forward(text.states.clone()) + embed(table, text.words.clone())
+    }
+
+    fn patches(&self, latent: Tensor<4>) -> Tensor<3> {
+        self.patch_in
+            .forward(patchify(latent, self.config.patch_size))
+    }
+
+    /// Silu of the timestep embedding, the form in which every modulation reads it: `[b]` to `[b, 1, d]`.
+    fn time_embedding(&self, t: Tensor<1>) -> Tensor<3> {
+        let half = self.config.frequency_dim / 2;
+        let frequencies: Vec<f32> = (0..half)
+            .map(|j| 1000.0 * 10000f64.powf(-(j as f64) / half as f64) as f32)
+            .collect();
+        let frequencies =
+            Tensor::<3>::from_data(TensorData::new(frequencies, [1, 1, half]), &t.device());
+        let angles = t.reshape([-1, 1, 1]) * frequencies;
+        let features = Tensor::cat(vec![angles.clone().cos(), angles.sin()], 2);
+        let hidden = silu(self.time_in.first.forward(features));
+        silu(self.time_in.second.forward(hidden))
+    }
+}
+
+impl Block {
+    fn forward(
+        &self,
+        x: Tensor<3>,
+        n_clean: usize,
+        modulation: &Modulation,
+        sequence: &Sequence,
+        heads: usize,
+        eps: f64,
+    ) -> Tensor<3> {
+        let [shift1, scale1, gate1, shift2, scale2, gate2] =
+            modulation.per_token(self.modulation_offset.val(), &x, n_clean);
+        let a = norm(x.clone(), eps) * scale1.add_scalar(1.0) + shift1;
+        let a = self.attention.forward(a, sequence, heads);
+        let x = x + a * gate1;
+        let m = norm(x.clone(), eps) * scale2.add_scalar(1.0) + shift2;
+        let m = self
+            .mlp
+            .second
+            .forward(gelu_tanh(self.mlp.first.forward(m)));
+        x + m * gate2
+    }
+}
+
+impl Modulation {
+    /// Adds a block's offset and spreads the two rows over the tokens: six `[b, n, d]`.
+    fn per_token(&self, offset: Tensor<1>, x: &Tensor<3>, n_clean: usize) -> [Tensor<3>; 6] {
+        let [b, n, d] = x.dims();
+        let offset = offset.reshape([1, 1, 6 * d]);
+        let clean: [Tensor<3>; 6] = chunks(self.clean.clone() + offset.clone());
+        let noise: [Tensor<3>; 6] = chunks(self.noise.clone() + offset);
+        let mut noise = noise.into_iter();
+        clean.map(|clean| {
+            let noise = noise.next().expect("both have six chunks");
+            Tensor::cat(
+                vec![
+                    clean.expand([b, n_clean, d]),
+                    noise.expand([b, n - n_clean, d]),
+                ],
+                1,
+            )
+        })
+    }
+}
+
+impl Attention {
+    fn forward(&self, x: Tensor<3>, sequence: &Sequence, heads: usize) -> Tensor<3> {
+        let [b, n, d] = x.dims();
+        let qkv = self
+            .qkv
+            .forward(x)
+            .reshape([b, n, 3, heads, d / heads])
+            .permute([2, 0, 3, 1, 4]); // [3, b, h, n, head_dim]
+        let part = |i| qkv.clone().narrow(0, i, 1).squeeze_dim::<4>(0);
+        let rotate = |norm: &RmsNorm, u, rope: &Rope| rope.rotate(norm.forward(u));
+        let q = rotate(&self.query_norm, part(0), &sequence.rope);
+        let k = rotate(&self.key_norm, part(1), &sequence.rope);
+        let y = gpu::attention(q, k, part(2), sequence.mask.clone());
+        let y = y.swap_dims(1, 2).reshape([b, n, d]);
+        self.out.forward(y)
+    }
+}
+
+fn norm(x: Tensor<3>, eps: f64) -> Tensor<3> {
+    let ones = Tensor::ones([x.dims()[2]], &x.device());
+    layer_norm(x, ones, None, eps)
+}
+
+fn row(table: &Table, index: usize) -> Tensor<3> {
+    table.weight.val().narrow(0, index, 1).unsqueeze()
+}
+
+fn chunks<const N: usize>(x: Tensor<3>) -> [Tensor<3>; N] {
+    let d = x.dims()[2] / N;
+    std::array::from_fn(|i| x.clone().narrow(2, i * d, d))
+}

@@ -1,0 +1,307 @@
+//! From a request to pictures: reads like the paper's figure 2. The only file that sees tokenizer, networks and sampler
+//! together.
+
+use std::ops::ControlFlow;
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::image::Image;
+use crate::model::Model;
+use crate::model::sequence::{Attention, Grid, InputFrame, Sequence, TextStates};
+use crate::model::vae::Tiling;
+use crate::noise::Noise;
+use crate::request::{Frame, Request, Role};
+use crate::sampler::{self, Branch, Step};
+use crate::tokenizer::Tokenizer;
+
+/// Longest side of an output in pixels.
+pub const MAX_SIDE: u32 = 4096;
+
+/// Latents with more cells than this are encoded and decoded in tiles: 128 x 128 cells are 1024 pixels at stride 8.
+const UNTILED_CELLS: usize = 128 * 128;
+
+/// Tiles as diffusers cuts them.
+const TILING: Tiling = Tiling {
+    latent: 64,
+    overlap: 0.25,
+};
+
+/// A model that is ready to run.
+#[derive(Debug)]
+pub struct Pipeline {
+    /// The pack's configuration.
+    pub config: Config,
+    pub(crate) tokenizer: Tokenizer,
+    pub(crate) model: Model,
+    pub(crate) device: Device,
+}
+
+/// The parts of a generation, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// The prompt is encoded.
+    Text,
+    /// The input images are encoded.
+    Encode,
+    /// The sampler runs.
+    Sample,
+    /// The pictures are decoded.
+    Decode,
+}
+
+/// What a running generation reports; breaking cancels it.
+#[derive(Debug)]
+pub enum Event {
+    /// A part begins; all work of the part before it is done.
+    Stage(Stage),
+    /// A sampler step is done.
+    Step {
+        /// Steps done, from 1.
+        step: usize,
+        /// Steps in all.
+        steps: usize,
+        /// The result as it is estimated now, when the request asked to see it.
+        preview: Option<Vec<Image>>,
+    },
+}
+
+impl Pipeline {
+    /// Puts a pipeline together.
+    pub fn new(config: Config, tokenizer: Tokenizer, model: Model, device: Device) -> Self {
+        Pipeline {
+            config,
+            tokenizer,
+            model,
+            device,
+        }
+    }
+
+    /// Generates the request's outputs.
+    ///
+    /// # Errors
+    /// [`Error::Request`] before any computation when the request cannot be right, [`Error::Aborted`] when `on_event`
+    /// breaks, [`Error::DeviceLost`] when the device goes away.
+    pub async fn generate(
+        &self,
+        request: &Request,
+        mut on_event: impl AsyncFnMut(Event) -> ControlFlow<()>,
+    ) -> Result<Vec<Image>> {
+        request.check()?;
+        let (width, height) = self.output_size(request)?;
+        let tokens = [
+            self.tokenizer.encode(&request.text())?,
+            self.tokenizer.encode("")?,
+        ];
+
+        report(&mut on_event, Stage::Text).await?;
+        let [full, empty] = tokens.map(|tokens| self.encode_text(&[&tokens]));
+        settle(&full.states).await?;
+
+        report(&mut on_event, Stage::Encode).await?;
+        let inputs: Vec<InputFrame> = request
+            .frames
+            .iter()
+            .map(|frame| self.encode_frame(frame, (width, height)))
+            .collect();
+        if let Some(last) = inputs.last() {
+            settle(&last.latent).await?;
+        }
+
+        report(&mut on_event, Stage::Sample).await?;
+        let (cells, channels) = (
+            self.config.vae.stride() as u32,
+            self.config.vae.latent_channels,
+        );
+        let shape = [
+            1,
+            channels,
+            (height / cells) as usize,
+            (width / cells) as usize,
+        ];
+        let mut noise = Noise::new(request.seed);
+        let noise: Vec<Tensor<4>> = (0..request.outputs)
+            .map(|_| noise.tensor(shape, &self.device))
+            .collect();
+        let grid = Grid::of(&noise[0], self.config.transformer.patch_size);
+        let outputs = vec![grid; request.outputs];
+        let branches: Vec<(Sequence, f64)> = sampler::guidance(
+            f64::from(request.guidance),
+            f64::from(request.image_guidance),
+            !inputs.is_empty(),
+        )
+        .into_iter()
+        .map(|(branch, weight)| {
+            let (text, inputs) = match branch {
+                Branch::Full => (&full, inputs.as_slice()),
+                Branch::Images => (&empty, inputs.as_slice()),
+                Branch::Nothing => (&empty, [].as_slice()),
+            };
+            let transformer = &self.model.transformer;
+            let sequence = transformer.sequence(text, inputs, &outputs, Attention::Full);
+            (sequence, weight)
+        })
+        .collect();
+        let times = sampler::schedule(request.steps, self.config.scheduler.shift);
+        let velocity = async |x: &[Tensor<4>], t: f64| Ok(self.guided(&branches, x, t));
+        let latents = sampler::sample(request.method, &times, noise, velocity, async |step| {
+            self.report_step(&mut on_event, request.preview_every, step)
+                .await
+        })
+        .await?;
+
+        report(&mut on_event, Stage::Decode).await?;
+        self.decode(&latents).await
+    }
+
+    async fn report_step(
+        &self,
+        on_event: &mut impl AsyncFnMut(Event) -> ControlFlow<()>,
+        every: usize,
+        step: Step<'_>,
+    ) -> Result<ControlFlow<()>> {
+        settle(&step.estimate[0]).await?;
+        let wanted = every > 0 && step.step.is_multiple_of(every) && step.step < step.steps;
+        let preview = match wanted {
+            true => Some(self.decode(step.estimate).await?),
+            false => None,
+        };
+        let (step, steps) = (step.step, step.steps);
+        let event = Event::Step {
+            step,
+            steps,
+            preview,
+        };
+        Ok(on_event(event).await)
+    }
+
+    /// The weighted sum of the branches' velocities.
+    fn guided(&self, branches: &[(Sequence, f64)], x: &[Tensor<4>], t: f64) -> Vec<Tensor<4>> {
+        let t = Tensor::from_data(TensorData::new(vec![t as f32], [1]), &self.device);
+        let velocities = branches.iter().map(|(sequence, weight)| {
+            let v = self.model.transformer.forward(sequence, x, t.clone());
+            v.into_iter().map(|v| v * *weight).collect::<Vec<_>>()
+        });
+        velocities
+            .reduce(|sum, v| sum.into_iter().zip(v).map(|(a, b)| a + b).collect())
+            .expect("guidance always keeps a branch")
+    }
+
+    fn encode_text(&self, texts: &[&crate::tokenizer::Tokens]) -> TextStates {
+        let (ids, words, mask) = batch_tokens(texts, &self.config, &self.device);
+        TextStates {
+            states: self.model.text.forward(ids, mask.clone()),
+            words,
+            mask,
+        }
+    }
+
+    fn encode_frame(&self, frame: &Frame, output: (u32, u32)) -> InputFrame {
+        // Choice: canvas and control describe the output's own layout, so they take its size; an asset keeps its shape.
+        let (width, height) = match frame.role {
+            Role::Canvas | Role::Control => output,
+            Role::Asset => self.fitted(frame.image.width, frame.image.height),
+        };
+        let pixels = frame.image.resize(width, height).to_tensor(&self.device);
+        let tiling = self.tiling(width as usize * height as usize);
+        InputFrame {
+            latent: self.model.vae.encode(pixels, tiling),
+            role: frame.role,
+        }
+    }
+
+    async fn decode(&self, latents: &[Tensor<4>]) -> Result<Vec<Image>> {
+        let mut images = Vec::new();
+        for latent in latents {
+            let [_, _, y, x] = latent.dims();
+            let tiling = self.tiling(y * x * self.config.vae.stride().pow(2));
+            let pixels = self.model.vae.decode(latent.clone(), tiling);
+            images.push(Image::from_tensor(pixels).await?);
+        }
+        Ok(images)
+    }
+
+    fn tiling(&self, pixels: usize) -> Option<Tiling> {
+        (pixels / self.config.vae.stride().pow(2) > UNTILED_CELLS).then_some(TILING)
+    }
+
+    /// Output width and height: what was asked for, else the first canvas's shape at the model's size, else a square.
+    fn output_size(&self, request: &Request) -> Result<(u32, u32)> {
+        let (width, height) = match request.size {
+            Some(size) => size,
+            None => {
+                let canvas = request.frames.iter().find(|f| f.role == Role::Canvas);
+                let (w, h) = canvas.map_or((1, 1), |f| (f.image.width, f.image.height));
+                return Ok(self.fitted(w, h));
+            }
+        };
+        let grid = self.config.grid() as u32;
+        if [width, height]
+            .iter()
+            .any(|side| !(grid..=MAX_SIDE).contains(side))
+        {
+            return Err(Error::Request(format!(
+                "a size of {width}x{height}; this model makes {grid} to {MAX_SIDE} pixels a side"
+            )));
+        }
+        Ok((to_grid(width as f64, grid), to_grid(height as f64, grid)))
+    }
+
+    /// The size nearest to the model's own area with this shape, on the grid.
+    fn fitted(&self, width: u32, height: u32) -> (u32, u32) {
+        let grid = self.config.grid() as u32;
+        let (w, h) = (f64::from(width), f64::from(height));
+        let scale = self.config.index.sample_size as f64 / (w * h).sqrt();
+        (to_grid(w * scale, grid), to_grid(h * scale, grid))
+    }
+}
+
+fn to_grid(side: f64, grid: u32) -> u32 {
+    let cells = (side / f64::from(grid)).round() as u32;
+    cells.clamp(1, MAX_SIDE / grid) * grid
+}
+
+/// Ids, words and padding mask of texts, padded to the longest; the mask is `None` when none is padded.
+pub(crate) fn batch_tokens(
+    texts: &[&crate::tokenizer::Tokens],
+    config: &Config,
+    device: &Device,
+) -> (Tensor<2, Int>, Tensor<2, Int>, Option<Tensor<2>>) {
+    let n = texts.iter().map(|t| t.ids.len()).max().unwrap_or(0);
+    let b = texts.len();
+    let (mut ids, mut words, mut mask) = (vec![0i32; b * n], vec![0i32; b * n], vec![0f32; b * n]);
+    for (i, text) in texts.iter().enumerate() {
+        for (j, (id, word)) in text.ids.iter().zip(&text.words).enumerate() {
+            ids[i * n + j] = *id as i32;
+            words[i * n + j] = word.row(&config.transformer);
+            mask[i * n + j] = 1.0;
+        }
+    }
+    let padded = mask.contains(&0.0);
+    (
+        Tensor::from_data(TensorData::new(ids, [b, n]), device),
+        Tensor::from_data(TensorData::new(words, [b, n]), device),
+        padded.then(|| Tensor::from_data(TensorData::new(mask, [b, n]), device)),
+    )
+}
+
+/// Waits until the device has computed `x`, by reading one number of it.
+async fn settle<const D: usize>(x: &Tensor<D>) -> Result<()> {
+    let first = x.clone().slice(std::array::from_fn::<_, D, _>(|_| 0..1));
+    first
+        .into_data_async()
+        .await
+        .map(|_| ())
+        .map_err(|e| Error::DeviceLost(format!("waiting for a result: {e:?}")))
+}
+
+async fn report(
+    on_event: &mut impl AsyncFnMut(Event) -> ControlFlow<()>,
+    stage: Stage,
+) -> Result<()> {
+    match on_event(Event::Stage(stage)).await {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(()) => Err(Error::Aborted),
+    }
+}

@@ -1,0 +1,3 @@
+//! Native tools.
+pub mod train;
+pub mod world;

@@ -1,0 +1,52 @@
+//! The flow-matching loss (paper, section 3.3; Lipman et al., 2023): the transformer learns the velocity from picture to
+//! noise at a random time.
+
+use burn::tensor::Tensor;
+
+use crate::model::sequence::{Attention, Grid, InputFrame, TextStates};
+use crate::model::transformer::Transformer;
+
+/// One training example batch whose samples share their geometry.
+#[derive(Debug)]
+pub struct Batch {
+    /// Encoded prompts.
+    pub text: TextStates,
+    /// Encoded input images.
+    pub inputs: Vec<InputFrame>,
+    /// Latents of the true outputs, `[b, c, y, x]` each.
+    pub targets: Vec<Tensor<4>>,
+    /// Standard normal noise, like `targets`.
+    pub noise: Vec<Tensor<4>>,
+    /// Times in 0..1, `[b]`.
+    pub t: Tensor<1>,
+    /// What each cell's error counts, `[b, 1, y, x]` with mean 1 for each output; empty counts all alike.
+    pub weights: Vec<Tensor<4>>,
+}
+
+/// Mean squared error of the velocity, a tensor of one number.
+pub fn flow_loss(transformer: &Transformer, patch: usize, batch: &Batch) -> Tensor<1> {
+    let grids: Vec<Grid> = batch
+        .targets
+        .iter()
+        .map(|target| Grid::of(target, patch))
+        .collect();
+    let sequence = transformer.sequence(&batch.text, &batch.inputs, &grids, Attention::Full);
+    let t = batch.t.clone().reshape([-1, 1, 1, 1]);
+    let noisy: Vec<Tensor<4>> = batch
+        .targets
+        .iter()
+        .zip(&batch.noise)
+        .map(|(x0, eps)| x0.clone() + (eps.clone() - x0.clone()) * t.clone())
+        .collect();
+    let velocities = transformer.forward(&sequence, &noisy, batch.t.clone());
+    let outputs = velocities.len() as f64;
+    let losses = velocities.into_iter().enumerate().map(|(i, v)| {
+        let error = (v - (batch.noise[i].clone() - batch.targets[i].clone())).square();
+        match batch.weights.get(i) {
+            Some(weight) => (error * weight.clone()).mean(),
+            None => error.mean(),
+        }
+    });
+    let total = losses.reduce(|sum, loss| sum + loss);
+    total.expect("a batch has at least one output") / outputs
+}

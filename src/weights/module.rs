@@ -1,0 +1,211 @@
+//! Between named tensors and modules: the names are the checkpoints' own, found from a parameter's path and the
+//! module's table of names. One walk serves every network, so no module has a loader of its own.
+
+use std::collections::HashMap;
+
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::tensor::{Int, Tensor};
+
+use crate::error::{Error, Result};
+
+/// Pairs of (part of a parameter's path, part of the checkpoint's name), replaced in order.
+pub type Names = &'static [(&'static str, &'static str)];
+
+/// A tensor on the device, flat, with its shape.
+#[derive(Clone, Debug)]
+pub enum DeviceTensor {
+    /// Numbers.
+    Float(Tensor<1>, Vec<usize>),
+    /// Packed words.
+    Words(Tensor<1, Int>, Vec<usize>),
+}
+
+/// A tensor on the host.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HostTensor {
+    /// The checkpoint's name.
+    pub name: String,
+    /// Sizes of its axes.
+    pub shape: Vec<usize>,
+    /// Row-major.
+    pub values: Vec<f32>,
+}
+
+/// Follows the walk through a module.
+struct Path {
+    names: Names,
+    parts: Vec<String>,
+}
+
+impl Path {
+    fn new(names: Names) -> Self {
+        Path {
+            names,
+            parts: Vec::new(),
+        }
+    }
+
+    /// The variant of an enum is a form of a parameter, not a part of its name.
+    fn enter(&mut self, name: &str, container: &str) {
+        let part = if container.starts_with("Enum:") {
+            ""
+        } else {
+            name
+        };
+        self.parts.push(part.to_owned());
+    }
+
+    fn exit(&mut self) {
+        self.parts.pop();
+    }
+
+    fn name(&self) -> String {
+        let parts: Vec<&str> = self
+            .parts
+            .iter()
+            .map(String::as_str)
+            .filter(|part| !part.is_empty())
+            .collect();
+        self.names
+            .iter()
+            .fold(parts.join("."), |path, (ours, theirs)| {
+                path.replace(ours, theirs)
+            })
+    }
+}
+
+/// Every float parameter of a module under its checkpoint's name.
+///
+/// # Errors
+/// [`Error::DeviceLost`] when a parameter cannot be read back.
+pub fn collect<M: Module>(module: &M, names: Names) -> Result<Vec<HostTensor>> {
+    struct Collect {
+        path: Path,
+        found: Result<Vec<HostTensor>>,
+    }
+    impl ModuleVisitor for Collect {
+        fn enter_module(&mut self, name: &str, container: &str) {
+            self.path.enter(name, container);
+        }
+        fn exit_module(&mut self, _: &str, _: &str) {
+            self.path.exit();
+        }
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            let name = self.path.name();
+            let Ok(found) = &mut self.found else { return };
+            match param.val().try_into_data() {
+                Ok(data) => found.push(HostTensor {
+                    name,
+                    shape: data.shape().to_vec(),
+                    values: data.iter::<f32>().collect(),
+                }),
+                Err(e) => self.found = Err(Error::DeviceLost(format!("reading {name}: {e:?}"))),
+            }
+        }
+    }
+    let mut collect = Collect {
+        path: Path::new(names),
+        found: Ok(Vec::new()),
+    };
+    module.visit(&mut collect);
+    collect.found
+}
+
+/// The module with every parameter taken from `tensors`.
+///
+/// # Errors
+/// [`Error::Format`] about `file` when a parameter has no tensor, a tensor no parameter, or the shapes differ.
+pub fn fill<M: Module>(
+    module: M,
+    names: Names,
+    tensors: HashMap<String, DeviceTensor>,
+    file: &str,
+) -> Result<M> {
+    struct Fill<'a> {
+        path: Path,
+        tensors: HashMap<String, DeviceTensor>,
+        file: &'a str,
+        problems: Vec<String>,
+    }
+    impl Fill<'_> {
+        fn take(&mut self, wanted: &[usize]) -> Option<DeviceTensor> {
+            let name = self.path.name();
+            let problem = match self.tensors.remove(&name) {
+                None => format!("{name} is missing"),
+                Some(tensor) => {
+                    let (DeviceTensor::Float(_, found) | DeviceTensor::Words(_, found)) = &tensor;
+                    if found == wanted {
+                        return Some(tensor);
+                    }
+                    format!("{name} has shape {found:?}, the configuration needs {wanted:?}")
+                }
+            };
+            self.problems.push(problem);
+            None
+        }
+
+        fn mistyped(&mut self, wanted: &str) {
+            let problem = format!("{} does not hold {wanted}", self.path.name());
+            self.problems.push(problem);
+        }
+    }
+    impl ModuleMapper for Fill<'_> {
+        fn enter_module(&mut self, name: &str, container: &str) {
+            self.path.enter(name, container);
+        }
+        fn exit_module(&mut self, _: &str, _: &str) {
+            self.path.exit();
+        }
+        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            let shape: [usize; D] = param.lazy_shape().dims();
+            match self.take(&shape) {
+                Some(DeviceTensor::Float(flat, _)) => {
+                    let id = param.id;
+                    return param.transform_for_load(flat.reshape(shape), id);
+                }
+                Some(DeviceTensor::Words(..)) => self.mistyped("numbers"),
+                None => {}
+            }
+            param
+        }
+        fn map_int<const D: usize>(
+            &mut self,
+            param: Param<Tensor<D, Int>>,
+        ) -> Param<Tensor<D, Int>> {
+            let shape: [usize; D] = param.lazy_shape().dims();
+            match self.take(&shape) {
+                Some(DeviceTensor::Words(flat, _)) => {
+                    let id = param.id;
+                    return param.transform_for_load(flat.reshape(shape), id);
+                }
+                Some(DeviceTensor::Float(..)) => self.mistyped("packed words"),
+                None => {}
+            }
+            param
+        }
+    }
+    let mut fill = Fill {
+        path: Path::new(names),
+        tensors,
+        file,
+        problems: Vec::new(),
+    };
+    let module = module.map(&mut fill);
+    let unused = fill.tensors.keys().map(|name| format!("{name} is unknown"));
+    let mut problems = fill.problems;
+    problems.extend(unused);
+    problems.sort();
+    if problems.is_empty() {
+        return Ok(module);
+    }
+    let count = problems.len();
+    problems.truncate(5);
+    let more = match count - problems.len() {
+        0 => String::new(),
+        n => format!(", and {n} more"),
+    };
+    Err(Error::format(
+        fill.file,
+        format!("{}{more}", problems.join(", ")),
+    ))
+}

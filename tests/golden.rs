@@ -1,0 +1,373 @@
+//! Parity with references that know nothing of this code: transformers, diffusers and `golden/twin.py`.
+//! `golden/reference.py` makes the fixtures and says in their metadata what is in them. Bars are largest absolute
+//! differences in f32.
+
+#[path = "golden/fixture.rs"]
+mod fixture;
+
+use std::collections::HashMap;
+
+use burn::optim::GradientsParams;
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use safetensors::Dtype;
+use serde::Deserialize;
+
+use unireal::config::{TextConfig, TransformerConfig, VaeConfig};
+use unireal::model::sequence::{Attention, Grid, InputFrame, TextStates, Word};
+use unireal::model::text::{self, TextEncoder};
+use unireal::model::transformer::{self, Transformer};
+use unireal::model::vae::{self, Autoencoder, Tiling};
+use unireal::request::Role;
+use unireal::sampler;
+use unireal::tools::train::flow::{Batch, flow_loss};
+use unireal::tools::train::optimizer::{Optimizer, OptimizerConfig, Rule};
+use unireal::weights::quant::Encoding;
+
+use fixture::{Fixture, assert_close, parameters};
+
+fn text_encoder(name: &str) {
+    let device = Device::flex();
+    let fixture = Fixture::open(name);
+    let config: TextConfig = fixture.json("config");
+    let model = TextEncoder::new(&config, Encoding::F32, &device);
+    let model = fixture.load(model, text::NAMES, &device);
+    let (shape, ids) = fixture.integers("ids");
+    let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, shape), &device);
+    let mask = fixture.floats("mask", &device);
+    let expected: Tensor<3> = fixture.floats("states", &device);
+    let states = model.forward(ids.clone(), Some(mask));
+    assert_close(name, &states, &expected, 1e-4);
+
+    let [_, n, d] = expected.dims();
+    let unmasked = model.forward(ids.slice([0..1, 0..n]), None);
+    let first = expected.slice([0..1, 0..n, 0..d]);
+    assert_close(&format!("{name} without a mask"), &unmasked, &first, 1e-4);
+}
+
+#[test]
+fn t5_v10_is_that_of_transformers() {
+    text_encoder("t5_v10.safetensors");
+}
+
+#[test]
+fn t5_v11_is_that_of_transformers() {
+    text_encoder("t5_v11.safetensors");
+}
+
+/// An autoencoder whose results are compared before shift and scale, as diffusers returns them.
+struct Coder {
+    model: Autoencoder,
+    shift: f64,
+    scale: f64,
+}
+
+impl Coder {
+    fn open(fixture: &Fixture, device: &Device) -> Self {
+        let config: VaeConfig = fixture.json("config");
+        let model = Autoencoder::new(&config, Encoding::F32, device);
+        Coder {
+            model: fixture.load(model, vae::NAMES, device),
+            shift: config.shift_factor.unwrap_or(0.0),
+            scale: config.scaling_factor,
+        }
+    }
+
+    fn compare(&self, what: &str, values: &Fixture, prefix: &str, tiling: Option<Tiling>) {
+        let device = Device::flex();
+        let get = |name: &str| values.floats::<4>(&format!("{prefix}{name}"), &device);
+        let mean = self.model.encode(get("picture"), tiling) / self.scale + self.shift;
+        assert_close(&format!("{what} mean"), &mean, &get("mean"), 1e-4);
+        let latent = (get("latent") - self.shift) * self.scale;
+        let decoded = self.model.decode(latent, tiling);
+        assert_close(&format!("{what} decoded"), &decoded, &get("decoded"), 1e-4);
+    }
+}
+
+#[test]
+fn autoencoder_is_that_of_diffusers() {
+    for name in ["vae.safetensors", "vae_plain.safetensors"] {
+        let fixture = Fixture::open(name);
+        Coder::open(&fixture, &Device::flex()).compare(name, &fixture, "", None);
+    }
+}
+
+#[derive(Deserialize)]
+struct TiledCase {
+    weights: String,
+    tile_latent_min_size: usize,
+    tile_overlap_factor: f64,
+}
+
+#[test]
+fn tiled_autoencoder_is_that_of_diffusers() {
+    let fixture = Fixture::open("vae_tiled.safetensors");
+    let cases: HashMap<String, TiledCase> = fixture.json("cases");
+    assert_eq!(cases.len(), 3);
+    for (name, case) in cases {
+        let coder = Coder::open(&Fixture::open(&case.weights), &Device::flex());
+        let tiling = Tiling {
+            latent: case.tile_latent_min_size,
+            overlap: case.tile_overlap_factor,
+        };
+        let what = format!("{} tiled, case {name},", case.weights);
+        coder.compare(&what, &fixture, &format!("{name}."), Some(tiling));
+    }
+}
+
+#[derive(Deserialize)]
+struct ScheduleCase {
+    name: String,
+    shift: f64,
+    steps: usize,
+    chain: bool,
+}
+
+#[test]
+fn schedule_and_euler_are_those_of_diffusers() {
+    let device = Device::flex();
+    let fixture = Fixture::open("schedule.safetensors");
+    let cases: Vec<ScheduleCase> = fixture.json("cases");
+    assert_eq!(cases.iter().filter(|case| case.chain).count(), 2);
+    for case in cases {
+        let times = sampler::schedule(case.steps, case.shift);
+        let values: Vec<f32> = times.iter().map(|&t| t as f32).collect();
+        let sigmas: Tensor<1> = fixture.floats(&format!("{}.sigmas", case.name), &device);
+        let ours = Tensor::<1>::from_data(values.as_slice(), &device);
+        assert_close(&format!("{} times", case.name), &ours, &sigmas, 1e-6);
+        if !case.chain {
+            continue;
+        }
+        let samples: Tensor<5> = fixture.floats(&format!("{}.samples", case.name), &device);
+        let velocities: Tensor<5> = fixture.floats(&format!("{}.velocities", case.name), &device);
+        let at = |tensor: &Tensor<5>, i: usize| tensor.clone().narrow(0, i, 1).squeeze_dim::<4>(0);
+        for (i, pair) in times.windows(2).enumerate() {
+            let (x, v) = (at(&samples, i), at(&velocities, i));
+            let next = sampler::advance(&[x], &[v], pair[1] - pair[0]).remove(0);
+            let what = format!("{} step {i}", case.name);
+            assert_close(&what, &next, &at(&samples, i + 1), 1e-6);
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct InputGeometry {
+    role: String,
+}
+
+#[derive(Deserialize)]
+struct OutputGeometry {
+    y: usize,
+    x: usize,
+}
+
+#[derive(Deserialize)]
+struct TransformerCase {
+    inputs: Vec<InputGeometry>,
+    outputs: Vec<OutputGeometry>,
+    text_mask: bool,
+    inputs_apart: bool,
+}
+
+fn twin(device: &Device) -> (Fixture, TransformerConfig, Transformer) {
+    let fixture = Fixture::open("transformer.safetensors");
+    let config: TransformerConfig = fixture.json("config");
+    let model = Transformer::new(&config, Encoding::F32, device);
+    let model = fixture.load(model, transformer::NAMES, device);
+    (fixture, config, model)
+}
+
+/// From the fixture's words (k: IMGk, -k: RESk, 0: neither) to rows.
+fn rows(
+    shape: Vec<usize>,
+    words: &[i32],
+    config: &TransformerConfig,
+    device: &Device,
+) -> Tensor<2, Int> {
+    let rows: Vec<i32> = words
+        .iter()
+        .map(|&word| match word {
+            0 => Word::Plain,
+            1.. => Word::Input(word.unsigned_abs() as usize),
+            _ => Word::Output(word.unsigned_abs() as usize),
+        })
+        .map(|word| word.row(config))
+        .collect();
+    Tensor::from_data(TensorData::new(rows, shape), device)
+}
+
+/// Every output's velocity, and what the twin says.
+fn transformer_case(name: &str) -> Vec<(Tensor<4>, Tensor<4>)> {
+    let device = Device::flex();
+    let (fixture, config, model) = twin(&device);
+    let cases: HashMap<String, TransformerCase> = fixture.json("cases");
+    let case = &cases[name];
+    let get = |tensor: String| fixture.floats::<4>(&format!("{name}.{tensor}"), &device);
+    let (shape, words) = fixture.integers(&format!("{name}.words"));
+    let text = TextStates {
+        states: fixture.floats(&format!("{name}.text"), &device),
+        words: rows(shape, &words, &config, &device),
+        mask: case
+            .text_mask
+            .then(|| fixture.floats(&format!("{name}.text_mask"), &device)),
+    };
+    let inputs: Vec<InputFrame> = case
+        .inputs
+        .iter()
+        .enumerate()
+        .map(|(i, input)| InputFrame {
+            latent: get(format!("input.{i}")),
+            role: input.role.parse::<Role>().expect("a role"),
+        })
+        .collect();
+    let outputs: Vec<Grid> = case
+        .outputs
+        .iter()
+        .map(|output| Grid {
+            rows: output.y / config.patch_size,
+            columns: output.x / config.patch_size,
+        })
+        .collect();
+    let attention = if case.inputs_apart {
+        Attention::InputsApart
+    } else {
+        Attention::Full
+    };
+    let sequence = model.sequence(&text, &inputs, &outputs, attention);
+    let indices = 0..outputs.len();
+    let noisy: Vec<_> = indices.clone().map(|i| get(format!("noise.{i}"))).collect();
+    let t = fixture.floats(&format!("{name}.t"), &device);
+    let velocities = model.forward(&sequence, &noisy, t);
+    assert_eq!(velocities.len(), outputs.len());
+    velocities
+        .into_iter()
+        .zip(indices.map(|i| get(format!("velocity.{i}"))))
+        .collect()
+}
+
+fn transformer_parity(name: &str) {
+    for (i, (velocity, expected)) in transformer_case(name).iter().enumerate() {
+        assert_close(
+            &format!("case {name}, output {i}"),
+            velocity,
+            expected,
+            1e-4,
+        );
+    }
+}
+
+#[test]
+fn transformer_with_text_alone_is_the_twin() {
+    transformer_parity("a");
+}
+
+#[test]
+fn transformer_with_two_inputs_and_two_outputs_of_different_sizes_is_the_twin() {
+    transformer_parity("b");
+}
+
+#[test]
+fn transformer_with_inputs_that_attend_only_to_inputs_is_the_twin() {
+    transformer_parity("c");
+}
+
+#[test]
+fn transformer_with_a_batch_and_padded_text_is_the_twin() {
+    transformer_parity("d");
+}
+
+/// The two cases differ in time alone. The reference script asserts that text and input tokens do not feel it before
+/// attention, and that a model in which they did would be far off these results.
+#[test]
+fn only_noise_tokens_carry_the_time() {
+    transformer_parity("e");
+    transformer_parity("f");
+}
+
+#[derive(Deserialize)]
+struct AdamW {
+    lr: f64,
+    betas: [f32; 2],
+    eps: f32,
+    weight_decay: f32,
+}
+
+/// Step `i` of the training fixture.
+fn batch(fixture: &Fixture, config: &TransformerConfig, i: usize, device: &Device) -> Batch {
+    fn at<const D: usize, const E: usize>(tensor: Tensor<E>, i: usize) -> Tensor<D> {
+        tensor.narrow(0, i, 1).squeeze_dim::<D>(0)
+    }
+    let latents = |name: &str| at::<4, 5>(fixture.floats(name, device), i);
+    let states: Tensor<3> = at::<3, 4>(fixture.floats("text", device), i);
+    let [b, n, _] = states.dims();
+    let role: String = fixture.metadata["role"].clone();
+    Batch {
+        text: TextStates {
+            states,
+            words: rows(
+                vec![b, n],
+                &fixture.json::<Vec<i32>>("words").repeat(b),
+                config,
+                device,
+            ),
+            mask: None,
+        },
+        inputs: vec![InputFrame {
+            latent: latents("input"),
+            role: role.parse().expect("a role"),
+        }],
+        targets: vec![latents("x0")],
+        noise: vec![latents("eps")],
+        t: at::<1, 2>(fixture.floats("t", device), i),
+        weights: Vec::new(),
+    }
+}
+
+/// The bar for losses is 1e-3, relative. Weight decay and betas hardly show in ten losses, so some of the parameters
+/// are compared as well: the reference script asserts that each setting moves them by more than 1e-4.
+#[test]
+fn ten_steps_of_training_are_those_of_the_twin() {
+    let device = Device::flex().autodiff();
+    let (_, config, mut model) = twin(&device);
+    let fixture = Fixture::open("training.safetensors");
+    let adamw: AdamW = fixture.json("optimizer");
+    let mut optimizer = Optimizer::new(&OptimizerConfig {
+        rule: Rule::AdamW,
+        beta1: adamw.betas[0],
+        beta2: adamw.betas[1],
+        epsilon: adamw.eps,
+        weight_decay: adamw.weight_decay,
+        clip: fixture.json("clip"),
+    });
+    let expected = fixture.floats::<1>("losses", &device).into_data();
+    let expected: Vec<f32> = expected.try_to_vec().expect("f32");
+    assert_eq!(expected.len(), 10);
+    for (i, &expected) in expected.iter().enumerate() {
+        let batch = batch(&fixture, &config, i, &device);
+        let loss = flow_loss(&model, config.patch_size, &batch);
+        let value = loss.clone().into_scalar::<f32>();
+        let error = (value - expected).abs() / expected;
+        println!("step {i}: loss {value}, twin {expected}, relative {error:.2e}");
+        assert!(
+            error <= 1e-3,
+            "step {i}: loss {value}, the twin's is {expected}"
+        );
+        let gradients = GradientsParams::from_grads(loss.backward(), &model);
+        model = optimizer.step(model, vec![gradients], adamw.lr);
+    }
+
+    let ours = parameters(&model, transformer::NAMES);
+    let after: Vec<String> = fixture
+        .names()
+        .into_iter()
+        .filter_map(|name| name.strip_prefix("after.").map(str::to_owned))
+        .collect();
+    assert_eq!(after.len(), 5);
+    for name in after {
+        let (_, words) = fixture.words(&format!("after.{name}"), Dtype::F32);
+        let worst = std::iter::zip(&ours[&name], words)
+            .map(|(ours, twin)| (ours - f32::from_le_bytes(twin)).abs())
+            .fold(0.0, f32::max);
+        println!("{name} after ten steps: {worst:.2e}");
+        assert!(worst <= 5e-5, "{name} is off by {worst:e} after ten steps");
+    }
+}

@@ -1,0 +1,60 @@
+"""What every fixture has in common: how it is stored, and how its weights are drawn."""
+
+from __future__ import annotations
+
+import json
+import struct
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors.torch import save
+from torch import Tensor, nn
+
+FOLDER = Path(__file__).parent
+LIMIT = 100_000
+"""Fixtures stay below this many bytes: they live in git."""
+
+
+def sorted_metadata(data: bytes) -> bytes:
+    """The same file with its metadata in order: safetensors writes it in a new one each time, and git would see it."""
+    start = 8 + struct.unpack_from("<Q", data)[0]
+    header = json.loads(data[8:start])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return struct.pack("<Q", len(text)) + text + data[start:]
+
+
+def write(name: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, object]) -> None:
+    """Saves a fixture; metadata values that are not text become JSON."""
+    text = {key: value if isinstance(value, str) else json.dumps(value) for key, value in metadata.items()}
+    data = save({key: value.detach().contiguous() for key, value in tensors.items()}, metadata=text)
+    data = sorted_metadata(data)
+    if len(data) >= LIMIT:
+        sys.exit(f"{name} is {len(data)} bytes; it must stay below {LIMIT}")
+    (FOLDER / name).write_bytes(data)
+    print(f"{name}: {len(data)} bytes, {len(tensors)} tensors")
+
+
+def randomise(module: nn.Module, seed: int) -> None:
+    """Fills every parameter: matrices keep the variance of their input, norms stand around 1, biases are not zero."""
+    generator = torch.Generator().manual_seed(seed)
+    embeddings = {f"{name}.weight" for name, part in module.named_modules() if isinstance(part, nn.Embedding)}
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            noise = torch.randn(parameter.shape, generator=generator)
+            if name in embeddings:
+                parameter.copy_(noise)
+            elif parameter.dim() >= 2:
+                parameter.copy_(noise / parameter[0].numel() ** 0.5)
+            elif name.endswith(".weight"):
+                parameter.copy_(1 + 0.3 * noise)
+            else:
+                parameter.copy_(0.3 * noise)
+
+
+def weights(module: nn.Module) -> dict[str, Tensor]:
+    """The module's state dict under `weights.`."""
+    return {f"weights.{name}": value.clone() for name, value in module.state_dict().items()}

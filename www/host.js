@@ -1,0 +1,147 @@
+/** The Worker as promises: calls with progress and abort, and an end for every call whatever happens to the worker. */
+import { UniRealError, thrown } from "./error.js";
+
+/** How long a cancelled call may take to wind down before its worker is thrown away, in milliseconds. */
+const GRACE = 10_000;
+
+/** After these the worker is replaced: its wasm or its device is gone, or only a new instance gives memory back. */
+const REPLACES_WORKER = new Set(["device-lost", "memory"]);
+
+/** One worker and the calls that it has not answered. */
+class Host {
+  #worker;
+  #calls = new Map();
+  #waiting = [];
+  #next = 0;
+  alive = true;
+
+  constructor() {
+    for (const name of ["Worker", "WebAssembly", "OffscreenCanvas", "createImageBitmap"]) {
+      if (!(name in globalThis)) {
+        throw new UniRealError("unsupported", `this browser has no ${name}; a current one is needed`);
+      }
+    }
+    try {
+      this.#worker = new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
+    } catch (cause) {
+      throw new UniRealError("unsupported", "the worker may not start here; serve it from the page's own origin", { cause });
+    }
+    this.#worker.onmessage = ({ data }) => this.#receive(data);
+    this.#worker.onmessageerror = () => this.close(new UniRealError("internal", "a message of the engine cannot be read"));
+    this.#worker.onerror = (event) => {
+      event.preventDefault();
+      // Only a script that ran has a message; an event without one means that the script or one of its imports did
+      // not load.
+      this.close(event.message
+        ? new UniRealError("internal", `the engine stopped: ${event.message}`, { cause: event.error ?? undefined })
+        : new UniRealError("network", `the engine did not load from ${import.meta.url.replace(/[^/]*$/, "")}`));
+    };
+  }
+
+  /**
+   * Calls the engine. An abort rejects at once with the signal's reason; the worker then has GRACE to wind down.
+   * @param {string} method
+   * @param {object} value
+   * @param {{ transfer?: Transferable[], onEvent?: (event: any) => void, signal?: AbortSignal }} [options]
+   */
+  call(method, value, { transfer = [], onEvent, signal } = {}) {
+    return new Promise((resolve, reject) => {
+      if (signal?.aborted) {
+        return reject(signal.reason);
+      }
+      if (!this.alive) {
+        return reject(new UniRealError("internal", "the engine's worker has ended"));
+      }
+      const id = this.#next++;
+      let timer;
+      const abort = () => {
+        reject(signal.reason);
+        this.#worker.postMessage({ id, method: "abort" });
+        timer = setTimeout(() => this.close(), GRACE);
+      };
+      signal?.addEventListener("abort", abort, { once: true });
+      const finish = () => {
+        clearTimeout(timer);
+        signal?.removeEventListener("abort", abort);
+        this.#calls.delete(id);
+        this.#wake();
+      };
+      this.#calls.set(id, {
+        event: (event) => signal?.aborted || onEvent?.(event),
+        resolve: (result) => (finish(), resolve(result)),
+        reject: (error) => (finish(), reject(error)),
+      });
+      try {
+        this.#worker.postMessage({ id, method, value }, transfer);
+      } catch (cause) {
+        this.#calls.get(id).reject(new UniRealError("internal", "the request cannot be sent to the engine", { cause }));
+      }
+    });
+  }
+
+  /** Resolves when no call is open: all answered, or the worker gone. */
+  settled() {
+    return new Promise((resolve) => {
+      this.#waiting.push(resolve);
+      this.#wake();
+    });
+  }
+
+  /** Ends the worker as soon as its open calls are answered, at the latest when their grace is over. */
+  retire() {
+    this.settled().then(() => this.close());
+  }
+
+  /** Ends the worker now; open calls reject with `reason`. */
+  close(reason = new UniRealError("internal", "the engine's worker was ended")) {
+    this.alive = false;
+    this.#worker.terminate();
+    for (const call of [...this.#calls.values()]) {
+      call.reject(reason);
+    }
+  }
+
+  #wake() {
+    if (this.#calls.size === 0) {
+      this.#waiting.splice(0).forEach((resolve) => resolve());
+    }
+  }
+
+  #receive({ id, event, result, error }) {
+    const call = this.#calls.get(id);
+    if (event) {
+      call?.event(event);
+    } else if (error) {
+      call?.reject(thrown(error));
+      if (error.fatal || REPLACES_WORKER.has(error.code)) {
+        this.close();
+      }
+    } else {
+      call?.resolve(result);
+    }
+  }
+}
+
+/** A worker that a check has started and that holds no model: the next load takes it, so wasm compiles once. */
+let spare = null;
+
+/** The spare worker, or a new one. */
+export function take() {
+  const host = spare?.alive ? spare : new Host();
+  spare = null;
+  return host;
+}
+
+/** Calls on a worker that holds no model, and keeps that worker for what comes next. */
+export async function callOnSpare(method, value, signal) {
+  const host = take();
+  try {
+    return await host.call(method, value, { signal });
+  } finally {
+    if (signal?.aborted || spare?.alive) {
+      host.retire();
+    } else if (host.alive) {
+      spare = host;
+    }
+  }
+}

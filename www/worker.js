@@ -1,0 +1,107 @@
+/**
+ * The hidden Worker: messages in, `Engine` calls, messages out. It owns no policy: unireal.js decides when a worker is
+ * thrown away.
+ *
+ *   in:  { id, method, value } | { id, method: "abort" }
+ *   out: { id, event } | { id, result } | { id, error: { code, message, cause?, fatal? } }
+ */
+import init, { Engine } from "./wasm/unireal.js";
+
+/** @type {Promise<unknown> | null} */
+let started = null;
+/** @type {Engine | null} */
+let engine = null;
+/** @type {Map<number, AbortController>} */
+const running = new Map();
+
+/** One turn of the event loop: the engine awaits it between steps, so that an abort message can get in. */
+const turn = () => new Promise((resolve) => setTimeout(resolve));
+
+/** Pixels as a buffer of their own; a view into wasm memory could not be transferred. */
+function own(picture) {
+  const { width, height, data } = picture;
+  return { width, height, data: data.byteLength === data.buffer.byteLength ? data : data.slice() };
+}
+
+const methods = {
+  check: ({ url }) => Engine.check(url),
+
+  clearCache: ({ url }) => Engine.clearCache(url),
+
+  async open({ url, options }, post, signal) {
+    engine?.free();
+    engine = null;
+    engine = await Engine.open(url, options, (event) => (post({ event }), turn()), signal);
+    return engine.info();
+  },
+
+  async generate({ request }, post, signal) {
+    const onStep = ({ step, steps, preview }) => {
+      const pictures = preview?.map(own) ?? null;
+      post({ event: { step, steps, preview: pictures } }, pictures?.map(({ data }) => data.buffer));
+      return turn();
+    };
+    const { images, seed, timings } = await engine.generate(request, onStep, signal);
+    return { images: images.map(own), seed, timings };
+  },
+};
+
+/** An error as data. A trap leaves wasm's memory in an unknown state: that is fatal for the instance. */
+function describe(error) {
+  if (error instanceof WebAssembly.RuntimeError) {
+    return { code: "internal", message: `the engine stopped: ${error.message}`, cause: detail(error), fatal: true };
+  }
+  if (error?.name === "AbortError") {
+    return { code: "abort", message: error.message };
+  }
+  if (typeof error?.code === "string" && typeof error.message === "string") {
+    return { code: error.code, message: error.message };
+  }
+  if (error instanceof RangeError) {
+    return { code: "memory", message: error.message, cause: detail(error) };
+  }
+  return { code: "internal", message: String(error?.message ?? error), cause: detail(error) };
+}
+
+function detail(error) {
+  return { name: String(error?.name ?? typeof error), message: String(error?.message ?? error), stack: String(error?.stack ?? "") };
+}
+
+/** Compiles the wasm once; a failed try is forgotten, so that the next call fetches again. */
+async function start() {
+  try {
+    await (started ??= init());
+  } catch (error) {
+    started = null;
+    const refused = error instanceof WebAssembly.CompileError || error instanceof WebAssembly.LinkError;
+    const code = refused ? "unsupported" : "network";
+    throw { code, message: `the engine's wasm did not start: ${error.message}` };
+  }
+}
+
+self.addEventListener("message", async ({ data: { id, method, value } }) => {
+  if (method === "abort") {
+    running.get(id)?.abort();
+    return;
+  }
+  const controller = new AbortController();
+  running.set(id, controller);
+  try {
+    await start();
+    controller.signal.throwIfAborted();
+    const post = (message, transfer = []) => self.postMessage({ id, ...message }, transfer);
+    const result = await methods[method](value, post, controller.signal);
+    post({ result }, method === "generate" ? result.images.map(({ data }) => data.buffer) : []);
+  } catch (error) {
+    self.postMessage({ id, error: describe(error) });
+  } finally {
+    running.delete(id);
+  }
+});
+
+// A panic inside a task that nobody awaits would leave the call open for ever: as an error event it reaches the page.
+self.addEventListener("unhandledrejection", ({ reason }) => {
+  if (reason instanceof WebAssembly.RuntimeError) {
+    reportError(reason);
+  }
+});
