@@ -1,0 +1,147 @@
+//! What a component's index file promises: Hugging Face's `model.safetensors.index.json`, whose metadata adds length and
+//! hash of every shard and how tensors are encoded. Parsed from untrusted bytes and checked: nobody checks a
+//! [`Manifest`] again.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::quant::Encoding;
+use crate::error::{Error, Result};
+
+/// Largest shard in bytes: what the browser's memory holds at a time is a few of these.
+pub const MAX_SHARD: u64 = 32 << 20;
+
+/// Largest index or configuration file in bytes.
+pub const MAX_JSON: u64 = 16 << 20;
+
+/// Most shards of one component: 2 TiB at the largest shard.
+const MAX_SHARDS: usize = 65_536;
+
+/// Where the parts of a tensor that was split by rows say their first row: `name.rows.<first>`.
+pub const ROWS: &str = ".rows.";
+
+/// One file of weights.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shard {
+    /// The file's path in the pack, such as `transformer/model-00001-of-00003.safetensors`.
+    pub path: String,
+    /// Bytes.
+    pub length: u64,
+    /// SHA-256 of the bytes, 64 lower-case hexadecimal digits.
+    pub sha256: String,
+}
+
+/// The index of one component.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Manifest {
+    /// The component's folder in the pack, such as `transformer`.
+    pub component: String,
+    /// How its matrices are stored; tensors that are not quantised are F16 or F32 within any encoding.
+    pub encoding: Encoding,
+    /// Its shards in the order in which they are read.
+    pub shards: Vec<Shard>,
+    /// The shard of each tensor, as an index into `shards`.
+    pub tensors: BTreeMap<String, usize>,
+}
+
+/// The file as it is written.
+#[derive(Debug, Deserialize, Serialize)]
+pub(crate) struct IndexFile {
+    pub(crate) metadata: Metadata,
+    pub(crate) weight_map: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+pub(crate) struct Metadata {
+    /// Bytes of all tensors, as Hugging Face counts them.
+    pub(crate) total_size: u64,
+    pub(crate) encoding: Encoding,
+    pub(crate) shards: BTreeMap<String, ShardEntry>,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+pub(crate) struct ShardEntry {
+    pub(crate) length: u64,
+    pub(crate) sha256: String,
+}
+
+impl Manifest {
+    /// Path of a component's index file in the pack.
+    pub fn path(component: &str) -> String {
+        format!("{component}/model.safetensors.index.json")
+    }
+
+    /// Parses and checks an index file.
+    ///
+    /// # Errors
+    /// [`Error::Format`] that names the field, what it holds and what it should hold.
+    pub fn parse(component: &str, bytes: &[u8]) -> Result<Self> {
+        let file = Self::path(component);
+        let bad = |reason: String| Error::format(&file, reason);
+        let index: IndexFile = crate::config::parse(&file, bytes)?;
+        let entries = &index.metadata.shards;
+        if entries.is_empty() || entries.len() > MAX_SHARDS {
+            return Err(bad(format!(
+                "lists {} shards; 1 to {MAX_SHARDS} are read",
+                entries.len()
+            )));
+        }
+        let mut shards = Vec::with_capacity(entries.len());
+        for (name, entry) in entries {
+            if !is_plain(name) {
+                return Err(bad(format!(
+                    "shard {name:?} must be a plain file name of letters, digits, '.', '-' and '_'"
+                )));
+            }
+            if !(1..=MAX_SHARD).contains(&entry.length) {
+                return Err(bad(format!(
+                    "{name} has {} bytes; a shard has 1 to {MAX_SHARD}",
+                    entry.length
+                )));
+            }
+            if entry.sha256.len() != 64 || !entry.sha256.bytes().all(is_hex) {
+                return Err(bad(format!(
+                    "{name} has the hash {:?}; 64 lower-case hexadecimal digits are needed",
+                    entry.sha256
+                )));
+            }
+            shards.push(Shard {
+                path: format!("{component}/{name}"),
+                length: entry.length,
+                sha256: entry.sha256.clone(),
+            });
+        }
+        let places: BTreeMap<&str, usize> = entries.keys().map(String::as_str).zip(0..).collect();
+        let mut tensors = BTreeMap::new();
+        for (tensor, shard) in &index.weight_map {
+            let Some(&place) = places.get(shard.as_str()) else {
+                return Err(bad(format!(
+                    "{tensor} lies in {shard:?}, which is not among the metadata's shards"
+                )));
+            };
+            tensors.insert(tensor.clone(), place);
+        }
+        Ok(Manifest {
+            component: component.to_owned(),
+            encoding: index.metadata.encoding,
+            shards,
+            tensors,
+        })
+    }
+
+    /// Bytes of all shards.
+    pub fn bytes(&self) -> u64 {
+        self.shards.iter().map(|shard| shard.length).sum()
+    }
+}
+
+/// A name that stays inside its folder on every host and file system.
+fn is_plain(name: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
+    (1..=128).contains(&name.len()) && !name.starts_with('.') && name.bytes().all(allowed)
+}
+
+fn is_hex(b: u8) -> bool {
+    b.is_ascii_digit() || (b'a'..=b'f').contains(&b)
+}

@@ -1,0 +1,171 @@
+//! Blocks of 32 small integers that share an f16 scale: the encodings, and the host's own arithmetic for them, against
+//! which the kernels are tested.
+//!
+//! A matrix `W [out, in]` becomes two ordinary safetensors tensors. `W.packed` is U32 `[out, in / 4]` (q8) or
+//! `[out, in / 8]` (q4); the first value lies in a word's lowest bits. `W.scales` is F16 `[out, in / 32]`. A value is
+//! `i8 * scale` in q8 and `(nibble - 8) * scale` in q4.
+
+use half::f16;
+use serde::{Deserialize, Serialize};
+
+/// Values that share a scale, along `in`.
+pub const BLOCK: usize = 32;
+
+/// How a component's matrices are stored.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq, Hash)]
+#[serde(rename_all = "lowercase")]
+#[cfg_attr(feature = "tools", derive(clap::ValueEnum))]
+pub enum Encoding {
+    /// 32-bit floats.
+    F32,
+    /// 16-bit floats on the wire, 32-bit ones on the device.
+    F16,
+    /// 8 bits a value and a scale for each 32 of them.
+    Q8,
+    /// 4 bits a value and a scale for each 32 of them.
+    Q4,
+}
+
+/// A quantised matrix on the host.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Quantized {
+    /// Row-major words.
+    pub packed: Vec<u32>,
+    /// Row-major scales, one for each block.
+    pub scales: Vec<f16>,
+}
+
+impl Encoding {
+    /// Whether a matrix with `input` columns is quantised: its rows must be whole pairs of blocks, since two scales make
+    /// a word on the device.
+    pub fn quantizes(self, input: usize) -> bool {
+        matches!(self, Encoding::Q8 | Encoding::Q4) && input.is_multiple_of(2 * BLOCK)
+    }
+
+    /// Values in a 32-bit word.
+    pub fn values_per_word(self) -> usize {
+        match self {
+            Encoding::F32 => 1,
+            Encoding::F16 => 2,
+            Encoding::Q8 => 4,
+            Encoding::Q4 => 8,
+        }
+    }
+
+    /// Bits of a quantised value.
+    fn bits(self) -> usize {
+        32 / self.values_per_word()
+    }
+
+    /// Quantises values whose number is a multiple of [`BLOCK`], to the nearest step of each block's scale.
+    ///
+    /// # Panics
+    /// In an encoding that has no blocks, and when the last block is not whole.
+    pub fn quantize(self, values: &[f32]) -> Quantized {
+        assert!(matches!(self, Encoding::Q8 | Encoding::Q4), "{self:?}");
+        assert!(values.len().is_multiple_of(BLOCK), "{}", values.len());
+        let (largest, offset) = match self {
+            Encoding::Q8 => (127.0, 0),
+            _ => (7.0, 8),
+        };
+        let (bits, per_word) = (self.bits(), self.values_per_word());
+        let mask = ((1u64 << bits) - 1) as u32;
+        let mut packed = Vec::with_capacity(values.len() / per_word);
+        let mut scales = Vec::with_capacity(values.len() / BLOCK);
+        for block in values.chunks_exact(BLOCK) {
+            let peak = block.iter().fold(0f32, |peak, v| peak.max(v.abs()));
+            // The stored scale, not the exact one, is what values are divided by: its rounding is then no error of its own.
+            let scale = f16::from_f32((peak / largest).min(f16::MAX.to_f32()));
+            let inverse = match scale.to_f32() {
+                0.0 => 0.0,
+                scale => 1.0 / scale,
+            };
+            for word in block.chunks_exact(per_word) {
+                let pack = |word: u32, (i, value): (usize, &f32)| {
+                    let step = (value * inverse).round().clamp(-largest, largest) as i32 + offset;
+                    word | ((step as u32 & mask) << (i * bits))
+                };
+                packed.push(word.iter().enumerate().fold(0, pack));
+            }
+            scales.push(scale);
+        }
+        Quantized { packed, scales }
+    }
+
+    /// The values that a quantised matrix stands for.
+    pub fn dequantize(self, quantized: &Quantized) -> Vec<f32> {
+        let (bits, per_word) = (self.bits(), self.values_per_word());
+        let mut values = Vec::with_capacity(quantized.packed.len() * per_word);
+        for (i, word) in quantized.packed.iter().enumerate() {
+            let scale = quantized.scales[i * per_word / BLOCK].to_f32();
+            for j in 0..per_word {
+                let raw = word >> (j * bits);
+                let step = match self {
+                    Encoding::Q8 => i32::from(raw as u8 as i8),
+                    _ => (raw & 15) as i32 - 8,
+                };
+                values.push(step as f32 * scale);
+            }
+        }
+        values
+    }
+}
+
+impl std::fmt::Display for Encoding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Encoding::F32 => "f32",
+            Encoding::F16 => "f16",
+            Encoding::Q8 => "q8",
+            Encoding::Q4 => "q4",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::{RngExt, SeedableRng};
+
+    fn values(seed: u64, count: usize) -> Vec<f32> {
+        let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
+        (0..count).map(|_| rng.random_range(-2.0..2.0)).collect()
+    }
+
+    #[test]
+    fn values_come_back_within_half_a_step() {
+        for (encoding, largest) in [(Encoding::Q8, 127.0), (Encoding::Q4, 7.0)] {
+            for seed in 0..50 {
+                let before = values(seed, 8 * BLOCK);
+                let after = encoding.dequantize(&encoding.quantize(&before));
+                for (before, after) in before.chunks(BLOCK).zip(after.chunks(BLOCK)) {
+                    let peak = before.iter().fold(0f32, |p, v| p.max(v.abs()));
+                    // Half a step, and what rounding the scale to f16 adds at the peak.
+                    let allowed = peak / largest * 0.5 + peak * 1e-3;
+                    for (b, a) in before.iter().zip(after) {
+                        assert!((a - b).abs() <= allowed, "{encoding}: {b} became {a}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn quantising_twice_changes_nothing() {
+        for encoding in [Encoding::Q8, Encoding::Q4] {
+            let once = encoding.quantize(&values(9, 64));
+            let twice = encoding.quantize(&encoding.dequantize(&once));
+            assert_eq!(encoding.dequantize(&once), encoding.dequantize(&twice));
+        }
+    }
+
+    #[test]
+    fn zeros_and_tiny_values_stay_finite() {
+        for encoding in [Encoding::Q8, Encoding::Q4] {
+            for value in [0.0, 1e-12, -1e-30, 6e4, -3e38] {
+                let back = encoding.dequantize(&encoding.quantize(&[value; BLOCK]));
+                assert!(back.iter().all(|v| v.is_finite()), "{encoding}: {value}");
+            }
+        }
+    }
+}
