@@ -145,6 +145,47 @@ mod files {
             Image::from_rgba(rgba.width(), rgba.height(), rgba.as_raw())
         }
 
+        /// Groups of pictures of one size beside each other, `columns` groups to a row, on grey; an absent picture stays
+        /// grey.
+        ///
+        /// # Errors
+        /// [`Error::Request`] when there is no picture or their sizes differ.
+        pub fn sheet<const N: usize>(
+            groups: &[[Option<&Image>; N]],
+            columns: usize,
+        ) -> Result<Image> {
+            const MARGIN: usize = 2;
+            let pictures = || groups.iter().flatten().flatten();
+            let Some(first) = pictures().next() else {
+                return Err(Error::Request("a sheet of no pictures".into()));
+            };
+            let (w, h) = (first.width as usize, first.height as usize);
+            if let Some(other) =
+                pictures().find(|p| (p.width, p.height) != (first.width, first.height))
+            {
+                return Err(Error::Request(format!(
+                    "a sheet of pictures of {w}x{h} and {}x{}; one size is needed",
+                    other.width, other.height
+                )));
+            }
+            let columns = columns.clamp(1, groups.len());
+            let (tile_x, tile_y) = (N * (w + MARGIN) + MARGIN, h + 2 * MARGIN);
+            let (width, height) = (columns * tile_x, groups.len().div_ceil(columns) * tile_y);
+            let mut rgb = vec![128u8; 3 * width * height];
+            for (i, group) in groups.iter().enumerate() {
+                let (left, top) = (i % columns * tile_x, i / columns * tile_y + MARGIN);
+                for (j, picture) in group.iter().enumerate() {
+                    let Some(picture) = picture else { continue };
+                    let x = left + MARGIN + j * (w + MARGIN);
+                    for (y, row) in picture.rgb.chunks_exact(3 * w).enumerate() {
+                        let at = 3 * ((top + y) * width + x);
+                        rgb[at..at + 3 * w].copy_from_slice(row);
+                    }
+                }
+            }
+            Image::from_rgb(width as u32, height as u32, rgb)
+        }
+
         /// Writes PNG or JPEG, by the file's ending.
         ///
         /// # Errors

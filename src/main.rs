@@ -1,7 +1,7 @@
 //! The native command `unireal`: one line a subcommand.
 
 use clap::{Parser, Subcommand};
-use unireal::tools::{train, world};
+use unireal::tools::{evaluate, generate, pack, train, world};
 
 /// UniReal in the open: one transformer that generates and edits images.
 #[derive(Parser)]
@@ -13,6 +13,14 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Generate or edit pictures
+    Generate(generate::Options),
+    /// Turn a checkpoint into a pack for any static host
+    Pack(pack::PackOptions),
+    /// Say what a pack holds, and verify it
+    Inspect(pack::InspectOptions),
+    /// Measure a pack against truth
+    Evaluate(evaluate::Options),
     /// Render samples of the tabletop world
     World(world::Options),
     /// Train a model on the tabletop world
@@ -21,6 +29,10 @@ enum Command {
 
 fn main() -> std::process::ExitCode {
     let result = match Arguments::parse().command {
+        Command::Generate(options) => generate::run(&options),
+        Command::Pack(options) => pack::pack(&options),
+        Command::Inspect(options) => pack::run_inspect(&options),
+        Command::Evaluate(options) => evaluate::run(&options),
         Command::World(options) => world::run(&options),
         Command::Train(options) => train::run(&options),
     };

@@ -1,3 +1,7 @@
-//! Native tools.
+//! The native commands around the model: the tabletop world, training, packing, generating, evaluating.
+
+pub mod evaluate;
+pub mod generate;
+pub mod pack;
 pub mod train;
 pub mod world;

@@ -72,7 +72,14 @@ pub fn run(options: &Options) -> Result<()> {
             .map_err(|e| Error::format(path.display().to_string(), e))?;
     }
     match &options.sheet {
-        Some(path) => contact_sheet(&sheet, options.size).save(path),
+        Some(path) => {
+            let pairs = sheet.iter().map(|sample| {
+                let before = sample.inputs.first().map(|(image, _)| image);
+                [before, Some(&sample.output)]
+            });
+            let columns = (sheet.len() as f64 / 2.0).sqrt().ceil() as usize;
+            Image::sheet(&pairs.collect::<Vec<_>>(), columns)?.save(path)
+        }
         None => Ok(()),
     }
 }
@@ -99,31 +106,4 @@ fn write(folder: &std::path::Path, seed: u64, sample: &Sample, size: u32) -> Res
         "mask": file("mask"),
     });
     Ok(format!("{line}\n"))
-}
-
-/// All samples in rows of about a square, before (grey when there is none) beside after.
-fn contact_sheet(samples: &[Sample], size: u32) -> Image {
-    const MARGIN: usize = 2;
-    let size = size as usize;
-    let (tile_x, tile_y) = (2 * size + 3 * MARGIN, size + 2 * MARGIN);
-    let columns = ((samples.len() as f32 / 2.0).sqrt().ceil() as usize).max(1);
-    let rows = samples.len().div_ceil(columns).max(1);
-    let (width, height) = (columns * tile_x, rows * tile_y);
-    let mut rgb = vec![128u8; 3 * width * height];
-    for (i, sample) in samples.iter().enumerate() {
-        let (left, top) = (i % columns * tile_x + MARGIN, i / columns * tile_y + MARGIN);
-        let before = sample.inputs.first().map(|(image, _)| (image, left));
-        let after = (&sample.output, left + size + MARGIN);
-        for (image, x) in before.into_iter().chain([after]) {
-            for (y, row) in image.rgb.chunks_exact(3 * size).enumerate() {
-                let at = 3 * ((top + y) * width + x);
-                rgb[at..at + 3 * size].copy_from_slice(row);
-            }
-        }
-    }
-    Image {
-        width: width as u32,
-        height: height as u32,
-        rgb,
-    }
 }

@@ -106,17 +106,12 @@ pub fn run(options: &Options) -> Result<()> {
 
 /// The run's configuration: what its folder holds, or the preset, which is then written there.
 fn config(run: &Path, preset: &str) -> Result<Config> {
-    let path = run.join("config.json");
-    let file = path.display().to_string();
-    match std::fs::read(&path) {
-        Ok(bytes) => crate::config::parse::<Config>(&file, &bytes)?.check(),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-            let config = Config::preset(preset)?.check()?;
-            config.write(run)?;
-            Ok(config)
-        }
-        Err(e) => Err(Error::format(file, e)),
+    if run.join("model_index.json").exists() {
+        return Config::read(run);
     }
+    let config = Config::preset(preset)?.check()?;
+    config.write(run)?;
+    Ok(config)
 }
 
 fn train<S: Stage>(stage: S, options: &Options) -> Result<()> {

@@ -95,11 +95,7 @@ impl Optimizer {
 }
 
 /// The mean of all gradients, scaled so that the norm of all parameters' together is at most `limit`.
-fn clipped<M: Module>(
-    module: &M,
-    gradients: Vec<GradientsParams>,
-    limit: f64,
-) -> GradientsParams {
+fn clipped<M: Module>(module: &M, gradients: Vec<GradientsParams>, limit: f64) -> GradientsParams {
     struct Mean {
         gradients: Vec<GradientsParams>,
         means: GradientsParams,
