@@ -10,27 +10,10 @@ pub mod request;
 pub mod sampler;
 pub mod tokenizer;
 pub mod weights {
+    pub mod manifest;
     pub mod module;
-    pub mod quant {
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum Encoding {
-            F32,
-            F16,
-            Q8,
-            Q4,
-        }
-        impl Encoding {
-            pub fn quantizes(self, input: usize) -> bool {
-                matches!(self, Encoding::Q8 | Encoding::Q4) && input % 32 == 0
-            }
-            pub fn values_per_word(self) -> usize {
-                match self {
-                    Encoding::Q8 => 4,
-                    _ => 8,
-                }
-            }
-        }
-    }
+    pub mod quant;
+    pub mod source;
 }
 #[cfg(feature = "tools")]
 pub mod tools;
