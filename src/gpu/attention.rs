@@ -1,0 +1,70 @@
+//! Attention without its matrix: `shaders/attention.wgsl`.
+
+use burn::tensor::{Tensor, activation::softmax};
+
+use super::launch::{self, Shader};
+
+const SHADER: Shader = Shader {
+    name: "attention",
+    source: include_str!("../../shaders/attention.wgsl"),
+    tile: [4, 1],
+    workgroup: [16, 1],
+};
+
+/// `softmax(q k^T / sqrt(d) + mask) v`, for each batch and head.
+///
+/// # Shapes
+/// `q [b, h, n, d]`, `k` and `v [b, h, m, d]`, `mask [b or 1, n, m]` to `[b, h, n, d]`. The mask is added: 0 lets a key
+/// in, a large negative number keeps it out.
+///
+/// # Panics
+/// When the shapes do not fit one another.
+pub fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, mask: Option<Tensor<3>>) -> Tensor<4> {
+    match on_gpu(&q, &k, &v, mask.as_ref()) {
+        Some(y) => y,
+        None => attention_reference(q, k, v, mask),
+    }
+}
+
+/// [`attention`] in plain operations: what the CPU runs, and what training differentiates.
+pub fn attention_reference(
+    q: Tensor<4>,
+    k: Tensor<4>,
+    v: Tensor<4>,
+    mask: Option<Tensor<3>>,
+) -> Tensor<4> {
+    let scale = 1.0 / (q.dims()[3] as f64).sqrt();
+    let scores = q.mul_scalar(scale).matmul(k.swap_dims(2, 3));
+    let scores = match mask {
+        Some(mask) => scores + mask.unsqueeze_dim::<4>(1),
+        None => scores,
+    };
+    softmax(scores, 3).matmul(v)
+}
+
+fn on_gpu(
+    q: &Tensor<4>,
+    k: &Tensor<4>,
+    v: &Tensor<4>,
+    mask: Option<&Tensor<3>>,
+) -> Option<Tensor<4>> {
+    let [b, h, n, d] = q.dims();
+    let [_, _, m, _] = k.dims();
+    // A mismatch is the reference's to report, and so is what has no vectors of four.
+    if k.dims() != [b, h, m, d] || v.dims() != [b, h, m, d] || !d.is_multiple_of(4) {
+        return None;
+    }
+    if b * h * n * m * d == 0 {
+        return None;
+    }
+    let batches = mask.map_or(0, |mask| mask.dims()[0]);
+    if mask.is_some_and(|mask| mask.dims()[1..] != [n, m] || (batches != 1 && batches != b)) {
+        return None;
+    }
+    let (query, key, value) = (launch::floats(q)?, launch::floats(k)?, launch::floats(v)?);
+    let mask = launch::optional(mask, &query)?;
+    let sizes = [n, m, d / 4, h, batches];
+    let inputs = [&query, &key, &value, &mask];
+    let y = SHADER.launch([n, b * h], &inputs, &sizes, [b, h, n, d])?;
+    Some(launch::tensor(y))
+}

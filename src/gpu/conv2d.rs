@@ -1,0 +1,111 @@
+//! Convolution: `shaders/conv2d.wgsl`.
+
+use burn::tensor::{Tensor, module, ops::ConvOptions};
+
+use super::launch::{self, Shader};
+use super::linear::{TILE, WORKGROUP};
+
+const SHADER: Shader = Shader {
+    name: "conv2d",
+    source: include_str!("../../shaders/conv2d.wgsl"),
+    tile: TILE,
+    workgroup: WORKGROUP,
+};
+
+/// Cross-correlation with zeros around the input, as in every framework's `conv2d`.
+///
+/// # Shapes
+/// `x [b, c, h, w]`, `weight [o, c, i, j]`, `bias [o]` to `[b, o, (h + top + bottom - i) / stride + 1, ...]`; `padding` is
+/// top, left, bottom, right, in pixels.
+///
+/// # Panics
+/// When the shapes do not fit one another, or the kernel is larger than the padded input.
+pub fn conv2d(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    stride: usize,
+    padding: [usize; 4],
+) -> Tensor<4> {
+    match on_gpu(&x, &weight, bias.as_ref(), stride, padding) {
+        Some(y) => y,
+        None => conv2d_reference(x, weight, bias, stride, padding),
+    }
+}
+
+/// [`conv2d`] in burn's operations: what the CPU runs, and what training differentiates.
+pub fn conv2d_reference(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    stride: usize,
+    padding: [usize; 4],
+) -> Tensor<4> {
+    let [top, left, bottom, right] = padding;
+    let (x, symmetric) = if top == bottom && left == right {
+        (x, [top, left])
+    } else {
+        (x.pad((left, right, top, bottom), 0.0), [0, 0])
+    };
+    let options = ConvOptions::new([stride, stride], symmetric, [1, 1], 1);
+    module::conv2d(x, weight, bias, options)
+}
+
+fn on_gpu(
+    x: &Tensor<4>,
+    weight: &Tensor<4>,
+    bias: Option<&Tensor<1>>,
+    stride: usize,
+    [top, left, bottom, right]: [usize; 4],
+) -> Option<Tensor<4>> {
+    let [b, c, height, width] = x.dims();
+    let [o, channels, rows, columns] = weight.dims();
+    // A mismatch is the reference's to report.
+    if channels != c || bias.is_some_and(|bias| bias.dims() != [o]) || stride == 0 {
+        return None;
+    }
+    if b * c * height * width * o * rows * columns == 0 {
+        return None;
+    }
+    let out = |extent: usize, kernel: usize| Some(extent.checked_sub(kernel)? / stride + 1);
+    let (v, u) = (
+        out(height + top + bottom, rows)?,
+        out(width + left + right, columns)?,
+    );
+    // Asked before anything is laid out anew, so that another device does not pay for it.
+    x.clone().try_into_primitive::<burn_wgpu::Wgpu>().ok()?;
+    let input = launch::floats(&channels_last(x))?;
+    let kernel = launch::floats(&channels_last(weight))?;
+    let offset = launch::optional(bias, &input)?;
+    let sizes = [
+        b * v * u,
+        o,
+        c.div_ceil(4),
+        usize::from(bias.is_some()),
+        height,
+        width,
+        v,
+        u,
+        rows,
+        columns,
+        stride,
+        top,
+        left,
+    ];
+    let inputs = [&input, &kernel, &offset];
+    let y = SHADER.launch([o, b * v * u], &inputs, &sizes, [b, v, u, o])?;
+    Some(launch::tensor::<4>(y).permute([0, 3, 1, 2]))
+}
+
+/// `[n, c, i, j]` to `[n, i, j, c]`, with zeros up to the next multiple of four channels.
+fn channels_last(x: &Tensor<4>) -> Tensor<4> {
+    let [n, c, i, j] = x.dims();
+    let x = x.clone().permute([0, 2, 3, 1]);
+    match c.next_multiple_of(4) - c {
+        0 => x,
+        missing => {
+            let zeros = Tensor::zeros([n, i, j, missing], &x.device());
+            Tensor::cat(vec![x, zeros], 3)
+        }
+    }
+}

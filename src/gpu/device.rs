@@ -1,0 +1,234 @@
+//! Opening a device: WebGPU where it is there and computes right, else the CPU.
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use super::{
+    attention, attention_reference, linear, linear_reference, quant_linear, quant_linear_reference,
+};
+use crate::error::{Error, Result};
+use crate::weights::quant::{BLOCK, Encoding};
+
+/// Which device the caller wants.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Choice {
+    /// WebGPU where its start-up check agrees with the CPU, else the CPU.
+    #[default]
+    Auto,
+    /// WebGPU, or an error.
+    WebGpu,
+    /// The CPU.
+    Cpu,
+}
+
+impl std::str::FromStr for Choice {
+    type Err = Error;
+
+    /// `auto`, `webgpu` or `gpu`, `cpu`.
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "auto" => Ok(Choice::Auto),
+            "webgpu" | "gpu" => Ok(Choice::WebGpu),
+            "cpu" => Ok(Choice::Cpu),
+            _ => Err(Error::Request(format!(
+                "there is no device {text:?}; write auto, webgpu (or gpu) or cpu"
+            ))),
+        }
+    }
+}
+
+/// An open device.
+#[derive(Clone, Debug)]
+pub struct Opened {
+    /// Where tensors go.
+    pub device: Device,
+    /// `webgpu` or `cpu`.
+    pub kind: &'static str,
+    /// What the adapter calls itself, for people.
+    pub adapter: String,
+    /// Why it is not the device that [`Choice::Auto`] would rather have had.
+    pub note: Option<String>,
+}
+
+/// Opens the device that `choice` asks for.
+///
+/// # Errors
+/// [`Error::Unsupported`] for [`Choice::WebGpu`] where there is no WebGPU, no adapter, or the adapter gives no device.
+pub async fn open(choice: Choice) -> Result<Opened> {
+    match choice {
+        Choice::Cpu => Ok(cpu(None)),
+        Choice::WebGpu => webgpu().await,
+        Choice::Auto => Ok(match webgpu().await {
+            Ok(opened) => match canary(&opened.device).await {
+                Ok(()) => opened,
+                Err(note) => cpu(Some(format!("{}: {note}", opened.adapter))),
+            },
+            Err(error) => cpu(Some(error.to_string())),
+        }),
+    }
+}
+
+fn cpu(note: Option<String>) -> Opened {
+    Opened {
+        device: Device::flex(),
+        kind: "cpu",
+        adapter: "CPU".into(),
+        note,
+    }
+}
+
+async fn webgpu() -> Result<Opened> {
+    available().await?;
+    // The runtime behind a device is made once in a process and cannot be made anew.
+    thread_local! {
+        static OPENED: std::cell::RefCell<Option<Opened>> = const { std::cell::RefCell::new(None) };
+    }
+    if let Some(opened) = OPENED.with_borrow(|opened| opened.clone()) {
+        return Ok(opened);
+    }
+    let (device, setup) = Device::wgpu_options()
+        .init_with_setup_async()
+        .await
+        .map_err(|error| Error::Unsupported(format!("WebGPU gave no device: {error}")))?;
+    let info = setup.adapter.get_info();
+    let parts = [info.name, info.driver, info.driver_info];
+    let mut adapter: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    if adapter.is_empty() {
+        adapter.push("WebGPU".into());
+    }
+    let opened = Opened {
+        device,
+        kind: "webgpu",
+        adapter: adapter.join(", "),
+        note: None,
+    };
+    OPENED.set(Some(opened.clone()));
+    Ok(opened)
+}
+
+/// Asks the browser itself, since wgpu panics where `navigator.gpu` is missing.
+#[cfg(target_arch = "wasm32")]
+async fn available() -> Result<()> {
+    use js_sys::{Function, Promise, Reflect};
+    use wasm_bindgen::{JsCast, JsValue};
+    let missing = |what: &str| Error::Unsupported(format!("{what}; choose the CPU"));
+    let get = |object: &JsValue, key: &str| {
+        let value = Reflect::get(object, &JsValue::from_str(key)).ok()?;
+        (!value.is_undefined() && !value.is_null()).then_some(value)
+    };
+    let gpu = get(&js_sys::global(), "navigator")
+        .and_then(|navigator| get(&navigator, "gpu"))
+        .ok_or_else(|| {
+            missing("this browser has no WebGPU (navigator.gpu), or the page is not https")
+        })?;
+    let request = get(&gpu, "requestAdapter")
+        .and_then(|request| request.dyn_into::<Function>().ok())
+        .ok_or_else(|| missing("this browser's WebGPU has no requestAdapter"))?;
+    let refused = |error: JsValue| missing(&format!("WebGPU refused an adapter: {error:?}"));
+    let promise = request.call0(&gpu).map_err(refused)?;
+    let adapter = wasm_bindgen_futures::JsFuture::from(Promise::resolve(&promise))
+        .await
+        .map_err(refused)?;
+    if adapter.is_null() || adapter.is_undefined() {
+        return Err(missing("WebGPU has no adapter for this machine"));
+    }
+    Ok(())
+}
+
+/// Natively the runtime's own errors say it.
+#[cfg(not(target_arch = "wasm32"))]
+async fn available() -> Result<()> {
+    Ok(())
+}
+
+/// The largest difference from the CPU that the start-up check allows, for results of a size near one.
+const TOLERANCE: f32 = 1e-3;
+
+/// Computes a small linear, a quantised one and an attention here and on the CPU; the error says where and by how much they
+/// differ. A driver that computes wrongly, or not at all, is found in milliseconds and not in a picture of noise.
+async fn canary(device: &Device) -> std::result::Result<(), String> {
+    let cpu = Device::flex();
+    let mut random = ChaCha8Rng::seed_from_u64(20_241_210);
+    let mut floats = |shape: &[usize], bound: f32| {
+        let count = shape.iter().product();
+        let values: Vec<f32> = (0..count)
+            .map(|_| random.random_range(-bound..bound))
+            .collect();
+        TensorData::new(values, shape.to_vec())
+    };
+    let (n, k, o) = (21, 2 * BLOCK, 37);
+    let (x, weight, bias) = (
+        floats(&[1, n, k], 1.0),
+        floats(&[o, k], 0.2),
+        floats(&[o], 1.0),
+    );
+    let matrix: Vec<f32> = values(&weight);
+    let on = |device: &Device| {
+        (
+            Tensor::<3>::from_data(x.clone(), device),
+            Tensor::<2>::from_data(weight.clone(), device),
+            Some(Tensor::<1>::from_data(bias.clone(), device)),
+        )
+    };
+    let ((x1, w1, b1), (x2, w2, b2)) = (on(device), on(&cpu));
+    let y = linear(x1.clone(), w1, b1.clone());
+    agree("linear", y, linear_reference(x2.clone(), w2, b2.clone())).await?;
+
+    for encoding in [Encoding::Q8, Encoding::Q4] {
+        let quantized = encoding.quantize(&matrix);
+        let packed = words(&quantized.packed, o);
+        let scales: Vec<u32> = quantized
+            .scales
+            .chunks_exact(2)
+            .map(|pair| u32::from(pair[0].to_bits()) | u32::from(pair[1].to_bits()) << 16)
+            .collect();
+        let scales = words(&scales, o);
+        let on = |device: &Device| {
+            let packed = Tensor::<2, Int>::from_data(packed.clone(), device);
+            (packed, Tensor::<2, Int>::from_data(scales.clone(), device))
+        };
+        let ((p1, s1), (p2, s2)) = (on(device), on(&cpu));
+        let y = quant_linear(x1.clone(), p1, s1, encoding, b1.clone());
+        let expected = quant_linear_reference(x2.clone(), p2, s2, encoding, b2.clone());
+        agree(&format!("{encoding} linear"), y, expected).await?;
+    }
+
+    let data: [TensorData; 3] = std::array::from_fn(|_| floats(&[1, 2, 19, 32], 2.0));
+    let on = |device: &Device| {
+        data.clone()
+            .map(|part| Tensor::<4>::from_data(part, device))
+    };
+    let ([q1, k1, v1], [q2, k2, v2]) = (on(device), on(&cpu));
+    let y = attention(q1, k1, v1, None);
+    agree("attention", y, attention_reference(q2, k2, v2, None)).await
+}
+
+fn words(words: &[u32], rows: usize) -> TensorData {
+    let signed: Vec<i32> = words.iter().map(|&word| word.cast_signed()).collect();
+    TensorData::new(signed, [rows, words.len() / rows])
+}
+
+async fn agree<const D: usize>(
+    what: &str,
+    actual: Tensor<D>,
+    expected: Tensor<D>,
+) -> std::result::Result<(), String> {
+    let read = |data: TensorData| values(&data);
+    let failed = |error| format!("{what} could not be read from the GPU: {error:?}");
+    let actual = read(actual.into_data_async().await.map_err(failed)?);
+    let expected = read(expected.into_data_async().await.map_err(failed)?);
+    let differences = actual.iter().zip(&expected).map(|(a, e)| (a - e).abs());
+    // A comparison with NaN is false: it counts as the largest difference.
+    let worst = differences.fold(0.0, |worst: f32, d| if d <= worst { worst } else { d });
+    if worst <= TOLERANCE {
+        return Ok(());
+    }
+    Err(format!(
+        "{what} differs from the CPU by {worst}, where {TOLERANCE} is allowed; the CPU is used"
+    ))
+}
+
+fn values(data: &TensorData) -> Vec<f32> {
+    data.iter::<f32>().collect()
+}

@@ -1,0 +1,133 @@
+//! Launching a hand-written shader on the client that burn computes with.
+
+use burn::tensor::{DType, Int, Shape, Tensor};
+use burn_wgpu::{CubeTensor, KernelSource, SourceKernel, SourceTemplate, Wgpu, into_contiguous};
+use cubecl::prelude::KernelId;
+use cubecl::server::KernelArguments;
+use cubecl::{CubeCount, CubeDim};
+
+/// A WGSL kernel: bindings are its inputs, its output, then its sizes as `array<u32>`, all `read_write`, since burn may
+/// keep several tensors in one buffer and WebGPU allows one kind of use of a buffer at a time. Its entry point is `main`.
+#[derive(Clone, Copy)]
+pub(super) struct Shader {
+    /// Tells shaders apart in the cache of pipelines.
+    pub(super) name: &'static str,
+    /// The text, valid WGSL as it stands.
+    pub(super) source: &'static str,
+    /// What one thread computes of the grid's x and y.
+    pub(super) tile: [usize; 2],
+    /// Threads of a workgroup in x and y, as the text says.
+    pub(super) workgroup: [usize; 2],
+}
+
+impl KernelSource for Shader {
+    fn source(&self) -> SourceTemplate {
+        SourceTemplate::new(self.source)
+    }
+
+    fn id(&self) -> KernelId {
+        KernelId::new::<Self>().info(self.name)
+    }
+
+    fn lang(&self) -> &'static str {
+        "wgsl"
+    }
+}
+
+impl Shader {
+    /// Runs the shader over `grid`, the extents in its x and y, and gives its output of `shape`. Nothing where a limit of
+    /// the device does not allow that; the caller then takes its reference.
+    pub(super) fn launch(
+        self,
+        grid: [usize; 2],
+        inputs: &[&CubeTensor],
+        sizes: &[usize],
+        shape: impl Into<Shape>,
+    ) -> Option<CubeTensor> {
+        let shape = shape.into();
+        let first = inputs[0];
+        let client = first.client.clone();
+        let properties = client.properties();
+        let count = [0, 1].map(|i| grid[i].div_ceil(self.tile[i] * self.workgroup[i]));
+        let most = properties.hardware.max_cube_count;
+        if count[0] > most.0 as usize || count[1] > most.1 as usize {
+            return None;
+        }
+        let bytes = |shape: &Shape| shape.num_elements() * size_of::<f32>();
+        let largest = inputs.iter().map(|input| bytes(input.meta.shape()));
+        let largest = largest.max().unwrap_or(0).max(bytes(&shape));
+        // Shaders count in u32, and a buffer is one binding.
+        if largest as u64 > properties.memory.max_page_size || largest > u32::MAX as usize {
+            return None;
+        }
+        // Two writable bindings must not be the same memory.
+        for (i, input) in inputs.iter().enumerate() {
+            if inputs[..i].iter().any(|other| overlap(input, other)) {
+                return None;
+            }
+        }
+        let sizes: Vec<u32> = sizes.iter().map(|&size| size as u32).collect();
+        let output = client.empty(bytes(&shape));
+        let mut arguments = KernelArguments::new();
+        for input in inputs {
+            arguments = arguments.with_buffer(input.handle.clone().binding());
+        }
+        let sizes = client.create_from_slice(bytemuck::cast_slice(&sizes));
+        arguments = arguments
+            .with_buffer(output.clone().binding())
+            .with_buffer(sizes.binding());
+        let workgroup = CubeDim::new_2d(self.workgroup[0] as u32, self.workgroup[1] as u32);
+        client.launch(
+            Box::new(SourceKernel::new(self, workgroup)),
+            CubeCount::Static(count[0] as u32, count[1] as u32, 1),
+            arguments,
+        );
+        let device = first.device.clone();
+        Some(CubeTensor::new_contiguous(
+            client,
+            device,
+            shape,
+            output,
+            DType::F32,
+        ))
+    }
+}
+
+fn overlap(a: &CubeTensor, b: &CubeTensor) -> bool {
+    // Slices of one allocation may lie apart, but callers have none that do: the plain answer is the safe one.
+    a.handle.memory.descriptor().id == b.handle.memory.descriptor().id
+}
+
+/// The tensor's memory, row by row, where it is a tensor of 32-bit floats on WebGPU that records no gradients.
+pub(super) fn floats<const D: usize>(tensor: &Tensor<D>) -> Option<CubeTensor> {
+    let primitive = tensor.clone().try_into_primitive::<Wgpu>().ok()?;
+    (primitive.dtype == DType::F32).then(|| into_contiguous(primitive))
+}
+
+/// As [`floats`], for 32-bit integers.
+pub(super) fn words<const D: usize>(tensor: &Tensor<D, Int>) -> Option<CubeTensor> {
+    let primitive = tensor.clone().try_into_primitive::<Wgpu>().ok()?;
+    matches!(primitive.dtype, DType::I32 | DType::U32).then(|| into_contiguous(primitive))
+}
+
+/// As [`floats`]; without a tensor, four floats beside `beside` that fill the binding and are not read.
+pub(super) fn optional<const D: usize>(
+    tensor: Option<&Tensor<D>>,
+    beside: &CubeTensor,
+) -> Option<CubeTensor> {
+    match tensor {
+        Some(tensor) => floats(tensor),
+        None => Some(CubeTensor::new_contiguous(
+            beside.client.clone(),
+            beside.device.clone(),
+            Shape::from([4]),
+            beside.client.empty(4 * size_of::<f32>()),
+            DType::F32,
+        )),
+    }
+}
+
+/// The tensor that a shader made.
+pub(super) fn tensor<const D: usize>(primitive: CubeTensor) -> Tensor<D> {
+    Tensor::from_primitive::<Wgpu>(primitive)
+}

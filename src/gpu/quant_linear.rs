@@ -1,0 +1,142 @@
+//! The product with a matrix that stays quantised: `shaders/linear_q8.wgsl` and `shaders/linear_q4.wgsl`.
+
+use burn::tensor::{Int, Tensor};
+
+use super::launch::{self, Shader};
+use super::linear::{TILE, WORKGROUP, linear_reference};
+use crate::weights::quant::{BLOCK, Encoding};
+
+const Q8: Shader = Shader {
+    name: "linear_q8",
+    source: include_str!("../../shaders/linear_q8.wgsl"),
+    tile: TILE,
+    workgroup: WORKGROUP,
+};
+
+const Q4: Shader = Shader {
+    name: "linear_q4",
+    source: include_str!("../../shaders/linear_q4.wgsl"),
+    tile: TILE,
+    workgroup: WORKGROUP,
+};
+
+/// `y = x W^T + b` with a quantised `W` ([`crate::weights::quant`] has the layout).
+///
+/// # Shapes
+/// `x [b, n, k]`, `packed [o, k / 4]` (q8) or `[o, k / 8]` (q4), `scales [o, k / 64]` words of two f16, `bias [o]` to
+/// `[b, n, o]`.
+///
+/// # Panics
+/// When the shapes do not fit one another, and in an encoding that is not quantised.
+pub fn quant_linear(
+    x: Tensor<3>,
+    packed: Tensor<2, Int>,
+    scales: Tensor<2, Int>,
+    encoding: Encoding,
+    bias: Option<Tensor<1>>,
+) -> Tensor<3> {
+    check(&x, &packed, &scales, encoding);
+    match on_gpu(&x, &packed, &scales, encoding, bias.as_ref()) {
+        Some(y) => y,
+        None => quant_linear_reference(x, packed, scales, encoding, bias),
+    }
+}
+
+/// [`quant_linear`] in plain operations. The dequantised matrix lives as long as the call.
+pub fn quant_linear_reference(
+    x: Tensor<3>,
+    packed: Tensor<2, Int>,
+    scales: Tensor<2, Int>,
+    encoding: Encoding,
+    bias: Option<Tensor<1>>,
+) -> Tensor<3> {
+    linear_reference(x, dequantize(packed, scales, encoding), bias)
+}
+
+/// The matrix `[o, k]` that `packed` and `scales` stand for.
+///
+/// # Panics
+/// When the shapes do not fit one another, and in an encoding that is not quantised.
+pub fn dequantize(packed: Tensor<2, Int>, scales: Tensor<2, Int>, encoding: Encoding) -> Tensor<2> {
+    let [o, words] = packed.dims();
+    let k = words * encoding.values_per_word();
+    let lanes = |words: Tensor<2, Int>, bits: usize| -> Tensor<3, Int> {
+        let [rows, columns] = words.dims();
+        let parts = (0..32 / bits).map(|i| {
+            // The mask also undoes the sign that a shift to the right of a signed word drags along.
+            words
+                .clone()
+                .bitwise_right_shift_scalar((i * bits) as i32)
+                .bitwise_and_scalar(((1u64 << bits) - 1) as i32)
+                .reshape([rows, columns, 1])
+        });
+        Tensor::cat(parts.collect(), 2)
+    };
+    let values = match encoding {
+        Encoding::Q8 => {
+            let bytes = lanes(packed, 8).float();
+            // 128..=255 stand for -128..=-1.
+            let negative = bytes.clone().greater_equal_elem(128.0).float();
+            bytes - negative * 256.0
+        }
+        Encoding::Q4 => lanes(packed, 4).float() - 8.0,
+        Encoding::F32 | Encoding::F16 => panic!("{encoding} has no blocks to dequantise"),
+    };
+    let scales = half_to_float(lanes(scales, 16));
+    let values = values.reshape([o, k / BLOCK, BLOCK]);
+    (values * scales.reshape([o, k / BLOCK, 1])).reshape([o, k])
+}
+
+/// The values of f16 bit patterns, exactly, in operations that every device has. Infinities and NaN, which no scale is,
+/// come out as large numbers.
+fn half_to_float(bits: Tensor<3, Int>) -> Tensor<3> {
+    let field = |shift: i32, mask: i32| {
+        let bits = bits.clone().bitwise_right_shift_scalar(shift);
+        bits.bitwise_and_scalar(mask).float()
+    };
+    let (sign, exponent, mantissa) = (field(15, 1), field(10, 31), field(0, 1023));
+    let subnormal = exponent.clone().equal_elem(0.0);
+    // A power of two as a product of the powers that the exponent's bits choose: exact, where exp2 may round.
+    let mut power = Tensor::ones_like(&exponent);
+    for bit in 0..5 {
+        let factor = f64::from(1u32 << (1 << bit)).min(65536.0);
+        power = power * (field(10 + bit, 1) * (factor - 1.0) + 1.0);
+    }
+    // 2^(exponent - 15) (1 + mantissa / 1024), or 2^-24 mantissa.
+    let normal = (mantissa.clone() + 1024.0) * power * 2f64.powi(-25);
+    let magnitude = normal.mask_where(subnormal, mantissa * 2f64.powi(-24));
+    magnitude * (sign * -2.0 + 1.0)
+}
+
+fn check(x: &Tensor<3>, packed: &Tensor<2, Int>, scales: &Tensor<2, Int>, encoding: Encoding) {
+    let [_, _, k] = x.dims();
+    let [o, words] = packed.dims();
+    assert!(encoding.quantizes(k), "{encoding} with {k} columns");
+    assert_eq!(words * encoding.values_per_word(), k, "packed columns");
+    assert_eq!(scales.dims(), [o, k / (2 * BLOCK)], "scales");
+}
+
+fn on_gpu(
+    x: &Tensor<3>,
+    packed: &Tensor<2, Int>,
+    scales: &Tensor<2, Int>,
+    encoding: Encoding,
+    bias: Option<&Tensor<1>>,
+) -> Option<Tensor<3>> {
+    let [b, n, k] = x.dims();
+    let [o, _] = packed.dims();
+    if b * n * o == 0 || bias.is_some_and(|bias| bias.dims() != [o]) {
+        return None;
+    }
+    let shader = match encoding {
+        Encoding::Q8 => Q8,
+        _ => Q4,
+    };
+    let input = launch::floats(x)?;
+    let (packed, scales) = (launch::words(packed)?, launch::words(scales)?);
+    let offset = launch::optional(bias, &input)?;
+    let sizes = [b * n, o, k / (2 * BLOCK), usize::from(bias.is_some())];
+    let inputs = [&input, &packed, &scales, &offset];
+    let y = shader.launch([o, b * n], &inputs, &sizes, [b, n, o])?;
+    Some(launch::tensor(y))
+}
