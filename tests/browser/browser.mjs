@@ -71,11 +71,13 @@ export async function load(page, address, timeout = 60_000) {
 
 /** Sets a field of the settings as a person would; what the field does not take is an error. */
 export async function set(page, id, value) {
-  await page.$eval(`#${id}`, (field, text) => {
+  const problem = await page.$eval(`#${id}`, (field, text) => {
     field.value = text;
     field.dispatchEvent(new Event("input", { bubbles: true }));
-    if (Number(field.value) !== Number(text) || !field.checkValidity()) {
-      throw new Error(`${field.id} of ${text}; the page takes ${field.min} to ${field.max}, in steps of ${field.step}`);
-    }
+    const { min, max, step } = field;
+    return Number(field.value) === Number(text) && field.checkValidity() ? null : `the page takes ${min} to ${max}, in steps of ${step}`;
   }, String(value));
+  if (problem) {
+    throw new Error(`${id} of ${value}: ${problem}`);
+  }
 }
