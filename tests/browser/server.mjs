@@ -4,6 +4,7 @@
  *
  *   node server.mjs DIR [PORT]     serves DIR and prints the address
  */
+import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { stat } from "node:fs/promises";
 import { createServer } from "node:http";
@@ -42,6 +43,13 @@ async function find(root, url) {
   return facts?.isFile() ? { file, size: facts.size, etag: `"${facts.size.toString(36)}-${facts.mtimeMs.toString(36)}"` } : null;
 }
 
+/** A file that lies in memory, as `find` would answer. */
+function held(files, url) {
+  const path = new URL(url, "http://localhost").pathname;
+  const bytes = files.get(path);
+  return bytes && { file: path, size: bytes.length, etag: `"${createHash("sha256").update(bytes).digest("hex").slice(0, 16)}"`, bytes };
+}
+
 /** `bytes=a-b`, `bytes=a-` or `bytes=-n` of `size` bytes: the first and last byte, "bad", or null for the whole. */
 function span(header, size) {
   const found = /^bytes=(\d*)-(\d*)$/.exec(header ?? "");
@@ -54,17 +62,17 @@ function span(header, size) {
   return first <= last && first < size ? { first, last } : "bad";
 }
 
-async function answer(root, request, response) {
+async function answer(root, files, request, response) {
   if (request.method !== "GET" && request.method !== "HEAD") {
     response.writeHead(405, { Allow: "GET, HEAD" }).end();
     return;
   }
-  const found = await find(root, request.url);
+  const found = held(files, request.url) ?? (await find(root, request.url));
   if (!found) {
     response.writeHead(404, { "Content-Type": "text/plain; charset=utf-8" }).end("not found\n");
     return;
   }
-  const { file, size, etag } = found;
+  const { file, size, etag, bytes } = found;
   const headers = {
     "Accept-Ranges": "bytes",
     "Cache-Control": "no-cache",
@@ -93,6 +101,10 @@ async function answer(root, request, response) {
     response.end();
     return;
   }
+  if (bytes) {
+    response.end(bytes.subarray(first, last + 1));
+    return;
+  }
   const stream = createReadStream(file, { start: first, end: last });
   stream.on("error", () => response.destroy());
   response.on("close", () => stream.destroy());
@@ -101,16 +113,25 @@ async function answer(root, request, response) {
 
 /**
  * Serves a folder on the loopback address.
+ *
+ * For tests, `files` holds further files by their path (they hide those of the folder and may change at any time), and
+ * `intercept` sees each request first: where it returns true it has answered, or cut the connection, itself.
  * @param {string} dir
  * @param {number} [port] 0 for any free one
- * @returns {Promise<{ url: string, requests: { method: string, path: string, range?: string }[], close: () => Promise<void> }>}
+ * @param {{ files?: Map<string, Uint8Array>, intercept?: (request: import("node:http").IncomingMessage,
+ *   response: import("node:http").ServerResponse) => boolean }} [hooks]
+ * @returns {Promise<{ url: string, requests: { method: string, path: string, range?: string, ifRange?: string }[],
+ *   close: () => Promise<void> }>}
  */
-export async function serve(dir, port = 0) {
+export async function serve(dir, port = 0, { files = new Map(), intercept = () => false } = {}) {
   const root = resolve(dir);
   const requests = [];
   const server = createServer((request, response) => {
-    requests.push({ method: request.method, path: request.url, range: request.headers.range });
-    answer(root, request, response).catch(() => response.destroy());
+    const { method, url: path, headers } = request;
+    requests.push({ method, path, range: headers.range, ifRange: headers["if-range"] });
+    if (!intercept(request, response)) {
+      answer(root, files, request, response).catch(() => response.destroy());
+    }
   });
   await new Promise((ready, failed) => {
     server.once("error", failed);

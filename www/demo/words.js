@@ -51,7 +51,8 @@ export function explain(box, error) {
   const { title, advice } = ERRORS[code];
   const line = (tag, text) => Object.assign(document.createElement(tag), { textContent: text });
   const message = String(error?.message ?? error);
-  const sentence = message.charAt(0).toUpperCase() + message.slice(1) + (/[.!?]$/.test(message) ? "" : ".");
+  const start = /^\w+:\/\//.test(message) ? message : message.charAt(0).toUpperCase() + message.slice(1);
+  const sentence = start + (/[.!?]$/.test(message) ? "" : ".");
   box.replaceChildren(line("strong", title), line("p", sentence), line("p", advice));
   box.dataset.code = code;
   box.hidden = false;

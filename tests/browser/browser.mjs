@@ -1,0 +1,83 @@
+/** What the tests and the headless demo share: Chromium with or without WebGPU, and the demo page's own words. */
+import { execFileSync } from "node:child_process";
+import { fileURLToPath } from "node:url";
+import { chromium } from "playwright-core";
+
+/** The built site. */
+export const DIST = fileURLToPath(new URL("../../dist", import.meta.url));
+
+/** WebGPU in a headless browser; on a machine without a GPU it is computed by SwiftShader. */
+const WEBGPU = ["--enable-unsafe-webgpu", `--use-webgpu-adapter=${process.env.WEBGPU_ADAPTER ?? "swiftshader"}`];
+
+function executable() {
+  for (const name of ["chromium", "chromium-browser", "google-chrome"]) {
+    try {
+      return execFileSync("sh", ["-c", `command -v ${name}`], { encoding: "utf8" }).trim();
+    } catch {
+      // The next name.
+    }
+  }
+  throw new Error("no chromium on the PATH; on Debian: apt-get install chromium");
+}
+
+/** @param {{ webgpu?: boolean }} [options] */
+export function launch({ webgpu = true } = {}) {
+  return chromium.launch({
+    executablePath: executable(),
+    args: ["--no-sandbox", "--disable-dev-shm-usage", ...(webgpu ? WEBGPU : [])],
+    ignoreDefaultArgs: webgpu ? ["--disable-gpu"] : [],
+  });
+}
+
+/**
+ * Waits until the page's status is one of `states`.
+ * @param {import("playwright-core").Page} page
+ * @param {string[]} states
+ * @param {number} [timeout] milliseconds
+ * @returns {Promise<{ state: string, code: string, text: string }>}
+ */
+export async function reach(page, states, timeout = 30_000) {
+  const selector = states.map((state) => `#status[data-state="${state}"]`).join(", ");
+  const now = () => page.$eval("#status", ({ dataset, textContent }) => ({ state: dataset.state, code: dataset.code ?? "", text: textContent }));
+  try {
+    await page.waitForSelector(selector, { state: "attached", timeout });
+  } catch (error) {
+    if (error.name !== "TimeoutError") {
+      throw error;
+    }
+    const { state, text } = await now();
+    throw new Error(`no "${states.join('" or "')}" after ${timeout / 1000} s; the page is at "${state}": ${text}`);
+  }
+  return now();
+}
+
+/** The text of a notice of the page. */
+export const notice = (page, id) => page.$eval(`#${id}`, (box) => box.innerText.replace(/\s+/g, " ").trim());
+
+/** Opens the demo and loads the model. @param {import("playwright-core").Page} page @param {string} address */
+export async function load(page, address, timeout = 60_000) {
+  await page.goto(address);
+  let { state } = await reach(page, ["waiting", "loading", "ready", "error"], timeout);
+  if (state === "waiting") {
+    await page.click("#load");
+  }
+  if (state !== "error") {
+    ({ state } = await reach(page, ["ready", "error"], timeout));
+  }
+  if (state === "error") {
+    throw new Error(`the model could not be loaded: ${await notice(page, "load-error")}`);
+  }
+}
+
+/** Sets a field of the settings as a person would; what the field does not take is an error. */
+export async function set(page, id, value) {
+  const problem = await page.$eval(`#${id}`, (field, text) => {
+    field.value = text;
+    field.dispatchEvent(new Event("input", { bubbles: true }));
+    const { min, max, step } = field;
+    return Number(field.value) === Number(text) && field.checkValidity() ? null : `the page takes ${min} to ${max}, in steps of ${step}`;
+  }, String(value));
+  if (problem) {
+    throw new Error(`${id} of ${value}: ${problem}`);
+  }
+}

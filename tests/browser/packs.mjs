@@ -1,0 +1,111 @@
+/** Packs in memory, to be damaged: safetensors shards taken apart and put together, indexes that promise what is there. */
+import { createHash } from "node:crypto";
+import { readdir, readFile } from "node:fs/promises";
+import { join } from "node:path";
+
+/** @typedef {Map<string, Buffer>} Pack a pack's files by their path in it */
+/** @typedef {{ dtype: string, shape: number[], bytes: Buffer }} Tensor */
+
+/** @param {string} folder @returns {Promise<Pack>} */
+export async function readPack(folder) {
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true });
+  const files = entries.filter((entry) => entry.isFile()).map(({ parentPath, name }) => join(parentPath, name));
+  const read = async (file) => [file.slice(folder.length).replace(/^\/+/, ""), await readFile(file)];
+  return new Map(await Promise.all(files.map(read)));
+}
+
+/** @param {Buffer} shard @returns {Map<string, Tensor>} */
+export function unpack(shard) {
+  const length = Number(shard.readBigUInt64LE());
+  const header = JSON.parse(shard.toString("utf8", 8, 8 + length));
+  delete header.__metadata__;
+  return new Map(Object.entries(header).map(([name, { dtype, shape, data_offsets: [from, to] }]) => [
+    name,
+    { dtype, shape, bytes: shard.subarray(8 + length + from, 8 + length + to) },
+  ]));
+}
+
+/** A shard with this header before this data, whether they fit or not. */
+export function assemble(header, data) {
+  const text = JSON.stringify(header);
+  const padded = Buffer.from(text.padEnd(Math.ceil(text.length / 8) * 8));
+  const length = Buffer.alloc(8);
+  length.writeBigUInt64LE(BigInt(padded.length));
+  return Buffer.concat([length, padded, data]);
+}
+
+/** A shard's header and data, for a header that is to lie. @param {Buffer} shard */
+export function parts(shard) {
+  const length = Number(shard.readBigUInt64LE());
+  return { header: JSON.parse(shard.toString("utf8", 8, 8 + length)), data: shard.subarray(8 + length) };
+}
+
+/** @param {Map<string, Tensor>} tensors @returns {Buffer} */
+export function pack(tensors) {
+  let at = 0;
+  const header = {};
+  for (const [name, { dtype, shape, bytes }] of tensors) {
+    header[name] = { dtype, shape, data_offsets: [at, (at += bytes.length)] };
+  }
+  return assemble(header, Buffer.concat([...tensors.values()].map(({ bytes }) => bytes)));
+}
+
+export const indexPath = (component) => `${component}/model.safetensors.index.json`;
+
+/** @param {Pack} files @param {string} component */
+export const index = (files, component) => JSON.parse(files.get(indexPath(component)).toString());
+
+/** The pack with one file changed. @param {Pack} files @param {string} path @param {Buffer | string | null} content */
+export function withFile(files, path, content) {
+  const changed = new Map(files);
+  if (content === null) {
+    changed.delete(path);
+  } else {
+    changed.set(path, Buffer.from(content));
+  }
+  return changed;
+}
+
+/** The pack with one JSON file changed by `change`. */
+export function withJson(files, path, change) {
+  const value = JSON.parse(files.get(path).toString());
+  return withFile(files, path, JSON.stringify(change(value) ?? value));
+}
+
+/** The pack with another shard in the place of one, which the index promises. */
+export function withShard(files, component, name, shard) {
+  const changed = withFile(files, `${component}/${name}`, shard);
+  return withJson(changed, indexPath(component), ({ metadata }) => {
+    metadata.shards[name] = { length: shard.length, sha256: createHash("sha256").update(shard).digest("hex") };
+  });
+}
+
+/**
+ * The same weights in `count` shards.
+ * @param {Pack} files
+ * @param {string} component
+ * @param {number} count
+ * @returns {Pack}
+ */
+export function reshard(files, component, count) {
+  const { metadata, weight_map: map } = index(files, component);
+  const changed = new Map(files);
+  const all = [];
+  for (const name of Object.keys(metadata.shards)) {
+    all.push(...unpack(files.get(`${component}/${name}`)));
+    changed.delete(`${component}/${name}`);
+  }
+  if (all.length < count) {
+    throw new Error(`${component} has ${all.length} tensors, they do not fill ${count} shards`);
+  }
+  metadata.shards = {};
+  for (let i = 0; i < count; i += 1) {
+    const some = all.slice(Math.floor((i * all.length) / count), Math.floor(((i + 1) * all.length) / count));
+    const name = `model-${String(i + 1).padStart(5, "0")}-of-${String(count).padStart(5, "0")}.safetensors`;
+    const shard = pack(new Map(some));
+    changed.set(`${component}/${name}`, shard);
+    metadata.shards[name] = { length: shard.length, sha256: createHash("sha256").update(shard).digest("hex") };
+    some.forEach(([tensor]) => (map[tensor] = name));
+  }
+  return withFile(changed, indexPath(component), JSON.stringify({ metadata, weight_map: map }));
+}
