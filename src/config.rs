@@ -284,7 +284,29 @@ impl Config {
         Ok(self)
     }
 
-    /// Writes the pack's JSON files, and all of it as `config.json`, into a folder.
+    /// Reads the pack's JSON files from a folder.
+    ///
+    /// # Errors
+    /// [`Error::Format`] that names the file that is missing or wrong.
+    #[cfg(feature = "tools")]
+    pub fn read(folder: &std::path::Path) -> Result<Self> {
+        fn json<T: DeserializeOwned>(folder: &std::path::Path, name: &str) -> Result<T> {
+            let path = folder.join(name);
+            let file = path.display().to_string();
+            let bytes = std::fs::read(&path).map_err(|e| Error::format(&file, e))?;
+            parse(&file, &bytes)
+        }
+        Config {
+            index: json(folder, "model_index.json")?,
+            text_encoder: json(folder, "text_encoder/config.json")?,
+            vae: json(folder, "vae/config.json")?,
+            transformer: json(folder, "transformer/config.json")?,
+            scheduler: json(folder, "scheduler/scheduler_config.json")?,
+        }
+        .check()
+    }
+
+    /// Writes the pack's JSON files into a folder.
     ///
     /// # Errors
     /// [`Error::Format`] that names the file that cannot be written.
@@ -299,7 +321,6 @@ impl Config {
             let json = json.map_err(|e| Error::Internal(format!("{name}: {e}")))?;
             std::fs::write(&path, json + "\n").map_err(fail)
         };
-        put("config.json", serde_json::to_string_pretty(self))?;
         put(
             "model_index.json",
             serde_json::to_string_pretty(&self.index),

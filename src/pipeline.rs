@@ -15,6 +15,8 @@ use crate::noise::Noise;
 use crate::request::{Frame, Request, Role};
 use crate::sampler::{self, Branch, Step};
 use crate::tokenizer::Tokenizer;
+use crate::weights::load::{Plan, Progress};
+use crate::weights::source::ShardSource;
 
 /// Longest side of an output in pixels.
 pub const MAX_SIDE: u32 = 4096;
@@ -76,6 +78,20 @@ impl Pipeline {
             model,
             device,
         }
+    }
+
+    /// Loads the networks that a plan describes and puts a pipeline together.
+    ///
+    /// # Errors
+    /// As [`Plan::load`].
+    pub async fn load(
+        plan: Plan,
+        source: &impl ShardSource,
+        device: Device,
+        on_progress: &mut dyn FnMut(Progress),
+    ) -> Result<Self> {
+        let model = plan.load(source, &device, on_progress).await?;
+        Ok(Self::new(plan.config, plan.tokenizer, model, device))
     }
 
     /// Generates the request's outputs.

@@ -57,3 +57,34 @@ pub fn quant_linear(
         bias,
     )
 }
+
+pub mod device {
+    use crate::error::{Error, Result};
+    #[derive(Clone, Copy, Debug)]
+    pub enum Choice {
+        Auto,
+        WebGpu,
+        Cpu,
+    }
+    impl std::str::FromStr for Choice {
+        type Err = Error;
+        fn from_str(s: &str) -> Result<Self> {
+            let _ = s;
+            Ok(Choice::Cpu)
+        }
+    }
+    pub struct Opened {
+        pub device: burn::tensor::Device,
+        pub kind: &'static str,
+        pub adapter: String,
+        pub note: Option<String>,
+    }
+    pub async fn open(_: Choice) -> Result<Opened> {
+        Ok(Opened {
+            device: burn::tensor::Device::flex(),
+            kind: "cpu",
+            adapter: String::new(),
+            note: None,
+        })
+    }
+}

@@ -74,6 +74,36 @@ impl Path {
     }
 }
 
+/// Name and shape of every parameter of a module, packed words included; makes no parameter.
+pub fn shapes<M: Module>(module: &M, names: Names) -> Vec<(String, Vec<usize>)> {
+    struct Shapes {
+        path: Path,
+        found: Vec<(String, Vec<usize>)>,
+    }
+    impl ModuleVisitor for Shapes {
+        fn enter_module(&mut self, name: &str, container: &str) {
+            self.path.enter(name, container);
+        }
+        fn exit_module(&mut self, _: &str, _: &str) {
+            self.path.exit();
+        }
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            let shape = param.lazy_shape().dims::<D>().to_vec();
+            self.found.push((self.path.name(), shape));
+        }
+        fn visit_int<const D: usize>(&mut self, param: &Param<Tensor<D, Int>>) {
+            let shape = param.lazy_shape().dims::<D>().to_vec();
+            self.found.push((self.path.name(), shape));
+        }
+    }
+    let mut shapes = Shapes {
+        path: Path::new(names),
+        found: Vec::new(),
+    };
+    module.visit(&mut shapes);
+    shapes.found
+}
+
 /// Every float parameter of a module under its checkpoint's name.
 ///
 /// # Errors

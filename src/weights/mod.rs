@@ -1,0 +1,16 @@
+//! Weights between files and modules: read shard by shard, checked before use, quantised until the product that needs
+//! them.
+//!
+//! Reading: [`source`] brings bytes, [`source::VerifiedShard`] vouches for them, [`load`] puts their tensors on the device,
+//! [`module`] gives each to the parameter of its name. Writing: `save` is the inverse. [`manifest`] is what both agree
+//! on, [`quant`] the arithmetic of the encodings.
+
+#[cfg(feature = "tools")]
+pub mod files;
+pub mod load;
+pub mod manifest;
+pub mod module;
+pub mod quant;
+#[cfg(feature = "tools")]
+pub mod save;
+pub mod source;
