@@ -69,8 +69,12 @@ pub mod device {
     impl std::str::FromStr for Choice {
         type Err = Error;
         fn from_str(s: &str) -> Result<Self> {
-            let _ = s;
-            Ok(Choice::Cpu)
+            match s {
+                "auto" => Ok(Choice::Auto),
+                "webgpu" => Ok(Choice::WebGpu),
+                "cpu" => Ok(Choice::Cpu),
+                _ => Err(Error::Request(format!("unknown device {s:?}"))),
+            }
         }
     }
     pub struct Opened {
