@@ -220,15 +220,16 @@ impl Cache {
             .ok()
     }
 
-    /// Remembers which version of the file the bytes of a partial shard belong to; `None` forgets what is there.
-    pub async fn set_version(&self, sha256: &str, version: Option<&Version>) {
-        let file = described(sha256);
+    /// Remembers which version of the file the bytes of a partial shard belong to; `None` forgets what is there. False when
+    /// there is no room.
+    pub async fn set_version(&self, shard: &Shard, version: Option<&Version>) -> bool {
+        let file = described(&shard.sha256);
         let Some(json) = version.and_then(|version| serde_json::to_vec(version).ok()) else {
-            return self.remove(&file).await;
+            self.remove(&file).await;
+            return true;
         };
-        if let Err(e) = self.put(&file, &json).await {
-            self.failed(&e);
-        }
+        let put = self.put(&file, &json).await;
+        put.map_err(|e| self.failed(&e)).is_ok()
     }
 
     async fn version(&self, sha256: &str) -> Option<Version> {
@@ -385,6 +386,7 @@ impl Cache {
         // A lock is another tab's, which keeps the file itself. Everything else a browser says of a disc without room
         // (QuotaExceededError, UnknownError, InvalidStateError), now or after a part was written.
         if name(thrown) != "NoModificationAllowedError" {
+            web_sys::console::warn_2(&"UniReal keeps no more of the model:".into(), thrown);
             self.full.set(true);
         }
     }
@@ -427,8 +429,10 @@ fn described(sha256: &str) -> String {
     format!("{sha256}.json")
 }
 
-/// A folder's name for an address: addresses hold characters that file systems do not.
+/// A folder's name for an address, which may hold characters that file systems do not. A query carries keys that change,
+/// so it is no part of it.
 fn folder_name(url: &str) -> String {
+    let url = url.split('?').next().unwrap_or(url).trim_end_matches('/');
     hex(&Sha256::digest(url.as_bytes())[..16])
 }
 

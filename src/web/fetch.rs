@@ -309,7 +309,7 @@ impl Http {
                 arriving.version = version;
                 if let (Some(cache), Some(_)) = (&self.cache, &arriving.partial) {
                     let version = arriving.version.as_ref();
-                    cache.set_version(&shard.sha256, version).await;
+                    arriving.no_room |= !cache.set_version(shard, version).await;
                 }
             }
         }
@@ -325,7 +325,14 @@ impl Http {
             return Err(integrity(reason).into());
         }
         let body = answer.body(self)?;
-        while let Some(chunk) = body.next().await? {
+        loop {
+            let chunk = match body.next().await {
+                Ok(Some(chunk)) => chunk,
+                Ok(None) => break,
+                // A connection that is cut when nothing is missing has done its work.
+                Err(Failure::Cut(_)) if arriving.bytes.len() == length => break,
+                Err(failure) => return Err(failure),
+            };
             if arriving.bytes.len() + chunk.length() as usize > length {
                 let reason = format!("more bytes came than the {length} that the index promises");
                 return Err(integrity(reason).into());
@@ -333,17 +340,23 @@ impl Http {
             append(&mut arriving.bytes, &chunk);
             arriving.report(false);
             arriving.write(false);
-            if let (true, Some(cache), Some(partial)) =
-                (arriving.no_room, &self.cache, arriving.partial.take())
-            {
-                cache.give_up(partial).await;
-            }
+            self.spare_room(arriving).await;
         }
         match arriving.bytes.len() {
             n if n < length => Err(Failure::Cut(format!(
                 "the connection ended after {n} of {length} bytes"
             ))),
             _ => Ok(()),
+        }
+    }
+
+    /// Deletes what was written of a shard once a write has failed: it would only take room from the others.
+    async fn spare_room(&self, arriving: &mut Arriving<'_>) {
+        if arriving.no_room
+            && let Some(cache) = &self.cache
+            && let Some(partial) = arriving.partial.take()
+        {
+            cache.give_up(partial).await;
         }
     }
 
@@ -355,7 +368,7 @@ impl Http {
         }
         arriving.bytes.clear();
         if let (Some(cache), Some(mut partial)) = (&self.cache, arriving.partial.take()) {
-            cache.set_version(&shard.sha256, None).await;
+            cache.set_version(shard, None).await;
             match partial.restart() {
                 true => arriving.partial = Some(partial),
                 false => cache.give_up(partial).await,
@@ -432,14 +445,10 @@ impl ShardSource for Http {
         self.persist(&shard.path, &mut arriving, |a| a.bytes.len(), attempt)
             .await?;
         arriving.write(true);
+        self.spare_room(&mut arriving).await;
         if let Some(partial) = arriving.partial.take() {
-            match (&self.cache, arriving.no_room) {
-                (Some(cache), true) => cache.give_up(partial).await,
-                _ => {
-                    let mut written = self.written.borrow_mut();
-                    written.insert(shard.sha256.clone(), partial);
-                }
-            }
+            let mut written = self.written.borrow_mut();
+            written.insert(shard.sha256.clone(), partial);
         }
         Ok(Fetched {
             bytes: std::mem::take(&mut arriving.bytes),
