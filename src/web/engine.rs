@@ -1,0 +1,436 @@
+//! The face that `www/worker.js` calls: a model in this worker. What is thrown is a plain `{ code, message }`, with
+//! [`Error::code`]'s codes.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::rc::Rc;
+
+use burn::tensor::Device;
+use js_sys::{Array, Function, Promise};
+use serde::Serialize;
+use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::{JsFuture, future_to_promise};
+use web_sys::AbortSignal;
+
+use super::cache::Cache;
+use super::fetch::{Http, Patience};
+use super::js::{message, now, object, plain, property, thrown};
+use super::request::{parse, pictures};
+use super::wait::{or_abort, turn};
+use crate::error::{Error, Result};
+use crate::gpu::device::{self, Choice};
+use crate::pipeline::{Event, Pipeline, Stage};
+use crate::weights::load::{Plan, Progress};
+use crate::weights::manifest::Manifest;
+use crate::weights::quant::Encoding;
+
+/// Bytes of weights that the CPU has room for: wasm addresses 4 GiB, and activations need some of it.
+const CPU_ROOM: u64 = 3 << 30;
+
+/// Milliseconds between two reports of progress: a frame, so that reporting costs nothing.
+const REPORT_EVERY: f64 = 16.0;
+
+/// A loaded model.
+#[wasm_bindgen]
+#[derive(Debug)]
+pub struct Engine {
+    loaded: Rc<Loaded>,
+}
+
+/// What a call goes on holding when the page frees the engine under it.
+#[derive(Debug)]
+struct Loaded {
+    pipeline: Pipeline,
+    info: Info,
+    busy: Cell<bool>,
+}
+
+/// `ModelInfo` of `unireal.d.ts`.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Info {
+    name: String,
+    device: &'static str,
+    adapter: String,
+    note: Option<String>,
+    sample_size: usize,
+    bytes: u64,
+}
+
+/// `Support` of `unireal.d.ts`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Support {
+    ok: bool,
+    name: String,
+    bytes: u64,
+    cached_bytes: u64,
+    sample_size: usize,
+    components: BTreeMap<String, Component>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Component {
+    bytes: u64,
+}
+
+#[wasm_bindgen]
+impl Engine {
+    /// What a load of the pack at `url` would take, from its descriptions alone: `Support` of `unireal.d.ts`.
+    ///
+    /// # Errors
+    /// `network` or `format` when the address holds no pack.
+    pub async fn check(url: JsValue) -> std::result::Result<JsValue, JsValue> {
+        check(&url).await.map_err(thrown)
+    }
+
+    /// Loads the pack at `url`. `options` is `{ device: "auto" | "webgpu" | "cpu", cache: "opfs" | "none" }`, `on_progress`
+    /// is called with `{ stage: "download", loaded, total, cached }`.
+    ///
+    /// # Errors
+    /// Any of [`Error`]'s; `abort` as soon as the signal aborts.
+    pub async fn open(
+        url: JsValue,
+        options: JsValue,
+        on_progress: JsValue,
+        signal: JsValue,
+    ) -> std::result::Result<Engine, JsValue> {
+        let signal: Option<AbortSignal> = signal.dyn_into().ok();
+        let on_progress: Option<Function> = on_progress.dyn_into().ok();
+        let opened = or_abort(signal.as_ref(), open(&url, &options, on_progress)).await;
+        opened.map_err(thrown)
+    }
+
+    /// `ModelInfo` of `unireal.d.ts`.
+    ///
+    /// # Errors
+    /// None that can be foreseen.
+    pub fn info(&self) -> std::result::Result<JsValue, JsValue> {
+        plain(&self.loaded.info).map_err(thrown)
+    }
+
+    /// Runs a request ([`super::request::parse`] says of what form) to `{ images: [{ width, height, data }], seed, timings
+    /// }`, pictures in RGBA, times in milliseconds. After each sampler step `on_step` is called with `{ step, steps,
+    /// preview }`, and the promise that it returns is awaited.
+    ///
+    /// # Errors
+    /// The promise rejects with `busy` while another request runs, `request` for one that cannot be right, `abort` as soon
+    /// as the signal aborts.
+    #[wasm_bindgen(unchecked_return_type = "Promise<any>")]
+    pub fn generate(&self, request: JsValue, on_step: JsValue, signal: JsValue) -> Promise {
+        // A promise over a clone, and no async method: that would borrow the engine until it ends, and freeing it
+        // meanwhile would be a panic.
+        let loaded = self.loaded.clone();
+        future_to_promise(async move {
+            let signal: Option<AbortSignal> = signal.dyn_into().ok();
+            let on_step: Option<Function> = on_step.dyn_into().ok();
+            let _turn = Running::begin(&loaded.busy).map_err(thrown)?;
+            let request = parse(&request).map_err(thrown)?;
+            let run = generate(&loaded.pipeline, request, on_step);
+            or_abort(signal.as_ref(), run).await.map_err(thrown)
+        })
+    }
+
+    /// Deletes what this browser has kept of the pack at `url`.
+    ///
+    /// # Errors
+    /// `busy` when another tab is loading it.
+    #[wasm_bindgen(js_name = clearCache)]
+    pub async fn clear_cache(url: JsValue) -> std::result::Result<(), JsValue> {
+        let clear = async { Cache::clear(&address(&url)?).await };
+        clear.await.map_err(thrown)
+    }
+}
+
+/// Holds the one place for a request, and leaves it however the request ends.
+struct Running<'a>(&'a Cell<bool>);
+
+impl<'a> Running<'a> {
+    fn begin(busy: &'a Cell<bool>) -> Result<Self> {
+        match busy.replace(true) {
+            true => Err(Error::Busy),
+            false => Ok(Running(busy)),
+        }
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.set(false);
+    }
+}
+
+fn address(url: &JsValue) -> Result<String> {
+    url.as_string()
+        .filter(|url| !url.is_empty())
+        .ok_or_else(|| Error::Request("url is no text; give the address of a pack's folder".into()))
+}
+
+async fn check(url: &JsValue) -> Result<JsValue> {
+    let url = address(url)?;
+    let source = Http::new(&url, Cache::find(&url).await, Patience::default());
+    let (plan, _) = source.plan().await?;
+    let components = plan.manifests.iter().map(|manifest| {
+        let bytes = manifest.bytes();
+        (manifest.component.clone(), Component { bytes })
+    });
+    let problem = match has_gpu().await {
+        true => None,
+        false => cpu_problem(&plan),
+    };
+    plain(&Support {
+        ok: problem.is_none(),
+        name: plan.config.index.name.clone(),
+        bytes: plan.bytes(),
+        cached_bytes: source.cached_bytes(&plan),
+        sample_size: plan.config.index.sample_size,
+        components: components.collect(),
+        code: problem.as_ref().map(Error::code),
+        message: problem.as_ref().map(Error::to_string),
+    })
+}
+
+/// Whether the browser has a WebGPU adapter at all; opening it is for the load.
+async fn has_gpu() -> bool {
+    let gpu = property(&property(&js_sys::global(), "navigator"), "gpu");
+    let Ok(request) = property(&gpu, "requestAdapter").dyn_into::<Function>() else {
+        return false;
+    };
+    match request.call0(&gpu) {
+        Ok(promise) => {
+            let adapter = JsFuture::from(Promise::resolve(&promise)).await;
+            adapter.is_ok_and(|adapter| adapter.is_truthy())
+        }
+        Err(_) => false,
+    }
+}
+
+/// Why the pack cannot run on the CPU, if it cannot.
+fn cpu_problem(plan: &Plan) -> Option<Error> {
+    let on_device = |manifest: &Manifest| match manifest.encoding {
+        Encoding::F16 => 2 * manifest.bytes(),
+        _ => manifest.bytes(),
+    };
+    let needed: u64 = plan.manifests.iter().map(on_device).sum();
+    (needed > CPU_ROOM).then(|| {
+        let [needed, room] = [needed, CPU_ROOM].map(|bytes| bytes as f64 / f64::from(1 << 30));
+        Error::Memory(format!(
+            "the model needs {needed:.1} GiB, on a CPU there is room for {room:.1} GiB, and this browser offers no WebGPU"
+        ))
+    })
+}
+
+async fn open(url: &JsValue, options: &JsValue, on_progress: Option<Function>) -> Result<Engine> {
+    let url = address(url)?;
+    let option = |name: &str, default: &str| {
+        let value = property(options, name);
+        match value.is_undefined() || value.is_null() {
+            true => Ok(default.to_owned()),
+            false => value
+                .as_string()
+                .ok_or_else(|| Error::Request(format!("{name} is no text"))),
+        }
+    };
+    let choice: Choice = option("device", "auto")?.parse()?;
+    let (cache, no_cache) = match option("cache", "opfs")?.as_str() {
+        "none" => (None, None),
+        "opfs" => match Cache::open(&url).await {
+            Ok(cache) => (Some(cache), None),
+            Err(reason) => (None, Some(reason)),
+        },
+        other => {
+            return Err(Error::Request(format!(
+                "unknown cache \"{other}\"; use opfs or none"
+            )));
+        }
+    };
+    let source = Http::new(&url, cache, Patience::default());
+    let (plan, kept) = source.plan().await?;
+    let opened = device::open(choice).await?;
+    if opened.kind == "cpu"
+        && let Some(problem) = cpu_problem(&plan)
+    {
+        return Err(problem);
+    }
+    let bytes = plan.bytes();
+    let report = Report::new(on_progress);
+    let pipeline = load(plan, kept, &source, opened.device, &report).await?;
+    let notes = [opened.note, no_cache, source.note().map(str::to_owned)];
+    let notes: Vec<String> = notes.into_iter().flatten().collect();
+    let info = Info {
+        name: pipeline.config.index.name.clone(),
+        device: opened.kind,
+        adapter: opened.adapter,
+        note: (!notes.is_empty()).then(|| notes.join("; ")),
+        sample_size: pipeline.config.index.sample_size,
+        bytes,
+    };
+    let busy = Cell::new(false);
+    Ok(Engine {
+        loaded: Rc::new(Loaded {
+            pipeline,
+            info,
+            busy,
+        }),
+    })
+}
+
+/// Loads a plan. One that was kept may be of a version that the host no longer has: when a shard of it has to come from
+/// the host and is not the promised one, or is gone, the descriptions are read anew, once.
+async fn load(
+    plan: Plan,
+    kept: bool,
+    source: &Http,
+    device: Device,
+    report: &Report,
+) -> Result<Pipeline> {
+    let mut shards: Vec<_> = plan.shards().cloned().collect();
+    let mut on_progress = |progress| report.add(progress);
+    let first = Pipeline::load(plan, source, device.clone(), &mut on_progress).await;
+    let pipeline = match first {
+        Err(Error::Integrity { .. } | Error::Network { .. }) if kept => {
+            let plan = source.read_anew().await?;
+            shards = plan.shards().cloned().collect();
+            Pipeline::load(plan, source, device, &mut on_progress).await?
+        }
+        result => result?,
+    };
+    source.complete(&shards).await;
+    Ok(pipeline)
+}
+
+/// Passes progress on to the page, a few dozen times a second at most.
+struct Report {
+    callback: Option<Function>,
+    last: Cell<f64>,
+    /// Whether all bytes since the last report came from the cache.
+    cached: Cell<bool>,
+}
+
+impl Report {
+    fn new(callback: Option<Function>) -> Self {
+        Report {
+            callback,
+            last: Cell::new(f64::NEG_INFINITY),
+            cached: Cell::new(true),
+        }
+    }
+
+    fn add(&self, progress: Progress) {
+        let Some(callback) = &self.callback else {
+            return;
+        };
+        let cached = self.cached.get() && progress.cached;
+        self.cached.set(cached);
+        if now() < self.last.get() + REPORT_EVERY && progress.loaded < progress.total {
+            return;
+        }
+        self.last.set(now());
+        self.cached.set(true);
+        let event = object(&[
+            ("stage", "download".into()),
+            ("loaded", (progress.loaded as f64).into()),
+            ("total", (progress.total as f64).into()),
+            ("cached", cached.into()),
+        ]);
+        // Progress is for looking at: a page that fails to show it still gets its model.
+        let _ = callback.call1(&JsValue::NULL, &event);
+    }
+}
+
+/// When each stage began.
+#[derive(Default)]
+struct Clock(RefCell<Vec<(Stage, f64)>>);
+
+impl Clock {
+    fn begin(&self, stage: Stage) {
+        self.0.borrow_mut().push((stage, now()));
+    }
+
+    /// `Timings` of `unireal.d.ts`: a stage lasts until the next one begins.
+    fn timings(&self, start: f64) -> JsValue {
+        let (end, begun) = (now(), self.0.borrow());
+        let lasted = |stage: Stage| {
+            let place = begun.iter().position(|(begun, _)| *begun == stage);
+            let lasted = place.map(|i| begun.get(i + 1).map_or(end, |next| next.1) - begun[i].1);
+            JsValue::from(lasted.unwrap_or(0.0))
+        };
+        object(&[
+            ("text", lasted(Stage::Text)),
+            ("encode", lasted(Stage::Encode)),
+            ("sample", lasted(Stage::Sample)),
+            ("decode", lasted(Stage::Decode)),
+            ("total", (end - start).into()),
+        ])
+        .into()
+    }
+}
+
+async fn generate(
+    pipeline: &Pipeline,
+    request: crate::request::Request,
+    on_step: Option<Function>,
+) -> Result<JsValue> {
+    let (start, clock) = (now(), Clock::default());
+    let failure = RefCell::new(None);
+    // An abort is noticed when control comes back from the event loop: every event takes a turn of it.
+    let images = pipeline.generate(&request, async |event| match event {
+        Event::Stage(stage) => {
+            turn().await;
+            clock.begin(stage);
+            ControlFlow::Continue(())
+        }
+        Event::Step {
+            step,
+            steps,
+            preview,
+        } => {
+            let preview = preview.map_or(JsValue::NULL, |images| pictures(&images));
+            match call(on_step.as_ref(), step, steps, preview).await {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(thrown) => {
+                    failure.replace(Some(thrown));
+                    ControlFlow::Break(())
+                }
+            }
+        }
+    });
+    let images = images.await;
+    if let Some(thrown) = failure.take() {
+        let reason = message(&thrown);
+        return Err(Error::Internal(format!("onStep failed: {reason}")));
+    }
+    let images: Array = pictures(&images?).unchecked_into();
+    Ok(object(&[
+        ("images", images.into()),
+        ("seed", (request.seed as f64).into()),
+        ("timings", clock.timings(start)),
+    ])
+    .into())
+}
+
+/// Calls `onStep` and awaits what it returns; without one, takes a turn of the event loop.
+async fn call(
+    on_step: Option<&Function>,
+    step: usize,
+    steps: usize,
+    preview: JsValue,
+) -> std::result::Result<(), JsValue> {
+    let Some(on_step) = on_step else {
+        turn().await;
+        return Ok(());
+    };
+    let event = object(&[
+        ("step", (step as f64).into()),
+        ("steps", (steps as f64).into()),
+        ("preview", preview),
+    ]);
+    let returned = on_step.call1(&JsValue::NULL, &event)?;
+    JsFuture::from(Promise::resolve(&returned)).await?;
+    Ok(())
+}

@@ -1,0 +1,587 @@
+//! A pack on a static host, with the browser's cache in front of it.
+//!
+//! A shard is streamed chunk by chunk into memory of its final size, so that neither JavaScript nor wasm ever holds it
+//! twice. A connection that is cut or stalls is taken up where it ended: `Range` asks for the rest and `If-Range`, or a
+//! comparison of the answer's version, sees to it that the rest belongs to what is there. A host that answers with the
+//! whole file instead, or that has another version by now, starts the shard anew.
+//!
+//! The pack's JSON files come from the cache once a load was completed, so that a second load makes no request at all. A
+//! pack that changed on its host is noticed when a shard has to be fetched that the kept files no longer describe:
+//! [`Http::plan`] and [`Http::read_anew`] then read the files from the host. While everything is in the cache, the kept
+//! version is used; clearing the cache is how to see a new one.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+use js_sys::{Object, Uint8Array};
+use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::JsFuture;
+use web_sys::{ReadableStreamDefaultReader, Response};
+
+use super::cache::{Cache, Descriptions, Partial, Version};
+use super::js::{AbortController, fetch, message, object, property};
+use super::wait::{sleep, within};
+use crate::error::{Error, Result};
+use crate::weights::load::Plan;
+use crate::weights::manifest::Shard;
+use crate::weights::source::{Arrived, Fetched, Origin, ShardSource, VerifiedShard};
+
+/// How long the network is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// Milliseconds without a byte after which a connection counts as cut.
+    pub stall: u32,
+    /// Times that a cut connection is taken up again without much gained.
+    pub retries: u32,
+    /// Milliseconds before the first retry; each further one waits twice as long.
+    pub backoff: u32,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Patience {
+            stall: 30_000,
+            retries: 4,
+            backoff: 250,
+        }
+    }
+}
+
+/// A connection that brought this many bytes before it was cut was worth its try: the count of retries begins anew.
+const WORTHWHILE: usize = 256 << 10;
+
+/// A pack on a static host.
+#[derive(Debug)]
+pub struct Http {
+    folder: String,
+    query: String,
+    own_origin: bool,
+    patience: Patience,
+    cache: Option<Cache>,
+    /// JSON files that an earlier load kept, while they are used.
+    kept: RefCell<Option<Descriptions>>,
+    /// JSON files as the host sent them.
+    fetched: RefCell<Descriptions>,
+    /// Shards that arrived and were written, but are not verified yet.
+    written: RefCell<HashMap<String, Partial>>,
+}
+
+/// Why a try ended.
+enum Failure {
+    /// It is worth another try.
+    Cut(String),
+    /// It is not.
+    Final(Error),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Failure::Final(error)
+    }
+}
+
+type Try<T> = std::result::Result<T, Failure>;
+
+impl Http {
+    /// The pack in the folder at `url`, with or without a cache.
+    pub fn new(url: &str, cache: Option<Cache>, patience: Patience) -> Self {
+        let (folder, query) = match url.split_once('?') {
+            Some((folder, query)) => (folder, format!("?{query}")),
+            None => (url, String::new()),
+        };
+        let origin = property(&property(&js_sys::global(), "location"), "origin").as_string();
+        let own_origin = !folder.contains("://")
+            || origin.is_some_and(|origin| {
+                let rest = folder.strip_prefix(origin.as_str());
+                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            });
+        Http {
+            folder: folder.trim_end_matches('/').to_owned(),
+            query,
+            own_origin,
+            patience,
+            cache,
+            kept: RefCell::default(),
+            fetched: RefCell::default(),
+            written: RefCell::default(),
+        }
+    }
+
+    /// The pack's descriptions, and whether they are those that an earlier load kept: they are used when the cache holds
+    /// every shard that they name.
+    ///
+    /// # Errors
+    /// As [`Plan::read`].
+    pub async fn plan(&self) -> Result<(Plan, bool)> {
+        if let Some(cache) = &self.cache
+            && let Some(kept) = cache.descriptions().await
+        {
+            self.kept.replace(Some(kept));
+            // Kept files that cannot be read, or that lack one, are no better than none.
+            if let Ok(plan) = Plan::read(self).await
+                && plan.shards().all(|shard| cache.holds(shard))
+            {
+                return Ok((plan, true));
+            }
+        }
+        Ok((self.read_anew().await?, false))
+    }
+
+    /// The pack's descriptions as the host has them now.
+    ///
+    /// # Errors
+    /// As [`Plan::read`].
+    pub async fn read_anew(&self) -> Result<Plan> {
+        self.kept.replace(None);
+        self.fetched.take();
+        Plan::read(self).await
+    }
+
+    /// Bytes of the plan's shards that the cache holds.
+    pub fn cached_bytes(&self, plan: &Plan) -> u64 {
+        let Some(cache) = &self.cache else {
+            return 0;
+        };
+        let held = plan.shards().filter(|shard| cache.holds(shard));
+        held.map(|shard| shard.length).sum()
+    }
+
+    /// Keeps the descriptions too, after a load in which every shard of them was verified.
+    pub async fn complete(&self, shards: &[Shard]) {
+        let Some(cache) = &self.cache else { return };
+        if self.kept.borrow().is_none() && shards.iter().all(|shard| cache.holds(shard)) {
+            let fetched = self.fetched.borrow().clone();
+            cache.complete(&fetched, shards).await;
+        }
+    }
+
+    /// What a person should know about how keeping went.
+    pub fn note(&self) -> Option<&'static str> {
+        self.cache.as_ref().and_then(Cache::note)
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}/{path}{}", self.folder, self.query)
+    }
+
+    fn network(&self, path: &str, reason: impl Into<String>) -> Error {
+        Error::Network {
+            url: self.url(path),
+            reason: reason.into(),
+        }
+    }
+
+    /// Tries until it works, fails for good, or has failed too often. `progress` is the number of bytes that are there.
+    async fn persist<S, T>(
+        &self,
+        path: &str,
+        state: &mut S,
+        progress: impl Fn(&S) -> usize,
+        mut attempt: impl AsyncFnMut(&mut S) -> Try<T>,
+    ) -> Result<T> {
+        let mut failures = 0;
+        loop {
+            let before = progress(state);
+            let reason = match attempt(state).await {
+                Ok(result) => return Ok(result),
+                Err(Failure::Final(error)) => return Err(error),
+                Err(Failure::Cut(reason)) => reason,
+            };
+            if progress(state) >= before + WORTHWHILE {
+                failures = 0;
+            }
+            if failures == self.patience.retries {
+                let tries = failures + 1;
+                return Err(self.network(path, format!("{reason}; tried {tries} times")));
+            }
+            sleep(self.patience.backoff << failures).await;
+            failures += 1;
+        }
+    }
+
+    /// Asks for a file, or for what follows its first bytes, and reads the answer's head.
+    async fn ask(&self, path: &str, rest: Option<(usize, &Version)>, store: &str) -> Try<Answer> {
+        let request = Request(AbortController::new());
+        let headers = Object::new();
+        if let Some((from, version)) = rest {
+            set(&headers, "Range", format!("bytes={from}-"));
+            // On another origin this header needs a permission that static hosts do not give; there, the version in the
+            // answer is compared instead.
+            if self.own_origin {
+                set(&headers, "If-Range", version.text());
+            }
+        }
+        let init = object(&[
+            ("signal", request.0.signal().into()),
+            ("headers", headers.into()),
+            ("cache", store.into()),
+        ]);
+        let cut = |thrown: JsValue| Failure::Cut(format!("no answer ({})", message(&thrown)));
+        let promise = fetch(&self.url(path), &init).map_err(cut)?;
+        let answer = within(self.patience.stall, JsFuture::from(promise)).await;
+        let answer = answer.ok_or_else(|| self.stalled())?.map_err(cut)?;
+        let response: Response = answer
+            .dyn_into()
+            .map_err(|_| Error::Internal("fetch answered with no Response".into()))?;
+        let status = response.status();
+        if rest.is_some() && status == 416 {
+            return Ok(Answer {
+                request,
+                response,
+                status,
+            });
+        }
+        if !response.ok() {
+            let reason = format!("answered {status} {}", response.status_text());
+            let reason = reason.trim().to_owned();
+            return Err(match status {
+                408 | 425 | 429 | 500.. => Failure::Cut(reason),
+                _ => Failure::Final(self.network(path, reason)),
+            });
+        }
+        let kind = header(&response, "content-type").unwrap_or_default();
+        if kind.starts_with("text/html") || kind.starts_with("application/xhtml") {
+            let reason = "answered a page of HTML; is this the folder of a pack?";
+            return Err(self.network(path, reason).into());
+        }
+        Ok(Answer {
+            request,
+            response,
+            status,
+        })
+    }
+
+    fn stalled(&self) -> Failure {
+        let seconds = f64::from(self.patience.stall) / 1000.0;
+        Failure::Cut(format!("nothing came for {seconds} s"))
+    }
+
+    async fn small(&self, path: &str, limit: u64) -> Try<Vec<u8>> {
+        // A copy in the browser's own cache may belong to another version than the shards: it is asked for again.
+        let answer = self.ask(path, None, "no-cache").await?;
+        let body = answer.body(self)?;
+        let mut bytes = Vec::new();
+        while let Some(chunk) = body.next().await? {
+            if (bytes.len() + chunk.length() as usize) as u64 > limit {
+                let reason = format!("is longer than {limit} bytes");
+                return Err(Error::format(path, reason).into());
+            }
+            append(&mut bytes, &chunk);
+        }
+        Ok(bytes)
+    }
+
+    /// One connection's worth of a shard.
+    async fn piece(&self, shard: &Shard, arriving: &mut Arriving<'_>) -> Try<()> {
+        let length = shard.length as usize;
+        let rest = arriving.version.clone();
+        let rest = rest
+            .as_ref()
+            .filter(|_| !arriving.bytes.is_empty())
+            .map(|version| (arriving.bytes.len(), version));
+        if rest.is_none() {
+            self.restart(shard, arriving).await;
+        }
+        // The shard goes into the cache of this module; a second copy in the browser's own would only take room.
+        let store = match arriving.partial {
+            Some(_) => "no-store",
+            None => "default",
+        };
+        let answer = self.ask(&shard.path, rest, store).await?;
+        let integrity = |reason: String| Error::Integrity {
+            file: shard.path.clone(),
+            reason,
+        };
+        let version = Version::of(&answer.response);
+        match (rest, answer.status) {
+            (Some(_), 206) if version.is_some() && version != arriving.version => {
+                self.restart(shard, arriving).await;
+                return Err(Failure::Cut("the file was replaced meanwhile".into()));
+            }
+            (Some((from, _)), 416) => {
+                self.restart(shard, arriving).await;
+                let reason = format!("the host has no byte {from} of a shard of {length}");
+                return Err(Failure::Cut(reason));
+            }
+            (Some(_), 206) => {}
+            _ => {
+                self.restart(shard, arriving).await;
+                arriving.version = version;
+                if let (Some(cache), Some(_)) = (&self.cache, &arriving.partial) {
+                    let version = arriving.version.as_ref();
+                    arriving.no_room |= !cache.set_version(shard, version).await;
+                }
+            }
+        }
+        // Known before the first byte, where the header counts the file's own bytes and not those of a compressed form.
+        if self.own_origin
+            && header(&answer.response, "content-encoding").is_none()
+            && let Some(rest) = header(&answer.response, "content-length")
+            && let Ok(rest) = rest.parse::<u64>()
+            && arriving.bytes.len() as u64 + rest != shard.length
+        {
+            let whole = arriving.bytes.len() as u64 + rest;
+            let reason = format!("the host has {whole} bytes, the index promises {length}");
+            return Err(integrity(reason).into());
+        }
+        let body = answer.body(self)?;
+        loop {
+            let chunk = match body.next().await {
+                Ok(Some(chunk)) => chunk,
+                Ok(None) => break,
+                // A connection that is cut when nothing is missing has done its work.
+                Err(Failure::Cut(_)) if arriving.bytes.len() == length => break,
+                Err(failure) => return Err(failure),
+            };
+            if arriving.bytes.len() + chunk.length() as usize > length {
+                let reason = format!("more bytes came than the {length} that the index promises");
+                return Err(integrity(reason).into());
+            }
+            append(&mut arriving.bytes, &chunk);
+            arriving.report(false);
+            arriving.write(false);
+            self.spare_room(arriving).await;
+        }
+        match arriving.bytes.len() {
+            n if n < length => Err(Failure::Cut(format!(
+                "the connection ended after {n} of {length} bytes"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Deletes what was written of a shard once a write has failed: it would only take room from the others.
+    async fn spare_room(&self, arriving: &mut Arriving<'_>) {
+        if arriving.no_room
+            && let Some(cache) = &self.cache
+            && let Some(partial) = arriving.partial.take()
+        {
+            cache.give_up(partial).await;
+        }
+    }
+
+    /// Begins the shard anew.
+    async fn restart(&self, shard: &Shard, arriving: &mut Arriving<'_>) {
+        arriving.version = None;
+        if arriving.bytes.is_empty() {
+            return;
+        }
+        arriving.bytes.clear();
+        if let (Some(cache), Some(mut partial)) = (&self.cache, arriving.partial.take()) {
+            cache.set_version(shard, None).await;
+            match partial.restart() {
+                true => arriving.partial = Some(partial),
+                false => cache.give_up(partial).await,
+            }
+        }
+    }
+}
+
+impl ShardSource for Http {
+    async fn file(&self, path: &str, limit: u64) -> Result<Vec<u8>> {
+        let kept = self
+            .kept
+            .borrow()
+            .as_ref()
+            .map(|kept| kept.get(path).cloned());
+        match kept {
+            Some(Some(text)) => return Ok(text.into_bytes()),
+            Some(None) => return Err(self.network(path, "is not among the kept files")),
+            None => {}
+        }
+        let attempt = async |(): &mut ()| self.small(path, limit).await;
+        let bytes = self.persist(path, &mut (), |()| 0, attempt).await?;
+        if let Ok(text) = std::str::from_utf8(&bytes) {
+            let mut fetched = self.fetched.borrow_mut();
+            fetched.insert(path.to_owned(), text.to_owned());
+        }
+        Ok(bytes)
+    }
+
+    async fn shard(
+        &self,
+        shard: &Shard,
+        origin: Origin,
+        arrived: &mut dyn FnMut(Arrived),
+    ) -> Result<Fetched> {
+        let mut bytes = Vec::new();
+        bytes
+            .try_reserve_exact(shard.length as usize)
+            .map_err(|_| {
+                Error::Memory(format!("a shard of {} bytes does not fit", shard.length))
+            })?;
+        let mut arriving = Arriving {
+            bytes,
+            reported: 0,
+            version: None,
+            partial: None,
+            no_room: false,
+            arrived,
+        };
+        let mut cached = false;
+        if let Some(cache) = &self.cache {
+            // Closes what an earlier try wrote that did not turn out to be the promised bytes.
+            self.written.borrow_mut().remove(&shard.sha256);
+            if origin == Origin::Fresh {
+                cache.forget(shard).await;
+            } else if cache.read(shard, &mut arriving.bytes).await {
+                arriving.report(true);
+                return Ok(Fetched {
+                    bytes: std::mem::take(&mut arriving.bytes),
+                    cached: true,
+                });
+            }
+            // A shard that is there and cannot be read belongs to another tab just now.
+            if !cache.holds(shard)
+                && let Some((partial, version)) = cache.begin(shard, &mut arriving.bytes).await
+            {
+                cached = version.is_some();
+                arriving.version = version;
+                arriving.partial = Some(partial);
+                arriving.report(true);
+            }
+        }
+        let attempt = async |arriving: &mut Arriving<'_>| self.piece(shard, arriving).await;
+        self.persist(&shard.path, &mut arriving, |a| a.bytes.len(), attempt)
+            .await?;
+        arriving.write(true);
+        self.spare_room(&mut arriving).await;
+        if let Some(partial) = arriving.partial.take() {
+            let mut written = self.written.borrow_mut();
+            written.insert(shard.sha256.clone(), partial);
+        }
+        Ok(Fetched {
+            bytes: std::mem::take(&mut arriving.bytes),
+            cached,
+        })
+    }
+
+    async fn keep(&self, shard: &VerifiedShard) {
+        let partial = self.written.borrow_mut().remove(&shard.shard().sha256);
+        if let (Some(cache), Some(partial)) = (&self.cache, partial)
+            && partial.written() == shard.bytes().len()
+        {
+            cache.commit(partial).await;
+        }
+    }
+}
+
+/// A shard on its way.
+struct Arriving<'a> {
+    bytes: Vec<u8>,
+    /// How many bytes `arrived` was told of; those that come a second time are not told again.
+    reported: usize,
+    version: Option<Version>,
+    partial: Option<Partial>,
+    no_room: bool,
+    arrived: &'a mut dyn FnMut(Arrived),
+}
+
+impl Arriving<'_> {
+    fn report(&mut self, cached: bool) {
+        if self.bytes.len() > self.reported {
+            let bytes = (self.bytes.len() - self.reported) as u64;
+            self.reported = self.bytes.len();
+            (self.arrived)(Arrived { bytes, cached });
+        }
+    }
+
+    fn write(&mut self, now: bool) {
+        if let Some(partial) = &mut self.partial {
+            self.no_room |= !partial.follow(&self.bytes, now);
+        }
+    }
+}
+
+/// A shard that is given up half way, by an error or a cancellation, leaves what arrived for the next time.
+impl Drop for Arriving<'_> {
+    fn drop(&mut self) {
+        self.write(true);
+    }
+}
+
+/// Ends the request when it goes out of scope: one that was answered to its end does not mind.
+struct Request(AbortController);
+
+impl Drop for Request {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+struct Answer {
+    request: Request,
+    response: Response,
+    status: u16,
+}
+
+impl Answer {
+    fn body(self, http: &Http) -> Try<Body<'_>> {
+        let stream = self.response.body();
+        let reader = stream
+            .map(|stream| stream.get_reader().dyn_into())
+            .transpose()
+            .map_err(|_| Error::Internal("a stream has no default reader".into()))?;
+        Ok(Body {
+            http,
+            reader,
+            _request: self.request,
+        })
+    }
+}
+
+struct Body<'a> {
+    http: &'a Http,
+    /// None where the answer has no body.
+    reader: Option<ReadableStreamDefaultReader>,
+    _request: Request,
+}
+
+impl Body<'_> {
+    /// The next chunk; none at the end.
+    async fn next(&self) -> Try<Option<Uint8Array>> {
+        let Some(reader) = &self.reader else {
+            return Ok(None);
+        };
+        let chunk = within(self.http.patience.stall, JsFuture::from(reader.read())).await;
+        let chunk = chunk
+            .ok_or_else(|| self.http.stalled())?
+            .map_err(|e| Failure::Cut(format!("the connection was cut ({})", message(&e))))?;
+        if property(&chunk, "done").is_truthy() {
+            return Ok(None);
+        }
+        let value = property(&chunk, "value").dyn_into();
+        Ok(Some(value.map_err(|_| {
+            Error::Internal("a stream brought no bytes".into())
+        })?))
+    }
+}
+
+impl Version {
+    fn of(response: &Response) -> Option<Self> {
+        // A weak ETag does not promise equal bytes, so it is not fit for a range.
+        let etag = header(response, "etag").filter(|etag| etag.starts_with('"'));
+        etag.map(Version::Etag)
+            .or_else(|| header(response, "last-modified").map(Version::LastModified))
+    }
+
+    fn text(&self) -> &str {
+        let (Version::Etag(text) | Version::LastModified(text)) = self;
+        text
+    }
+}
+
+fn header(response: &Response, name: &str) -> Option<String> {
+    response.headers().get(name).ok().flatten()
+}
+
+fn set(headers: &Object, name: &str, value: impl Into<JsValue>) {
+    // A fresh plain object takes every property.
+    let _ = js_sys::Reflect::set(headers, &name.into(), &value.into());
+}
+
+fn append(bytes: &mut Vec<u8>, chunk: &Uint8Array) {
+    let start = bytes.len();
+    bytes.resize(start + chunk.length() as usize, 0);
+    chunk.copy_to(&mut bytes[start..]);
+}

@@ -1,0 +1,16 @@
+//! The engine without the page, in a dedicated worker of a real browser. Hosts are scripted, so that each can fail in its
+//! own way; files lie in the browser's own file system.
+#![cfg(target_arch = "wasm32")]
+
+#[path = "engine/caching.rs"]
+mod caching;
+#[path = "engine/fetching.rs"]
+mod fetching;
+#[path = "engine/requests.rs"]
+mod requests;
+#[path = "engine/support.rs"]
+mod support;
+#[path = "engine/whole.rs"]
+mod whole;
+
+wasm_bindgen_test::wasm_bindgen_test_configure!(run_in_dedicated_worker);
