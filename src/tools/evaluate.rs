@@ -25,6 +25,7 @@ pub const OUTSIDE_DB: f64 = 22.0;
 /// What `unireal evaluate` is asked for.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
+    /// What to evaluate on
     #[command(subcommand)]
     pub on: On,
 }
