@@ -10,16 +10,15 @@
 //! Nothing here fails a load. A browser without room, or another tab that has a file open, means that bytes are not
 //! kept; [`Cache::note`] says so. Nothing here is trusted either: what is read is verified like what a host sends.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashSet};
 
-use js_sys::{Object, Promise};
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use wasm_bindgen::prelude::*;
-use wasm_bindgen_futures::JsFuture;
 
-use super::js::{self, Access, Directory, File, name, object, property};
+use super::folder::{Folder, Open, Thrown, directory, origin_folder, read_into, wait, write_at};
+use super::host::Version;
+use super::js::{self, Directory, File, name, object};
 use crate::error::{Error, Result};
 use crate::weights::manifest::{MAX_JSON, Shard};
 use crate::weights::source::hex;
@@ -39,9 +38,7 @@ pub type Descriptions = BTreeMap<String, String>;
 /// The kept files of one pack.
 #[derive(Debug)]
 pub struct Cache {
-    folder: Directory,
-    /// Names of the files in the folder, save those that are being written.
-    names: RefCell<HashSet<String>>,
+    folder: Folder,
     full: Cell<bool>,
 }
 
@@ -53,28 +50,6 @@ pub struct Partial {
     sha256: String,
     written: usize,
 }
-
-/// How a host tells versions of a file apart, fit for `If-Range`.
-#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
-#[serde(rename_all = "kebab-case")]
-pub enum Version {
-    /// A strong `ETag`.
-    Etag(String),
-    /// A `Last-Modified` date.
-    LastModified(String),
-}
-
-/// An access handle that is closed when it goes out of scope: an open one locks its file.
-#[derive(Debug)]
-struct Open(Access);
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.close();
-    }
-}
-
-type Thrown<T> = std::result::Result<T, JsValue>;
 
 impl Cache {
     /// Opens the folder of the pack at `url`, making it if need be.
@@ -117,18 +92,8 @@ impl Cache {
     }
 
     async fn list(folder: Directory) -> Thrown<Self> {
-        let keys = folder.keys()?;
-        let mut names = HashSet::new();
-        loop {
-            let entry = wait(keys.next()).await?;
-            if property(&entry, "done").is_truthy() {
-                break;
-            }
-            names.extend(property(&entry, "value").as_string());
-        }
         Ok(Cache {
-            folder,
-            names: RefCell::new(names),
+            folder: Folder::list(folder).await?,
             full: Cell::new(false),
         })
     }
@@ -147,7 +112,7 @@ impl Cache {
 
     /// The file of a committed shard.
     fn place(&self, sha256: &str) -> Option<String> {
-        let names = self.names.borrow();
+        let names = self.folder.names.borrow();
         if names.contains(sha256) {
             return Some(sha256.to_owned());
         }
@@ -163,7 +128,7 @@ impl Cache {
             return false;
         };
         let read = async {
-            let access = self.access(&file, false).await?.1;
+            let access = self.folder.access(&file, false).await?.1;
             let whole = access.0.size()? == shard.length as f64;
             Ok(whole && read_into(&access, shard.length as usize, bytes)?)
         };
@@ -188,8 +153,8 @@ impl Cache {
         }
         let begin = async {
             // A marker without a place, or a damaged file, is what is being replaced.
-            self.remove(&done(&shard.sha256)).await;
-            let (file, access) = self.access(&partial(&shard.sha256), true).await?;
+            self.folder.remove(&done(&shard.sha256)).await;
+            let (file, access) = self.folder.access(&partial(&shard.sha256), true).await?;
             let length = access.0.size()?;
             let version = match length >= 1.0 && length < shard.length as f64 {
                 true => self.version(&shard.sha256).await,
@@ -225,15 +190,15 @@ impl Cache {
     pub async fn set_version(&self, shard: &Shard, version: Option<&Version>) -> bool {
         let file = described(&shard.sha256);
         let Some(json) = version.and_then(|version| serde_json::to_vec(version).ok()) else {
-            self.remove(&file).await;
+            self.folder.remove(&file).await;
             return true;
         };
-        let put = self.put(&file, &json).await;
+        let put = self.folder.put(&file, &json).await;
         put.map_err(|e| self.failed(&e)).is_ok()
     }
 
     async fn version(&self, sha256: &str) -> Option<Version> {
-        let json = self.get(&described(sha256), 4096).await?;
+        let json = self.folder.get(&described(sha256), 4096).await?;
         serde_json::from_slice(&json).ok()
     }
 
@@ -249,7 +214,7 @@ impl Cache {
             } = shard;
             drop(access);
             self.finish(&file, &sha256).await?;
-            self.remove(&described(&sha256)).await;
+            self.folder.remove(&described(&sha256)).await;
             Ok(())
         };
         let committed: Thrown<()> = commit.await;
@@ -260,15 +225,15 @@ impl Cache {
 
     /// Gives a whole partial file its final name, or marks it.
     async fn finish(&self, file: &File, to: &str) -> Thrown<()> {
-        self.remove(to).await;
+        self.folder.remove(to).await;
         if js_sys::Reflect::has(file, &"move".into())? {
             wait(file.rename(to)).await?;
-            let mut names = self.names.borrow_mut();
+            let mut names = self.folder.names.borrow_mut();
             names.remove(&partial(to));
             names.insert(to.to_owned());
         } else {
-            self.access(&done(to), true).await?;
-            let mut names = self.names.borrow_mut();
+            self.folder.access(&done(to), true).await?;
+            let mut names = self.folder.names.borrow_mut();
             names.insert(partial(to));
             names.insert(done(to));
         }
@@ -284,7 +249,7 @@ impl Cache {
             sha256.clone(),
             partial(sha256),
         ] {
-            self.remove(&file).await;
+            self.folder.remove(&file).await;
         }
     }
 
@@ -292,7 +257,7 @@ impl Cache {
     pub async fn descriptions(&self) -> Option<Descriptions> {
         let file = self.place(DESCRIPTIONS)?;
         // Nine files of at most MAX_JSON, and room for the quotes that JSON within JSON needs.
-        let json = self.get(&file, 16 * MAX_JSON).await?;
+        let json = self.folder.get(&file, 16 * MAX_JSON).await?;
         serde_json::from_slice(&json).ok()
     }
 
@@ -304,8 +269,8 @@ impl Cache {
         {
             let keep = async {
                 let json = serde_json::to_vec(descriptions).map_err(|e| e.to_string())?;
-                self.remove(&done(DESCRIPTIONS)).await;
-                let file = self.put(&partial(DESCRIPTIONS), &json).await?;
+                self.folder.remove(&done(DESCRIPTIONS)).await;
+                let file = self.folder.put(&partial(DESCRIPTIONS), &json).await?;
                 self.finish(&file, DESCRIPTIONS).await
             };
             if let Err(e) = keep.await {
@@ -318,15 +283,21 @@ impl Cache {
             .map(|s| s.sha256.as_str())
             .chain([DESCRIPTIONS])
         {
-            if self.names.borrow().contains(&done(name)) {
+            if self.folder.names.borrow().contains(&done(name)) {
                 used.extend([done(name), partial(name)]);
             } else {
                 used.insert(name.to_owned());
             }
         }
-        let unused: Vec<String> = self.names.borrow().difference(&used).cloned().collect();
+        let unused: Vec<String> = self
+            .folder
+            .names
+            .borrow()
+            .difference(&used)
+            .cloned()
+            .collect();
         for file in unused {
-            self.remove(&file).await;
+            self.folder.remove(&file).await;
         }
     }
 
@@ -335,50 +306,8 @@ impl Cache {
         self.full.set(true);
         let Partial { access, sha256, .. } = shard;
         drop(access);
-        self.remove(&partial(&sha256)).await;
-        self.remove(&described(&sha256)).await;
-    }
-
-    /// Opens a file.
-    async fn access(&self, name: &str, create: bool) -> Thrown<(File, Open)> {
-        let options = object(&[("create", create.into())]);
-        let file: File = wait(self.folder.file(name, &options))
-            .await?
-            .unchecked_into();
-        // Several tabs may read a file at once where the browser knows this mode; elsewhere the option means nothing.
-        let options = match create {
-            true => Object::new(),
-            false => object(&[("mode", "read-only".into())]),
-        };
-        let access: Access = wait(file.open(&options)).await?.unchecked_into();
-        Ok((file, Open(access)))
-    }
-
-    /// Writes a small file, whole.
-    async fn put(&self, name: &str, bytes: &[u8]) -> Thrown<File> {
-        let (file, access) = self.access(name, true).await?;
-        access.0.truncate(0.0)?;
-        write_at(&access, bytes, 0)?;
-        access.0.flush()?;
-        self.names.borrow_mut().insert(name.to_owned());
-        Ok(file)
-    }
-
-    /// Reads a small file, whole.
-    async fn get(&self, name: &str, limit: u64) -> Option<Vec<u8>> {
-        let access = self.access(name, false).await.ok()?.1;
-        let length = access.0.size().ok().filter(|size| *size <= limit as f64)? as usize;
-        let mut bytes = Vec::new();
-        bytes.try_reserve_exact(length).ok()?;
-        read_into(&access, length, &mut bytes)
-            .ok()?
-            .then_some(bytes)
-    }
-
-    /// Deletes a file if it is there. What is locked by another tab stays.
-    async fn remove(&self, name: &str) {
-        self.names.borrow_mut().remove(name);
-        let _ = wait(self.folder.remove(name, &Object::new())).await;
+        self.folder.remove(&partial(&sha256)).await;
+        self.folder.remove(&described(&sha256)).await;
     }
 
     /// Takes note of why something could not be kept.
@@ -436,43 +365,9 @@ fn folder_name(url: &str) -> String {
     hex(&Sha256::digest(url.as_bytes())[..16])
 }
 
+/// The folder of all packs.
 async fn root(create: bool) -> Thrown<Directory> {
-    let storage = property(&property(&js_sys::global(), "navigator"), "storage");
-    let get: js_sys::Function = property(&storage, "getDirectory").dyn_into()?;
-    let root = wait(get.call0(&storage).map(JsValue::unchecked_into)).await?;
-    directory(root.unchecked_ref(), ROOT, create).await
-}
-
-async fn directory(parent: &Directory, name: &str, create: bool) -> Thrown<Directory> {
-    let options = object(&[("create", create.into())]);
-    Ok(wait(parent.directory(name, &options))
-        .await?
-        .unchecked_into())
-}
-
-async fn wait(promise: Thrown<Promise>) -> Thrown<JsValue> {
-    JsFuture::from(promise?).await
-}
-
-/// The file's first `length` bytes into an empty vector; false when there are fewer.
-fn read_into(access: &Open, length: usize, bytes: &mut Vec<u8>) -> Thrown<bool> {
-    bytes.resize(length, 0);
-    let read = access.0.read(bytes, &object(&[("at", 0.into())]));
-    let whole = matches!(read, Ok(read) if read == length as f64);
-    if !whole {
-        bytes.clear();
-    }
-    read.map(|_| whole)
-}
-
-fn write_at(access: &Open, bytes: &[u8], at: usize) -> Thrown<()> {
-    let written = access
-        .0
-        .write(bytes, &object(&[("at", (at as f64).into())]))?;
-    match written == bytes.len() as f64 {
-        true => Ok(()),
-        false => Err("fewer bytes were written than given".into()),
-    }
+    directory(&origin_folder().await?, ROOT, create).await
 }
 
 fn refusal(thrown: &JsValue) -> String {

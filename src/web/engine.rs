@@ -16,20 +16,18 @@ use web_sys::AbortSignal;
 use super::cache::Cache;
 use super::fetch::{Http, Patience};
 use super::js::{message, now, object, plain, property, thrown};
+use super::report::{Clock, Report};
 use super::request::{parse, pictures};
 use super::wait::{or_abort, turn};
 use crate::error::{Error, Result};
 use crate::gpu::device::{self, Choice};
-use crate::pipeline::{Event, Pipeline, Stage};
-use crate::weights::load::{Plan, Progress};
+use crate::pipeline::{Event, Pipeline};
+use crate::weights::load::Plan;
 use crate::weights::manifest::Manifest;
 use crate::weights::quant::Encoding;
 
 /// Bytes of weights that the CPU has room for: wasm addresses 4 GiB, and activations need some of it.
 const CPU_ROOM: u64 = 3 << 30;
-
-/// Milliseconds between two reports of progress: a frame, so that reporting costs nothing.
-const REPORT_EVERY: f64 = 16.0;
 
 /// A loaded model.
 #[wasm_bindgen]
@@ -302,73 +300,6 @@ async fn load(
     };
     source.complete(&shards).await;
     Ok(pipeline)
-}
-
-/// Passes progress on to the page, a few dozen times a second at most.
-struct Report {
-    callback: Option<Function>,
-    last: Cell<f64>,
-    /// Whether all bytes since the last report came from the cache.
-    cached: Cell<bool>,
-}
-
-impl Report {
-    fn new(callback: Option<Function>) -> Self {
-        Report {
-            callback,
-            last: Cell::new(f64::NEG_INFINITY),
-            cached: Cell::new(true),
-        }
-    }
-
-    fn add(&self, progress: Progress) {
-        let Some(callback) = &self.callback else {
-            return;
-        };
-        let cached = self.cached.get() && progress.cached;
-        self.cached.set(cached);
-        if now() < self.last.get() + REPORT_EVERY && progress.loaded < progress.total {
-            return;
-        }
-        self.last.set(now());
-        self.cached.set(true);
-        let event = object(&[
-            ("stage", "download".into()),
-            ("loaded", (progress.loaded as f64).into()),
-            ("total", (progress.total as f64).into()),
-            ("cached", cached.into()),
-        ]);
-        // Progress is for looking at: a page that fails to show it still gets its model.
-        let _ = callback.call1(&JsValue::NULL, &event);
-    }
-}
-
-/// When each stage began.
-#[derive(Default)]
-struct Clock(RefCell<Vec<(Stage, f64)>>);
-
-impl Clock {
-    fn begin(&self, stage: Stage) {
-        self.0.borrow_mut().push((stage, now()));
-    }
-
-    /// `Timings` of `unireal.d.ts`: a stage lasts until the next one begins.
-    fn timings(&self, start: f64) -> JsValue {
-        let (end, begun) = (now(), self.0.borrow());
-        let lasted = |stage: Stage| {
-            let place = begun.iter().position(|(begun, _)| *begun == stage);
-            let lasted = place.map(|i| begun.get(i + 1).map_or(end, |next| next.1) - begun[i].1);
-            JsValue::from(lasted.unwrap_or(0.0))
-        };
-        object(&[
-            ("text", lasted(Stage::Text)),
-            ("encode", lasted(Stage::Encode)),
-            ("sample", lasted(Stage::Sample)),
-            ("decode", lasted(Stage::Decode)),
-            ("total", (end - start).into()),
-        ])
-        .into()
-    }
 }
 
 async fn generate(

@@ -13,50 +13,18 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 
-use js_sys::{Object, Uint8Array};
-use wasm_bindgen::prelude::*;
-use wasm_bindgen_futures::JsFuture;
-use web_sys::{ReadableStreamDefaultReader, Response};
-
-use super::cache::{Cache, Descriptions, Partial, Version};
-use super::js::{AbortController, fetch, message, object, property};
-use super::wait::{sleep, within};
+use super::cache::{Cache, Descriptions, Partial};
+pub use super::host::Patience;
+use super::host::{Failure, Host, Try, Version, append, header};
 use crate::error::{Error, Result};
 use crate::weights::load::Plan;
 use crate::weights::manifest::Shard;
 use crate::weights::source::{Arrived, Fetched, Origin, ShardSource, VerifiedShard};
 
-/// How long the network is waited for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Patience {
-    /// Milliseconds without a byte after which a connection counts as cut.
-    pub stall: u32,
-    /// Times that a cut connection is taken up again without much gained.
-    pub retries: u32,
-    /// Milliseconds before the first retry; each further one waits twice as long.
-    pub backoff: u32,
-}
-
-impl Default for Patience {
-    fn default() -> Self {
-        Patience {
-            stall: 30_000,
-            retries: 4,
-            backoff: 250,
-        }
-    }
-}
-
-/// A connection that brought this many bytes before it was cut was worth its try: the count of retries begins anew.
-const WORTHWHILE: usize = 256 << 10;
-
 /// A pack on a static host.
 #[derive(Debug)]
 pub struct Http {
-    folder: String,
-    query: String,
-    own_origin: bool,
-    patience: Patience,
+    host: Host,
     cache: Option<Cache>,
     /// JSON files that an earlier load kept, while they are used.
     kept: RefCell<Option<Descriptions>>,
@@ -66,40 +34,11 @@ pub struct Http {
     written: RefCell<HashMap<String, Partial>>,
 }
 
-/// Why a try ended.
-enum Failure {
-    /// It is worth another try.
-    Cut(String),
-    /// It is not.
-    Final(Error),
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        Failure::Final(error)
-    }
-}
-
-type Try<T> = std::result::Result<T, Failure>;
-
 impl Http {
     /// The pack in the folder at `url`, with or without a cache.
     pub fn new(url: &str, cache: Option<Cache>, patience: Patience) -> Self {
-        let (folder, query) = match url.split_once('?') {
-            Some((folder, query)) => (folder, format!("?{query}")),
-            None => (url, String::new()),
-        };
-        let origin = property(&property(&js_sys::global(), "location"), "origin").as_string();
-        let own_origin = !folder.contains("://")
-            || origin.is_some_and(|origin| {
-                let rest = folder.strip_prefix(origin.as_str());
-                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-            });
         Http {
-            folder: folder.trim_end_matches('/').to_owned(),
-            query,
-            own_origin,
-            patience,
+            host: Host::new(url, patience),
             cache,
             kept: RefCell::default(),
             fetched: RefCell::default(),
@@ -160,117 +99,6 @@ impl Http {
         self.cache.as_ref().and_then(Cache::note)
     }
 
-    fn url(&self, path: &str) -> String {
-        format!("{}/{path}{}", self.folder, self.query)
-    }
-
-    fn network(&self, path: &str, reason: impl Into<String>) -> Error {
-        Error::Network {
-            url: self.url(path),
-            reason: reason.into(),
-        }
-    }
-
-    /// Tries until it works, fails for good, or has failed too often. `progress` is the number of bytes that are there.
-    async fn persist<S, T>(
-        &self,
-        path: &str,
-        state: &mut S,
-        progress: impl Fn(&S) -> usize,
-        mut attempt: impl AsyncFnMut(&mut S) -> Try<T>,
-    ) -> Result<T> {
-        let mut failures = 0;
-        loop {
-            let before = progress(state);
-            let reason = match attempt(state).await {
-                Ok(result) => return Ok(result),
-                Err(Failure::Final(error)) => return Err(error),
-                Err(Failure::Cut(reason)) => reason,
-            };
-            if progress(state) >= before + WORTHWHILE {
-                failures = 0;
-            }
-            if failures == self.patience.retries {
-                let tries = failures + 1;
-                return Err(self.network(path, format!("{reason}; tried {tries} times")));
-            }
-            sleep(self.patience.backoff << failures).await;
-            failures += 1;
-        }
-    }
-
-    /// Asks for a file, or for what follows its first bytes, and reads the answer's head.
-    async fn ask(&self, path: &str, rest: Option<(usize, &Version)>, store: &str) -> Try<Answer> {
-        let request = Request(AbortController::new());
-        let headers = Object::new();
-        if let Some((from, version)) = rest {
-            set(&headers, "Range", format!("bytes={from}-"));
-            // On another origin this header needs a permission that static hosts do not give; there, the version in the
-            // answer is compared instead.
-            if self.own_origin {
-                set(&headers, "If-Range", version.text());
-            }
-        }
-        let init = object(&[
-            ("signal", request.0.signal().into()),
-            ("headers", headers.into()),
-            ("cache", store.into()),
-        ]);
-        let cut = |thrown: JsValue| Failure::Cut(format!("no answer ({})", message(&thrown)));
-        let promise = fetch(&self.url(path), &init).map_err(cut)?;
-        let answer = within(self.patience.stall, JsFuture::from(promise)).await;
-        let answer = answer.ok_or_else(|| self.stalled())?.map_err(cut)?;
-        let response: Response = answer
-            .dyn_into()
-            .map_err(|_| Error::Internal("fetch answered with no Response".into()))?;
-        let status = response.status();
-        if rest.is_some() && status == 416 {
-            return Ok(Answer {
-                request,
-                response,
-                status,
-            });
-        }
-        if !response.ok() {
-            let reason = format!("answered {status} {}", response.status_text());
-            let reason = reason.trim().to_owned();
-            return Err(match status {
-                408 | 425 | 429 | 500.. => Failure::Cut(reason),
-                _ => Failure::Final(self.network(path, reason)),
-            });
-        }
-        let kind = header(&response, "content-type").unwrap_or_default();
-        if kind.starts_with("text/html") || kind.starts_with("application/xhtml") {
-            let reason = "answered a page of HTML; is this the folder of a pack?";
-            return Err(self.network(path, reason).into());
-        }
-        Ok(Answer {
-            request,
-            response,
-            status,
-        })
-    }
-
-    fn stalled(&self) -> Failure {
-        let seconds = f64::from(self.patience.stall) / 1000.0;
-        Failure::Cut(format!("nothing came for {seconds} s"))
-    }
-
-    async fn small(&self, path: &str, limit: u64) -> Try<Vec<u8>> {
-        // A copy in the browser's own cache may belong to another version than the shards: it is asked for again.
-        let answer = self.ask(path, None, "no-cache").await?;
-        let body = answer.body(self)?;
-        let mut bytes = Vec::new();
-        while let Some(chunk) = body.next().await? {
-            if (bytes.len() + chunk.length() as usize) as u64 > limit {
-                let reason = format!("is longer than {limit} bytes");
-                return Err(Error::format(path, reason).into());
-            }
-            append(&mut bytes, &chunk);
-        }
-        Ok(bytes)
-    }
-
     /// One connection's worth of a shard.
     async fn piece(&self, shard: &Shard, arriving: &mut Arriving<'_>) -> Try<()> {
         let length = shard.length as usize;
@@ -287,7 +115,7 @@ impl Http {
             Some(_) => "no-store",
             None => "default",
         };
-        let answer = self.ask(&shard.path, rest, store).await?;
+        let answer = self.host.ask(&shard.path, rest, store).await?;
         let integrity = |reason: String| Error::Integrity {
             file: shard.path.clone(),
             reason,
@@ -314,7 +142,7 @@ impl Http {
             }
         }
         // Known before the first byte, where the header counts the file's own bytes and not those of a compressed form.
-        if self.own_origin
+        if self.host.own_origin
             && header(&answer.response, "content-encoding").is_none()
             && let Some(rest) = header(&answer.response, "content-length")
             && let Ok(rest) = rest.parse::<u64>()
@@ -324,7 +152,7 @@ impl Http {
             let reason = format!("the host has {whole} bytes, the index promises {length}");
             return Err(integrity(reason).into());
         }
-        let body = answer.body(self)?;
+        let body = answer.body(&self.host)?;
         loop {
             let chunk = match body.next().await {
                 Ok(Some(chunk)) => chunk,
@@ -386,11 +214,11 @@ impl ShardSource for Http {
             .map(|kept| kept.get(path).cloned());
         match kept {
             Some(Some(text)) => return Ok(text.into_bytes()),
-            Some(None) => return Err(self.network(path, "is not among the kept files")),
+            Some(None) => return Err(self.host.network(path, "is not among the kept files")),
             None => {}
         }
-        let attempt = async |(): &mut ()| self.small(path, limit).await;
-        let bytes = self.persist(path, &mut (), |()| 0, attempt).await?;
+        let attempt = async |(): &mut ()| self.host.small(path, limit).await;
+        let bytes = self.host.persist(path, &mut (), |()| 0, attempt).await?;
         if let Ok(text) = std::str::from_utf8(&bytes) {
             let mut fetched = self.fetched.borrow_mut();
             fetched.insert(path.to_owned(), text.to_owned());
@@ -442,7 +270,8 @@ impl ShardSource for Http {
             }
         }
         let attempt = async |arriving: &mut Arriving<'_>| self.piece(shard, arriving).await;
-        self.persist(&shard.path, &mut arriving, |a| a.bytes.len(), attempt)
+        self.host
+            .persist(&shard.path, &mut arriving, |a| a.bytes.len(), attempt)
             .await?;
         arriving.write(true);
         self.spare_room(&mut arriving).await;
@@ -498,90 +327,4 @@ impl Drop for Arriving<'_> {
     fn drop(&mut self) {
         self.write(true);
     }
-}
-
-/// Ends the request when it goes out of scope: one that was answered to its end does not mind.
-struct Request(AbortController);
-
-impl Drop for Request {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-struct Answer {
-    request: Request,
-    response: Response,
-    status: u16,
-}
-
-impl Answer {
-    fn body(self, http: &Http) -> Try<Body<'_>> {
-        let stream = self.response.body();
-        let reader = stream
-            .map(|stream| stream.get_reader().dyn_into())
-            .transpose()
-            .map_err(|_| Error::Internal("a stream has no default reader".into()))?;
-        Ok(Body {
-            http,
-            reader,
-            _request: self.request,
-        })
-    }
-}
-
-struct Body<'a> {
-    http: &'a Http,
-    /// None where the answer has no body.
-    reader: Option<ReadableStreamDefaultReader>,
-    _request: Request,
-}
-
-impl Body<'_> {
-    /// The next chunk; none at the end.
-    async fn next(&self) -> Try<Option<Uint8Array>> {
-        let Some(reader) = &self.reader else {
-            return Ok(None);
-        };
-        let chunk = within(self.http.patience.stall, JsFuture::from(reader.read())).await;
-        let chunk = chunk
-            .ok_or_else(|| self.http.stalled())?
-            .map_err(|e| Failure::Cut(format!("the connection was cut ({})", message(&e))))?;
-        if property(&chunk, "done").is_truthy() {
-            return Ok(None);
-        }
-        let value = property(&chunk, "value").dyn_into();
-        Ok(Some(value.map_err(|_| {
-            Error::Internal("a stream brought no bytes".into())
-        })?))
-    }
-}
-
-impl Version {
-    fn of(response: &Response) -> Option<Self> {
-        // A weak ETag does not promise equal bytes, so it is not fit for a range.
-        let etag = header(response, "etag").filter(|etag| etag.starts_with('"'));
-        etag.map(Version::Etag)
-            .or_else(|| header(response, "last-modified").map(Version::LastModified))
-    }
-
-    fn text(&self) -> &str {
-        let (Version::Etag(text) | Version::LastModified(text)) = self;
-        text
-    }
-}
-
-fn header(response: &Response, name: &str) -> Option<String> {
-    response.headers().get(name).ok().flatten()
-}
-
-fn set(headers: &Object, name: &str, value: impl Into<JsValue>) {
-    // A fresh plain object takes every property.
-    let _ = js_sys::Reflect::set(headers, &name.into(), &value.into());
-}
-
-fn append(bytes: &mut Vec<u8>, chunk: &Uint8Array) {
-    let start = bytes.len();
-    bytes.resize(start + chunk.length() as usize, 0);
-    chunk.copy_to(&mut bytes[start..]);
 }

@@ -1,8 +1,9 @@
 //! The browser: the only code that knows of JavaScript.
 //!
-//! [`engine`] is the face that `www/worker.js` calls; [`fetch`] brings a pack's bytes over HTTP and [`cache`] keeps them
-//! in the origin's private file system; [`request`] reads what the page asked; [`wait`] is cancellation and time;
-//! [`js`] is the little of the browser that these need, declared by hand.
+//! [`engine`] is the face that `www/worker.js` calls; [`fetch`] brings a pack's bytes, with `host` for the requests below it;
+//! [`cache`] keeps them in the origin's private file system, with `folder` for the files below it; [`request`] reads what
+//! the page asked and `report` tells it how far things are; [`wait`] is cancellation and time; `js` is the little of the
+//! browser that these need, declared by hand.
 //!
 //! Cancellation is dropping: an abort ends the outermost future ([`wait::or_abort`]), and what it held (requests, file
 //! handles, timers) is closed by its own `Drop`. No function below the engine looks at a signal.
@@ -10,7 +11,10 @@
 pub mod cache;
 pub mod engine;
 pub mod fetch;
-pub mod js;
+mod folder;
+mod host;
+mod js;
+mod report;
 pub mod request;
 pub mod wait;
 

@@ -1,0 +1,297 @@
+//! One static host: requests that are tried again, and answers that are read chunk by chunk.
+
+use js_sys::{Object, Uint8Array};
+use serde::{Deserialize, Serialize};
+use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::JsFuture;
+use web_sys::{ReadableStreamDefaultReader, Response};
+
+use super::js::{AbortController, fetch, message, object, property};
+use super::wait::{sleep, within};
+use crate::error::{Error, Result};
+
+/// How long the network is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// Milliseconds without a byte after which a connection counts as cut.
+    pub stall: u32,
+    /// Times that a cut connection is taken up again without much gained.
+    pub retries: u32,
+    /// Milliseconds before the first retry; each further one waits twice as long.
+    pub backoff: u32,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Patience {
+            stall: 30_000,
+            retries: 4,
+            backoff: 250,
+        }
+    }
+}
+
+/// A connection that brought this many bytes before it was cut was worth its try: the count of retries begins anew.
+const WORTHWHILE: usize = 256 << 10;
+
+/// How a host tells versions of a file apart, fit for `If-Range`.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Version {
+    /// A strong `ETag`.
+    Etag(String),
+    /// A `Last-Modified` date.
+    LastModified(String),
+}
+
+/// A folder on a static host.
+#[derive(Debug)]
+pub(super) struct Host {
+    folder: String,
+    query: String,
+    /// Whether the page comes from the same place, so that all headers may be sent and read.
+    pub(super) own_origin: bool,
+    patience: Patience,
+}
+
+/// Why a try ended.
+pub(super) enum Failure {
+    /// It is worth another try.
+    Cut(String),
+    /// It is not.
+    Final(Error),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Failure::Final(error)
+    }
+}
+
+pub(super) type Try<T> = std::result::Result<T, Failure>;
+
+impl Host {
+    pub(super) fn new(url: &str, patience: Patience) -> Self {
+        let (folder, query) = match url.split_once('?') {
+            Some((folder, query)) => (folder, format!("?{query}")),
+            None => (url, String::new()),
+        };
+        let origin = property(&property(&js_sys::global(), "location"), "origin").as_string();
+        let own_origin = !folder.contains("://")
+            || origin.is_some_and(|origin| {
+                let rest = folder.strip_prefix(origin.as_str());
+                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            });
+        Host {
+            folder: folder.trim_end_matches('/').to_owned(),
+            query,
+            own_origin,
+            patience,
+        }
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}/{path}{}", self.folder, self.query)
+    }
+
+    pub(super) fn network(&self, path: &str, reason: impl Into<String>) -> Error {
+        Error::Network {
+            url: self.url(path),
+            reason: reason.into(),
+        }
+    }
+
+    /// Tries until it works, fails for good, or has failed too often. `progress` is the number of bytes that are there.
+    pub(super) async fn persist<S, T>(
+        &self,
+        path: &str,
+        state: &mut S,
+        progress: impl Fn(&S) -> usize,
+        mut attempt: impl AsyncFnMut(&mut S) -> Try<T>,
+    ) -> Result<T> {
+        let mut failures = 0;
+        loop {
+            let before = progress(state);
+            let reason = match attempt(state).await {
+                Ok(result) => return Ok(result),
+                Err(Failure::Final(error)) => return Err(error),
+                Err(Failure::Cut(reason)) => reason,
+            };
+            if progress(state) >= before + WORTHWHILE {
+                failures = 0;
+            }
+            if failures == self.patience.retries {
+                let tries = failures + 1;
+                return Err(self.network(path, format!("{reason}; tried {tries} times")));
+            }
+            sleep(self.patience.backoff << failures).await;
+            failures += 1;
+        }
+    }
+
+    /// Asks for a file, or for what follows its first bytes, and reads the answer's head.
+    pub(super) async fn ask(
+        &self,
+        path: &str,
+        rest: Option<(usize, &Version)>,
+        store: &str,
+    ) -> Try<Answer> {
+        let request = Request(AbortController::new());
+        let headers = Object::new();
+        if let Some((from, version)) = rest {
+            set(&headers, "Range", format!("bytes={from}-"));
+            // On another origin this header needs a permission that static hosts do not give; there, the version in the
+            // answer is compared instead.
+            if self.own_origin {
+                set(&headers, "If-Range", version.text());
+            }
+        }
+        let init = object(&[
+            ("signal", request.0.signal().into()),
+            ("headers", headers.into()),
+            ("cache", store.into()),
+        ]);
+        let cut = |thrown: JsValue| Failure::Cut(format!("no answer ({})", message(&thrown)));
+        let promise = fetch(&self.url(path), &init).map_err(cut)?;
+        let answer = within(self.patience.stall, JsFuture::from(promise)).await;
+        let answer = answer.ok_or_else(|| self.stalled())?.map_err(cut)?;
+        let response: Response = answer
+            .dyn_into()
+            .map_err(|_| Error::Internal("fetch answered with no Response".into()))?;
+        let status = response.status();
+        if rest.is_some() && status == 416 {
+            return Ok(Answer {
+                request,
+                response,
+                status,
+            });
+        }
+        if !response.ok() {
+            let reason = format!("answered {status} {}", response.status_text());
+            let reason = reason.trim().to_owned();
+            return Err(match status {
+                408 | 425 | 429 | 500.. => Failure::Cut(reason),
+                _ => Failure::Final(self.network(path, reason)),
+            });
+        }
+        let kind = header(&response, "content-type").unwrap_or_default();
+        if kind.starts_with("text/html") || kind.starts_with("application/xhtml") {
+            let reason = "answered a page of HTML; is this the folder of a pack?";
+            return Err(self.network(path, reason).into());
+        }
+        Ok(Answer {
+            request,
+            response,
+            status,
+        })
+    }
+
+    fn stalled(&self) -> Failure {
+        let seconds = f64::from(self.patience.stall) / 1000.0;
+        Failure::Cut(format!("nothing came for {seconds} s"))
+    }
+
+    pub(super) async fn small(&self, path: &str, limit: u64) -> Try<Vec<u8>> {
+        // A copy in the browser's own cache may belong to another version than the shards: it is asked for again.
+        let answer = self.ask(path, None, "no-cache").await?;
+        let body = answer.body(self)?;
+        let mut bytes = Vec::new();
+        while let Some(chunk) = body.next().await? {
+            if (bytes.len() + chunk.length() as usize) as u64 > limit {
+                let reason = format!("is longer than {limit} bytes");
+                return Err(Error::format(path, reason).into());
+            }
+            append(&mut bytes, &chunk);
+        }
+        Ok(bytes)
+    }
+}
+
+/// Ends the request when it goes out of scope: one that was answered to its end does not mind.
+struct Request(AbortController);
+
+impl Drop for Request {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// An answer whose body is still to come.
+pub(super) struct Answer {
+    request: Request,
+    pub(super) response: Response,
+    pub(super) status: u16,
+}
+
+impl Answer {
+    pub(super) fn body(self, host: &Host) -> Try<Body<'_>> {
+        let stream = self.response.body();
+        let reader = stream
+            .map(|stream| stream.get_reader().dyn_into())
+            .transpose()
+            .map_err(|_| Error::Internal("a stream has no default reader".into()))?;
+        Ok(Body {
+            host,
+            reader,
+            _request: self.request,
+        })
+    }
+}
+
+/// The rest of an answer.
+pub(super) struct Body<'a> {
+    host: &'a Host,
+    /// None where the answer has no body.
+    reader: Option<ReadableStreamDefaultReader>,
+    _request: Request,
+}
+
+impl Body<'_> {
+    /// The next chunk; none at the end.
+    pub(super) async fn next(&self) -> Try<Option<Uint8Array>> {
+        let Some(reader) = &self.reader else {
+            return Ok(None);
+        };
+        let chunk = within(self.host.patience.stall, JsFuture::from(reader.read())).await;
+        let chunk = chunk
+            .ok_or_else(|| self.host.stalled())?
+            .map_err(|e| Failure::Cut(format!("the connection was cut ({})", message(&e))))?;
+        if property(&chunk, "done").is_truthy() {
+            return Ok(None);
+        }
+        let value = property(&chunk, "value").dyn_into();
+        Ok(Some(value.map_err(|_| {
+            Error::Internal("a stream brought no bytes".into())
+        })?))
+    }
+}
+
+impl Version {
+    pub(super) fn of(response: &Response) -> Option<Self> {
+        // A weak ETag does not promise equal bytes, so it is not fit for a range.
+        let etag = header(response, "etag").filter(|etag| etag.starts_with('"'));
+        etag.map(Version::Etag)
+            .or_else(|| header(response, "last-modified").map(Version::LastModified))
+    }
+
+    pub(super) fn text(&self) -> &str {
+        let (Version::Etag(text) | Version::LastModified(text)) = self;
+        text
+    }
+}
+
+pub(super) fn header(response: &Response, name: &str) -> Option<String> {
+    response.headers().get(name).ok().flatten()
+}
+
+fn set(headers: &Object, name: &str, value: impl Into<JsValue>) {
+    // A fresh plain object takes every property.
+    let _ = js_sys::Reflect::set(headers, &name.into(), &value.into());
+}
+
+/// Copies a chunk out of JavaScript.
+pub(super) fn append(bytes: &mut Vec<u8>, chunk: &Uint8Array) {
+    let start = bytes.len();
+    bytes.resize(start + chunk.length() as usize, 0);
+    chunk.copy_to(&mut bytes[start..]);
+}
