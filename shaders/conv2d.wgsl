@@ -5,7 +5,8 @@
 // workgroup is 4 x 4 threads. It is linear.wgsl run over the taps: no patch matrix is written.
 // sizes: pixels b v u, o, c / 4, whether there is a bias, height, width of x, height, width of y, of the kernel, s, top, left.
 //
-// Why: @WHY_CONV@
+// Why: burn's own convolution takes 0.67 s for 64 to 64 channels, 3x3, 64x64 pixels on SwiftShader in a page, this one
+// 0.22 s (tests/matmul.rs).
 @group(0) @binding(0) var<storage, read_write> x: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read_write> weight: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> bias: array<f32>;
@@ -61,7 +62,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   let taps = sizes[8] * sizes[9];
   let last = sizes[1] - 1u;
   let bottom = sizes[0] - 1u;
-  let c0 = min(column + 0u, last) * taps * depth;
+  let c0 = min(column, last) * taps * depth;
   let c1 = min(column + 1u, last) * taps * depth;
   let c2 = min(column + 2u, last) * taps * depth;
   let c3 = min(column + 3u, last) * taps * depth;
@@ -89,7 +90,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     let i = at / sizes[9];
     let j = at % sizes[9];
     let shift = at * depth;
-    let p0 = tap(min(row + 0u, bottom), i, j);
+    let p0 = tap(min(row, bottom), i, j);
     let p1 = tap(min(row + 1u, bottom), i, j);
     let p2 = tap(min(row + 2u, bottom), i, j);
     let p3 = tap(min(row + 3u, bottom), i, j);
@@ -146,35 +147,35 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
       a73 = advance(a73, x7, w);
     }
   }
-  store(row + 0u, column + 0u, a00);
-  store(row + 0u, column + 4u, a01);
-  store(row + 0u, column + 8u, a02);
-  store(row + 0u, column + 12u, a03);
-  store(row + 1u, column + 0u, a10);
+  store(row, column, a00);
+  store(row, column + 4u, a01);
+  store(row, column + 8u, a02);
+  store(row, column + 12u, a03);
+  store(row + 1u, column, a10);
   store(row + 1u, column + 4u, a11);
   store(row + 1u, column + 8u, a12);
   store(row + 1u, column + 12u, a13);
-  store(row + 2u, column + 0u, a20);
+  store(row + 2u, column, a20);
   store(row + 2u, column + 4u, a21);
   store(row + 2u, column + 8u, a22);
   store(row + 2u, column + 12u, a23);
-  store(row + 3u, column + 0u, a30);
+  store(row + 3u, column, a30);
   store(row + 3u, column + 4u, a31);
   store(row + 3u, column + 8u, a32);
   store(row + 3u, column + 12u, a33);
-  store(row + 4u, column + 0u, a40);
+  store(row + 4u, column, a40);
   store(row + 4u, column + 4u, a41);
   store(row + 4u, column + 8u, a42);
   store(row + 4u, column + 12u, a43);
-  store(row + 5u, column + 0u, a50);
+  store(row + 5u, column, a50);
   store(row + 5u, column + 4u, a51);
   store(row + 5u, column + 8u, a52);
   store(row + 5u, column + 12u, a53);
-  store(row + 6u, column + 0u, a60);
+  store(row + 6u, column, a60);
   store(row + 6u, column + 4u, a61);
   store(row + 6u, column + 8u, a62);
   store(row + 6u, column + 12u, a63);
-  store(row + 7u, column + 0u, a70);
+  store(row + 7u, column, a70);
   store(row + 7u, column + 4u, a71);
   store(row + 7u, column + 8u, a72);
   store(row + 7u, column + 12u, a73);

@@ -79,7 +79,7 @@ fn cpu(note: Option<String>) -> Opened {
 }
 
 async fn webgpu() -> Result<Opened> {
-    available().await?;
+    let named = available().await?;
     // The runtime behind a device is made once in a process and cannot be made anew.
     thread_local! {
         static OPENED: std::cell::RefCell<Option<Opened>> = const { std::cell::RefCell::new(None) };
@@ -92,24 +92,27 @@ async fn webgpu() -> Result<Opened> {
         .await
         .map_err(|error| Error::Unsupported(format!("WebGPU gave no device: {error}")))?;
     let info = setup.adapter.get_info();
-    let parts = [info.name, info.driver, info.driver_info];
-    let mut adapter: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
-    if adapter.is_empty() {
-        adapter.push("WebGPU".into());
-    }
+    let parts = [named, info.name, info.driver_info];
+    let known: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    let adapter = if known.is_empty() {
+        "an unnamed adapter".into()
+    } else {
+        known.join(", ")
+    };
     let opened = Opened {
         device,
         kind: "webgpu",
-        adapter: adapter.join(", "),
+        adapter,
         note: None,
     };
     OPENED.set(Some(opened.clone()));
     Ok(opened)
 }
 
-/// Asks the browser itself, since wgpu panics where `navigator.gpu` is missing.
+/// Asks the browser itself, since wgpu panics where `navigator.gpu` is missing. Gives what the browser tells of the adapter,
+/// which wgpu does not pass on.
 #[cfg(target_arch = "wasm32")]
-async fn available() -> Result<()> {
+async fn available() -> Result<String> {
     use js_sys::{Function, Promise, Reflect};
     use wasm_bindgen::{JsCast, JsValue};
     let missing = |what: &str| Error::Unsupported(format!("{what}; choose the CPU"));
@@ -133,13 +136,20 @@ async fn available() -> Result<()> {
     if adapter.is_null() || adapter.is_undefined() {
         return Err(missing("WebGPU has no adapter for this machine"));
     }
-    Ok(())
+    let info = get(&adapter, "info").unwrap_or(JsValue::UNDEFINED);
+    let text = |key| get(&info, key).and_then(|value| value.as_string());
+    let parts: Vec<String> = ["vendor", "architecture", "description"]
+        .into_iter()
+        .filter_map(text)
+        .filter(|part| !part.is_empty())
+        .collect();
+    Ok(parts.join(" "))
 }
 
 /// Natively the runtime's own errors say it.
 #[cfg(not(target_arch = "wasm32"))]
-async fn available() -> Result<()> {
-    Ok(())
+async fn available() -> Result<String> {
+    Ok(String::new())
 }
 
 /// The largest difference from the CPU that the start-up check allows, for results of a size near one.

@@ -1,0 +1,186 @@
+//! Every shader against its reference, on WebGPU.
+
+use super::*;
+use unireal::gpu::device::{Choice, open};
+use wasm_bindgen_test::{console_log, wasm_bindgen_test, wasm_bindgen_test_configure};
+
+wasm_bindgen_test_configure!(run_in_dedicated_worker);
+
+/// Relative to the largest result: what the order of f32 sums may change, with room.
+const BAR: f32 = 2e-5;
+
+async fn webgpu() -> Device {
+    open(Choice::WebGpu).await.expect("WebGPU").device
+}
+
+fn seed(test: &str) -> Inputs {
+    let seed = js_sys::Date::now() as u64;
+    console_log!("{test}: seed {seed}");
+    Inputs::new(seed)
+}
+
+async fn read<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    numbers(&tensor.into_data_async().await.expect("readable"))
+}
+
+async fn check<const D: usize>(what: String, actual: Tensor<D>, expected: Tensor<D>) {
+    assert_eq!(actual.dims(), expected.dims(), "{what}");
+    let error = error(&read(actual).await, &read(expected).await);
+    console_log!("{what}: {error:e}");
+    assert!(error < BAR, "{what}: {error}");
+}
+
+#[wasm_bindgen_test]
+async fn linear_is_its_reference() {
+    let (gpu, cpu) = (webgpu().await, Device::flex());
+    let mut inputs = seed("linear");
+    // The last has no vectors of four: it takes the plain way on the GPU, and must still be right.
+    for (b, n, k, o) in [
+        (1, 1, 4, 1),
+        (2, 13, 36, 17),
+        (1, 64, 64, 16),
+        (1, 65, 256, 768),
+        (2, 8, 512, 130),
+        (1, 5, 7, 3),
+    ] {
+        for biased in [true, false] {
+            let x = inputs.floats(&[b, n, k], 1.0);
+            let weight = inputs.floats(&[o, k], 1.0);
+            let bias = biased.then(|| inputs.floats(&[o], 1.0));
+            let on = |device: &Device| {
+                (
+                    Tensor::<3>::from_data(x.clone(), device),
+                    Tensor::<2>::from_data(weight.clone(), device),
+                    bias.clone()
+                        .map(|bias| Tensor::<1>::from_data(bias, device)),
+                )
+            };
+            let ((x1, w1, b1), (x2, w2, b2)) = (on(&gpu), on(&cpu));
+            let what = format!("linear {b} {n} {k} {o} {biased}");
+            check(
+                what,
+                gpu::linear(x1, w1, b1),
+                gpu::linear_reference(x2, w2, b2),
+            )
+            .await;
+        }
+    }
+}
+
+#[wasm_bindgen_test]
+async fn quantised_linear_is_the_dequantised_one() {
+    let (gpu, cpu) = (webgpu().await, Device::flex());
+    let mut inputs = seed("quantised linear");
+    for encoding in [Encoding::Q8, Encoding::Q4] {
+        for (b, n, k, o) in [
+            (1, 1, 64, 1),
+            (2, 13, 192, 19),
+            (1, 70, 256, 768),
+            (1, 8, 1024, 256),
+        ] {
+            let x = inputs.floats(&[b, n, k], 1.0);
+            let mut matrix = numbers(&inputs.floats(&[o, k], 1.0));
+            matrix[..32].fill(0.0);
+            matrix[32..64].fill(-1e-5);
+            let matrix = quantise(encoding, &matrix, o);
+            let bias = (n > 1).then(|| inputs.floats(&[o], 1.0));
+            let int = |data: &TensorData| Tensor::<2, Int>::from_data(data.clone(), &gpu);
+            let on = |device: &Device| {
+                bias.clone()
+                    .map(|bias| Tensor::<1>::from_data(bias, device))
+            };
+            let actual = gpu::quant_linear(
+                Tensor::from_data(x.clone(), &gpu),
+                int(&matrix.packed),
+                int(&matrix.scales),
+                encoding,
+                on(&gpu),
+            );
+            let values = Tensor::from_data(TensorData::new(matrix.values, [o, k]), &cpu);
+            let expected = gpu::linear_reference(Tensor::from_data(x, &cpu), values, on(&cpu));
+            check(format!("{encoding} {b} {n} {k} {o}"), actual, expected).await;
+        }
+    }
+}
+
+#[wasm_bindgen_test]
+async fn attention_is_its_reference() {
+    let (gpu, cpu) = (webgpu().await, Device::flex());
+    let mut inputs = seed("attention");
+    for (b, h, n, m, d, batches) in [
+        (1, 1, 1, 1, 4, 0),
+        (2, 3, 5, 17, 12, 2),
+        (1, 4, 100, 100, 32, 1),
+        (2, 8, 66, 130, 64, 0),
+        (2, 2, 33, 48, 64, 1),
+        (1, 1, 64, 64, 128, 0),
+        (1, 2, 6, 9, 6, 1),
+    ] {
+        let [q, k, v] = [n, m, m].map(|rows| inputs.floats(&[b, h, rows, d], 3.0));
+        let mask = (batches > 0).then(|| inputs.mask([batches, n, m]));
+        let on = |device: &Device| {
+            let part = |data: &TensorData| Tensor::<4>::from_data(data.clone(), device);
+            let mask = mask
+                .clone()
+                .map(|mask| Tensor::<3>::from_data(mask, device));
+            (part(&q), part(&k), part(&v), mask)
+        };
+        let ((q1, k1, v1, m1), (q2, k2, v2, m2)) = (on(&gpu), on(&cpu));
+        let what = format!("attention {b} {h} {n} {m} {d} mask {batches}");
+        let expected = gpu::attention_reference(q2, k2, v2, m2);
+        check(what, gpu::attention(q1, k1, v1, m1), expected).await;
+    }
+}
+
+/// The same tensor three times, and views into one buffer: WebGPU refuses two writable bindings of the same memory.
+#[wasm_bindgen_test]
+async fn shared_memory_is_no_error() {
+    let (gpu, cpu) = (webgpu().await, Device::flex());
+    let x = seed("shared").floats(&[3, 2, 16, 8], 1.0);
+    let on = |device: &Device| Tensor::<4>::from_data(x.clone(), device);
+    let (same, plain) = (on(&gpu), on(&cpu));
+    let actual = gpu::attention(same.clone(), same.clone(), same.clone(), None);
+    let expected = gpu::attention_reference(plain.clone(), plain.clone(), plain.clone(), None);
+    check("one tensor".into(), actual, expected).await;
+    let part = |x: &Tensor<4>, i| x.clone().narrow(0, i, 1);
+    let actual = gpu::attention(part(&same, 0), part(&same, 1), part(&same, 2), None);
+    let expected =
+        gpu::attention_reference(part(&plain, 0), part(&plain, 1), part(&plain, 2), None);
+    check("parts of one".into(), actual, expected).await;
+}
+
+#[wasm_bindgen_test]
+async fn convolution_is_its_reference() {
+    let (gpu, cpu) = (webgpu().await, Device::flex());
+    let mut inputs = seed("conv2d");
+    for (b, c, h, w, o, kernel, stride, padding) in [
+        (1, 3, 16, 16, 32, 3, 1, [1, 1, 1, 1]),
+        (2, 5, 7, 9, 18, 3, 2, [0, 0, 1, 1]),
+        (1, 32, 12, 12, 64, 3, 1, [1, 1, 1, 1]),
+        (1, 64, 8, 8, 4, 1, 1, [0, 0, 0, 0]),
+        (1, 4, 6, 5, 7, 3, 2, [2, 1, 0, 3]),
+    ] {
+        let x = inputs.floats(&[b, c, h, w], 1.0);
+        let weight = inputs.floats(&[o, c, kernel, kernel], 1.0);
+        let bias = (o > 4).then(|| inputs.floats(&[o], 1.0));
+        let on = |device: &Device| {
+            (
+                Tensor::<4>::from_data(x.clone(), device),
+                Tensor::<4>::from_data(weight.clone(), device),
+                bias.clone()
+                    .map(|bias| Tensor::<1>::from_data(bias, device)),
+            )
+        };
+        let ((x1, w1, b1), (x2, w2, b2)) = (on(&gpu), on(&cpu));
+        let what = format!("conv2d {b} {c} {h} {w} {o} {kernel} {stride} {padding:?}");
+        let expected = gpu::conv2d_reference(x2, w2, b2, stride, padding);
+        check(what, gpu::conv2d(x1, w1, b1, stride, padding), expected).await;
+    }
+}
+
+#[wasm_bindgen_test]
+async fn the_start_up_check_passes_here() {
+    let opened = open(Choice::Auto).await.expect("a device");
+    console_log!("{opened:?}");
+    assert_eq!((opened.kind, opened.note), ("webgpu", None));
+}
