@@ -73,7 +73,10 @@ fn error(actual: &[f32], expected: &[f32]) -> f32 {
     assert_eq!(actual.len(), expected.len());
     let size = expected.iter().fold(1e-6f32, |size, v| size.max(v.abs()));
     let differences = actual.iter().zip(expected).map(|(a, e)| (a - e).abs());
-    differences.fold(0.0, |worst: f32, d| if d <= worst { worst } else { d }) / size
+    differences.fold(
+        0.0,
+        |worst: f32, d| if d > worst || d.is_nan() { d } else { worst },
+    ) / size
 }
 
 #[cfg(not(target_arch = "wasm32"))]

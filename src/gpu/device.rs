@@ -229,8 +229,11 @@ async fn agree<const D: usize>(
     let actual = read(actual.into_data_async().await.map_err(failed)?);
     let expected = read(expected.into_data_async().await.map_err(failed)?);
     let differences = actual.iter().zip(&expected).map(|(a, e)| (a - e).abs());
-    // A comparison with NaN is false: it counts as the largest difference.
-    let worst = differences.fold(0.0, |worst: f32, d| if d <= worst { worst } else { d });
+    // NaN counts as the largest difference, and stays.
+    let worst = differences.fold(
+        0.0,
+        |worst: f32, d| if d > worst || d.is_nan() { d } else { worst },
+    );
     if worst <= TOLERANCE {
         return Ok(());
     }
