@@ -32,10 +32,14 @@ fn load(source: &impl ShardSource) -> Result<Model> {
 /// The float parameters of all networks, by component and name.
 fn parameters(model: &Model) -> BTreeMap<String, HostTensor> {
     let named = |component: &'static str, all: Vec<HostTensor>| {
-        all.into_iter().map(move |t| (format!("{component}/{}", t.name), t))
+        all.into_iter()
+            .map(move |t| (format!("{component}/{}", t.name), t))
     };
     named("text_encoder", tensors(&model.text, text::NAMES))
-        .chain(named("transformer", tensors(&model.transformer, transformer::NAMES)))
+        .chain(named(
+            "transformer",
+            tensors(&model.transformer, transformer::NAMES),
+        ))
         .chain(named("vae", tensors(&model.vae, vae::NAMES)))
         .collect()
 }
@@ -52,18 +56,37 @@ fn what_is_packed_comes_back() {
         for (name, tensor) in &before {
             let Some(found) = after.get(name) else {
                 quantised += 1;
-                assert!(encoding.quantizes(tensor.shape[1]), "{encoding}: {name} is gone");
+                assert!(
+                    encoding.quantizes(tensor.shape[1]),
+                    "{encoding}: {name} is gone"
+                );
                 continue;
             };
             assert_eq!(found.shape, tensor.shape, "{encoding}: {name}");
             for (a, b) in found.values.iter().zip(&tensor.values) {
-                let allowed = if encoding == Encoding::F32 { 0.0 } else { b.abs() * 5e-4 + 1e-7 };
-                assert!((a - b).abs() <= allowed, "{encoding}: {name} has {a}, was {b}");
+                let allowed = if encoding == Encoding::F32 {
+                    0.0
+                } else {
+                    b.abs() * 5e-4 + 1e-7
+                };
+                assert!(
+                    (a - b).abs() <= allowed,
+                    "{encoding}: {name} has {a}, was {b}"
+                );
             }
         }
-        assert_eq!(quantised > 0, matches!(encoding, Encoding::Q8 | Encoding::Q4));
-        let report = inspect(&InspectOptions { pack: output.clone(), json: false });
-        assert_eq!(report.expect("a sound pack").components["transformer"].encoding, encoding);
+        assert_eq!(
+            quantised > 0,
+            matches!(encoding, Encoding::Q8 | Encoding::Q4)
+        );
+        let report = inspect(&InspectOptions {
+            pack: output.clone(),
+            json: false,
+        });
+        assert_eq!(
+            report.expect("a sound pack").components["transformer"].encoding,
+            encoding
+        );
     }
 }
 
@@ -75,8 +98,17 @@ fn large_tensors_are_split_by_rows_and_joined_again() {
     packed(&input, &output, Encoding::F32, 128 << 10).expect("a pack");
     let source = Files::new(&output);
     let plan = pollster::block_on(Plan::read(&source)).expect("a plan");
-    assert!(plan.manifests[1].shards.len() >= 10, "{}", plan.manifests[1].shards.len());
-    assert!(plan.manifests[1].tensors.keys().any(|name| name.contains(".rows.")));
+    assert!(
+        plan.manifests[1].shards.len() >= 10,
+        "{}",
+        plan.manifests[1].shards.len()
+    );
+    assert!(
+        plan.manifests[1]
+            .tensors
+            .keys()
+            .any(|name| name.contains(".rows."))
+    );
     assert!(plan.shards().all(|shard| shard.length <= 128 << 10));
     assert_eq!(parameters(&load(&source).expect("a model")), before);
 }
@@ -126,10 +158,19 @@ fn at_most_three_shards_are_held_and_progress_is_honest() {
     };
     let mut events: Vec<Progress> = Vec::new();
     let plan = pollster::block_on(Plan::read(&source)).expect("a plan");
-    pollster::block_on(plan.load(&source, &Device::flex(), &mut |p| events.push(p))).expect("a model");
+    pollster::block_on(plan.load(&source, &Device::flex(), &mut |p| events.push(p)))
+        .expect("a model");
     assert!(source.kept.get() >= 10, "{} shards", source.kept.get());
-    assert!(source.most.get() <= 3, "{} shards were held", source.most.get());
-    assert!(events.windows(2).all(|pair| pair[0].loaded < pair[1].loaded));
+    assert!(
+        source.most.get() <= 3,
+        "{} shards were held",
+        source.most.get()
+    );
+    assert!(
+        events
+            .windows(2)
+            .all(|pair| pair[0].loaded < pair[1].loaded)
+    );
     assert!(events.iter().all(|event| event.total == plan.bytes()));
     assert_eq!(events.last().map(|event| event.loaded), Some(plan.bytes()));
 }
@@ -140,7 +181,10 @@ fn pack_in_memory() -> (Memory, String) {
     let (input, output) = (folder.path().join("in"), folder.path().join("out"));
     checkpoint(&small(), &input);
     packed(&input, &output, Encoding::Q8, MAX_SHARD).expect("a pack");
-    (Memory::read(&output), "transformer/model-00001.safetensors".to_owned())
+    (
+        Memory::read(&output),
+        "transformer/model-00001.safetensors".to_owned(),
+    )
 }
 
 const INDEX: &str = "transformer/model.safetensors.index.json";
@@ -151,7 +195,10 @@ fn replace_shard(pack: &mut Memory, path: &str, bytes: Vec<u8>) {
     edit_index(pack, |index| {
         let entry = &mut index["metadata"]["shards"][&name];
         entry["length"] = bytes.len().into();
-        let hash: String = Sha256::digest(&bytes).iter().map(|b| format!("{b:02x}")).collect();
+        let hash: String = Sha256::digest(&bytes)
+            .iter()
+            .map(|b| format!("{b:02x}"))
+            .collect();
         entry["sha256"] = hash.into();
     });
     pack.files.insert(path.to_owned(), bytes);
@@ -160,7 +207,8 @@ fn replace_shard(pack: &mut Memory, path: &str, bytes: Vec<u8>) {
 fn edit_index(pack: &mut Memory, edit: impl FnOnce(&mut serde_json::Value)) {
     let mut index = serde_json::from_slice(&pack.files[INDEX]).expect("JSON");
     edit(&mut index);
-    pack.files.insert(INDEX.to_owned(), serde_json::to_vec(&index).expect("JSON"));
+    pack.files
+        .insert(INDEX.to_owned(), serde_json::to_vec(&index).expect("JSON"));
 }
 
 #[track_caller]
@@ -201,7 +249,11 @@ fn spoilt_shards_are_refused() {
     refused(&pack, "format", "the index does not place there");
 
     let mut pack = good.clone();
-    replace_shard(&mut pack, &shard, b"<!doctype html><title>Sign in</title>".to_vec());
+    replace_shard(
+        &mut pack,
+        &shard,
+        b"<!doctype html><title>Sign in</title>".to_vec(),
+    );
     refused(&pack, "format", "transformer/model-00001.safetensors");
 }
 
@@ -241,7 +293,14 @@ fn wild_indexes_are_refused() {
     refused(&pack, "format", INDEX);
     let pack = wild(&|index| index["metadata"]["shards"][&name]["sha256"] = "AB".into());
     refused(&pack, "format", "hexadecimal");
-    for path in ["../secret", "/etc/passwd", "a/b", "https://elsewhere", "", ".hidden"] {
+    for path in [
+        "../secret",
+        "/etc/passwd",
+        "a/b",
+        "https://elsewhere",
+        "",
+        ".hidden",
+    ] {
         let pack = wild(&|index| {
             let entry = index["metadata"]["shards"][&name].clone();
             index["metadata"]["shards"][path] = entry;
@@ -266,27 +325,40 @@ fn wild_configurations_are_refused() {
     let edits: [(&str, &str, serde_json::Value); 8] = [
         ("transformer/config.json", "hidden_size", 0.into()),
         ("transformer/config.json", "hidden_size", u64::MAX.into()),
-        ("transformer/config.json", "num_layers", 1_000_000_000.into()),
+        (
+            "transformer/config.json",
+            "num_layers",
+            1_000_000_000.into(),
+        ),
         ("transformer/config.json", "patch_size", 0.into()),
-        ("vae/config.json", "block_out_channels", serde_json::json!([])),
+        (
+            "vae/config.json",
+            "block_out_channels",
+            serde_json::json!([]),
+        ),
         ("vae/config.json", "norm_num_groups", 0.into()),
         ("text_encoder/config.json", "vocab_size", 1.into()),
         ("text_encoder/config.json", "num_layers", (-3).into()),
     ];
     for (path, field, value) in edits {
         let mut pack = good.clone();
-        let mut json: serde_json::Value =
-            serde_json::from_slice(&pack.files[path]).expect("JSON");
+        let mut json: serde_json::Value = serde_json::from_slice(&pack.files[path]).expect("JSON");
         json[field] = value.clone();
-        pack.files.insert(path.to_owned(), serde_json::to_vec(&json).expect("JSON"));
-        let error = load(&pack).err().unwrap_or_else(|| panic!("{path} {field}={value} was taken"));
+        pack.files
+            .insert(path.to_owned(), serde_json::to_vec(&json).expect("JSON"));
+        let error = load(&pack)
+            .err()
+            .unwrap_or_else(|| panic!("{path} {field}={value} was taken"));
         assert_eq!(error.code(), "format", "{path} {field}={value}: {error}");
     }
     for path in good.files.keys() {
         let mut pack = good.clone();
         pack.files.insert(path.clone(), Vec::new());
         let code = load(&pack).err().map(|error| error.code());
-        assert!(matches!(code, Some("format" | "integrity")), "{path} of zero bytes: {code:?}");
+        assert!(
+            matches!(code, Some("format" | "integrity")),
+            "{path} of zero bytes: {code:?}"
+        );
     }
 }
 
@@ -305,7 +377,11 @@ fn random_damage_never_panics() {
     for round in 0..600 {
         let mut pack = good.clone();
         if round % 2 == 0 {
-            damage(pack.files.get_mut(INDEX).expect("an index"), usize::MAX, &mut rng);
+            damage(
+                pack.files.get_mut(INDEX).expect("an index"),
+                usize::MAX,
+                &mut rng,
+            );
         } else {
             let mut bytes = pack.files[&shard].clone();
             // Most of a shard is weights; what can be misread is its header.
@@ -331,7 +407,11 @@ fn damage(bytes: &mut Vec<u8>, reach: usize, rng: &mut ChaCha8Rng) {
         let at = rng.random_range(0..end);
         match rng.random_range(0..5) {
             0 => bytes[at] ^= 1 << rng.random_range(0..8),
-            1 => bytes[at] = *b"0123456789{}[]\",:-.e".get(rng.random_range(0..20)).unwrap_or(&b'0'),
+            1 => {
+                bytes[at] = *b"0123456789{}[]\",:-.e"
+                    .get(rng.random_range(0..20))
+                    .unwrap_or(&b'0')
+            }
             2 => {
                 bytes.truncate(at);
             }

@@ -289,21 +289,23 @@ fn split(name: &str) -> Option<(&str, usize)> {
     first.parse().ok().map(|first| (whole, first))
 }
 
+/// Puts rows, entries of the first axis, one after the other.
 fn join(parts: BTreeMap<usize, DeviceTensor>) -> std::result::Result<DeviceTensor, String> {
     let (mut floats, mut words) = (Vec::new(), Vec::new());
-    let (mut rows, mut columns) = (0, None);
+    let (mut rows, mut rest) = (0, None);
     for (first, part) in parts {
         let (DeviceTensor::Float(_, shape) | DeviceTensor::Words(_, shape)) = &part;
-        let &[count, width] = shape.as_slice() else {
-            return Err(format!("a part has shape {shape:?}; two axes are needed"));
+        let Some((&count, row)) = shape.split_first() else {
+            return Err("a part is a single number".into());
         };
         if first != rows {
             return Err(format!(
                 "a part begins at row {first}, {rows} came before it"
             ));
         }
-        if *columns.get_or_insert(width) != width {
-            return Err(format!("parts have {width} and {columns:?} columns"));
+        let rest = rest.get_or_insert_with(|| row.to_vec());
+        if *rest != row {
+            return Err(format!("parts have rows of {row:?} and {rest:?}"));
         }
         rows += count;
         match part {
@@ -311,7 +313,7 @@ fn join(parts: BTreeMap<usize, DeviceTensor>) -> std::result::Result<DeviceTenso
             DeviceTensor::Words(flat, _) => words.push(flat),
         }
     }
-    let shape = vec![rows, columns.unwrap_or(0)];
+    let shape = [vec![rows], rest.unwrap_or_default()].concat();
     match (floats.is_empty(), words.is_empty()) {
         (false, true) => Ok(DeviceTensor::Float(Tensor::cat(floats, 0), shape)),
         (true, false) => Ok(DeviceTensor::Words(Tensor::cat(words, 0), shape)),

@@ -217,20 +217,11 @@ pub fn scales_name(weight: &str) -> String {
     format!("{weight}.scales")
 }
 
-/// Parts of a tensor of two axes, each of whole rows and at most `room` bytes.
+/// Parts of a tensor, each of whole rows (entries of its first axis) and at most `room` bytes.
 fn rows(tensor: Stored, room: usize) -> Result<Vec<Stored>> {
-    let &[count, columns] = tensor.shape.as_slice() else {
-        return Err(Error::format(
-            &tensor.name,
-            format!(
-                "has {} bytes in shape {:?}; only matrices are split over shards of {room} bytes",
-                tensor.bytes.len(),
-                tensor.shape
-            ),
-        ));
-    };
+    let count = tensor.shape.first().copied().unwrap_or(1).max(1);
     let row = tensor.bytes.len() / count;
-    let step = room / row;
+    let step = room / row.max(1);
     if step == 0 {
         return Err(Error::format(
             &tensor.name,
@@ -239,10 +230,12 @@ fn rows(tensor: Stored, room: usize) -> Result<Vec<Stored>> {
     }
     let parts = (0..count).step_by(step).map(|first| {
         let end = (first + step).min(count);
+        let mut shape = tensor.shape.clone();
+        shape[0] = end - first;
         Stored {
             name: format!("{}{ROWS}{first}", tensor.name),
             dtype: tensor.dtype,
-            shape: vec![end - first, columns],
+            shape,
             bytes: tensor.bytes[first * row..end * row].to_vec(),
         }
     });

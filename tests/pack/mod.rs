@@ -18,7 +18,7 @@ use unireal::weights::quant::Encoding;
 use unireal::weights::source::{Arrived, Fetched, Origin, ShardSource, VerifiedShard};
 
 /// The smallest configuration that has every part.
-pub fn small() -> Config {
+pub(crate) fn small() -> Config {
     let mut config = Config::tiny();
     config.text_encoder.d_model = 64;
     config.text_encoder.num_layers = 1;
@@ -33,7 +33,7 @@ pub fn small() -> Config {
 }
 
 /// Writes a checkpoint with fresh random weights and returns them.
-pub fn checkpoint(config: &Config, folder: &Path) -> BTreeMap<String, HostTensor> {
+pub(crate) fn checkpoint(config: &Config, folder: &Path) -> BTreeMap<String, HostTensor> {
     config.write(folder).expect("a folder that can be written");
     let device = Device::flex();
     let model = Model::new(config, Encodings::FLOAT, &device);
@@ -41,7 +41,10 @@ pub fn checkpoint(config: &Config, folder: &Path) -> BTreeMap<String, HostTensor
     let mut component = |name: &str, tensors: Vec<HostTensor>| {
         let views = tensors.iter().map(|t| {
             let bytes = bytemuck::cast_slice(&t.values);
-            (&t.name, TensorView::new(Dtype::F32, t.shape.clone(), bytes).expect("a whole tensor"))
+            (
+                &t.name,
+                TensorView::new(Dtype::F32, t.shape.clone(), bytes).expect("a whole tensor"),
+            )
         });
         let bytes = safetensors::serialize(views, None).expect("tensors");
         let folder = folder.join(name);
@@ -52,7 +55,10 @@ pub fn checkpoint(config: &Config, folder: &Path) -> BTreeMap<String, HostTensor
         }
     };
     component("text_encoder", tensors(&model.text, text::NAMES));
-    component("transformer", tensors(&model.transformer, transformer::NAMES));
+    component(
+        "transformer",
+        tensors(&model.transformer, transformer::NAMES),
+    );
     component("vae", tensors(&model.vae, vae::NAMES));
     let json = vocabulary(&world::corpus(0, 500), config.text_encoder.vocab_size);
     std::fs::create_dir_all(folder.join("tokenizer")).expect("a folder");
@@ -62,12 +68,17 @@ pub fn checkpoint(config: &Config, folder: &Path) -> BTreeMap<String, HostTensor
 }
 
 /// A module's float parameters, in which zeros were replaced so that every one of them tells something.
-pub fn tensors<M: Module>(module: &M, names: Names) -> Vec<HostTensor> {
+pub(crate) fn tensors<M: Module>(module: &M, names: Names) -> Vec<HostTensor> {
     collect(module, names).expect("tensors on the CPU")
 }
 
 /// Packs a checkpoint.
-pub fn packed(input: &Path, output: &Path, encoding: Encoding, shard_bytes: u64) -> Result<()> {
+pub(crate) fn packed(
+    input: &Path,
+    output: &Path,
+    encoding: Encoding,
+    shard_bytes: u64,
+) -> Result<()> {
     pack(&PackOptions {
         input: input.to_owned(),
         output: output.to_owned(),
@@ -81,13 +92,13 @@ pub fn packed(input: &Path, output: &Path, encoding: Encoding, shard_bytes: u64)
 
 /// A pack in memory, whose files a test can spoil.
 #[derive(Clone, Default)]
-pub struct Memory {
-    pub files: BTreeMap<String, Vec<u8>>,
+pub(crate) struct Memory {
+    pub(crate) files: BTreeMap<String, Vec<u8>>,
 }
 
 impl Memory {
     /// Every file of a folder.
-    pub fn read(folder: &Path) -> Self {
+    pub(crate) fn read(folder: &Path) -> Self {
         let mut files = BTreeMap::new();
         let mut folders = vec![folder.to_owned()];
         while let Some(next) = folders.pop() {
@@ -126,7 +137,10 @@ impl ShardSource for Memory {
     ) -> Result<Fetched> {
         let bytes = self.get(&shard.path)?;
         let (count, cached) = (bytes.len() as u64, false);
-        arrived(Arrived { bytes: count, cached });
+        arrived(Arrived {
+            bytes: count,
+            cached,
+        });
         Ok(Fetched { bytes, cached })
     }
 
