@@ -213,7 +213,7 @@ fn edit_index(pack: &mut Memory, edit: impl FnOnce(&mut serde_json::Value)) {
 
 #[track_caller]
 fn refused(pack: &Memory, code: &str, words: &str) {
-    let error = load(pack).err().expect("an error");
+    let error = load(pack).expect_err("an error");
     assert_eq!(error.code(), code, "{error}");
     assert!(error.to_string().contains(words), "{error}");
 }
@@ -428,5 +428,43 @@ fn damage(bytes: &mut Vec<u8>, reach: usize, rng: &mut ChaCha8Rng) {
                 }
             }
         }
+    }
+}
+
+/// `golden/quant.py` is the same arithmetic in numpy, written apart: words, scales and values are equal to the bit.
+#[test]
+fn numpy_reads_and_writes_the_same_encodings() {
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/golden/quant.safetensors"
+    );
+    let bytes = std::fs::read(path).expect("the fixture");
+    let fixture = safetensors::SafeTensors::deserialize(&bytes).expect("safetensors");
+    let data = |name: String| fixture.tensor(&name).expect("a tensor").data().to_vec();
+    let floats = |name: String| -> Vec<f32> {
+        let words = data(name).as_chunks::<4>().0.to_vec();
+        words.into_iter().map(f32::from_le_bytes).collect()
+    };
+    for encoding in [Encoding::Q8, Encoding::Q4] {
+        let weights = floats(format!("{encoding}.weight"));
+        let packed = data(format!("{encoding}.packed"))
+            .as_chunks::<4>()
+            .0
+            .to_vec();
+        let scales = data(format!("{encoding}.scales"))
+            .as_chunks::<2>()
+            .0
+            .to_vec();
+        let quantized = encoding.quantize(&weights);
+        let words: Vec<u32> = packed.into_iter().map(u32::from_le_bytes).collect();
+        assert_eq!(quantized.packed, words, "{encoding}: words");
+        let scales: Vec<half::f16> = scales.into_iter().map(half::f16::from_le_bytes).collect();
+        assert_eq!(quantized.scales, scales, "{encoding}: scales");
+        let values = floats(format!("{encoding}.values"));
+        assert_eq!(
+            encoding.dequantize(&quantized),
+            values,
+            "{encoding}: values"
+        );
     }
 }
