@@ -1,0 +1,95 @@
+//! The shipped model: what quantising its weights costs on the final picture.
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use burn::tensor::Device;
+use unireal::image::Image;
+use unireal::pipeline::Pipeline;
+use unireal::request::{Request, Role};
+use unireal::tools::pack::{PackOptions, pack};
+use unireal::tools::train::HELD_OUT;
+use unireal::tools::world::{Kind, sample};
+use unireal::weights::files::Files;
+use unireal::weights::load::Plan;
+use unireal::weights::manifest::MAX_SHARD;
+use unireal::weights::quant::Encoding;
+
+const SCENES: u64 = 4;
+
+/// The results of the same requests and seeds with one pack.
+fn results(folder: &Path) -> Vec<Image> {
+    pollster::block_on(async {
+        let source = Files::new(folder);
+        let plan = Plan::read(&source).await.expect("a pack");
+        let size = plan.config.index.sample_size as u32;
+        let pipeline = Pipeline::load(plan, &source, Device::flex(), &mut |_| {})
+            .await
+            .expect("a model");
+        let mut images = Vec::new();
+        for scene in 0..SCENES {
+            for kind in [Kind::Recolour, Kind::Remove] {
+                let sample = sample(kind, HELD_OUT + 1000 + scene, size);
+                let canvas = sample.inputs[0].0.clone();
+                let mut request = Request::new(&sample.prompt).frame(canvas, Role::Canvas);
+                request.seed = scene;
+                let go_on = async |_| ControlFlow::Continue(());
+                let result = pipeline.generate(&request, go_on).await;
+                images.extend(result.expect("a picture"));
+            }
+        }
+        images
+    })
+}
+
+fn decibels(a: &Image, b: &Image) -> f64 {
+    let squares = a.rgb.iter().zip(&b.rgb);
+    let squares: f64 = squares
+        .map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2))
+        .sum();
+    let mean = squares / a.rgb.len() as f64;
+    10.0 * (255f64.powi(2) / mean.max(1e-9)).log10()
+}
+
+/// Packs the shipped float weights in an encoding.
+fn packed(folder: &Path, encoding: Encoding) -> PathBuf {
+    let output = folder.join(encoding.to_string());
+    pack(&PackOptions {
+        input: Path::new(env!("CARGO_MANIFEST_DIR")).join("www/models/tiny-f16"),
+        output: output.clone(),
+        encoding,
+        text_encoder: None,
+        transformer: None,
+        vae: None,
+        shard_bytes: MAX_SHARD,
+    })
+    .expect("a pack");
+    output
+}
+
+/// Against f32 weights: q8 at least 35 dB, q4 at least 25 dB, in each picture.
+#[test]
+fn quantised_weights_make_the_same_pictures() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let float = results(&packed(folder.path(), Encoding::F32));
+    for (encoding, bar) in [(Encoding::Q8, 35.0), (Encoding::Q4, 25.0)] {
+        let quantised = results(&packed(folder.path(), encoding));
+        assert_eq!(float.len(), quantised.len());
+        for (a, b) in float.iter().zip(&quantised) {
+            let found = decibels(a, b);
+            println!("{encoding}: {found:.1} dB");
+            assert!(found >= bar, "{encoding}: {found:.1} dB, the bar is {bar}");
+        }
+    }
+}
+
+/// The pack in `www/models/tiny` is the q8 form of the float weights beside it.
+#[test]
+fn the_shipped_pack_is_that_of_the_float_weights() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let made = results(&packed(folder.path(), Encoding::Q8));
+    let shipped = results(&Path::new(env!("CARGO_MANIFEST_DIR")).join("www/models/tiny"));
+    for (a, b) in made.iter().zip(&shipped) {
+        assert!(decibels(a, b) >= 40.0, "{:.1} dB", decibels(a, b));
+    }
+}
