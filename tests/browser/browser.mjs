@@ -1,10 +1,14 @@
 /** What the tests and the headless demo share: Chromium with or without WebGPU, and the demo page's own words. */
 import { execFileSync } from "node:child_process";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
 
 /** The built site. */
 export const DIST = fileURLToPath(new URL("../../dist", import.meta.url));
+
+/** The native command, as `cargo build --release` leaves it. */
+export const NATIVE = join(process.env.CARGO_TARGET_DIR ?? fileURLToPath(new URL("../../target", import.meta.url)), "release/unireal");
 
 /** WebGPU in a headless browser; on a machine without a GPU it is computed by SwiftShader. */
 const WEBGPU = ["--enable-unsafe-webgpu", `--use-webgpu-adapter=${process.env.WEBGPU_ADAPTER ?? "swiftshader"}`];

@@ -81,7 +81,7 @@ export function withShard(files, component, name, shard) {
 }
 
 /**
- * The same weights in `count` shards.
+ * The same weights in `count` shards of about equal size.
  * @param {Pack} files
  * @param {string} component
  * @param {number} count
@@ -95,12 +95,18 @@ export function reshard(files, component, count) {
     all.push(...unpack(files.get(`${component}/${name}`)));
     changed.delete(`${component}/${name}`);
   }
-  if (all.length < count) {
-    throw new Error(`${component} has ${all.length} tensors, they do not fill ${count} shards`);
-  }
+  const total = all.reduce((sum, [, { bytes }]) => sum + bytes.length, 0);
   metadata.shards = {};
+  let [filled, next] = [0, 0];
   for (let i = 0; i < count; i += 1) {
-    const some = all.slice(Math.floor((i * all.length) / count), Math.floor(((i + 1) * all.length) / count));
+    const some = [];
+    for (; next < all.length && filled < ((i + 1) * total) / count; next += 1) {
+      some.push(all[next]);
+      filled += all[next][1].bytes.length;
+    }
+    if (some.length === 0) {
+      throw new Error(`the tensors of ${component} do not fill ${count} shards of about equal size`);
+    }
     const name = `model-${String(i + 1).padStart(5, "0")}-of-${String(count).padStart(5, "0")}.safetensors`;
     const shard = pack(new Map(some));
     changed.set(`${component}/${name}`, shard);
@@ -108,4 +114,36 @@ export function reshard(files, component, count) {
     some.forEach(([tensor]) => (map[tensor] = name));
   }
   return withFile(changed, indexPath(component), JSON.stringify({ metadata, weight_map: map }));
+}
+
+/**
+ * The same model with `layers` transformer blocks, its own ones over and over: a large pack without a large model in git.
+ * @param {Pack} files in one shard a component
+ * @param {number} layers
+ * @returns {Pack}
+ */
+export function deepen(files, layers) {
+  const { num_layers: own } = JSON.parse(files.get("transformer/config.json").toString());
+  const { metadata } = index(files, "transformer");
+  const [shard, ...others] = Object.keys(metadata.shards);
+  if (others.length > 0) {
+    throw new Error(`the transformer is in ${1 + others.length} shards; one is read`);
+  }
+  const tensors = new Map();
+  for (const [name, tensor] of unpack(files.get(`transformer/${shard}`))) {
+    const [, block, rest] = /^blocks\.(\d+)(\..*)$/.exec(name) ?? [];
+    if (block === undefined) {
+      tensors.set(name, tensor);
+    }
+    for (let layer = Number(block); layer < layers; layer += own) {
+      tensors.set(`blocks.${layer}${rest}`, tensor);
+    }
+  }
+  const indexed = withJson(withShard(files, "transformer", shard, pack(tensors)), indexPath("transformer"), ({ weight_map: map }) => {
+    Object.keys(map).forEach((name) => delete map[name]);
+    [...tensors.keys()].forEach((name) => (map[name] = shard));
+  });
+  return withJson(indexed, "transformer/config.json", (config) => {
+    config.num_layers = layers;
+  });
 }

@@ -131,8 +131,7 @@ export async function load() {
 /** Says what runs where; called again after each edit, since a fault may have moved the model. */
 export function describe() {
   const { name, device, adapter, note, bytes: size } = model.info;
-  const where = device === "webgpu" ? "the GPU" : "the CPU";
-  const on = adapter ? `${where} (${adapter})` : where;
+  const on = device === "cpu" ? "the CPU" : adapter ? `the GPU (${adapter})` : "the GPU";
   draw("ready", `${name}, ${bytes(size)}, runs on ${on}.${note ? ` ${note}` : ""}`);
   Object.assign(get("model").dataset, { name, device, adapter, bytes: String(size) });
 }

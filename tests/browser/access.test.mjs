@@ -1,0 +1,123 @@
+/** The demo page by keyboard, on a phone, in both colour schemes. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { reach, set } from "./browser.mjs";
+import { WORK, blue, choose, generate, options, red, site, stillWorks } from "./site.mjs";
+
+const shared = site();
+
+test("by keyboard alone", { timeout: 180_000 }, async () => {
+  const page = await shared.visit();
+  await page.goto(shared.address());
+  await reach(page, ["waiting"]);
+  const tabTo = async (selector) => {
+    for (let presses = 0; presses < 80; presses += 1) {
+      if (await page.evaluate((wanted) => document.activeElement.matches(wanted), selector)) {
+        return;
+      }
+      await page.keyboard.press("Tab");
+    }
+    assert.fail(`Tab does not reach ${selector}`);
+  };
+  await tabTo(".skip");
+  await tabTo("#load");
+  await page.keyboard.press("Enter");
+  await reach(page, ["ready"], WORK);
+  await tabTo("#examples .thumb");
+  await page.keyboard.press("Enter");
+  await page.waitForSelector('#slots[data-count="1"]', { state: "attached" });
+  await tabTo("#slots .role");
+  await page.keyboard.press("ArrowDown");
+  assert.equal(await page.inputValue("#slots .role"), "asset");
+  await page.keyboard.press("ArrowUp");
+  await tabTo("#prompt");
+  await page.keyboard.press("Control+A");
+  await page.keyboard.type("make it green");
+  await tabTo("#settings summary");
+  await page.keyboard.press("Enter");
+  await tabTo("#steps");
+  await page.keyboard.press("End");
+  assert.equal(await page.inputValue("#steps"), "100");
+  await page.keyboard.press("Control+Enter");
+  await page.waitForSelector('#result[data-state="preview"]', { timeout: WORK });
+  await page.keyboard.press("Escape");
+  await reach(page, ["cancelled"], 2000);
+  await page.keyboard.press("Home");
+  assert.equal(await page.inputValue("#steps"), "1");
+  await page.keyboard.press("Control+Enter");
+  await reach(page, ["done"], WORK);
+  await tabTo("#download");
+  const [file] = await Promise.all([page.waitForEvent("download"), page.keyboard.press("Enter")]);
+  assert.match(file.suggestedFilename(), /^unireal-\d+\.png$/);
+  await tabTo("#use-as-input");
+  await page.keyboard.press("Enter");
+  await page.waitForFunction(() => document.activeElement.id === "prompt");
+  await page.context().close();
+});
+
+for (const colorScheme of ["light", "dark"]) {
+  test(`on a phone, ${colorScheme}`, options, async () => {
+    const page = await shared.visit({ viewport: { width: 360, height: 740 }, colorScheme, hasTouch: true, isMobile: true });
+    const fits = async (where) => {
+      const [content, screen] = await page.evaluate(() => [document.documentElement.scrollWidth, document.documentElement.clientWidth]);
+      assert.ok(content <= screen && screen <= 360, `${where}: ${content} px on ${screen} px`);
+    };
+    await page.goto(shared.address());
+    await reach(page, ["waiting"]);
+    await fits("first");
+    await page.tap("#load");
+    await reach(page, ["ready"], WORK);
+    await choose(page, [red, blue, red], 3);
+    await page.tap("#context summary");
+    await page.tap("#settings summary");
+    await set(page, "steps", 1);
+    await set(page, "outputs", 2);
+    await fits("ready");
+    await stillWorks(page);
+    await fits("done");
+    await generate(page, `IMG9 ${"unbreakable".repeat(40)}`);
+    await fits("error");
+    const small = await page.$$eval("button, select, summary, a.button", (all) => all
+      .filter((one) => one.checkVisibility() && one.getBoundingClientRect().height < 30).map(({ id, className }) => id || className));
+    assert.deepEqual(small, [], "too small to be tapped");
+    const faint = await page.evaluate(contrasts);
+    assert.deepEqual(faint, []);
+    await page.context().close();
+  });
+}
+
+/** Texts whose contrast with what lies behind them is below 4.5 (WCAG AA). Runs in the page. */
+function contrasts() {
+  const context = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
+  const paint = (color) => {
+    context.clearRect(0, 0, 1, 1);
+    context.fillStyle = color;
+    context.fillRect(0, 0, 1, 1);
+    return [...context.getImageData(0, 0, 1, 1).data];
+  };
+  const luminance = (color) => {
+    const [r, g, b] = color.map((v) => (v / 255 <= 0.04045 ? v / 255 / 12.92 : ((v / 255 + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const behind = (element) => {
+    for (let one = element; one; one = one.parentElement) {
+      const color = paint(getComputedStyle(one).backgroundColor);
+      if (color[3] === 255) {
+        return color;
+      }
+    }
+    return [255, 255, 255, 255];
+  };
+  const faint = [];
+  for (const element of document.querySelectorAll("h1, h2, p, button, label, summary, .value, .hint, .notice p, .button")) {
+    if (!element.checkVisibility() || !element.innerText.trim() || element.disabled) {
+      continue;
+    }
+    const [one, other] = [paint(getComputedStyle(element).color), behind(element)].map(luminance);
+    const ratio = (Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05);
+    if (ratio < 4.5) {
+      faint.push(`${element.tagName} "${element.innerText.slice(0, 30)}": ${ratio.toFixed(2)}`);
+    }
+  }
+  return faint;
+}

@@ -1,0 +1,115 @@
+/**
+ * How much memory a load takes while it runs: a pack in many shards goes to WebGPU, and neither wasm nor JavaScript ever
+ * holds more than a few of them.
+ */
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { setTimeout as pause } from "node:timers/promises";
+import { DIST, launch } from "./browser.mjs";
+import { deepen, readPack, reshard } from "./packs.mjs";
+import { serve } from "./server.mjs";
+
+/** About 98 MB in all, 6 MB a shard. */
+const LAYERS = 200;
+const SHARDS = 16;
+
+/** Shards that a load may hold at once: two on their way, one being checked and uploaded. */
+const HELD = 3;
+/**
+ * Bytes besides: in wasm the opened device, the table of some 2,600 tensors, and the gaps that shards of unequal sizes
+ * leave (measured: 7 to 13 MB); in JavaScript what the network has brought and nobody has read yet (measured: up to 8 MB).
+ */
+const ALLOWANCE = 24e6;
+
+const files = new Map();
+let server, browser, page, largest, total;
+
+before(async () => {
+  const pack = reshard(deepen(await readPack(join(DIST, "www/models/tiny")), LAYERS), "transformer", SHARDS);
+  for (const [path, bytes] of pack) {
+    files.set(`/pack/${path}`, bytes);
+  }
+  const shards = [...pack].filter(([path]) => path.endsWith(".safetensors")).map(([, bytes]) => bytes.length);
+  largest = Math.max(...shards);
+  total = shards.reduce((sum, bytes) => sum + bytes);
+  files.set("/blank.html", Buffer.from("<!doctype html><title>blank</title>"));
+  server = await serve(DIST, 0, { files });
+  browser = await launch();
+  page = await browser.newPage();
+  await page.goto(`${server.url}blank.html`);
+});
+
+after(async () => {
+  await browser?.close();
+  await server?.close();
+});
+
+/** Calls to the engine's worker in DevTools' protocol, which counts what a script cannot see. */
+async function devtools() {
+  const session = await page.context().newCDPSession(page);
+  const attached = new Promise((resolve) => session.once("Target.attachedToTarget", resolve));
+  await session.send("Target.setAutoAttach", { autoAttach: true, waitForDebuggerOnStart: false, flatten: false });
+  const { sessionId } = await attached;
+  const waiting = new Map();
+  let next = 0;
+  session.on("Target.receivedMessageFromTarget", ({ message }) => {
+    const { id, result, error } = JSON.parse(message);
+    const call = waiting.get(id);
+    waiting.delete(id);
+    error ? call?.reject(new Error(error.message)) : call?.resolve(result);
+  });
+  return (method, params = {}) => new Promise((resolve, reject) => {
+    const id = (next += 1);
+    waiting.set(id, { resolve, reject });
+    session.send("Target.sendMessageToTarget", { sessionId, message: JSON.stringify({ id, method, params }) }).catch(reject);
+  });
+}
+
+test("a load holds a few shards, however many there are", { timeout: 240_000 }, async () => {
+  await page.evaluate(async () => {
+    const { UniReal } = await import("/www/unireal.js");
+    window.UniReal = UniReal;
+    await UniReal.check("/pack/");
+  });
+  const [worker] = page.workers();
+  const call = await devtools();
+  // The wasm runs already: to start it once more only returns what it exports. Its memory never shrinks, so the last
+  // sample holds the peak.
+  const wasm = () => worker.evaluate(async (url) => {
+    const { default: start } = await import(url);
+    return (await start()).memory.buffer.byteLength;
+  }, `${server.url}www/wasm/unireal.js`);
+  const sample = async () => {
+    await call("HeapProfiler.collectGarbage");
+    const { backingStorageSize } = await call("Runtime.getHeapUsage");
+    return { wasm: await wasm(), buffers: backingStorageSize };
+  };
+  const idle = await sample();
+
+  let loading = true;
+  const loaded = page.evaluate(async () => (await window.UniReal.load("/pack/", { device: "webgpu" })).info)
+    .finally(() => (loading = false));
+  const samples = [];
+  while (loading) {
+    samples.push(await sample());
+    await pause(20);
+  }
+  const { device, bytes } = await loaded;
+  assert.deepEqual({ device, bytes }, { device: "webgpu", bytes: total });
+  samples.push(await sample());
+
+  const most = (of) => Math.max(...samples.map(of));
+  const grown = most(({ wasm, buffers }) => wasm + buffers) - idle.wasm - idle.buffers;
+  const limit = HELD * largest + ALLOWANCE;
+  const mb = (count) => `${(count / 1e6).toFixed(1)} MB`;
+  console.log([
+    `${mb(total)} in ${SHARDS} shards of at most ${mb(largest)}; ${samples.length} samples`,
+    `wasm ${mb(idle.wasm)} idle, ${mb(most(({ wasm }) => wasm))} at most`,
+    `ArrayBuffers ${mb(idle.buffers)} idle, ${mb(most(({ buffers }) => buffers))} at most`,
+    `together grown by ${mb(grown)}, allowed ${mb(limit)}`,
+  ].join("\n"));
+  assert.ok(samples.length >= SHARDS / 2, `${samples.length} samples say too little`);
+  assert.ok(total > 2 * limit, "a load that held the whole pack would pass");
+  assert.ok(grown <= limit, `grown by ${mb(grown)}, allowed ${mb(limit)}`);
+});
