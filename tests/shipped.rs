@@ -10,7 +10,7 @@ use unireal::request::{Request, Role};
 use unireal::tools::pack::{PackOptions, pack};
 use unireal::tools::train::HELD_OUT;
 use unireal::tools::world::{Kind, sample};
-use unireal::weights::files::Files;
+use unireal::weights::files::Location;
 use unireal::weights::load::Plan;
 use unireal::weights::manifest::MAX_SHARD;
 use unireal::weights::quant::Encoding;
@@ -20,7 +20,7 @@ const SCENES: u64 = 4;
 /// The results of the same requests and seeds with one pack.
 fn results(folder: &Path) -> Vec<Image> {
     pollster::block_on(async {
-        let source = Files::new(folder);
+        let source = Location::folder(folder);
         let plan = Plan::read(&source).await.expect("a pack");
         let size = plan.config.index.sample_size as u32;
         let pipeline = Pipeline::load(plan, &source, Device::flex(), &mut |_| {})

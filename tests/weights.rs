@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 use unireal::error::{Error, Result};
 use unireal::model::{Model, text, transformer, vae};
 use unireal::tools::pack::{InspectOptions, inspect};
-use unireal::weights::files::Files;
+use unireal::weights::files::Location;
 use unireal::weights::load::{Plan, Progress};
 use unireal::weights::manifest::{MAX_SHARD, Shard};
 use unireal::weights::module::HostTensor;
@@ -51,7 +51,7 @@ fn what_is_packed_comes_back() {
     let before = checkpoint(&small(), &input);
     for encoding in [Encoding::F32, Encoding::F16, Encoding::Q8, Encoding::Q4] {
         packed(&input, &output, encoding, MAX_SHARD).expect("a pack");
-        let after = parameters(&load(&Files::new(&output)).expect("a model"));
+        let after = parameters(&load(&Location::folder(&output)).expect("a model"));
         let mut quantised = 0;
         for (name, tensor) in &before {
             let Some(found) = after.get(name) else {
@@ -96,7 +96,7 @@ fn large_tensors_are_split_by_rows_and_joined_again() {
     let (input, output) = (folder.path().join("in"), folder.path().join("out"));
     let before = checkpoint(&unireal::config::Config::tiny(), &input);
     packed(&input, &output, Encoding::F32, 128 << 10).expect("a pack");
-    let source = Files::new(&output);
+    let source = Location::folder(&output);
     let plan = pollster::block_on(Plan::read(&source)).expect("a plan");
     assert!(
         plan.manifests[1].shards.len() >= 10,

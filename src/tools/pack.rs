@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::model::{Encodings, Model, text, transformer, vae};
 use crate::tokenizer::Tokenizer;
-use crate::weights::files::Files;
+use crate::weights::files::Location;
 use crate::weights::load::{COMPONENTS, Plan};
 use crate::weights::manifest::{MAX_JSON, MAX_SHARD};
 use crate::weights::module::{HostTensor, shapes};
@@ -269,7 +269,7 @@ impl Checkpoint {
 /// As the loader's.
 pub fn inspect(options: &InspectOptions) -> Result<Report> {
     pollster::block_on(async {
-        let source = Files::new(&options.pack);
+        let source = Location::folder(&options.pack);
         let plan = Plan::read(&source).await?;
         for shard in plan.shards() {
             let fetched = source.shard(shard, Origin::Any, &mut |_| {}).await?;

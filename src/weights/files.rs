@@ -2,141 +2,85 @@
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::manifest::Shard;
 use super::source::{Arrived, Fetched, Origin, ShardSource, VerifiedShard};
 use crate::error::{Error, Result};
 
-/// A pack in a local folder.
-#[derive(Clone, Debug)]
-pub struct Files {
-    folder: PathBuf,
-}
-
-impl Files {
-    /// The pack in `folder`.
-    pub fn new(folder: &Path) -> Self {
-        Files {
-            folder: folder.to_owned(),
-        }
-    }
-
-    fn read(&self, path: &str, limit: u64) -> Result<Vec<u8>> {
-        let path = self.folder.join(path);
-        let name = path.display().to_string();
-        let file = std::fs::File::open(&path).map_err(|e| Error::format(&name, e))?;
-        bounded(file, limit).map_err(|reason| Error::format(&name, reason))
-    }
-}
-
-impl ShardSource for Files {
-    async fn file(&self, path: &str, limit: u64) -> Result<Vec<u8>> {
-        self.read(path, limit)
-    }
-
-    async fn shard(
-        &self,
-        shard: &Shard,
-        _: Origin,
-        arrived: &mut dyn FnMut(Arrived),
-    ) -> Result<Fetched> {
-        whole(self.read(&shard.path, shard.length)?, arrived)
-    }
-
-    async fn keep(&self, _: &VerifiedShard) {}
-}
-
-/// A pack on a host, fetched without a cache.
-#[derive(Clone, Debug)]
-pub struct Http {
-    folder: String,
-    agent: ureq::Agent,
-}
-
-impl Http {
-    /// The pack in the folder at `url`.
-    pub fn new(url: &str) -> Self {
-        let agent = ureq::Agent::config_builder()
-            .timeout_connect(Some(std::time::Duration::from_secs(30)))
-            .timeout_recv_response(Some(std::time::Duration::from_secs(60)))
-            .build();
-        Http {
-            folder: url.trim_end_matches('/').to_owned(),
-            agent: agent.into(),
-        }
-    }
-
-    fn read(&self, path: &str, limit: u64) -> Result<Vec<u8>> {
-        let url = format!("{}/{path}", self.folder);
-        let fail = |reason: String| Error::Network {
-            url: url.clone(),
-            reason,
-        };
-        let response = self.agent.get(&url).call();
-        let response = response.map_err(|e| fail(e.to_string()))?;
-        let kind = response.body().mime_type().unwrap_or("").to_owned();
-        if kind == "text/html" {
-            return Err(fail("answered a page of HTML, not a file of a pack".into()));
-        }
-        bounded(response.into_body().into_reader(), limit).map_err(fail)
-    }
-}
-
-impl ShardSource for Http {
-    async fn file(&self, path: &str, limit: u64) -> Result<Vec<u8>> {
-        self.read(path, limit)
-    }
-
-    async fn shard(
-        &self,
-        shard: &Shard,
-        _: Origin,
-        arrived: &mut dyn FnMut(Arrived),
-    ) -> Result<Fetched> {
-        whole(self.read(&shard.path, shard.length)?, arrived)
-    }
-
-    async fn keep(&self, _: &VerifiedShard) {}
-}
-
-/// Either of the two, as a command line names them.
+/// Where a pack lies.
 #[derive(Clone, Debug)]
 pub enum Location {
-    /// A folder.
-    Files(Files),
-    /// An address.
-    Http(Http),
+    /// In a local folder.
+    Folder(PathBuf),
+    /// In a folder of a host; fetched each time, nothing is kept.
+    Host(String, ureq::Agent),
 }
 
 impl Location {
-    /// What `text` names: an address if it begins like one, else a folder.
+    /// What a command line names: an address if it begins like one, else a folder.
     pub fn new(text: &str) -> Self {
-        if text.starts_with("http://") || text.starts_with("https://") {
-            Location::Http(Http::new(text))
-        } else {
-            Location::Files(Files::new(Path::new(text)))
+        if !text.starts_with("http://") && !text.starts_with("https://") {
+            return Self::folder(Path::new(text));
+        }
+        let limits = ureq::Agent::config_builder()
+            .timeout_connect(Some(Duration::from_secs(30)))
+            .timeout_recv_response(Some(Duration::from_secs(60)))
+            .build();
+        Location::Host(text.trim_end_matches('/').to_owned(), limits.into())
+    }
+
+    /// A local folder.
+    pub fn folder(path: &Path) -> Self {
+        Location::Folder(path.to_owned())
+    }
+
+    /// A file of at most `limit` bytes.
+    fn read(&self, path: &str, limit: u64) -> Result<Vec<u8>> {
+        match self {
+            Location::Folder(folder) => {
+                let path = folder.join(path);
+                let name = path.display().to_string();
+                let file = std::fs::File::open(&path).map_err(|e| Error::format(&name, e))?;
+                bounded(file, limit).map_err(|reason| Error::format(&name, reason))
+            }
+            Location::Host(folder, agent) => {
+                let url = format!("{folder}/{path}");
+                let fail = |reason: String| Error::Network {
+                    url: url.clone(),
+                    reason,
+                };
+                let response = agent.get(&url).call().map_err(|e| fail(e.to_string()))?;
+                if response.body().mime_type() == Some("text/html") {
+                    let reason = "answered a page of HTML, not a file of a pack";
+                    return Err(fail(reason.to_owned()));
+                }
+                bounded(response.into_body().into_reader(), limit).map_err(fail)
+            }
         }
     }
 }
 
 impl ShardSource for Location {
     async fn file(&self, path: &str, limit: u64) -> Result<Vec<u8>> {
-        match self {
-            Location::Files(files) => files.file(path, limit).await,
-            Location::Http(http) => http.file(path, limit).await,
-        }
+        self.read(path, limit)
     }
 
     async fn shard(
         &self,
         shard: &Shard,
-        origin: Origin,
+        _: Origin,
         arrived: &mut dyn FnMut(Arrived),
     ) -> Result<Fetched> {
-        match self {
-            Location::Files(files) => files.shard(shard, origin, arrived).await,
-            Location::Http(http) => http.shard(shard, origin, arrived).await,
-        }
+        let bytes = self.read(&shard.path, shard.length)?;
+        arrived(Arrived {
+            bytes: bytes.len() as u64,
+            cached: false,
+        });
+        Ok(Fetched {
+            bytes,
+            cached: false,
+        })
     }
 
     async fn keep(&self, _: &VerifiedShard) {}
@@ -150,15 +94,4 @@ fn bounded(reader: impl Read, limit: u64) -> std::result::Result<Vec<u8>, String
         true => Err(format!("is longer than {limit} bytes")),
         false => Ok(bytes),
     }
-}
-
-fn whole(bytes: Vec<u8>, arrived: &mut dyn FnMut(Arrived)) -> Result<Fetched> {
-    arrived(Arrived {
-        bytes: bytes.len() as u64,
-        cached: false,
-    });
-    Ok(Fetched {
-        bytes,
-        cached: false,
-    })
 }
