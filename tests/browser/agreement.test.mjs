@@ -1,6 +1,6 @@
 /**
- * One request, one seed, one picture: by the native command, by the page on the CPU and by the page on WebGPU. The scene is
- * one that no training run has seen.
+ * One request, one seed, one picture: by the native command, in the browser on the CPU and in the browser on WebGPU. The
+ * scene is one that no training run has seen.
  */
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
@@ -9,7 +9,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { promisify } from "node:util";
-import { DIST, NATIVE, launch, load, notice, reach, set } from "./browser.mjs";
+import { DIST, NATIVE, launch } from "./browser.mjs";
 import { serve } from "./server.mjs";
 
 /** Seeds from here on are held out. */
@@ -22,7 +22,7 @@ let folder, server, browser;
 
 before(async () => {
   folder = await mkdtemp(join(tmpdir(), "unireal-"));
-  server = await serve(DIST);
+  server = await serve(DIST, 0, { files: new Map([["/blank.html", Buffer.from("<!doctype html><title>blank</title>")]]) });
   browser = await launch();
 });
 
@@ -34,26 +34,22 @@ after(async () => {
 
 const native = (...args) => promisify(execFile)(NATIVE, args.map(String));
 
-/** The picture that the page makes, as it is downloaded. */
-async function byPage(device, image, prompt) {
-  const page = await browser.newPage({ acceptDownloads: true });
-  try {
-    await load(page, `${server.url}?device=${device}`, 120_000);
-    assert.equal(await page.getAttribute("#model", "data-device"), device);
-    await page.setInputFiles("#file", image);
-    await page.waitForSelector('#slots[data-count="1"]', { state: "attached" });
-    for (const [name, value] of Object.entries(REQUEST)) {
-      await set(page, name, value);
-    }
-    await page.fill("#prompt", prompt);
-    await page.click("#generate");
-    const { state } = await reach(page, ["done", "error"], 240_000);
-    assert.equal(state, "done", await notice(page, "error"));
-    const [download] = await Promise.all([page.waitForEvent("download"), page.click("#download")]);
-    return await readFile(await download.path());
-  } finally {
-    await page.close();
-  }
+/** The PNG that the module makes, and how long its stages took. No previews: each would be one more decoding. */
+async function byModule(page, device, image, prompt) {
+  const { png, info, timings } = await page.evaluate(async ({ device, picture, request }) => {
+    const { UniReal } = await import("/www/unireal.js");
+    const model = await UniReal.load("/www/models/tiny/", { device });
+    const images = [{ image: new Blob([new Uint8Array(picture)]), role: "canvas" }];
+    const { images: [made], timings } = await model.generate({ ...request, images });
+    const canvas = new OffscreenCanvas(made.width, made.height);
+    canvas.getContext("2d").drawImage(made, 0, 0);
+    const png = await (await canvas.convertToBlob({ type: "image/png" })).arrayBuffer();
+    await model.dispose();
+    return { png: [...new Uint8Array(png)], info: model.info, timings };
+  }, { device, picture: [...image], request: { ...REQUEST, prompt } });
+  assert.equal(info.device, device);
+  console.log(`${device} (${info.adapter}): ${Object.entries(timings).map(([name, time]) => `${name} ${Math.round(time)}`).join(", ")} ms`);
+  return Buffer.from(png);
 }
 
 /** The stored values of a PNG. */
@@ -74,14 +70,15 @@ test("native, wasm on the CPU and WebGPU make the same picture", { timeout: 400_
   const { steps, guidance, seed } = REQUEST;
   await native("generate", "--pack", join(DIST, "www/models/tiny"), "--image", `canvas=${image}`, "--prompt", prompt,
     "--steps", steps, "--guidance", guidance, "--seed", seed, "--device", "cpu", "--out", out);
+  const page = await browser.newPage();
+  await page.goto(`${server.url}blank.html`);
+  const input = await readFile(image);
   const files = {
     native: await readFile(out),
-    "wasm CPU": await byPage("cpu", image, prompt),
-    WebGPU: await byPage("webgpu", image, prompt),
-    input: await readFile(image),
+    "wasm CPU": await byModule(page, "cpu", input, prompt),
+    WebGPU: await byModule(page, "webgpu", input, prompt),
+    input,
   };
-  const page = await browser.newPage();
-  await page.goto(server.url);
   const pictures = {};
   for (const [name, png] of Object.entries(files)) {
     pictures[name] = await pixels(page, png);
