@@ -55,7 +55,7 @@ fn decibels(a: &Image, b: &Image) -> f64 {
 fn packed(folder: &Path, encoding: Encoding) -> PathBuf {
     let output = folder.join(encoding.to_string());
     pack(&PackOptions {
-        input: Path::new(env!("CARGO_MANIFEST_DIR")).join("www/models/tiny-f16"),
+        input: "www/models/tiny-f16".into(),
         output: output.clone(),
         encoding,
         text_encoder: None,
@@ -88,7 +88,7 @@ fn quantised_weights_make_the_same_pictures() {
 fn the_shipped_pack_is_that_of_the_float_weights() {
     let folder = tempfile::tempdir().expect("a folder");
     let made = results(&packed(folder.path(), Encoding::Q8));
-    let shipped = results(&Path::new(env!("CARGO_MANIFEST_DIR")).join("www/models/tiny"));
+    let shipped = results(Path::new("www/models/tiny"));
     for (a, b) in made.iter().zip(&shipped) {
         assert!(decibels(a, b) >= 40.0, "{:.1} dB", decibels(a, b));
     }

@@ -434,11 +434,7 @@ fn damage(bytes: &mut Vec<u8>, reach: usize, rng: &mut ChaCha8Rng) {
 /// `golden/quant.py` is the same arithmetic in numpy, written apart: words, scales and values are equal to the bit.
 #[test]
 fn numpy_reads_and_writes_the_same_encodings() {
-    let path = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/tests/golden/quant.safetensors"
-    );
-    let bytes = std::fs::read(path).expect("the fixture");
+    let bytes = std::fs::read("tests/golden/quant.safetensors").expect("the fixture");
     let fixture = safetensors::SafeTensors::deserialize(&bytes).expect("safetensors");
     let data = |name: String| fixture.tensor(&name).expect("a tensor").data().to_vec();
     let floats = |name: String| -> Vec<f32> {
