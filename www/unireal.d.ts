@@ -25,7 +25,7 @@ export type Tag =
   | "novel scenario"
   | "perception task";
 
-/** Where the model runs: `auto` takes WebGPU where a start-up check agrees with the CPU, else the CPU. */
+/** Where the model runs: `auto` takes WebGPU on a real GPU whose start-up check agrees with the CPU, else the CPU. */
 export type Device = "auto" | "webgpu" | "cpu";
 
 /** What went wrong, for programs:

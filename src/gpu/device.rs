@@ -13,7 +13,8 @@ use crate::weights::quant::{BLOCK, Encoding};
 /// Which device the caller wants.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Choice {
-    /// WebGPU where its start-up check agrees with the CPU, else the CPU.
+    /// WebGPU on a real GPU whose start-up check agrees with the CPU, else the CPU: an adapter that is itself software
+    /// shares the processor's cores with nothing to gain.
     #[default]
     Auto,
     /// WebGPU, or an error.
@@ -49,6 +50,8 @@ pub struct Opened {
     pub adapter: String,
     /// Why it is not the device that [`Choice::Auto`] would rather have had.
     pub note: Option<String>,
+    /// Whether the adapter is a program rather than a GPU.
+    software: bool,
 }
 
 /// Opens the device that `choice` asks for.
@@ -60,6 +63,10 @@ pub async fn open(choice: Choice) -> Result<Opened> {
         Choice::Cpu => Ok(cpu(None)),
         Choice::WebGpu => webgpu().await,
         Choice::Auto => Ok(match webgpu().await {
+            Ok(opened) if opened.software => cpu(Some(format!(
+                "{} is software; the CPU is faster",
+                opened.adapter
+            ))),
             Ok(opened) => match canary(&opened.device).await {
                 Ok(()) => opened,
                 Err(note) => cpu(Some(format!("{}: {note}", opened.adapter))),
@@ -75,6 +82,7 @@ fn cpu(note: Option<String>) -> Opened {
         kind: "cpu",
         adapter: "CPU".into(),
         note,
+        software: false,
     }
 }
 
@@ -104,6 +112,7 @@ async fn webgpu() -> Result<Opened> {
         kind: "webgpu",
         adapter,
         note: None,
+        software: info.device_type == wgpu::DeviceType::Cpu,
     };
     OPENED.set(Some(opened.clone()));
     Ok(opened)
@@ -157,7 +166,10 @@ const TOLERANCE: f32 = 1e-3;
 
 /// Computes a small linear, a quantised one and an attention here and on the CPU; the error says where and by how much they
 /// differ. A driver that computes wrongly, or not at all, is found in milliseconds and not in a picture of noise.
-async fn canary(device: &Device) -> std::result::Result<(), String> {
+///
+/// # Errors
+/// A sentence that names the kernel and the difference.
+pub async fn canary(device: &Device) -> std::result::Result<(), String> {
     let cpu = Device::flex();
     let mut random = ChaCha8Rng::seed_from_u64(20_241_210);
     let mut floats = |shape: &[usize], bound: f32| {

@@ -1,7 +1,7 @@
 //! Every shader against its reference, on WebGPU.
 
 use super::*;
-use unireal::gpu::device::{Choice, open};
+use unireal::gpu::device::{Choice, canary, open};
 use wasm_bindgen_test::{console_log, wasm_bindgen_test, wasm_bindgen_test_configure};
 
 wasm_bindgen_test_configure!(run_in_dedicated_worker);
@@ -180,7 +180,18 @@ async fn convolution_is_its_reference() {
 
 #[wasm_bindgen_test]
 async fn the_start_up_check_passes_here() {
-    let opened = open(Choice::Auto).await.expect("a device");
+    let opened = open(Choice::WebGpu).await.expect("a device");
     console_log!("{opened:?}");
-    assert_eq!((opened.kind, opened.note), ("webgpu", None));
+    canary(&opened.device)
+        .await
+        .expect("the same as on the CPU");
+    // Of a software adapter nothing is to be gained over the CPU path.
+    let auto = open(Choice::Auto).await.expect("a device");
+    let software = opened.adapter.to_lowercase().contains("swiftshader");
+    assert_eq!(
+        auto.kind,
+        if software { "cpu" } else { "webgpu" },
+        "{auto:?}"
+    );
+    assert_eq!(auto.note.is_some(), software);
 }
