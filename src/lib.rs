@@ -48,3 +48,4 @@ pub mod tools;
 #[cfg(target_arch = "wasm32")]
 pub mod web;
 pub mod weights;
+pub mod world;

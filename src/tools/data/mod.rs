@@ -1,0 +1,7 @@
+//! The data engine: from videos to samples of every kind of the paper (section 3.2), as WebDataset tar shards.
+
+pub mod clip;
+pub mod sample;
+
+pub use clip::{Clip, EditPair, Entity, Instruction};
+pub use sample::{Kind, Sample};
