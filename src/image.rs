@@ -133,6 +133,9 @@ mod files {
     use super::*;
     use std::path::Path;
 
+    /// Longest side of a picture that [`Image::decode`] reads.
+    const MAX_SIDE: u32 = 16384;
+
     impl Image {
         /// Reads PNG, JPEG or WebP.
         ///
@@ -143,6 +146,40 @@ mod files {
             let picture = image::open(path).map_err(|e| Error::format(&name, e))?;
             let rgba = picture.to_rgba8();
             Image::from_rgba(rgba.width(), rgba.height(), rgba.as_raw())
+        }
+
+        /// Decodes PNG, JPEG or WebP bytes; `name` is for the message. Transparent parts become white.
+        ///
+        /// # Errors
+        /// [`Error::Format`] when the bytes are not a picture, or declare a side over 16384.
+        pub fn decode(bytes: &[u8], name: &str) -> Result<Image> {
+            let fail = |e: &dyn std::fmt::Display| Error::format(name, e);
+            let mut reader = image::ImageReader::new(std::io::Cursor::new(bytes))
+                .with_guessed_format()
+                .map_err(|e| fail(&e))?;
+            let mut limits = image::Limits::default();
+            limits.max_image_width = Some(MAX_SIDE);
+            limits.max_image_height = Some(MAX_SIDE);
+            reader.limits(limits);
+            let rgba = reader.decode().map_err(|e| fail(&e))?.into_rgba8();
+            Image::from_rgba(rgba.width(), rgba.height(), rgba.as_raw())
+        }
+
+        /// The picture as a PNG file's bytes; equal pictures give equal bytes.
+        ///
+        /// # Errors
+        /// [`Error::Internal`] when the encoder refuses.
+        pub fn to_png(&self) -> Result<Vec<u8>> {
+            let mut bytes = Vec::new();
+            image::ImageEncoder::write_image(
+                image::codecs::png::PngEncoder::new(&mut bytes),
+                &self.rgb,
+                self.width,
+                self.height,
+                image::ExtendedColorType::Rgb8,
+            )
+            .map_err(|e| Error::Internal(format!("encoding a picture: {e}")))?;
+            Ok(bytes)
         }
 
         /// Groups of pictures of one size beside each other, `columns` groups to a row, on grey; an absent picture stays

@@ -2,6 +2,7 @@
 
 pub mod clip;
 pub mod sample;
+pub mod shard;
 
 pub use clip::{Clip, EditPair, Entity, Instruction};
 pub use sample::{Kind, Sample};

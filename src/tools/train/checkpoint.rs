@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::weights::module::{DeviceTensor, Names, collect, fill};
 
 /// Writes bytes so that the file is either the old or the new one.
-pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+pub(in crate::tools) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     let fail = |e: std::io::Error| Error::format(path.display().to_string(), e);
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).map_err(fail)?;

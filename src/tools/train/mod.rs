@@ -4,7 +4,7 @@
 //! transformer together (their text is the world's own; large packs keep T5 as it is). A run is a folder in the pack's layout
 //! with f32 weights, so that `unireal pack` reads it as it stands, plus the raw weights to go on from and the loss curves.
 
-mod checkpoint;
+pub(super) mod checkpoint;
 mod data;
 pub mod flow;
 pub mod optimizer;
