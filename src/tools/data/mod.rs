@@ -1,6 +1,8 @@
 //! The data engine: from videos to samples of every kind of the paper (section 3.2), as WebDataset tar shards.
 
 pub mod clip;
+pub mod mask;
+pub mod motion;
 pub mod sample;
 pub mod shard;
 
