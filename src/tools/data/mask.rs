@@ -97,6 +97,25 @@ pub fn overlap(a: &[bool], b: &[bool]) -> f32 {
     both as f32 / any.max(1) as f32
 }
 
+/// The connected parts of a mask (8 neighbours), the largest first.
+pub fn regions(mask: &[bool], width: u32) -> Vec<Vec<bool>> {
+    let height = mask.len() as u32 / width.max(1);
+    let values = mask.iter().map(|&on| if on { 255 } else { 0 }).collect();
+    let Some(grey) = image::GrayImage::from_raw(width, height, values) else {
+        return Vec::new();
+    };
+    let connectivity = imageproc::region_labelling::Connectivity::Eight;
+    let labels =
+        imageproc::region_labelling::connected_components(&grey, connectivity, image::Luma([0u8]));
+    let labels = labels.into_raw();
+    let mut sizes = vec![0usize; labels.iter().max().map_or(0, |&most| most as usize + 1)];
+    labels.iter().for_each(|&label| sizes[label as usize] += 1);
+    let mut order: Vec<u32> = (1..sizes.len() as u32).collect();
+    order.sort_by_key(|&label| std::cmp::Reverse(sizes[label as usize]));
+    let region = |label: u32| labels.iter().map(|&l| l == label).collect();
+    order.into_iter().map(region).collect()
+}
+
 /// White on black. `mask` has the pixels of `width` x `mask.len() / width`.
 pub fn picture(mask: &[bool], width: u32) -> Image {
     let value = |&on: &bool| [if on { 255 } else { 0 }; 3];

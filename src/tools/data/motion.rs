@@ -50,7 +50,7 @@ impl Plane {
         row(top) * (1.0 - fy) + row(top + 1) * fy
     }
 
-    /// The mean over `2 radius + 1` pixels a side, the border repeated.
+    /// The mean over `2 radius + 1` pixels a side, the border reflected.
     pub fn blurred(&self, radius: usize) -> Plane {
         self.mean_of_rows(radius)
             .transposed()
@@ -58,12 +58,20 @@ impl Plane {
             .transposed()
     }
 
-    /// The mean over `2 radius + 1` pixels of the row.
+    /// The mean over `2 radius + 1` pixels of the row, the border reflected.
     pub fn mean_of_rows(&self, radius: usize) -> Plane {
         let r = radius as isize;
         let mut values = Vec::with_capacity(self.values.len());
         for row in self.values.chunks_exact(self.width) {
-            let at = |x: isize| f64::from(row[x.clamp(0, self.width as isize - 1) as usize]);
+            let last = self.width as isize - 1;
+            let at = |x: isize| {
+                let mirrored = if x < 0 {
+                    -x - 1
+                } else {
+                    x.min(2 * last + 1 - x)
+                };
+                f64::from(row[mirrored.clamp(0, last) as usize])
+            };
             let mut sum: f64 = (-r - 1..r).map(at).sum();
             for x in 0..self.width as isize {
                 sum += at(x + r) - at(x - r - 1);
