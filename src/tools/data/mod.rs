@@ -1,6 +1,11 @@
 //! The data engine: from videos to samples of every kind of the paper (section 3.2), as WebDataset tar shards.
 
 pub mod clip;
+pub mod kinds;
+pub mod mask;
+pub mod motion;
+mod prompts;
+pub mod quality;
 pub mod sample;
 pub mod shard;
 

@@ -1,0 +1,362 @@
+//! The engine's own wordings: what is asked of a frame beside what the clip's captions and phrases say.
+//!
+//! Every list has wordings for training and others that are held back, so that a test can ask in words that were never read.
+
+use rand::seq::{IndexedRandom, SliceRandom};
+use rand::{Rng, RngExt};
+
+/// Most paraphrases of a sample's prompt.
+const PARAPHRASES: usize = 6;
+
+/// Templates in which `{object}` and the like are filled in.
+pub(super) struct Wording {
+    training: &'static [&'static str],
+    held_out: &'static [&'static str],
+}
+
+pub(super) const SEGMENT: Wording = Wording {
+    training: &[
+        "segment {object}",
+        "the mask of {object}",
+        "mask of {object} in IMG1",
+        "where is {object}?",
+        "mark {object} in white",
+        "RES1 is the mask of {object} in IMG1",
+    ],
+    held_out: &["highlight {object}", "which pixels of IMG1 show {object}?"],
+};
+
+pub(super) const DEPTH: Wording = Wording {
+    training: &[
+        "depth map of IMG1",
+        "the depth of IMG1",
+        "how far is each pixel of IMG1?",
+        "estimate the depth",
+        "RES1 is the depth map of IMG1",
+    ],
+    held_out: &["predict depth from IMG1", "a map of distances"],
+};
+
+pub(super) const EDGES: Wording = Wording {
+    training: &[
+        "edges of IMG1",
+        "canny edges of IMG1",
+        "draw the edges of IMG1",
+        "edge map",
+        "RES1 shows the edges of IMG1",
+    ],
+    held_out: &["the contours of IMG1", "trace the outlines"],
+};
+
+pub(super) const FROM_DEPTH: Wording = Wording {
+    training: &[
+        "{caption}, following the depth map of IMG1",
+        "{caption}; IMG1 is its depth map",
+        "from the depth in IMG1: {caption}",
+    ],
+    held_out: &["{caption}, as deep as IMG1 says"],
+};
+
+pub(super) const FROM_EDGES: Wording = Wording {
+    training: &[
+        "{caption}, following the edges of IMG1",
+        "{caption}; IMG1 shows its edges",
+        "from the edges in IMG1: {caption}",
+    ],
+    held_out: &["{caption}, along the lines of IMG1"],
+};
+
+pub(super) const CUSTOMISE: Wording = Wording {
+    training: &[
+        "{objects}: {caption}",
+        "{caption}, with {objects}",
+        "{objects} in a new picture: {caption}",
+    ],
+    held_out: &["use {objects} to show this: {caption}"],
+};
+
+pub(super) const CUSTOMISE_FREELY: Wording = Wording {
+    training: &["{objects} in a new scene", "a new picture of {objects}"],
+    held_out: &["show {objects} somewhere else"],
+};
+
+pub(super) const INSERT: Wording = Wording {
+    training: &[
+        "put {object} of IMG2 into IMG1",
+        "add {object} from IMG2 to IMG1",
+        "insert {object} of IMG2 in IMG1",
+        "place {object} of IMG2 in the picture",
+    ],
+    held_out: &[
+        "bring {object} of IMG2 over to IMG1",
+        "IMG1 with {object} of IMG2",
+    ],
+};
+
+pub(super) const POSITION: Wording = Wording {
+    training: &[
+        "{prompt}, at the position of {mask}",
+        "{prompt}, following the mask of {mask}",
+        "{prompt}, where {mask} is white",
+    ],
+    held_out: &["{prompt}, exactly in the shape of {mask}"],
+};
+
+pub(super) const ADD: Wording = Wording {
+    training: &[
+        "add {object} in the grey area",
+        "fill the hole in IMG1 with {object}",
+        "put {object} where IMG1 is grey",
+        "{object} in the hole of IMG1",
+    ],
+    held_out: &[
+        "complete IMG1 with {object}",
+        "the grey part shows {object}",
+    ],
+};
+
+pub(super) const VIDEO: Wording = Wording {
+    training: &[
+        "{caption}",
+        "{count} frames of a video: {caption}",
+        "{results} show a video: {caption}",
+    ],
+    held_out: &["a clip in {count} frames, {caption}"],
+};
+
+pub(super) const WITH_MASK: Wording = Wording {
+    training: &[
+        "{prompt}; RES2 is the mask of it",
+        "{prompt}, and mark the place in RES2",
+        "{prompt}; RES1 is the result and RES2 the mask",
+    ],
+    held_out: &["{prompt}, then show the changed part as RES2"],
+};
+
+/// An instruction with the words for the pictures.
+pub(super) const NAMED: Wording = Wording {
+    training: &[
+        "in IMG1, {prompt}",
+        "RES1 is IMG1, but {prompt}",
+        "edit IMG1: {prompt}",
+    ],
+    held_out: &["make RES1 from IMG1: {prompt}"],
+};
+
+impl Wording {
+    fn templates(&self, held_out: bool) -> &'static [&'static str] {
+        if held_out {
+            self.held_out
+        } else {
+            self.training
+        }
+    }
+
+    /// Paraphrases: for each of `fillings`, which give every name its words, templates in random order.
+    pub(super) fn all(
+        &self,
+        held_out: bool,
+        fillings: &[Vec<(&str, String)>],
+        rng: &mut impl Rng,
+    ) -> Vec<String> {
+        let mut pairs: Vec<(&str, &Vec<(&str, String)>)> = Vec::new();
+        for template in self.templates(held_out) {
+            pairs.extend(fillings.iter().map(|filling| (*template, filling)));
+        }
+        pairs.shuffle(rng);
+        pairs.truncate(PARAPHRASES);
+        pairs
+            .iter()
+            .map(|(template, filling)| fill(template, filling))
+            .collect()
+    }
+
+    /// The paraphrases again, each in a template of this list.
+    pub(super) fn around(
+        &self,
+        held_out: bool,
+        prompts: &[String],
+        filling: &[(&str, String)],
+        rng: &mut impl Rng,
+    ) -> Vec<String> {
+        let around = |prompt: &String| {
+            let templates = self.templates(held_out);
+            let template = templates.choose(rng).expect("a wording has templates");
+            let mut filling = filling.to_vec();
+            filling.push(("prompt", prompt.clone()));
+            fill(template, &filling)
+        };
+        prompts.iter().map(around).collect()
+    }
+}
+
+fn fill(template: &str, filling: &[(&str, String)]) -> String {
+    let mut text = template.to_owned();
+    for (name, words) in filling {
+        text = text.replace(&format!("{{{name}}}"), words);
+    }
+    text
+}
+
+/// Some of the texts, in random order.
+pub(super) fn some(texts: &[String], rng: &mut impl Rng) -> Vec<String> {
+    let mut texts = texts.to_vec();
+    texts.shuffle(rng);
+    texts.truncate(PARAPHRASES);
+    texts
+}
+
+/// Half of the prompts as they are, half with the words for the pictures.
+pub(super) fn partly_named(prompts: &[String], held_out: bool, rng: &mut impl Rng) -> Vec<String> {
+    let mut prompts = some(prompts, rng);
+    for prompt in &mut prompts {
+        if !prompt.contains("IMG") && !prompt.contains("RES") && rng.random_bool(0.3) {
+            let named = NAMED.around(held_out, std::slice::from_ref(prompt), &[], rng);
+            *prompt = named.concat();
+        }
+    }
+    prompts
+}
+
+/// "the dog" for "a dog", "dog" and "the dog".
+pub(super) fn definite(phrase: &str) -> String {
+    let (article, noun) = split(phrase);
+    match article {
+        "a" | "an" | "" if !counted(noun) => format!("the {noun}"),
+        _ => phrase.to_owned(),
+    }
+}
+
+/// "a dog" for "the dog" and "dog"; "the largest dog" stays, since there is one.
+pub(super) fn indefinite(phrase: &str) -> String {
+    let (article, noun) = split(phrase);
+    if counted(noun) || article == "a" || article == "an" {
+        return phrase.to_owned();
+    }
+    let first = noun.split(' ').next().unwrap_or_default();
+    if first.ends_with("most") || (first.len() > 4 && first.ends_with("est")) || first == "only" {
+        return format!("the {noun}");
+    }
+    let vowel = noun.starts_with(['a', 'e', 'i', 'o', 'u']);
+    format!("{} {noun}", if vowel { "an" } else { "a" })
+}
+
+fn split(phrase: &str) -> (&str, &str) {
+    match phrase.split_once(' ') {
+        Some((article @ ("the" | "a" | "an"), noun)) => (article, noun),
+        _ => ("", phrase),
+    }
+}
+
+/// Whether a noun phrase has another determiner or is a plural, which take no article.
+fn counted(noun: &str) -> bool {
+    let first = noun.split(' ').next().unwrap_or_default();
+    let known = [
+        "two", "three", "four", "five", "six", "some", "many", "several", "his", "her", "their",
+        "its", "my", "it", "them", "one", "this", "that",
+    ];
+    let last = noun
+        .split(' ')
+        .take_while(|word| !PREPOSITIONS.contains(word))
+        .last();
+    let plural = last.is_some_and(|last| {
+        last.len() > 3
+            && last.ends_with('s')
+            && !["ss", "us", "is"].iter().any(|end| last.ends_with(end))
+    });
+    known.contains(&first) || plural
+}
+
+const PREPOSITIONS: [&str; 12] = [
+    "of", "on", "in", "at", "with", "near", "behind", "beside", "left", "right", "that", "under",
+];
+
+/// "RES1, RES2 and RES3".
+pub(super) fn listed(words: &[String]) -> String {
+    match words {
+        [] => String::new(),
+        [one] => one.clone(),
+        [first @ .., last] => format!("{} and {last}", first.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha8Rng;
+
+    const ALL: [&Wording; 14] = [
+        &SEGMENT,
+        &DEPTH,
+        &EDGES,
+        &FROM_DEPTH,
+        &FROM_EDGES,
+        &CUSTOMISE,
+        &CUSTOMISE_FREELY,
+        &INSERT,
+        &POSITION,
+        &ADD,
+        &VIDEO,
+        &WITH_MASK,
+        &NAMED,
+        &NAMED,
+    ];
+
+    #[test]
+    fn no_wording_is_both_for_training_and_held_back() {
+        let list = |held_out| ALL.iter().flat_map(move |w| w.templates(held_out));
+        for text in list(true) {
+            assert!(!list(false).any(|other| other == text), "{text}");
+        }
+        assert!(
+            ALL.iter()
+                .all(|w| !w.held_out.is_empty() && !w.training.is_empty())
+        );
+    }
+
+    #[test]
+    fn every_name_is_filled_and_paraphrases_differ() {
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let names = [
+            "object", "objects", "caption", "mask", "count", "results", "prompt",
+        ];
+        let filling: Vec<(&str, String)> = names.map(|n| (n, n.to_uppercase())).to_vec();
+        for wording in ALL {
+            for held_out in [false, true] {
+                let mut texts = wording.all(held_out, std::slice::from_ref(&filling), &mut rng);
+                assert!(texts.iter().all(|text| !text.contains('{')), "{texts:?}");
+                let count = texts.len();
+                (texts.sort(), texts.dedup());
+                assert_eq!(texts.len(), count);
+            }
+        }
+    }
+
+    #[test]
+    fn articles() {
+        for (phrase, with_the, with_a) in [
+            ("the red cube", "the red cube", "a red cube"),
+            ("an orange ball", "the orange ball", "an orange ball"),
+            ("snowman", "the snowman", "a snowman"),
+            ("the orange ball", "the orange ball", "an orange ball"),
+            (
+                "the leftmost solid",
+                "the leftmost solid",
+                "the leftmost solid",
+            ),
+            ("the largest ball", "the largest ball", "the largest ball"),
+            ("two men", "two men", "two men"),
+            ("trees", "trees", "trees"),
+            (
+                "the glass on the table",
+                "the glass on the table",
+                "a glass on the table",
+            ),
+        ] {
+            assert_eq!(definite(phrase), with_the);
+            assert_eq!(indefinite(phrase), with_a);
+        }
+        assert_eq!(listed(&["a".into(), "b".into(), "c".into()]), "a, b and c");
+    }
+}
