@@ -3,9 +3,19 @@
 //!
 //! The data and the renderer are part of every build; the physics, which only clips need, is native.
 
+mod camera_view;
+pub mod draw;
+pub mod edit;
+mod edit_draw;
+pub mod place;
 pub mod scene;
+pub mod spot;
+pub mod words;
 
+pub use edit::{CameraChange, Concerned, Edit, EditKind, LightChange};
 pub use scene::{
     Backdrop, Camera, Colour, Form, Ground, Light, MAX_SOLIDS, Material, Pose, Scene, Shape, Size,
     Solid, Tone,
 };
+pub use spot::{Reach, Side, Spot};
+pub use words::Wording;
