@@ -27,6 +27,7 @@ macro_rules! named {
         }
     };
 }
+pub(crate) use named;
 
 named! {
     /// The six shapes. Upright they stand on the table as named; a capsule lies on its side.

@@ -1,0 +1,223 @@
+//! Random scenes. Whatever is drawn can be told apart by words and by eye.
+
+use rand::{Rng, RngExt};
+
+use super::scene::{
+    Backdrop, Camera, Colour, Ground, Light, MAX_SOLIDS, Material, Pose, Scene, Shape, Size, Solid,
+    Tone,
+};
+
+/// The least part of a solid that is to be seen in a drawn scene.
+pub(crate) const LEAST_VISIBLE: f32 = 0.4;
+/// How far solids lie from the middle: to either side, to the back, to the front.
+const REACH: (f32, f32, f32) = (1.5, 1.6, 1.1);
+
+/// One of `choices`, which are not empty.
+pub(crate) fn pick<T: Copy>(choices: &[T], rng: &mut impl Rng) -> T {
+    choices[rng.random_range(0..choices.len())]
+}
+
+impl Scene {
+    /// One to six solids at rest, mostly two to four, sometimes one on top of another; ground, backdrop, light and
+    /// camera drawn as well.
+    pub fn draw(rng: &mut impl Rng) -> Scene {
+        let count = pick(&[1, 2, 2, 2, 3, 3, 3, 3, 4, 4, 4, 5, 6], rng);
+        loop {
+            let mut scene = Scene::draw_empty(rng);
+            // Where the table is full, fewer have to do.
+            for _ in 0..count {
+                scene.draw_solid(rng);
+            }
+            if !scene.solids.is_empty() {
+                return scene;
+            }
+        }
+    }
+
+    /// A table with nothing on it.
+    pub fn draw_empty(rng: &mut impl Rng) -> Scene {
+        Scene {
+            solids: Vec::new(),
+            ground: pick(Ground::ALL, rng),
+            ground_tone: pick(Tone::ALL, rng),
+            backdrop: pick(Backdrop::ALL, rng),
+            backdrop_tone: pick(Tone::ALL, rng),
+            light: Light::draw(rng),
+            camera: Camera::draw(rng),
+        }
+    }
+
+    /// Puts one more solid on the table or on another solid; `false` where none finds room.
+    pub fn draw_solid(&mut self, rng: &mut impl Rng) -> bool {
+        if self.solids.len() >= MAX_SOLIDS {
+            return false;
+        }
+        (0..60).any(|_| {
+            let mut solid = Solid::draw(rng);
+            let bearer = rng.random_bool(0.15).then(|| self.free_bearer(&solid, rng));
+            match bearer.flatten() {
+                Some(bearer) => {
+                    let [x, _, z] = bearer.pose.position;
+                    solid.put([x, z], bearer.heights().1);
+                }
+                None => {
+                    let across = rng.random_range(-REACH.0..REACH.0);
+                    let towards = rng.random_range(-REACH.1..REACH.2);
+                    solid.put(self.camera.table_point([across, towards]), 0.0);
+                }
+            }
+            self.solids.push(solid);
+            let last = self.solids.len() - 1;
+            let fits =
+                self.is_clear(last) && self.is_distinct(last) && self.is_visible(LEAST_VISIBLE);
+            if !fits {
+                self.solids.pop();
+            }
+            fits
+        })
+    }
+
+    fn free_bearer(&self, solid: &Solid, rng: &mut impl Rng) -> Option<Solid> {
+        let bears = |below: &&Solid| {
+            let free = !self.solids.iter().any(|other| other.stands_on(below));
+            below.top().is_some_and(|top| solid.footprint() <= top) && free
+        };
+        let all: Vec<&Solid> = self.solids.iter().filter(bears).collect();
+        (!all.is_empty()).then(|| pick(&all, rng).clone())
+    }
+
+    /// Whether solid `index` is in view and stands clear of the others.
+    pub(crate) fn is_clear(&self, index: usize) -> bool {
+        let solid = &self.solids[index];
+        let mut others = (0..self.solids.len()).filter(|&i| i != index);
+        others.all(|i| !solid.collides(&self.solids[i])) && self.is_in_view(index)
+    }
+
+    /// Whether solid `index` is like none of the others and can be seen for what it is.
+    pub(crate) fn is_distinct(&self, index: usize) -> bool {
+        let solid = &self.solids[index];
+        let mut others = (0..self.solids.len()).filter(|&i| i != index);
+        others.all(|i| !solid.resembles(&self.solids[i]))
+            && self.contrasts(solid)
+            && solid.is_plausible()
+    }
+
+    /// Whether at least `part` of every solid is seen.
+    pub(crate) fn is_visible(&self, part: f32) -> bool {
+        (0..self.solids.len()).all(|i| self.visibility(i) >= part)
+    }
+
+    /// Whether a solid stands out from the table: no black on dark, no white on light.
+    pub(crate) fn contrasts(&self, solid: &Solid) -> bool {
+        !matches!(
+            (solid.colour, self.ground_tone),
+            (Colour::Black, Tone::Dark) | (Colour::White, Tone::Light)
+        )
+    }
+}
+
+impl Solid {
+    /// Any solid, at rest at the origin.
+    pub fn draw(rng: &mut impl Rng) -> Solid {
+        let shape = pick(Shape::ALL, rng);
+        loop {
+            let solid = Solid {
+                shape,
+                colour: pick(Colour::ALL, rng),
+                material: pick(
+                    &[
+                        Material::Matte,
+                        Material::Matte,
+                        Material::Glossy,
+                        Material::Mirror,
+                    ],
+                    rng,
+                ),
+                size: pick(Size::ALL, rng),
+                tint: [0; 3].map(|_| rng.random_range(0.9..1.1)),
+                pose: Pose::upright(shape, rng.random_range(0.0..std::f32::consts::TAU)),
+            };
+            if solid.is_plausible() {
+                return solid;
+            }
+        }
+    }
+
+    /// Whether its colour can be seen: a black mirror shows only what is around it.
+    pub(crate) fn is_plausible(&self) -> bool {
+        (self.colour, self.material) != (Colour::Black, Material::Mirror)
+    }
+}
+
+impl Light {
+    /// Mostly from the front and a side, at times from behind; now and then dim or bright.
+    pub fn draw(rng: &mut impl Rng) -> Light {
+        let azimuth = match rng.random_range(0..5) {
+            0 => rng.random_range(2.2..4.1),
+            1 => rng.random_range(-0.4..0.4),
+            2 | 3 => rng.random_range(0.5..1.5),
+            _ => rng.random_range(-1.5..-0.5),
+        };
+        Light {
+            azimuth,
+            elevation: rng.random_range(0.55..1.15),
+            strength: pick(&[0.7, 1.0, 1.0, 1.0, 1.3], rng) * rng.random_range(0.93..1.07),
+        }
+    }
+}
+
+impl Camera {
+    /// In front in most, elsewhere in some.
+    pub fn draw(rng: &mut impl Rng) -> Camera {
+        if rng.random_bool(0.7) {
+            return Camera::USUAL;
+        }
+        Camera {
+            azimuth: rng.random_range(-0.4..0.4),
+            elevation: rng.random_range(0.42..0.75),
+            distance: rng.random_range(7.6..9.2),
+        }
+    }
+
+    /// In front, half a radian above the table.
+    pub(crate) const USUAL: Camera = Camera {
+        azimuth: 0.0,
+        elevation: 0.52,
+        distance: 8.0,
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha8Rng;
+
+    #[test]
+    fn drawn_scenes_are_sound_and_varied() {
+        let start = rand::random::<u64>();
+        let (mut counts, mut stacks) = ([0; MAX_SOLIDS + 1], 0);
+        for seed in (0..400).map(|i| start.wrapping_add(i)) {
+            let scene = Scene::draw(&mut ChaCha8Rng::seed_from_u64(seed));
+            assert_eq!(scene, Scene::draw(&mut ChaCha8Rng::seed_from_u64(seed)));
+            counts[scene.solids.len()] += 1;
+            assert!(scene.is_at_rest(), "seed {seed}: {scene:?}");
+            for (i, solid) in scene.solids.iter().enumerate() {
+                assert!(scene.is_in_view(i), "seed {seed}: solid {i} out of view");
+                assert!(
+                    scene.visibility(i) > 0.39,
+                    "seed {seed}: solid {i} is hidden"
+                );
+                stacks += usize::from(scene.bearer(i).is_some());
+                let twins = scene.solids.iter().filter(|other| other.resembles(solid));
+                assert_eq!(twins.count(), 1, "seed {seed}: solid {i} has a twin");
+            }
+        }
+        assert_eq!(counts[0], 0);
+        assert!(
+            counts[1..].iter().all(|&count| count > 0),
+            "of 400 scenes, by the number of solids: {counts:?}"
+        );
+        assert!((4..200).contains(&stacks), "{stacks} stacks in 400 scenes");
+    }
+}

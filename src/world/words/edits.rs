@@ -1,0 +1,325 @@
+//! Instructions for edits.
+
+use rand::{Rng, RngExt};
+
+use super::lexicon::table;
+use super::reference::refer;
+use super::sentences as say;
+use super::{Description, Sentences, Wording, indefinite, with_article};
+use crate::world::draw::pick;
+use crate::world::edit::Edit;
+use crate::world::edit_draw::single;
+use crate::world::scene::{Pose, Scene, Size, Solid};
+use crate::world::spot::{Reach, Side, Spot};
+
+/// What asks for `edit` of `scene`, another paraphrase with every draw; `None` where words cannot tell which solids are
+/// meant.
+pub fn instruction(
+    scene: &Scene,
+    edit: &Edit,
+    wording: Wording,
+    rng: &mut impl Rng,
+) -> Option<String> {
+    let Edit::Compound(edits) = edit else {
+        return sentence(scene, edit, None, Style::free(wording), rng);
+    };
+    let [first, second] = edits.as_slice() else {
+        return None;
+    };
+    let style = Style {
+        wording,
+        imperative: true,
+    };
+    let between = first.apply(scene)?;
+    let same = single(first).is_some() && single(first) == single(second);
+    let again = same.then_some("it");
+    let one = sentence(scene, first, None, style, rng)?;
+    // The second refers to the scene as the user sees it, which is the one before, unless only the first made it so.
+    let shown = if same { &between } else { scene };
+    let two = sentence(shown, second, again, style, rng)?;
+    Some(say::COMPOUND.say(wording, &[("1", &one), ("2", &two)], rng))
+}
+
+/// How a sentence is to be.
+#[derive(Clone, Copy)]
+struct Style {
+    wording: Wording,
+    /// As part of a longer sentence: an imperative, in a usual form.
+    imperative: bool,
+}
+
+impl Style {
+    fn free(wording: Wording) -> Style {
+        Style {
+            wording,
+            imperative: false,
+        }
+    }
+
+    fn say(self, sentences: &Sentences, slots: &[(&str, &str)], rng: &mut impl Rng) -> String {
+        if !self.imperative {
+            return sentences.say(self.wording, slots, rng);
+        }
+        let plain =
+            |s: &&str| !s.starts_with(['{', 'R']) && !s.contains("IMG1") && !s.contains(" should ");
+        let usual: Vec<&str> = sentences.training.iter().copied().filter(plain).collect();
+        super::fill_slots(pick(&usual, rng), slots)
+    }
+}
+
+/// One edit in words; `subject` replaces the reference to its solid.
+fn sentence(
+    scene: &Scene,
+    edit: &Edit,
+    subject: Option<&str>,
+    style: Style,
+    rng: &mut impl Rng,
+) -> Option<String> {
+    let wording = style.wording;
+    let x = match (subject, edit) {
+        (Some(subject), _) => subject.to_string(),
+        (None, Edit::Remove { solids }) if solids.len() > 1 => {
+            let (kept, all) = kept_and_all(scene, solids, wording, rng);
+            match (kept, all) {
+                (Some(kept), all) if all.is_none() || rng.random() => {
+                    return Some(style.say(&say::KEEP, &[("x", &kept)], rng));
+                }
+                (_, all) => all?,
+            }
+        }
+        (None, edit) => subject_of(scene, edit, wording, rng)?,
+    };
+    let x = x.as_str();
+    Some(match edit {
+        Edit::Recolour { colour, .. } => {
+            let c = pick(colour.words(), rng);
+            style.say(
+                &say::RECOLOUR,
+                &[("x", x), ("c", c), ("a", &with_article(c))],
+                rng,
+            )
+        }
+        Edit::Remove { .. } => style.say(&say::REMOVE, &[("x", x)], rng),
+        Edit::Add { .. } => {
+            let (new, spot) = added(edit)?;
+            let n = indefinite(&new, wording, rng);
+            let p = place(scene, spot, wording, rng)?;
+            style.say(&say::ADD, &[("n", &n), ("p", &p)], rng)
+        }
+        Edit::Move { spot, .. } => {
+            let t = target(scene, *spot, wording, rng)?;
+            style.say(&say::MOVE, &[("x", x), ("t", &t)], rng)
+        }
+        Edit::Replace { solid, shape } => {
+            let new = Solid {
+                shape: *shape,
+                ..scene.solids[*solid].clone()
+            };
+            let bits = pick(&[1, 1, 3], rng);
+            let n = with_article(&Description::of(&new, bits).say(wording, rng));
+            style.say(&say::REPLACE, &[("x", x), ("n", &n)], rng)
+        }
+        Edit::Material { material, .. } => {
+            let m = pick(material.states(), rng);
+            style.say(
+                &say::MATERIAL,
+                &[("x", x), ("m", m), ("a", &with_article(m))],
+                rng,
+            )
+        }
+        Edit::Resize { size, .. } => match size {
+            Size::Large => style.say(&say::ENLARGE, &[("x", x)], rng),
+            Size::Small => style.say(&say::SHRINK, &[("x", x)], rng),
+        },
+        Edit::Light { change } => style.say(say::light(*change), &[], rng),
+        Edit::Camera { change } => style.say(say::camera(*change), &[], rng),
+        Edit::Ground {
+            ground: None,
+            tone: Some(tone),
+        } if rng.random() => style.say(&say::TONE, &[("c", pick(tone.words(), rng))], rng),
+        Edit::Ground { ground, tone } => {
+            style.say(&say::GROUND, &[("g", &table(*ground, *tone, rng))], rng)
+        }
+        Edit::Layer { other, front, .. } => {
+            let o = refer(scene, *other, Wording::Training, rng)?;
+            let sentences = if *front { &say::FRONT } else { &say::BEHIND };
+            style.say(sentences, &[("x", x), ("o", &o)], rng)
+        }
+        Edit::Compound(_) => return None,
+    })
+}
+
+/// The solid of an `Add` as far as words go, and its place.
+fn added(edit: &Edit) -> Option<(Solid, Spot)> {
+    let Edit::Add {
+        shape,
+        colour,
+        material,
+        size,
+        spot,
+    } = edit
+    else {
+        return None;
+    };
+    let solid = Solid {
+        shape: *shape,
+        colour: *colour,
+        material: *material,
+        size: *size,
+        tint: [1.0; 3],
+        pose: Pose::upright(*shape, 0.0),
+    };
+    Some((solid, *spot))
+}
+
+/// The solids that an edit is about; empty for edits of the scene.
+fn subject_of(scene: &Scene, edit: &Edit, wording: Wording, rng: &mut impl Rng) -> Option<String> {
+    match edit {
+        Edit::Recolour { solids, .. } | Edit::Remove { solids } | Edit::Material { solids, .. } => {
+            match solids.as_slice() {
+                [one] if scene.solids.len() == 1 && rng.random_bool(0.25) => {
+                    refer(scene, *one, wording, rng).map(|_| "it".into())
+                }
+                [one] => refer(scene, *one, wording, rng),
+                many => {
+                    let (kept, all) = kept_and_all(scene, many, wording, rng);
+                    match kept {
+                        Some(kept) if all.is_none() || rng.random_bool(0.4) => {
+                            Some(format!("everything but {kept}"))
+                        }
+                        _ => all,
+                    }
+                }
+            }
+        }
+        Edit::Move { solid, .. }
+        | Edit::Replace { solid, .. }
+        | Edit::Resize { solid, .. }
+        | Edit::Layer { solid, .. } => refer(scene, *solid, wording, rng),
+        _ => Some(String::new()),
+    }
+}
+
+/// For a group of solids: the one solid that is not among them, if it is one; and what all of them and no others are.
+fn kept_and_all(
+    scene: &Scene,
+    solids: &[usize],
+    wording: Wording,
+    rng: &mut impl Rng,
+) -> (Option<String>, Option<String>) {
+    let rest: Vec<usize> = (0..scene.solids.len())
+        .filter(|i| !solids.contains(i))
+        .collect();
+    let kept = match rest.as_slice() {
+        [one] => refer(scene, *one, wording, rng),
+        _ => None,
+    };
+    let is_group = |description: &Description, group: &[usize]| {
+        (0..scene.solids.len()).all(|i| description.fits(&scene.solids[i]) == group.contains(&i))
+    };
+    let described = |group: &[usize]| -> Vec<Description> {
+        let of = |&i: &usize| [1, 2, 3, 4, 8].map(|bits| Description::of(&scene.solids[i], bits));
+        let all = group.first().map(of).into_iter().flatten();
+        all.filter(|description| is_group(description, group))
+            .collect()
+    };
+    let (same, different) = (described(solids), described(&rest));
+    let mut phrases: Vec<String> = Vec::new();
+    if rest.is_empty() {
+        phrases.extend(["everything", "all objects"].map(String::from));
+    }
+    if !same.is_empty() {
+        let what = pick(&same, rng);
+        phrases.push(format!("all {}", what.say_all(rng)));
+        phrases.push(format!("every {}", what.say(Wording::Training, rng)));
+    }
+    if !different.is_empty() {
+        let what = pick(&different, rng);
+        let negated = match what {
+            Description { shape: Some(_), .. } => with_article(&what.say(Wording::Training, rng)),
+            _ => what.state(rng),
+        };
+        phrases.push(format!("every object that is not {negated}"));
+        phrases.push(format!("all but the {}", what.say_all(rng)));
+    }
+    let all =
+        (!phrases.is_empty()).then(|| phrases.swap_remove(rng.random_range(0..phrases.len())));
+    (kept, all)
+}
+
+/// "left of the cube", "in the back left corner": where something is put.
+fn place(scene: &Scene, spot: Spot, wording: Wording, rng: &mut impl Rng) -> Option<String> {
+    let words: &[&str] = match (spot, wording) {
+        (Spot::Step { .. }, _) => return None,
+        (Spot::Place { column, row }, _) => {
+            return Some(nine(column, row, Preposition::At, wording, rng));
+        }
+        (Spot::On { .. }, Wording::Training) => &["on top of", "on"],
+        (Spot::On { .. }, Wording::HeldOut) => &["upon"],
+        (Spot::Beside { side, .. }, Wording::Training) => match side {
+            Side::Left => &["left of", "to the left of"],
+            Side::Right => &["right of", "to the right of"],
+            Side::Front => &["in front of"],
+            Side::Behind => &["behind"],
+        },
+        (Spot::Beside { side, .. }, Wording::HeldOut) => match side {
+            Side::Left => &["on the left side of"],
+            Side::Right => &["on the right side of"],
+            Side::Front => &["directly in front of"],
+            Side::Behind => &["directly behind"],
+        },
+    };
+    let (Spot::Beside { other, .. } | Spot::On { other }) = spot else {
+        return None;
+    };
+    let other = refer(scene, other, Wording::Training, rng)?;
+    Some(format!("{} {other}", pick(words, rng)))
+}
+
+/// "to the left", "to the front left corner", "behind the cube": where something goes.
+fn target(scene: &Scene, spot: Spot, wording: Wording, rng: &mut impl Rng) -> Option<String> {
+    Some(match spot {
+        Spot::Step { side, reach } => step(side, reach, wording, rng),
+        Spot::Place { column, row } => nine(column, row, Preposition::To, wording, rng),
+        _ => place(scene, spot, wording, rng)?,
+    })
+}
+
+fn step(side: Side, reach: Reach, wording: Wording, rng: &mut impl Rng) -> String {
+    let ways: &[&str] = match side {
+        Side::Left => &["to the left"],
+        Side::Right => &["to the right"],
+        Side::Front => &["forward", "towards the camera"],
+        Side::Behind => &["backward", "away from the camera"],
+    };
+    let lengths: &[&str] = match (reach, wording) {
+        (Reach::Bit, Wording::Training) => &["a bit ", "slightly "],
+        (Reach::Step, Wording::Training) => &["", "", "a step "],
+        (Reach::Far, Wording::Training) => &["far "],
+        (Reach::Bit, Wording::HeldOut) => &["a little "],
+        (Reach::Step, Wording::HeldOut) => &["one step "],
+        (Reach::Far, Wording::HeldOut) => &["a long way "],
+    };
+    format!("{}{}", pick(lengths, rng), pick(ways, rng))
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Preposition {
+    At,
+    To,
+}
+
+fn nine(column: i8, row: i8, how: Preposition, wording: Wording, rng: &mut impl Rng) -> String {
+    let side = ["left", "middle", "right"][(column + 1).clamp(0, 2) as usize];
+    let depth = ["back", "middle", "front"][(row + 1).clamp(0, 2) as usize];
+    let held_out = wording == Wording::HeldOut;
+    let (noun, at) = match (column, row) {
+        (0, 0) => (pick(&["middle", "centre"], rng).to_string(), "in"),
+        (0, _) => (format!("{depth} side"), "at"),
+        (_, 0) => (format!("{side} side"), "on"),
+        _ => (format!("{depth} {side} corner"), "in"),
+    };
+    let of = if held_out { " of the table" } else { "" };
+    let preposition = if how == Preposition::To { "to" } else { at };
+    format!("{preposition} the {noun}{of}")
+}

@@ -1,0 +1,87 @@
+//! English for the tabletop: references, instructions, captions, in many paraphrases of a small vocabulary, because a small
+//! text encoder learns them from nothing.
+//!
+//! Sides are the camera's. A solid of which no size is said when it is added is large, and one of which no material is said
+//! is matte.
+
+mod captions;
+mod corpus;
+mod edits;
+mod lexicon;
+mod motion;
+mod reference;
+mod sentences;
+mod tasks;
+#[cfg(test)]
+mod tests;
+
+use rand::Rng;
+use serde::{Deserialize, Serialize};
+
+pub use captions::caption;
+pub use corpus::corpus;
+pub use edits::instruction;
+pub use lexicon::{Description, indefinite};
+pub use motion::{clip_caption, motion};
+pub use reference::{Reference, Relation, refer, references};
+pub use tasks::{customise, depth, edges, fill, from_depth, from_edges, insert, picture, segment};
+
+use super::draw::pick;
+
+/// Which paraphrases are used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Wording {
+    /// Those that training sees.
+    Training,
+    /// Others, which training never sees: other sentences, other ways to describe a solid and to relate two.
+    HeldOut,
+}
+
+/// Sentences with `{slots}`, by wording.
+pub(crate) struct Sentences {
+    pub(crate) training: &'static [&'static str],
+    pub(crate) held_out: &'static [&'static str],
+}
+
+impl Sentences {
+    /// One sentence with its slots filled.
+    pub(crate) fn say(
+        &self,
+        wording: Wording,
+        slots: &[(&str, &str)],
+        rng: &mut impl Rng,
+    ) -> String {
+        let sentence = match wording {
+            Wording::Training => pick(self.training, rng),
+            Wording::HeldOut => pick(self.held_out, rng),
+        };
+        fill_slots(sentence, slots)
+    }
+}
+
+/// Replaces every `{name}` by its value.
+fn fill_slots(sentence: &str, slots: &[(&str, &str)]) -> String {
+    let filled = slots
+        .iter()
+        .fold(sentence.to_string(), |text, (name, value)| {
+            text.replace(&format!("{{{name}}}"), value)
+        });
+    debug_assert!(!filled.contains('{'), "a slot of \"{filled}\" is empty");
+    filled
+}
+
+/// "a cube", "an orange cube".
+pub(crate) fn with_article(words: &str) -> String {
+    let vowel = words.starts_with(['a', 'e', 'i', 'o', 'u']);
+    format!("{} {words}", if vowel { "an" } else { "a" })
+}
+
+/// "a", "a and b", "a, b and c".
+pub(crate) fn list(parts: &[String]) -> String {
+    match parts {
+        [] => String::new(),
+        [one] => one.clone(),
+        [first @ .., last] => format!("{} and {last}", first.join(", ")),
+    }
+}
