@@ -3,9 +3,21 @@
 //!
 //! The data and the renderer are part of every build; the physics, which only clips need, is native.
 
+mod camera;
+mod form;
+pub mod render;
+mod sampling;
 pub mod scene;
+mod stage;
+mod surface;
+mod trace;
+mod vector;
 
+pub use render::{Frame, Settings, render};
 pub use scene::{
     Backdrop, Camera, Colour, Form, Ground, Light, MAX_SOLIDS, Material, Pose, Scene, Shape, Size,
     Solid, Tone,
 };
+
+#[cfg(test)]
+mod tests;
