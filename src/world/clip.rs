@@ -3,11 +3,10 @@
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::camera_view::View;
 use super::draw::pick;
 use super::physics::{Start, simulate};
-use super::place::cross;
 use super::scene::{Camera, Light, Scene, Shape};
+use super::vector::cross;
 
 /// Films that are drawn until one keeps everything in view.
 const TRIES: usize = 40;
@@ -98,9 +97,8 @@ fn is_good(scenes: &[Scene]) -> bool {
     };
     let solids = 0..first.solids.len();
     let inside = |scene: &Scene| {
-        let view = View::new(&scene.camera);
         scene.solids.iter().all(|solid| {
-            let [u, v, _] = view.project(solid.pose.position);
+            let [u, v, _] = scene.camera.project(1.0, solid.pose.position);
             (0.04..0.96).contains(&u) && (0.04..0.96).contains(&v)
         })
     };
@@ -247,7 +245,7 @@ impl Drift {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::world::place::dot;
+    use crate::world::vector::dot;
 
     #[test]
     fn a_seed_means_the_same_film() {
@@ -259,7 +257,7 @@ mod tests {
     #[test]
     fn films_are_sane() {
         let start = rand::random::<u64>();
-        let mut moved = 0;
+        let (mut moved, mut at_rest) = (0, 0);
         for seed in (0..60).map(|i| start.wrapping_add(i)) {
             let scenes = film(seed, 33, 8.0);
             assert_eq!(scenes.len(), 33);
@@ -283,9 +281,11 @@ mod tests {
                     "seed {seed}: {speed} units a second at the end"
                 );
             }
-            assert!(last.is_at_rest() || last != before, "seed {seed}");
+            at_rest += usize::from(last.is_at_rest());
             moved += usize::from(scenes[0].solids != last.solids);
         }
+        // A ring may end up leaning on a cube, but not often.
+        assert!(at_rest > 50, "all rest in {at_rest} of 60 films");
         assert!(moved > 40, "something moves in {moved} of 60 films");
     }
 

@@ -170,7 +170,7 @@ impl Camera {
     /// In front in most, elsewhere in some.
     pub fn draw(rng: &mut impl Rng) -> Camera {
         if rng.random_bool(0.7) {
-            return Camera::USUAL;
+            return Camera::default();
         }
         Camera {
             azimuth: rng.random_range(-0.4..0.4),
@@ -178,13 +178,6 @@ impl Camera {
             distance: rng.random_range(7.6..9.2),
         }
     }
-
-    /// In front, half a radian above the table.
-    pub(crate) const USUAL: Camera = Camera {
-        azimuth: 0.0,
-        elevation: 0.52,
-        distance: 8.0,
-    };
 }
 
 #[cfg(test)]

@@ -225,6 +225,41 @@ impl Edit {
         }
     }
 
+    /// The edit that leads back from the scene after to `scene`, where words can ask for it exactly: what was moved or taken
+    /// away stood where no word puts it.
+    pub fn reverse(&self, scene: &Scene) -> Option<Edit> {
+        let after = self.apply(scene)?;
+        let back = match self {
+            Edit::Recolour { solids, .. } => Edit::Recolour {
+                colour: scene.solids[solids[0]].colour,
+                solids: solids.clone(),
+            },
+            Edit::Material { solids, .. } => Edit::Material {
+                material: scene.solids[solids[0]].material,
+                solids: solids.clone(),
+            },
+            Edit::Add { .. } => Edit::Remove {
+                solids: vec![scene.solids.len()],
+            },
+            Edit::Replace { solid, .. } => Edit::Replace {
+                solid: *solid,
+                shape: scene.solids[*solid].shape,
+            },
+            Edit::Resize { solid, .. } => Edit::Resize {
+                solid: *solid,
+                size: scene.solids[*solid].size,
+            },
+            Edit::Ground { ground, tone } => Edit::Ground {
+                ground: ground.map(|_| scene.ground),
+                tone: tone.map(|_| scene.ground_tone),
+            },
+            _ => return None,
+        };
+        back.apply(&after)
+            .filter(|found| looks_like(found, scene))
+            .map(|_| back)
+    }
+
     /// The scene after, and for each of its solids the index before.
     fn trace(&self, scene: &Scene) -> Option<(Scene, Vec<Option<usize>>)> {
         let mut after = scene.clone();
@@ -375,6 +410,29 @@ impl Edit {
     }
 }
 
+/// Whether two scenes differ by rounding alone, or by a turn about its axis of what is round.
+fn looks_like(a: &Scene, b: &Scene) -> bool {
+    let close = |a: &Solid, b: &Solid| {
+        let (pose, other) = (a.pose, b.pose);
+        let near = (0..3).all(|i| (pose.position[i] - other.position[i]).abs() < 1e-3);
+        let inner: f32 = (0..4).map(|i| pose.rotation[i] * other.rotation[i]).sum();
+        let axes: f32 = (0..3).map(|i| a.axis()[i] * b.axis()[i]).sum();
+        let round = !matches!(a.shape, Shape::Cube | Shape::Capsule);
+        let turned = match (a.shape, round) {
+            (Shape::Sphere, _) => true,
+            (_, true) => axes > 0.9999,
+            _ => inner.abs() > 0.9999,
+        };
+        near && turned && Solid { pose, ..b.clone() } == *a
+    };
+    a.solids.len() == b.solids.len()
+        && std::iter::zip(&a.solids, &b.solids).all(|(a, b)| close(a, b))
+        && Scene {
+            solids: b.solids.clone(),
+            ..a.clone()
+        } == *b
+}
+
 /// Changes solids in place; `None` where there are none or an index is out of range.
 fn each(scene: &mut Scene, solids: &[usize], change: impl Fn(&mut Solid)) -> Option<()> {
     for &i in solids {
@@ -467,6 +525,9 @@ impl CameraChange {
 }
 
 impl EditKind {
+    /// All kinds as often as training takes them: what users ask for most comes most.
+    pub const WEIGHTED: &[EditKind] = &super::edit_draw::WEIGHTED;
+
     /// Draws an edit of this kind that `scene` allows, in some tries.
     pub(crate) fn tries(self, scene: &Scene, rng: &mut impl Rng) -> Option<Edit> {
         (0..24)
@@ -483,7 +544,7 @@ impl Edit {
 
     /// Any edit that `scene` allows, by the weights of training.
     pub fn draw_any(scene: &Scene, rng: &mut impl Rng) -> Option<Edit> {
-        (0..8).find_map(|_| Edit::draw(pick(&super::edit_draw::WEIGHTED, rng), scene, rng))
+        (0..8).find_map(|_| Edit::draw(pick(EditKind::WEIGHTED, rng), scene, rng))
     }
 }
 

@@ -8,7 +8,7 @@ use super::scene::{Colour, Ground, Material, Scene, Shape, Size, Solid, Tone};
 use super::spot::{Reach, Side, Spot};
 
 /// Kinds of edit as often as training takes them.
-pub(crate) const WEIGHTED: [EditKind; 24] = [
+pub const WEIGHTED: [EditKind; 25] = [
     EditKind::Recolour,
     EditKind::Recolour,
     EditKind::Recolour,
@@ -33,6 +33,7 @@ pub(crate) const WEIGHTED: [EditKind; 24] = [
     EditKind::Compound,
     EditKind::Light,
     EditKind::Ground,
+    EditKind::Camera,
 ];
 
 /// Any edit of `kind`, sound or not.

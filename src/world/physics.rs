@@ -119,7 +119,7 @@ mod tests {
     fn one(shape: Shape, height: f32) -> Scene {
         let mut rng = ChaCha8Rng::seed_from_u64(3);
         let mut scene = Scene::draw_empty(&mut rng);
-        scene.camera = Camera::USUAL;
+        scene.camera = Camera::default();
         let mut solid = Solid::draw(&mut rng);
         solid.shape = shape;
         solid.size = Size::Large;

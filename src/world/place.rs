@@ -1,31 +1,12 @@
 //! Where solids stand: their extents, what bears what, and how much of each the camera sees. Estimates of visibility take
 //! every solid for an upright ellipsoid, which is enough to draw scenes; truth about pixels comes from the renderer.
 
-use super::camera_view::View;
+use super::camera::{HALF, View};
 use super::scene::{Camera, Form, Pose, Scene, Shape, Solid};
+use super::vector::{V3, along, axes, dot};
 
 /// Gap that is left between solids, so that contact shadows stay apart.
 const GAP: f32 = 0.06;
-
-/// Turns `vector` by the unit quaternion x, y, z, w.
-pub(crate) fn rotate([x, y, z, w]: [f32; 4], vector: [f32; 3]) -> [f32; 3] {
-    let axis = [x, y, z];
-    let first = cross(axis, vector).map(|v| 2.0 * v);
-    let second = cross(axis, first);
-    [0, 1, 2].map(|i| vector[i] + w * first[i] + second[i])
-}
-
-pub(crate) fn cross(a: [f32; 3], b: [f32; 3]) -> [f32; 3] {
-    [
-        a[1] * b[2] - a[2] * b[1],
-        a[2] * b[0] - a[0] * b[2],
-        a[0] * b[1] - a[1] * b[0],
-    ]
-}
-
-pub(crate) fn dot(a: [f32; 3], b: [f32; 3]) -> f32 {
-    a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
-}
 
 impl Pose {
     /// A solid of this shape at rest as [`Shape`] says, its centre at height 0, turned by `yaw` about the vertical.
@@ -47,7 +28,7 @@ impl Pose {
 impl Solid {
     /// The direction of the solid's own axis.
     pub fn axis(&self) -> [f32; 3] {
-        rotate(self.pose.rotation, [0.0, 1.0, 0.0])
+        axes(self.pose.rotation)[1]
     }
 
     /// Heights of the lowest and of the highest point above the table.
@@ -58,8 +39,7 @@ impl Solid {
         let (down, up) = match self.form() {
             Form::Sphere(radius) => (radius, radius),
             Form::Cube(half) => {
-                let sides = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]];
-                let reach = sides.map(|side| rotate(self.pose.rotation, side)[1].abs());
+                let reach = axes(self.pose.rotation).map(|side| side[1].abs());
                 let extent = half * reach.iter().sum::<f32>();
                 (extent, extent)
             }
@@ -160,9 +140,9 @@ impl Scene {
     /// Whether the whole of solid `index` lies within a square picture.
     pub fn is_in_view(&self, index: usize) -> bool {
         let solid = &self.solids[index];
-        let view = View::new(&self.camera);
-        let [u, v, depth] = view.project(solid.pose.position);
-        let [across, up] = half_extents(&view, solid).map(|e| view.scale(depth) * e);
+        let view = self.camera.view();
+        let [u, v, depth] = self.camera.project(1.0, solid.pose.position);
+        let [across, up] = half_extents(&view, solid).map(|e| 0.5 * e / (HALF * depth));
         let margin = 0.01;
         [u - across, v - up].iter().all(|&edge| edge > margin)
             && [u + across, v + up].iter().all(|&edge| edge < 1.0 - margin)
@@ -172,13 +152,13 @@ impl Scene {
     pub fn visibility(&self, index: usize) -> f32 {
         const STEPS: i32 = 4;
         let solid = &self.solids[index];
-        let view = View::new(&self.camera);
-        let depth = view.project(solid.pose.position)[2];
+        let view = self.camera.view();
+        let depth = self.camera.project(1.0, solid.pose.position)[2];
         let [across, up] = half_extents(&view, solid).map(|e| 0.95 * e);
         let others: Vec<_> = (0..self.solids.len())
             .filter(|&i| i != index)
             .map(|i| &self.solids[i])
-            .filter(|other| view.project(other.pose.position)[2] < depth)
+            .filter(|other| self.camera.project(1.0, other.pose.position)[2] < depth)
             .collect();
         let (mut seen, mut all) = (0, 0);
         for (i, j) in (-STEPS..=STEPS).flat_map(|i| (-STEPS..=STEPS).map(move |j| (i, j))) {
@@ -189,8 +169,7 @@ impl Scene {
                 across * i as f32 / STEPS as f32,
                 up * j as f32 / STEPS as f32,
             );
-            let point =
-                [0, 1, 2].map(|k| solid.pose.position[k] + s * view.right[k] + t * view.up[k]);
+            let point = along(along(solid.pose.position, view.right, s), view.up, t);
             all += 1;
             seen += i32::from(!others.iter().any(|other| hides(view.eye, point, other)));
         }
@@ -208,7 +187,7 @@ fn half_extents(view: &View, solid: &Solid) -> [f32; 2] {
 }
 
 /// Whether the ellipsoid that stands for `solid` crosses the way from `eye` to `point`.
-fn hides(eye: [f32; 3], point: [f32; 3], solid: &Solid) -> bool {
+fn hides(eye: V3, point: V3, solid: &Solid) -> bool {
     let (low, high) = solid.heights();
     let flat = 0.88 * solid.footprint();
     let scale = [flat, 0.97 * (high - low) / 2.0, flat];

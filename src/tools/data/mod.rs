@@ -8,6 +8,7 @@ mod prompts;
 pub mod quality;
 pub mod sample;
 pub mod shard;
+pub mod tabletop;
 
 pub use clip::{Clip, EditPair, Entity, Instruction};
 pub use sample::{Kind, Sample};

@@ -6,8 +6,8 @@ use super::lexicon::indefinite;
 use super::reference::refer;
 use super::{Wording, list};
 use crate::world::draw::pick;
-use crate::world::place::dot;
 use crate::world::scene::{Camera, Light, Scene, Shape};
+use crate::world::vector::dot;
 
 /// Less than this is not said, in table units.
 const LEAST_WAY: f32 = 0.2;

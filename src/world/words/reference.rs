@@ -3,7 +3,6 @@
 use rand::{Rng, RngExt};
 
 use super::{Description, Wording};
-use crate::world::camera_view::View;
 use crate::world::draw::pick;
 use crate::world::scene::Scene;
 use crate::world::spot::Side;
@@ -77,7 +76,7 @@ impl Relation {
 fn ahead(scene: &Scene, side: Side, index: usize) -> f32 {
     let position = scene.solids[index].pose.position;
     let [across, towards] = scene.camera.table_axes(position);
-    let depth = View::new(&scene.camera).project(position)[2];
+    let depth = scene.camera.project(1.0, position)[2];
     let [right, front] = side.direction();
     across * scene.camera.distance / depth * right + towards * front
 }

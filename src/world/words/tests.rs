@@ -7,7 +7,6 @@ use rand_chacha::ChaCha8Rng;
 
 use super::corpus::texts;
 use super::{Wording, instruction, refer, sentences, tasks};
-use crate::world::camera_view::View;
 use crate::world::edit::{Edit, EditKind};
 use crate::world::scene::{Scene, Solid};
 
@@ -59,9 +58,9 @@ fn described<'a>(scene: &'a Scene, words: &'a str) -> impl Iterator<Item = usize
 
 /// How far a solid's centre is to this side: in the picture, or over the table from where the camera stands.
 fn toward(scene: &Scene, side: &str, index: usize) -> f32 {
-    let view = View::new(&scene.camera);
+    let view = scene.camera.view();
     let position = scene.solids[index].pose.position;
-    let u = view.project(position)[0];
+    let u = scene.camera.project(1.0, position)[0];
     let (x, z) = (view.eye[0], view.eye[2]);
     let away = ((x - position[0]) * x + (z - position[2]) * z) / x.hypot(z);
     match side {
