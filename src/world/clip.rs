@@ -5,7 +5,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::draw::pick;
 use super::physics::{Start, simulate};
-use super::scene::{Camera, Light, Scene, Shape};
+use super::scene::{Camera, Light, Scene, Shape, Solid};
 use super::vector::cross;
 
 /// Films that are drawn until one keeps everything in view.
@@ -97,10 +97,11 @@ fn is_good(scenes: &[Scene]) -> bool {
     };
     let solids = 0..first.solids.len();
     let inside = |scene: &Scene| {
-        scene.solids.iter().all(|solid| {
+        let in_picture = |solid: &Solid| {
             let [u, v, _] = scene.camera.project(1.0, solid.pose.position);
             (0.04..0.96).contains(&u) && (0.04..0.96).contains(&v)
-        })
+        };
+        scene.solids.iter().all(in_picture) && !scene.glares()
     };
     let ends = [first, last].iter().all(|scene| {
         let mut all = solids.clone();

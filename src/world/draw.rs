@@ -8,7 +8,7 @@ use super::scene::{
 };
 
 /// The least part of a solid that is to be seen in a drawn scene.
-pub(crate) const LEAST_VISIBLE: f32 = 0.4;
+pub(crate) const LEAST_VISIBLE: f32 = 0.6;
 /// How far solids lie from the middle: to either side, to the back, to the front.
 const REACH: (f32, f32, f32) = (1.5, 1.6, 1.1);
 
@@ -36,14 +36,15 @@ impl Scene {
 
     /// A table with nothing on it.
     pub fn draw_empty(rng: &mut impl Rng) -> Scene {
+        let camera = Camera::draw(rng);
         Scene {
             solids: Vec::new(),
             ground: pick(Ground::ALL, rng),
             ground_tone: pick(Tone::ALL, rng),
             backdrop: pick(Backdrop::ALL, rng),
             backdrop_tone: pick(Tone::ALL, rng),
-            light: Light::draw(rng),
-            camera: Camera::draw(rng),
+            light: Light::draw(&camera, rng),
+            camera,
         }
     }
 
@@ -107,6 +108,13 @@ impl Scene {
         (0..self.solids.len()).all(|i| self.visibility(i) >= part)
     }
 
+    /// Whether a polished table would mirror the lamp right into the camera: a white disc that looks like a thing.
+    pub(crate) fn glares(&self) -> bool {
+        let turn = self.light.azimuth - self.camera.azimuth;
+        let rise = self.light.elevation - self.camera.elevation;
+        turn.cos() < -0.9 && rise.abs() < 0.45
+    }
+
     /// Whether a solid stands out from the table: no black on dark, no white on light.
     pub(crate) fn contrasts(&self, solid: &Solid) -> bool {
         !matches!(
@@ -133,7 +141,11 @@ impl Solid {
                     ],
                     rng,
                 ),
-                size: pick(Size::ALL, rng),
+                size: if rng.random_bool(0.6) {
+                    Size::Large
+                } else {
+                    Size::Small
+                },
                 tint: [0; 3].map(|_| rng.random_range(0.9..1.1)),
                 pose: Pose::upright(shape, rng.random_range(0.0..std::f32::consts::TAU)),
             };
@@ -150,16 +162,16 @@ impl Solid {
 }
 
 impl Light {
-    /// Mostly from the front and a side, at times from behind; now and then dim or bright.
-    pub fn draw(rng: &mut impl Rng) -> Light {
-        let azimuth = match rng.random_range(0..5) {
-            0 => rng.random_range(2.2..4.1),
+    /// Mostly from the front and a side, at times from behind and a side; now and then dim or bright.
+    pub fn draw(camera: &Camera, rng: &mut impl Rng) -> Light {
+        let turn = match rng.random_range(0..6) {
+            0 => pick(&[-1.0, 1.0], rng) * rng.random_range(2.2..2.6),
             1 => rng.random_range(-0.4..0.4),
             2 | 3 => rng.random_range(0.5..1.5),
             _ => rng.random_range(-1.5..-0.5),
         };
         Light {
-            azimuth,
+            azimuth: camera.azimuth + turn,
             elevation: rng.random_range(0.55..1.15),
             strength: pick(&[0.7, 1.0, 1.0, 1.0, 1.3], rng) * rng.random_range(0.93..1.07),
         }
@@ -198,7 +210,7 @@ mod tests {
             for (i, solid) in scene.solids.iter().enumerate() {
                 assert!(scene.is_in_view(i), "seed {seed}: solid {i} out of view");
                 assert!(
-                    scene.visibility(i) > 0.39,
+                    scene.visibility(i) > 0.59,
                     "seed {seed}: solid {i} is hidden"
                 );
                 stacks += usize::from(scene.bearer(i).is_some());

@@ -278,6 +278,7 @@ impl Edit {
         let stays =
             |i: usize| origins[i].is_some_and(|o| body(&scene.solids[o]) == body(&after.solids[i]));
         let sound = after != *scene
+            && !after.glares()
             && moved
                 .iter()
                 .all(|&i| after.is_distinct(i) && (stays(i) || after.is_clear(i)))
@@ -494,7 +495,7 @@ impl LightChange {
             LightChange::Left => new.azimuth = camera.azimuth - 1.1,
             LightChange::Right => new.azimuth = camera.azimuth + 1.1,
             LightChange::Front => new.azimuth = camera.azimuth + 0.1,
-            LightChange::Behind => new.azimuth = camera.azimuth + 2.8,
+            LightChange::Behind => new.azimuth = camera.azimuth + 2.5,
             LightChange::High => new.elevation = 1.25,
             LightChange::Low => new.elevation = 0.5,
             LightChange::Dimmer => new.strength *= 0.5,
