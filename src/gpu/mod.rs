@@ -10,9 +10,11 @@ mod conv2d;
 pub mod device;
 mod launch;
 mod linear;
+mod path_trace;
 mod quant_linear;
 
 pub use attention::{attention, attention_reference};
 pub use conv2d::{conv2d, conv2d_reference};
 pub use linear::{linear, linear_reference};
+pub(crate) use path_trace::{NUMBERS, path_trace};
 pub use quant_linear::{dequantize, quant_linear, quant_linear_reference};

@@ -13,6 +13,8 @@ mod form;
 #[cfg(feature = "tools")]
 pub mod physics;
 pub mod place;
+mod on_device;
+pub(crate) mod pack;
 pub mod render;
 mod sampling;
 pub mod scene;
@@ -26,6 +28,7 @@ pub mod words;
 #[cfg(feature = "tools")]
 pub use clip::film;
 pub use edit::{CameraChange, Concerned, Edit, EditKind, LightChange};
+pub use on_device::render_on;
 pub use render::{Frame, Settings, render};
 pub use scene::{
     Backdrop, Camera, Colour, Form, Ground, Light, MAX_SOLIDS, Material, Pose, Scene, Shape, Size,

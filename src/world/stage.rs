@@ -166,7 +166,7 @@ impl Bounds {
     }
 
     #[inline(always)]
-    fn centre(&self, i: usize) -> V3 {
+    pub(crate) fn centre(&self, i: usize) -> V3 {
         [self.x[i], self.y[i], self.z[i]]
     }
 }

@@ -7,15 +7,15 @@
 //! `shaders/path_trace.wgsl` is this file line by line.
 
 use super::sampling::Decisions;
-use super::stage::{FAR, Stage};
+use super::stage::{FAR, Meeting, Stage, Thing};
 use super::vector::{V3, add, along, dot, mix, mul, reflect, scale};
 
 /// Rays leave a surface this far above it.
 pub(crate) const LIFT: f32 = 5e-4;
 /// Most mirrors in a path.
-const MIRRORS: u32 = 4;
+pub(crate) const MIRRORS: u32 = 4;
 /// Brightest lamp that a path may bring: more would only make the edges of highlights jagged.
-const GLARE: f32 = 6.0;
+pub(crate) const GLARE: f32 = 6.0;
 
 /// A ray under way.
 #[derive(Clone, Copy)]
@@ -37,75 +37,115 @@ fn fresnel(normal: f32, facing: f32) -> f32 {
     normal + (1.0 - normal) * square * square * rest
 }
 
+/// A path under way.
+struct Path<'a> {
+    stage: &'a Stage,
+    decisions: &'a Decisions<'a>,
+    ray: Ray,
+    /// What it has found.
+    light: V3,
+    /// The reflection in the first coat, which is followed when the path itself has ended.
+    reflection: Option<Ray>,
+    split: bool,
+}
+
 /// The light that reaches the camera along a ray from `o` in direction `d`.
 pub(crate) fn radiance(stage: &Stage, decisions: &Decisions<'_>, o: V3, d: V3) -> V3 {
-    let mut ray = Ray {
-        o,
-        d,
-        through: [1.0; 3],
-        bounces: 0,
-        mirrors: 0,
+    let mut path = Path {
+        stage,
+        decisions,
+        ray: Ray {
+            o,
+            d,
+            through: [1.0; 3],
+            bounces: 0,
+            mirrors: 0,
+        },
+        light: [0.0; 3],
+        reflection: None,
+        split: false,
     };
-    let mut light = [0.0; 3];
-    // The reflection in the first coat; followed when the path has ended.
-    let mut reflection: Option<Ray> = None;
-    let mut split = false;
     loop {
-        let Some(meeting) = stage.meet(ray.o, ray.d) else {
-            light = add(light, mul(ray.through, stage.sky(ray.d)));
-            if ray.bounces == 0 {
-                let glare = mul(ray.through, stage.lamp.glare(ray.d));
-                light = add(light, glare.map(|c| c.min(GLARE)));
-            }
-            match reflection.take() {
-                Some(next) => ray = next,
-                None => return light,
-            }
-            continue;
+        let goes_on = match stage.meet(path.ray.o, path.ray.d) {
+            Some(meeting) => path.meets(&meeting),
+            None => path.leaves(),
         };
+        if !goes_on {
+            match path.reflection.take() {
+                Some(reflection) => path.ray = reflection,
+                None => return path.light,
+            }
+        }
+    }
+}
+
+impl Path<'_> {
+    #[inline(always)]
+    fn finds(&mut self, light: V3) {
+        self.light = add(self.light, mul(self.ray.through, light));
+    }
+
+    /// Into the sky; whether it goes on.
+    #[inline(always)]
+    fn leaves(&mut self) -> bool {
+        self.finds(self.stage.sky(self.ray.d));
+        if self.ray.bounces == 0 {
+            let glare = mul(self.ray.through, self.stage.lamp.glare(self.ray.d));
+            self.light = add(self.light, glare.map(|c| c.min(GLARE)));
+        }
+        false
+    }
+
+    /// A surface; whether it goes on.
+    #[inline(always)]
+    fn meets(&mut self, meeting: &Meeting) -> bool {
+        let ray = &mut self.ray;
         let normal = meeting.normal;
         let point = along(ray.o, ray.d, meeting.distance);
-        let surface = stage.surface(point, meeting.thing);
-        let start = along(point, normal, LIFT);
+        let surface = self.stage.surface(point, meeting.thing);
         let facing = -dot(normal, ray.d);
+        let mirrored = reflect(ray.d, normal);
+        ray.o = along(point, normal, LIFT);
         if surface.mirror {
-            let rest = fresnel(0.0, facing);
-            ray.through = mul(ray.through, mix(surface.albedo, [1.0; 3], rest));
-            ray.o = start;
-            ray.d = reflect(ray.d, normal);
+            ray.through = mul(
+                ray.through,
+                mix(surface.albedo, [1.0; 3], fresnel(0.0, facing)),
+            );
+            ray.d = mirrored;
             ray.mirrors += 1;
-            if ray.mirrors <= MIRRORS {
-                continue;
+            if ray.mirrors > MIRRORS {
+                self.finds(self.stage.sky(mirrored));
+                return false;
             }
-            light = add(light, mul(ray.through, stage.sky(ray.d)));
-        } else {
-            if surface.coat > 0.0 && !split && ray.bounces == 0 {
-                let share = fresnel(surface.coat, facing);
-                split = true;
-                reflection = Some(Ray {
-                    o: start,
-                    d: reflect(ray.d, normal),
-                    through: scale(ray.through, share),
-                    ..ray
-                });
-                ray.through = scale(ray.through, 1.0 - share);
-            }
-            ray.through = mul(ray.through, surface.albedo);
-            let point = decisions.lamp(ray.bounces);
-            let arrives = lamp_light(stage, start, normal, point);
-            light = add(light, mul(ray.through, arrives));
-            if ray.bounces < decisions.bounces {
-                ray.o = start;
-                ray.d = decisions.bounce(ray.bounces, normal);
-                ray.bounces += 1;
-                continue;
-            }
-            light = add(light, mul(ray.through, stage.ambient(normal)));
+            return true;
         }
-        match reflection.take() {
-            Some(next) => ray = next,
-            None => return light,
+        if surface.coat > 0.0 && !self.split && ray.bounces == 0 {
+            let share = fresnel(surface.coat, facing);
+            self.split = true;
+            self.reflection = Some(Ray {
+                d: mirrored,
+                through: scale(ray.through, share),
+                ..*ray
+            });
+            ray.through = scale(ray.through, 1.0 - share);
         }
+        ray.through = mul(ray.through, surface.albedo);
+        self.scatters(normal)
+    }
+
+    /// At a diffuse surface; whether it goes on.
+    #[inline(always)]
+    fn scatters(&mut self, normal: V3) -> bool {
+        let bounces = self.ray.bounces;
+        let place = self.decisions.lamp(bounces);
+        self.finds(lamp_light(self.stage, self.ray.o, normal, place));
+        if bounces == self.decisions.bounces {
+            self.finds(self.stage.ambient(normal));
+            return false;
+        }
+        self.ray.d = self.decisions.bounce(bounces, normal);
+        self.ray.bounces += 1;
+        true
     }
 }
 
@@ -122,7 +162,6 @@ fn lamp_light(stage: &Stage, start: V3, normal: V3, place: [f32; 2]) -> V3 {
 
 /// What the middle of a pixel shows: 0 or 1 more than the solid's place, and the depth along `forward`.
 pub(crate) fn truth(stage: &Stage, d: V3) -> (u8, f32) {
-    use super::stage::Thing;
     let meeting = stage.meet(stage.view.eye, d);
     let id = match meeting.map(|meeting| meeting.thing) {
         Some(Thing::Solid(i)) => i as u8 + 1,

@@ -195,3 +195,9 @@ async fn the_start_up_check_passes_here() {
     );
     assert_eq!(auto.note.is_some(), software);
 }
+
+#[wasm_bindgen_test]
+async fn path_tracing_is_the_cpus() {
+    let worst = traces_as_the_cpu(&webgpu().await, &mut seed("path tracing")).await;
+    console_log!("path tracing: {worst:?}");
+}

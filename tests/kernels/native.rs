@@ -173,3 +173,18 @@ fn the_cpu_opens_and_a_wrong_name_says_what_is_right() {
     let error = "cuda".parse::<Choice>().expect_err("no such device");
     assert!(error.to_string().contains("webgpu"), "{error}");
 }
+
+/// The one shader that is tested natively too, where there is an adapter: the world is rendered natively.
+#[test]
+fn the_gpu_traces_the_cpus_paths() {
+    use std::io::Write;
+    use unireal::gpu::device::{Choice, open};
+    // Not by println, which the test runner would keep to itself.
+    let mut tell = |text: String| writeln!(std::io::stderr(), "{text}").expect("stderr");
+    let opened = match pollster::block_on(open(Choice::WebGpu)) {
+        Ok(opened) => opened,
+        Err(error) => return tell(format!("SKIPPED the path tracer on the GPU: {error}")),
+    };
+    let worst = pollster::block_on(traces_as_the_cpu(&opened.device, &mut Inputs::new(6)));
+    tell(format!("path tracer on {}: {worst:?}", opened.adapter));
+}
