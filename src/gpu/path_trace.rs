@@ -46,7 +46,7 @@ mod tests {
 
     #[test]
     fn the_shader_names_what_the_host_packs() {
-        for (name, value) in crate::world::pack::NAMES {
+        for (name, value) in crate::world::pack::names::NAMES {
             let start = format!("const {name} = ");
             let line = SHADER.source.lines().find(|line| line.starts_with(&start));
             let line = line.unwrap_or_else(|| panic!("the shader has no {name}"));

@@ -1,43 +1,15 @@
 //! The stage as the GPU reads it. The places and constants that `shaders/path_trace.wgsl` repeats are all named here, and a
 //! test holds the two against each other.
 
-use super::camera;
 use super::render::Settings;
 use super::sampling;
-use super::scene::{Backdrop, Form, Ground, Scene};
-use super::stage::{self, Body, Stage};
-use super::trace;
+use super::scene::{Form, Scene};
+use super::stage::{Body, Stage};
 use super::vector::V3;
 
 /// Places before the first body, and of each body.
 const BODIES: usize = 14;
 const BODY: usize = 6;
-
-/// What the shader names, with the values that it must have.
-#[cfg(test)]
-pub(crate) const NAMES: &[(&str, f64)] = &[
-    ("BODIES", BODIES as f64),
-    ("BODY", BODY as f64),
-    ("SPHERE", 0.0),
-    ("CUBE", 1.0),
-    ("CYLINDER", 2.0),
-    ("CONE", 3.0),
-    ("TORUS", 4.0),
-    ("CAPSULE", 5.0),
-    ("TILES", Ground::Tiles as u8 as f64),
-    ("WOOD", Ground::Wood as u8 as f64),
-    ("GLASS", Ground::Glass as u8 as f64),
-    ("STRIPES", Backdrop::Stripes as u8 as f64),
-    ("OPEN_SKY", Backdrop::Sky as u8 as f64),
-    ("HALF", camera::HALF as f64),
-    ("BACK", stage::BACK as f64),
-    ("WALL", stage::WALL as f64),
-    ("LAMP", stage::LAMP as f64),
-    ("FAR", stage::FAR as f64),
-    ("LIFT", trace::LIFT as f64),
-    ("GLARE", trace::GLARE as f64),
-    ("MIRRORS", trace::MIRRORS as f64),
-];
 
 /// A picture's work as the GPU takes it.
 #[derive(Debug)]
@@ -128,4 +100,36 @@ fn pack_body(body: &Body, centre: V3, radius: f32) -> [(V3, f32); BODY] {
         (body.albedo, body.coat),
         ([f32::from(body.mirror), 0.0, 0.0], 0.0),
     ]
+}
+
+#[cfg(test)]
+pub(crate) mod names {
+    use super::super::scene::{Backdrop, Ground};
+    use super::super::{camera, stage, trace};
+    use super::{BODIES, BODY};
+
+    /// What the shader names, with the values that it must have.
+    pub(crate) const NAMES: &[(&str, f64)] = &[
+        ("BODIES", BODIES as f64),
+        ("BODY", BODY as f64),
+        ("SPHERE", 0.0),
+        ("CUBE", 1.0),
+        ("CYLINDER", 2.0),
+        ("CONE", 3.0),
+        ("TORUS", 4.0),
+        ("CAPSULE", 5.0),
+        ("TILES", Ground::Tiles as u8 as f64),
+        ("WOOD", Ground::Wood as u8 as f64),
+        ("GLASS", Ground::Glass as u8 as f64),
+        ("STRIPES", Backdrop::Stripes as u8 as f64),
+        ("OPEN_SKY", Backdrop::Sky as u8 as f64),
+        ("HALF", camera::HALF as f64),
+        ("BACK", stage::BACK as f64),
+        ("WALL", stage::WALL as f64),
+        ("LAMP", stage::LAMP as f64),
+        ("FAR", stage::FAR as f64),
+        ("LIFT", trace::LIFT as f64),
+        ("GLARE", trace::GLARE as f64),
+        ("MIRRORS", trace::MIRRORS as f64),
+    ];
 }
