@@ -1,6 +1,7 @@
 //! The data engine: from videos to samples of every kind of the paper (section 3.2), as WebDataset tar shards.
 
 pub mod clip;
+pub mod fit;
 pub mod kinds;
 pub mod mask;
 pub mod motion;
@@ -8,6 +9,7 @@ mod prompts;
 pub mod quality;
 pub mod sample;
 pub mod shard;
+pub mod video;
 
 pub use clip::{Clip, EditPair, Entity, Instruction};
 pub use sample::{Kind, Sample};
