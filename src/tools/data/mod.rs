@@ -1,10 +1,13 @@
 //! The data engine: from videos to samples of every kind of the paper (section 3.2), as WebDataset tar shards.
 
+pub mod annotate;
 pub mod clip;
+pub mod describe;
 pub mod fit;
 pub mod kinds;
 pub mod mask;
 pub mod motion;
+mod ordered;
 mod prompts;
 pub mod quality;
 pub mod sample;

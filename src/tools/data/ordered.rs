@@ -40,7 +40,9 @@ pub(super) fn ordered<T: Send>(
     let admitted = |i: usize| {
         let guard = progress.lock().unwrap_or_else(PoisonError::into_inner);
         let early = |p: &mut Progress| !p.stop && i >= p.taken + AHEAD * threads.max(1);
-        let guard = moved.wait_while(guard, early).unwrap_or_else(PoisonError::into_inner);
+        let guard = moved
+            .wait_while(guard, early)
+            .unwrap_or_else(PoisonError::into_inner);
         !guard.stop
     };
     std::thread::scope(|scope| {
@@ -86,7 +88,9 @@ mod tests {
         for threads in [1, 2, 5] {
             let mut seen = Vec::new();
             let make = |i: usize| {
-                std::thread::sleep(std::time::Duration::from_micros((i * 7919 % 13) as u64 * 100));
+                std::thread::sleep(std::time::Duration::from_micros(
+                    (i * 7919 % 13) as u64 * 100,
+                ));
                 assert!(i != 17, "a panic that this test wants");
                 Ok(i)
             };

@@ -267,9 +267,7 @@ pub fn select(clip: &Clip, count: usize) -> Vec<usize> {
     let count = count.min(frames);
     let part = |i: usize| i * frames / count;
     let blur: Vec<f32> = clip.frames.iter().map(quality::blur).collect();
-    let sharpest = |i: usize| {
-        (part(i)..part(i + 1)).min_by(|&a, &b| blur[a].total_cmp(&blur[b]))
-    };
+    let sharpest = |i: usize| (part(i)..part(i + 1)).min_by(|&a, &b| blur[a].total_cmp(&blur[b]));
     (0..count).filter_map(sharpest).collect()
 }
 
