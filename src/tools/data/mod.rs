@@ -1,7 +1,9 @@
 //! The data engine: from videos to samples of every kind of the paper (section 3.2), as WebDataset tar shards.
 
 pub mod annotate;
+pub mod build;
 pub mod clip;
+pub mod command;
 pub mod describe;
 pub mod fit;
 pub mod kinds;
@@ -12,6 +14,7 @@ mod prompts;
 pub mod quality;
 pub mod sample;
 pub mod shard;
+pub mod show;
 pub mod video;
 
 pub use clip::{Clip, EditPair, Entity, Instruction};
