@@ -1,7 +1,7 @@
 //! The native command `unireal`: one line a subcommand.
 
 use clap::{Parser, Subcommand};
-use unireal::tools::{evaluate, generate, pack, train, world};
+use unireal::tools::{data, evaluate, generate, pack, train, world};
 
 /// UniReal in the open: one transformer that generates and edits images.
 #[derive(Parser)]
@@ -19,6 +19,8 @@ enum Command {
     Pack(pack::PackOptions),
     /// Say what a pack holds, and verify it
     Inspect(pack::InspectOptions),
+    /// Make training data from videos
+    Data(data::command::Options),
     /// Measure a pack against truth
     Evaluate(evaluate::Options),
     /// Render samples of the tabletop world
@@ -32,6 +34,7 @@ fn main() -> std::process::ExitCode {
         Command::Generate(options) => generate::run(&options),
         Command::Pack(options) => pack::pack(&options),
         Command::Inspect(options) => pack::run_inspect(&options),
+        Command::Data(options) => data::command::run(&options),
         Command::Evaluate(options) => evaluate::run(&options),
         Command::World(options) => world::run(&options),
         Command::Train(options) => train::run(&options),

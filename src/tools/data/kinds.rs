@@ -56,7 +56,7 @@ pub struct Counts {
 }
 
 impl Counts {
-    fn drop(&mut self, reason: &str) {
+    pub(super) fn drop(&mut self, reason: &str) {
         *self.dropped.entry(reason.to_owned()).or_default() += 1;
     }
 

@@ -1,14 +1,22 @@
 //! The data engine: from videos to samples of every kind of the paper (section 3.2), as WebDataset tar shards.
 
+pub mod annotate;
+pub mod build;
 pub mod clip;
+pub mod command;
+pub mod describe;
+pub mod fit;
 pub mod kinds;
 pub mod mask;
 pub mod motion;
+mod ordered;
 mod prompts;
 pub mod quality;
 pub mod sample;
 pub mod shard;
+pub mod show;
 pub mod tabletop;
+pub mod video;
 
 pub use clip::{Clip, EditPair, Entity, Instruction};
 pub use sample::{Kind, Sample};

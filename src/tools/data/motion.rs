@@ -264,7 +264,7 @@ impl Flow {
     /// How far each pixel is from where the camera alone would put it, in pixels.
     pub fn against(&self, camera: &Camera) -> Vec<f32> {
         let off = |i: usize| {
-            let [x, y] = camera.at(i % self.width, i / self.width);
+            let [x, y] = camera.at((i % self.width) as f32, (i / self.width) as f32);
             (self.x[i] - x).hypot(self.y[i] - y)
         };
         (0..self.x.len()).map(off).collect()
@@ -282,10 +282,26 @@ pub struct Camera {
 
 impl Camera {
     /// The displacement of a pixel.
-    pub fn at(&self, x: usize, y: usize) -> [f32; 2] {
-        let (x, y) = (x as f32, y as f32);
+    pub fn at(&self, x: f32, y: f32) -> [f32; 2] {
         let along = |p: &[f32; 3]| p[0] + p[1] * x + p[2] * y;
         [along(&self.x), along(&self.y)]
+    }
+
+    /// Where the camera takes a point.
+    pub fn forward(&self, [x, y]: [f32; 2]) -> [f32; 2] {
+        let [dx, dy] = self.at(x, y);
+        [x + dx, y + dy]
+    }
+
+    /// Where a point came from.
+    pub fn back(&self, to: [f32; 2]) -> [f32; 2] {
+        // A few steps of a fixed point: the displacement changes little from one pixel to the next.
+        let mut from = to;
+        for _ in 0..4 {
+            let [dx, dy] = self.at(from[0], from[1]);
+            from = [to[0] - dx, to[1] - dy];
+        }
+        from
     }
 
     /// The mean length of the displacements over a picture, in pixels.
@@ -293,8 +309,8 @@ impl Camera {
         const SIDE: usize = 8;
         let length = |i: usize| {
             let [x, y] = self.at(
-                (i % SIDE) * width.saturating_sub(1) / (SIDE - 1),
-                (i / SIDE) * height.saturating_sub(1) / (SIDE - 1),
+                ((i % SIDE) * width.saturating_sub(1)) as f32 / (SIDE - 1) as f32,
+                ((i / SIDE) * height.saturating_sub(1)) as f32 / (SIDE - 1) as f32,
             );
             x.hypot(y)
         };
@@ -395,10 +411,12 @@ mod tests {
         let found = flow(&a, &b);
         assert!(error(&found, zoom) < 0.12);
         let camera = found.camera();
-        for (x, y) in [(20, 20), (70, 50), (48, 36)] {
+        for (x, y) in [(20.0, 20.0), (70.0, 50.0), (48.0, 36.0)] {
             let [u, v] = camera.at(x, y);
-            let [p, q] = zoom(x as f32, y as f32);
+            let [p, q] = zoom(x, y);
             assert!((u - p).hypot(v - q) < 0.12, "{x},{y}: {u},{v} for {p},{q}");
+            let [x_again, y_again] = camera.back(camera.forward([x, y]));
+            assert!((x_again - x).hypot(y_again - y) < 1e-2);
         }
     }
 
@@ -420,7 +438,7 @@ mod tests {
         });
         let found = flow(&a, &b);
         let camera = found.camera();
-        let [u, v] = camera.at(80, 60);
+        let [u, v] = camera.at(80.0, 60.0);
         assert!((u - 2.0).hypot(v - 1.0) < 0.3, "camera {u}, {v}");
         let off = found.against(&camera);
         let mean = |keep: &dyn Fn(f32, f32) -> bool| {

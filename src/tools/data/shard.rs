@@ -196,20 +196,6 @@ impl Writer {
         Ok(Some(path))
     }
 
-    /// The notes of the shards of this prefix that are whole.
-    ///
-    /// # Errors
-    /// [`Error::Format`] when a note cannot be read.
-    pub fn notes(&self) -> Result<Vec<Value>> {
-        let notes = (0..self.next).map(|i| note_path(&self.path(i)));
-        let read = |path: PathBuf| {
-            let fail = |e: &dyn std::fmt::Display| Error::format(path.display().to_string(), e);
-            let bytes = std::fs::read(&path).map_err(|e| fail(&e))?;
-            serde_json::from_slice(&bytes).map_err(|e| fail(&e))
-        };
-        notes.filter(|path| path.exists()).map(read).collect()
-    }
-
     fn path(&self, index: usize) -> PathBuf {
         self.folder.join(format!("{}-{index:05}.tar", self.prefix))
     }
@@ -245,6 +231,42 @@ fn note_path(path: &Path) -> PathBuf {
     path.with_extension("json")
 }
 
+/// The notes in a folder whose shards are whole, with the shards' names without ending, sorted; none when there is no folder.
+///
+/// # Errors
+/// [`Error::Format`] when a note cannot be read.
+pub fn notes(folder: &Path) -> Result<Vec<(String, Value)>> {
+    let mut notes = Vec::new();
+    if !folder.exists() {
+        return Ok(notes);
+    }
+    for path in listed(folder)? {
+        let note = note_path(&path);
+        if path.extension().is_none_or(|ending| ending != "tar") || !note.exists() {
+            continue;
+        }
+        let fail = |e: &dyn std::fmt::Display| Error::format(note.display().to_string(), e);
+        let bytes = std::fs::read(&note).map_err(|e| fail(&e))?;
+        let value = serde_json::from_slice(&bytes).map_err(|e| fail(&e))?;
+        let name = path.file_stem().unwrap_or_default().to_string_lossy();
+        notes.push((name.into_owned(), value));
+    }
+    Ok(notes)
+}
+
+/// What a folder holds, sorted.
+///
+/// # Errors
+/// [`Error::Format`] when it cannot be read.
+pub(super) fn listed(folder: &Path) -> Result<Vec<PathBuf>> {
+    let fail = |e: std::io::Error| Error::format(folder.display().to_string(), e);
+    let entries = std::fs::read_dir(folder).map_err(fail)?;
+    let paths = entries.map(|entry| Ok(entry.map_err(fail)?.path()));
+    let mut paths = paths.collect::<Result<Vec<_>>>()?;
+    paths.sort();
+    Ok(paths)
+}
+
 /// The shards under `paths`: each a shard, or a folder whose shards are meant; sorted, without repeats.
 ///
 /// # Errors
@@ -258,12 +280,8 @@ pub fn find(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
             continue;
         }
         let before = found.len();
-        for entry in std::fs::read_dir(path).map_err(|e| fail(&e))? {
-            let entry = entry.map_err(|e| fail(&e))?.path();
-            if entry.extension().is_some_and(|ending| ending == "tar") {
-                found.push(entry);
-            }
-        }
+        let tar = |path: &PathBuf| path.extension().is_some_and(|ending| ending == "tar");
+        found.extend(listed(path)?.into_iter().filter(tar));
         if found.len() == before {
             return Err(fail(
                 &"holds no shard, that is, no file whose name ends in .tar",

@@ -1,0 +1,176 @@
+//! What the engine is fed with, and how one item of it becomes samples.
+
+use std::path::{Path, PathBuf};
+
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use sha2::{Digest, Sha256};
+
+use super::super::annotate::moving::Moving;
+use super::super::annotate::{Annotator, Shot};
+use super::super::clip::Clip;
+use super::super::fit::Fit;
+use super::super::kinds::{self, Counts};
+use super::super::shard::{Members, encode};
+use super::super::{describe, video};
+use super::Options;
+use crate::error::{Error, Result};
+
+/// A piece of work that is done as a whole.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Item {
+    /// A video.
+    Video(PathBuf),
+}
+
+impl Item {
+    /// What the report calls it.
+    pub fn name(&self) -> String {
+        match self {
+            Item::Video(path) => path.display().to_string(),
+        }
+    }
+
+    /// The keys of its samples begin with this: what is legible of its name, and a hash of all of it.
+    fn key(&self) -> String {
+        let name = self.name();
+        let end = name.rsplit(['/', '\\']).next().unwrap_or_default();
+        let legible = end
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' });
+        let legible: String = legible.take(40).collect();
+        let hash = Sha256::digest(name.as_bytes());
+        format!(
+            "{legible}-{:02x}{:02x}{:02x}{:02x}",
+            hash[0], hash[1], hash[2], hash[3]
+        )
+    }
+
+    /// Its own random numbers, the same whatever else is done.
+    fn rng(&self, seed: u64) -> ChaCha8Rng {
+        let hash = Sha256::digest(format!("{seed} {}", self.name()).as_bytes());
+        ChaCha8Rng::from_seed(hash.into())
+    }
+}
+
+/// Endings of the videos that are looked for in folders.
+const ENDINGS: [&str; 14] = [
+    "mp4", "m4v", "mov", "mkv", "webm", "avi", "mpg", "mpeg", "ts", "ogv", "flv", "wmv", "gif",
+    "y4m",
+];
+
+/// All that the options name, in an order that does not depend on the machine.
+///
+/// # Errors
+/// [`Error::Request`] when that is nothing, [`Error::Format`] for a path that is not there.
+pub fn items(options: &Options) -> Result<Vec<Item>> {
+    let mut items = Vec::new();
+    for path in &options.videos {
+        find(path, 0, &mut items)?;
+    }
+    items.sort();
+    items.dedup();
+    match items.is_empty() {
+        true => Err(Error::Request(format!(
+            "no video to build from; files named by --videos, or in a folder with one of the endings {}",
+            ENDINGS.join(", ")
+        ))),
+        false => Ok(items),
+    }
+}
+
+/// Folders may be nested, but not without end.
+const DEEPEST: usize = 16;
+
+fn find(path: &Path, depth: usize, items: &mut Vec<Item>) -> Result<()> {
+    let fail = |e: std::io::Error| Error::format(path.display().to_string(), e);
+    if !std::fs::metadata(path).map_err(fail)?.is_dir() {
+        items.push(Item::Video(path.to_owned()));
+        return Ok(());
+    }
+    for path in super::super::shard::listed(path)? {
+        let ending = path.extension().map(|e| e.to_string_lossy().to_lowercase());
+        if path.is_dir() && depth < DEEPEST {
+            find(&path, depth + 1, items)?;
+        } else if ending.is_some_and(|ending| ENDINGS.contains(&ending.as_str())) {
+            items.push(Item::Video(path));
+        }
+    }
+    Ok(())
+}
+
+/// What an item became.
+pub(super) struct Made {
+    pub(super) members: Vec<Members>,
+    pub(super) clips: u64,
+    pub(super) counts: Counts,
+}
+
+/// Makes samples of items; shared by the threads.
+pub(super) struct Maker {
+    options: Options,
+    /// Those that need all frames of a clip.
+    early: Vec<Box<dyn Annotator>>,
+    /// Those that need only the frames that are kept.
+    late: Vec<Box<dyn Annotator>>,
+}
+
+impl Maker {
+    pub(super) fn new(options: &Options) -> Result<Maker> {
+        Ok(Maker {
+            options: options.clone(),
+            early: vec![Box::new(Moving::default())],
+            late: Vec::new(),
+        })
+    }
+
+    pub(super) fn make(&self, item: &Item) -> Result<Made> {
+        let mut counts = Counts::default();
+        let clips = match item {
+            Item::Video(path) => self.video(path, &mut counts)?,
+        };
+        let (key, mut rng) = (item.key(), item.rng(self.options.seed));
+        let settings = self.options.samples();
+        let mut members = Vec::new();
+        for (c, clip) in clips.iter().enumerate() {
+            let samples = kinds::samples(clip, &settings, &mut rng, &mut counts)?;
+            for (s, sample) in samples.iter().enumerate() {
+                members.push(encode(&format!("{key}-{c:02}-{s:03}"), sample)?);
+            }
+        }
+        Ok(Made {
+            members,
+            clips: clips.len() as u64,
+            counts,
+        })
+    }
+
+    fn video(&self, path: &Path, counts: &mut Counts) -> Result<Vec<Clip>> {
+        let (clips, fit) = video::clips(path, &self.options.video(), counts)?;
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+        let annotate = |clip: Clip| self.annotated(clip, &stem, fit, counts);
+        clips.into_iter().map(annotate).collect()
+    }
+
+    /// The clip's kept frames with all that the annotators know.
+    fn annotated(&self, clip: Clip, video: &str, fit: Fit, counts: &mut Counts) -> Result<Clip> {
+        let mut shot = Shot { clip, video, fit };
+        run(&self.early, &mut shot, counts);
+        let frames = video::select(&shot.clip, self.options.frames);
+        shot.clip = video::keep(shot.clip, &frames);
+        run(&self.late, &mut shot, counts);
+        if shot.clip.instructions.is_empty() {
+            shot.clip.instructions = describe::instructions(&shot.clip);
+        }
+        Ok(shot.clip)
+    }
+}
+
+/// An annotator that fails is counted; the clip goes on without it.
+fn run(annotators: &[Box<dyn Annotator>], shot: &mut Shot<'_>, counts: &mut Counts) {
+    for annotator in annotators {
+        if let Err(e) = annotator.annotate(shot, counts) {
+            counts.drop(&format!("clip without {}: {e}", annotator.name()));
+        }
+    }
+}

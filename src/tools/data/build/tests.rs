@@ -1,0 +1,219 @@
+use super::*;
+use clap::Parser;
+
+#[derive(Parser)]
+struct Line {
+    #[command(flatten)]
+    options: Options,
+}
+
+fn options(line: &[&str], folder: &std::path::Path) -> Options {
+    let arguments = ["build"]
+        .iter()
+        .chain(line)
+        .map(|argument| argument.to_string());
+    let paths = ["--out".to_owned(), folder.join("out").display().to_string()];
+    Line::try_parse_from(arguments.chain(paths))
+        .map(|line| line.options)
+        .unwrap()
+}
+
+/// A disc that rolls over ground, as a video.
+fn film(path: &std::path::Path, colour: [u8; 3]) {
+    use std::io::Write as _;
+    let mut child = std::process::Command::new("ffmpeg")
+        .args([
+            "-v", "error", "-y", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", "128x96", "-r", "6",
+            "-i", "-",
+        ])
+        .args(["-c:v", "mpeg4", "-q:v", "2"])
+        .arg(path)
+        .stdin(std::process::Stdio::piped())
+        .spawn()
+        .expect("these tests need ffmpeg");
+    let mut pipe = child.stdin.take().unwrap();
+    for t in 0..14 {
+        let at = 20.0 + 6.0 * t as f32;
+        let pixel = |i: usize| {
+            let (x, y) = ((i % 128) as f32, (i / 128) as f32);
+            let grain = 25.0 * (0.35 * x + 0.2 * y).sin() + 20.0 * (0.3 * y - 0.11 * x).sin();
+            match (x - at).hypot(y - 48.0) < 12.0 {
+                true => colour,
+                false => [130.0 + grain, 125.0 + grain, 110.0 + grain].map(|v| v as u8),
+            }
+        };
+        pipe.write_all(&(0..128 * 96).flat_map(pixel).collect::<Vec<u8>>())
+            .unwrap();
+    }
+    drop(pipe);
+    assert!(child.wait().unwrap().success());
+}
+
+fn videos() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, colour) in [
+        ("a red one", [215, 30, 30]),
+        ("blue", [30, 40, 215]),
+        ("green", [20, 190, 40]),
+    ] {
+        film(&folder.path().join(format!("{name}.mp4")), colour);
+    }
+    std::fs::write(folder.path().join("broken.mp4"), "this is not a video").unwrap();
+    std::fs::write(folder.path().join("empty.webm"), "").unwrap();
+    std::fs::write(folder.path().join("notes.txt"), "not looked at").unwrap();
+    folder
+}
+
+fn shards(folder: &std::path::Path) -> Vec<(String, Vec<u8>)> {
+    let paths = shard::find(&[folder.join("out")]).unwrap();
+    let named = |path: PathBuf| {
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        (name, std::fs::read(path).unwrap())
+    };
+    paths.into_iter().map(named).collect()
+}
+
+#[test]
+fn videos_become_shards_broken_ones_are_reported_and_a_rerun_does_nothing_again() {
+    let folder = videos();
+    let videos = folder.path().display().to_string();
+    let line = ["--videos", &videos, "--size", "64", "--shard", "10"];
+    let options = options(&line, folder.path());
+    let report = build(&options).unwrap();
+    assert_eq!(
+        (report.items, report.skipped, report.failed.len()),
+        (5, 0, 2),
+        "{report}"
+    );
+    assert!(
+        report
+            .failed
+            .keys()
+            .any(|name| name.ends_with("broken.mp4")),
+        "{report}"
+    );
+    for kind in [
+        "frame-to-frame/instruction",
+        "segmentation",
+        "insertion/erased",
+        "object-add",
+        "customisation/one",
+    ] {
+        assert!(
+            report.counts.samples.contains_key(kind),
+            "no {kind}: {report}"
+        );
+    }
+    let mut count = 0;
+    for path in shard::find(&[options.out.clone()]).unwrap() {
+        for sample in shard::read(&path).unwrap() {
+            let sample = sample.unwrap();
+            count += 1;
+            assert!(sample.outputs[0].width % 16 == 0 && sample.outputs[0].height % 16 == 0);
+            let file = sample.source["clip"].as_str().unwrap().to_owned();
+            let colour = file
+                .split(['.', ' '])
+                .find(|w| ["red", "blue", "green"].contains(w))
+                .unwrap()
+                .to_owned();
+            for prompt in &sample.prompts {
+                for other in ["red", "blue", "green"]
+                    .iter()
+                    .filter(|other| **other != colour)
+                {
+                    assert!(!prompt.contains(other), "{file}: {prompt}");
+                }
+            }
+        }
+    }
+    assert_eq!(count, report.samples());
+    let before = shards(folder.path());
+    let again = build(&options).unwrap();
+    assert_eq!((again.skipped, again.failed.len()), (3, 2));
+    assert_eq!(again.counts, report.counts);
+    assert_eq!(shards(folder.path()), before);
+}
+
+#[test]
+fn the_shards_do_not_depend_on_threads_or_on_a_kill_in_between() {
+    let (one, other) = (videos(), videos());
+    let run = |folder: &tempfile::TempDir, threads: &str| {
+        let videos = folder.path().display().to_string();
+        let line = [
+            "--videos",
+            &videos,
+            "--size",
+            "64",
+            "--shard",
+            "10",
+            "--threads",
+            threads,
+        ];
+        build(&options(&line, folder.path())).unwrap()
+    };
+    run(&one, "1");
+    let whole = shards(one.path());
+    // A kill after the first shard: what was being written is lost, the rest is made again.
+    let out = one.path().join("out");
+    std::fs::remove_file(out.join("part-0001-of-0001-00001.tar")).unwrap();
+    std::fs::write(
+        out.join("part-0001-of-0001-00001.tar.partial"),
+        "half of a shard",
+    )
+    .unwrap();
+    let last = out.join("part-0001-of-0001-00002.tar");
+    std::fs::remove_file(&last).unwrap();
+    run(&one, "3");
+    assert_eq!(shards(one.path()), whole);
+    assert_eq!(run(&other, "2").samples(), run(&other, "1").samples());
+}
+
+#[test]
+fn parts_share_the_work_without_overlap() {
+    let folder = videos();
+    let videos = folder.path().display().to_string();
+    let mut names = Vec::new();
+    for part in ["1/2", "2/2"] {
+        let line = [
+            "--videos", &videos, "--size", "64", "--part", part, "--shard", "500",
+        ];
+        let report = build(&options(&line, folder.path())).unwrap();
+        assert_eq!(report.skipped, 0);
+        names.extend(report.shards);
+    }
+    assert_eq!(
+        names,
+        ["part-0001-of-0002-00000.tar", "part-0002-of-0002-00000.tar"]
+    );
+    let keys: Vec<String> = shard::find(&[folder.path().join("out")])
+        .unwrap()
+        .iter()
+        .flat_map(|path| shard::encoded(path).unwrap().map(|s| s.unwrap().key))
+        .collect();
+    let distinct: HashSet<&String> = keys.iter().collect();
+    assert_eq!(distinct.len(), keys.len());
+    // As one part there is nothing left to do.
+    let line = ["--videos", &videos, "--size", "64"];
+    assert_eq!(build(&options(&line, folder.path())).unwrap().skipped, 3);
+}
+
+#[test]
+fn options_that_cannot_be_right_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path().display().to_string();
+    for (line, expected) in [
+        (vec!["--videos", &here], "no video"),
+        (vec!["--videos", "/nowhere/at/all"], "/nowhere/at/all"),
+        (vec![], "no video"),
+        (vec!["--videos", &here, "--size", "7"], "7 px"),
+        (vec!["--videos", &here, "--frames", "0"], "0 frames"),
+    ] {
+        let error = build(&options(&line, folder.path()))
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+    for text in ["0/2", "3/2", "1", "x/y", "1/0"] {
+        assert!(part(text).is_err(), "{text}");
+    }
+}

@@ -1,0 +1,284 @@
+//! Plain words for things that no language model has seen: by colour, size and place, and for where they went.
+
+use super::clip::{Clip, Instruction};
+use super::mask::{bounds, share};
+use super::prompts::listed;
+use crate::image::Image;
+
+/// Colours that people name, in sRGB.
+const COLOURS: [(&str, [f32; 3]); 16] = [
+    ("black", [20.0, 20.0, 20.0]),
+    ("grey", [128.0, 128.0, 128.0]),
+    ("grey", [80.0, 80.0, 80.0]),
+    ("white", [240.0, 240.0, 240.0]),
+    ("red", [200.0, 30.0, 30.0]),
+    ("red", [130.0, 20.0, 25.0]),
+    ("orange", [240.0, 140.0, 20.0]),
+    ("brown", [110.0, 70.0, 40.0]),
+    ("yellow", [235.0, 220.0, 50.0]),
+    ("green", [40.0, 160.0, 50.0]),
+    ("green", [30.0, 80.0, 35.0]),
+    ("cyan", [50.0, 200.0, 210.0]),
+    ("blue", [40.0, 70.0, 200.0]),
+    ("blue", [25.0, 35.0, 95.0]),
+    ("purple", [120.0, 50.0, 150.0]),
+    ("pink", [240.0, 140.0, 180.0]),
+];
+
+/// The name of the colour that most of the masked pixels have; `None` for an empty mask.
+pub fn colour(images: &[Image], masks: &[Vec<bool>]) -> Option<&'static str> {
+    let mut votes = [0usize; COLOURS.len()];
+    for (image, mask) in images.iter().zip(masks) {
+        for (pixel, _) in image.rgb.chunks_exact(3).zip(mask).filter(|(_, on)| **on) {
+            let distance = |colour: &[f32; 3]| -> f32 {
+                (0..3)
+                    .map(|c| (f32::from(pixel[c]) - colour[c]).powi(2))
+                    .sum()
+            };
+            let nearest = (0..COLOURS.len())
+                .min_by(|&a, &b| distance(&COLOURS[a].1).total_cmp(&distance(&COLOURS[b].1)));
+            votes[nearest?] += 1;
+        }
+    }
+    // Two shades of one name count together.
+    let total = |name: &str| -> usize {
+        let same = COLOURS
+            .iter()
+            .zip(votes)
+            .filter(|((other, _), _)| *other == name);
+        same.map(|(_, votes)| votes).sum()
+    };
+    let best = COLOURS.iter().max_by_key(|(name, _)| total(name))?.0;
+    (total(best) > 0).then_some(best)
+}
+
+/// Gives entities without phrases such that mean them alone in every frame: by their colour, when no other has it; as the
+/// largest; by their side.
+pub fn name(clip: &mut Clip) {
+    let colours: Vec<_> = clip
+        .entities
+        .iter()
+        .map(|e| colour(&clip.frames, &e.masks))
+        .collect();
+    let count = clip.entities.len();
+    let mut phrases: Vec<Vec<String>> = vec![Vec::new(); count];
+    for i in 0..count {
+        let alone = |j: usize| j == i || colours[j] != colours[i];
+        if let Some(colour) = colours[i].filter(|_| (0..count).all(alone)) {
+            phrases[i].push(format!("the moving {colour} object"));
+            phrases[i].push(format!("the {colour} object that moves"));
+        }
+    }
+    if count == 1 {
+        phrases[0].extend(["the moving object".into(), "the object that moves".into()]);
+    } else {
+        let area = |entity: usize, frame: usize| Some(share(&clip.entities[entity].masks[frame]));
+        let place = |entity: usize, frame: usize| centre(clip, entity, frame).map(|[x, _]| x);
+        for (values, most, least) in [
+            (
+                &area as &dyn Fn(usize, usize) -> Option<f32>,
+                "the largest moving object",
+                None,
+            ),
+            (
+                &place,
+                "the moving object on the right",
+                Some("the moving object on the left"),
+            ),
+        ] {
+            for (sign, phrase) in [(1.0, Some(most)), (-1.0, least)] {
+                let Some(phrase) = phrase else { continue };
+                if let Some(first) = always_first(clip, |e, f| values(e, f).map(|v| sign * v)) {
+                    phrases[first].push(phrase.into());
+                }
+            }
+        }
+    }
+    for (entity, phrases) in clip.entities.iter_mut().zip(phrases) {
+        if entity.phrases.is_empty() {
+            entity.phrases = phrases;
+        }
+    }
+}
+
+/// The entity whose value is the greatest by far in every frame.
+fn always_first(clip: &Clip, value: impl Fn(usize, usize) -> Option<f32>) -> Option<usize> {
+    let mut first = None;
+    for frame in 0..clip.frames.len() {
+        let values = (0..clip.entities.len()).filter_map(|e| Some((value(e, frame)?, e)));
+        let mut values: Vec<(f32, usize)> = values.collect();
+        values.sort_by(|a, b| b.0.total_cmp(&a.0));
+        let (Some(most), Some(next)) = (values.first(), values.get(1)) else {
+            continue;
+        };
+        if most.0 - next.0 < 0.15 * most.0.abs().max(next.0.abs()) {
+            return None;
+        }
+        if *first.get_or_insert(most.1) != most.1 {
+            return None;
+        }
+    }
+    first
+}
+
+/// The middle of an entity's box in shares of the picture; `None` where it is not seen.
+fn centre(clip: &Clip, entity: usize, frame: usize) -> Option<[f32; 2]> {
+    let (width, height) = (clip.frames[frame].width, clip.frames[frame].height);
+    let b = bounds(&clip.entities[entity].masks[frame], width as usize)?;
+    Some([
+        (b.left + b.right) as f32 / (2 * width) as f32,
+        (b.top + b.bottom) as f32 / (2 * height) as f32,
+    ])
+}
+
+/// Displacements below this share of the picture are not said.
+const STEP: f32 = 0.05;
+
+/// Instructions for the pairs of neighbouring frames, forwards and backwards, in which named things move: all that move
+/// are named.
+pub fn instructions(clip: &Clip) -> Vec<Instruction> {
+    let mut found = Vec::new();
+    for from in 0..clip.frames.len() {
+        for to in [from.wrapping_sub(1), from + 1] {
+            if to >= clip.frames.len() {
+                continue;
+            }
+            let moves: Vec<(String, String)> = (0..clip.entities.len())
+                .filter_map(|entity| way(clip, entity, from, to))
+                .collect();
+            if moves.is_empty() {
+                continue;
+            }
+            let say = |form: &dyn Fn(&str, &str) -> String| {
+                let parts: Vec<String> =
+                    moves.iter().map(|(thing, way)| form(thing, way)).collect();
+                listed(&parts)
+            };
+            let texts = vec![
+                say(&|thing, way| format!("move {thing} {way}")),
+                say(&|thing, way| format!("{thing} moves {way}")),
+                say(&|thing, way| format!("{thing} goes {way}")),
+            ];
+            found.push(Instruction { from, to, texts });
+        }
+    }
+    found
+}
+
+/// What moves, and where to.
+fn way(clip: &Clip, entity: usize, from: usize, to: usize) -> Option<(String, String)> {
+    let phrases = &clip.entities[entity].phrases;
+    let phrase = phrases.get((from + to) % phrases.len().max(1))?;
+    let (a, b) = (centre(clip, entity, from)?, centre(clip, entity, to)?);
+    let (x, y) = (b[0] - a[0], b[1] - a[1]);
+    let length = x.hypot(y);
+    if length < STEP {
+        return None;
+    }
+    let mut parts = Vec::new();
+    if x.abs() > 0.4 * length {
+        parts.push(if x > 0.0 {
+            "to the right"
+        } else {
+            "to the left"
+        });
+    }
+    if y.abs() > 0.4 * length {
+        parts.push(if y > 0.0 { "down" } else { "up" });
+    }
+    let slightly = if length < 2.0 * STEP { "slightly " } else { "" };
+    Some((phrase.clone(), format!("{slightly}{}", parts.join(" and "))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tools::data::Entity;
+
+    /// Boxes of colours at places, on green.
+    fn clip(frames: &[Vec<(usize, usize, usize, [u8; 3])>]) -> Clip {
+        let mut clip = Clip::default();
+        for (n, boxes) in frames.iter().enumerate() {
+            let mut rgb = [30, 150, 40].repeat(100 * 50);
+            for (e, &(left, top, side, colour)) in boxes.iter().enumerate() {
+                let inside = |i: usize| {
+                    (left..left + side).contains(&(i % 100))
+                        && (top..top + side).contains(&(i / 100))
+                };
+                let mask: Vec<bool> = (0..5000).map(inside).collect();
+                for i in (0..5000).filter(|&i| mask[i]) {
+                    rgb[3 * i..3 * i + 3].copy_from_slice(&colour);
+                }
+                if n == 0 {
+                    clip.entities.push(Entity::default());
+                }
+                clip.entities[e].masks.push(mask);
+            }
+            clip.frames.push(Image::from_rgb(100, 50, rgb).unwrap());
+            clip.numbers.push(n as u64);
+        }
+        clip
+    }
+
+    const RED: [u8; 3] = [210, 40, 20];
+    const BLUE: [u8; 3] = [30, 50, 220];
+
+    #[test]
+    fn one_thing_is_the_moving_object_and_its_way_is_said() {
+        let mut clip = clip(&[
+            vec![(10, 10, 12, RED)],
+            vec![(30, 10, 12, RED)],
+            vec![(34, 30, 12, RED)],
+        ]);
+        name(&mut clip);
+        assert!(
+            clip.entities[0]
+                .phrases
+                .contains(&"the moving object".into())
+        );
+        assert!(
+            clip.entities[0]
+                .phrases
+                .contains(&"the moving red object".into())
+        );
+        let said = instructions(&clip);
+        let pairs: Vec<(usize, usize)> = said.iter().map(|i| (i.from, i.to)).collect();
+        assert_eq!(pairs, [(0, 1), (1, 0), (1, 2), (2, 1)]);
+        assert!(
+            said[0].texts[0].ends_with("to the right"),
+            "{:?}",
+            said[0].texts
+        );
+        assert!(said[1].texts[0].ends_with("to the left"));
+        assert!(said[2].texts[0].ends_with("down"));
+    }
+
+    #[test]
+    fn things_alike_in_colour_are_named_by_side_and_size_only_where_it_is_true() {
+        let mut alike = clip(&[
+            vec![(5, 10, 10, RED), (60, 10, 20, RED)],
+            vec![(15, 10, 10, RED), (70, 10, 20, RED)],
+        ]);
+        name(&mut alike);
+        assert_eq!(alike.entities[0].phrases, ["the moving object on the left"]);
+        let second = [
+            "the largest moving object",
+            "the moving object on the right",
+        ];
+        assert_eq!(alike.entities[1].phrases, second);
+        let mut crossing = clip(&[
+            vec![(5, 10, 10, RED), (60, 10, 10, BLUE)],
+            vec![(70, 10, 10, RED), (20, 10, 10, BLUE)],
+        ]);
+        name(&mut crossing);
+        for (entity, colour) in crossing.entities.iter().zip(["red", "blue"]) {
+            assert_eq!(entity.phrases.len(), 2);
+            assert!(entity.phrases.iter().all(|phrase| phrase.contains(colour)));
+        }
+        let text = &instructions(&crossing)[0].texts[0];
+        assert!(
+            text.contains("red") && text.contains("blue") && text.contains(" and "),
+            "{text}"
+        );
+    }
+}
