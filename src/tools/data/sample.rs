@@ -55,6 +55,12 @@ impl Kind {
         Kind::Segmentation,
         Kind::Control,
     ];
+
+    /// The name in files and on the command line.
+    pub fn name(self) -> String {
+        let value = clap::ValueEnum::to_possible_value(&self);
+        value.map_or_else(String::new, |value| value.get_name().to_owned())
+    }
 }
 
 /// One sample.

@@ -1,31 +1,38 @@
 //! Held-out cases of the tabletop world, each with the truth that decides it.
+//!
+//! A case comes from a clip of a held-out seed as training's samples do, by the same code: edits from its edits, the other
+//! kinds from the data engine's samples.
 
-use rand::{Rng, RngExt, SeedableRng};
+use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use super::super::data::kinds;
+use super::super::data::kinds::{self, Counts};
+use super::super::data::tabletop::{self, Shoot};
+use super::super::data::{Sample, mask};
 use crate::error::{Error, Result};
 use crate::image::Image;
 use crate::request::{Role, Tag};
-use crate::world::{
-    Edit, EditKind, Frame, Scene, Settings, Wording, instruction, refer, render, words,
-};
+use crate::world::{Frame, Scene, Wording, words};
 
-/// The kinds of case, in the order of the report: seven edits, then the rest.
-pub const KINDS: [&str; 11] = [
-    "recolour", "remove", "add", "move", "replace", "material", "resize", "customisation",
-    "insertion", "segmentation", "depth",
+/// Kinds of edit whose pictures are compared with the truth, in the order of the report.
+pub const EDITS: [&str; 7] = [
+    "recolour", "remove", "add", "move", "replace", "material", "resize",
 ];
 
-/// How many scenes are tried before a seed is given up.
-const TRIES: usize = 200;
+/// The other kinds, named as the data engine names kind and variant.
+pub const OTHERS: [&str; 4] = [
+    "customisation/one",
+    "insertion/truth",
+    "segmentation",
+    "control/depth",
+];
 
-/// A change of fewer 8-bit steps is not seen.
-pub(super) const VISIBLE: u8 = 6;
+/// Seeds that are tried before a case is given up.
+const TRIES: u64 = 400;
 
 /// One case.
 pub struct Case {
-    /// One of [`KINDS`].
+    /// One of [`EDITS`] or [`OTHERS`].
     pub kind: &'static str,
     /// The base prompt.
     pub prompt: String,
@@ -47,10 +54,8 @@ pub enum Judge {
         masks: Vec<Vec<bool>>,
         /// Indices of the solids that the instruction is about, before.
         concerned: Vec<usize>,
-        /// The pixels of those solids before and after.
+        /// The pixels of those solids, before or after.
         own: Vec<bool>,
-        /// The solid to be recognised in the result, if there is one.
-        subject: Option<Subject>,
     },
     /// A solid that is to be there.
     Object(Subject),
@@ -68,27 +73,172 @@ pub struct Subject {
     pub solid: usize,
 }
 
-/// The case of this kind, seed and wording, `side` pixels a side.
+/// The kinds that a list of names means; an unknown name is an error.
 ///
 /// # Errors
-/// [`Error::Request`] for an unknown kind, [`Error::Internal`] when no scene of many allows one.
-pub fn case(kind: &str, seed: u64, side: u32, wording: Wording) -> Result<Case> {
-    let index = KINDS.iter().position(|known| *known == kind);
-    let index = index.ok_or_else(|| {
-        Error::Request(format!("no kind \"{kind}\"; use any of: {}", KINDS.join(", ")))
-    })?;
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    rng.set_stream(1 + index as u64);
-    let settings = Settings::square(side);
-    let found = (0..TRIES).find_map(|_| {
-        let scene = Scene::draw(&mut rng);
-        match KINDS[index] {
-            "customisation" => customisation(&scene, &settings, wording, &mut rng),
-            "insertion" => insertion(&scene, &settings, wording, &mut rng),
-            "segmentation" => segmentation(&scene, &settings, wording, &mut rng),
-            "depth" => Some(depth(&scene, &settings, wording, &mut rng)),
-            edit => edited(edit, &scene, &settings, wording, &mut rng),
+/// [`Error::Request`] that lists the known names.
+pub fn kinds(names: &[String]) -> Result<Vec<&'static str>> {
+    let known = || EDITS.iter().chain(&OTHERS).copied();
+    let find = |name: &String| {
+        let found = known().find(|kind| kind == name);
+        found.ok_or_else(|| {
+            let known: Vec<_> = known().collect();
+            Error::Request(format!(
+                "no kind \"{name}\"; use any of: {}",
+                known.join(", ")
+            ))
+        })
+    };
+    match names.is_empty() {
+        true => Ok(known().collect()),
+        false => names.iter().map(find).collect(),
+    }
+}
+
+/// `count` cases of a kind, from the clips of the seeds from `first` on, `side` pixels a side.
+///
+/// # Errors
+/// [`Error::Internal`] when many clips hold too few.
+pub fn cases(
+    kind: &'static str,
+    count: usize,
+    first: u64,
+    side: u32,
+    wording: Wording,
+) -> Result<Vec<Case>> {
+    let mut found = Vec::new();
+    for seed in first..first + TRIES.max(8 * count as u64) {
+        if found.len() == count {
+            break;
         }
-    });
-    found.ok_or_else(|| Error::Internal(format!("no scene of {TRIES} allows \"{kind}\", seed {seed}")))
+        let shoot = tabletop::shoot(seed, side);
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        rng.set_stream(9);
+        // One of a clip, so that the cases are independent.
+        found.extend(match EDITS.contains(&kind) {
+            true => edited(kind, &shoot, wording, &mut rng),
+            false => sampled(kind, seed, &shoot, wording, &mut rng)?,
+        });
+    }
+    match found.len() == count {
+        true => Ok(found),
+        false => Err(Error::Internal(format!(
+            "{} cases of {kind} in the clips from seed {first}; {count} were asked for",
+            found.len()
+        ))),
+    }
+}
+
+fn edited(
+    kind: &'static str,
+    shoot: &Shoot,
+    wording: Wording,
+    rng: &mut ChaCha8Rng,
+) -> Option<Case> {
+    let (scene, before) = &shoot.base;
+    shoot.edits.iter().find_map(|(edit, _, after)| {
+        let prompt = (edit.kind().name() == kind)
+            .then(|| words::instruction(scene, edit, wording, rng))??;
+        let concerned = edit.solids(scene).before;
+        Some(Case {
+            kind,
+            prompt,
+            context: vec![Tag::RealisticStyle, Tag::StaticScenario],
+            inputs: vec![(before.image.clone(), Role::Canvas)],
+            truth: after.image.clone(),
+            judge: Judge::Edit {
+                masks: (0..scene.solids.len())
+                    .map(|i| tabletop::mask(before, &[i]))
+                    .collect(),
+                own: tabletop::changed(edit, scene, before, after),
+                concerned,
+            },
+        })
+    })
+}
+
+/// The data engine's sample of this kind, with the truth that the shoot knows.
+fn sampled(
+    kind: &'static str,
+    seed: u64,
+    shoot: &Shoot,
+    wording: Wording,
+    rng: &mut ChaCha8Rng,
+) -> Result<Option<Case>> {
+    let side = shoot.base.1.image.width;
+    let clip = tabletop::clip(seed, side, wording);
+    let settings = kinds::Settings {
+        held_out: wording == Wording::HeldOut,
+        ..kinds::Settings::default()
+    };
+    let samples = kinds::samples(&clip, &settings, rng, &mut Counts::default())?;
+    Ok(samples.into_iter().find_map(|sample| {
+        let name = sample.kind.name();
+        let named = match sample.variant.is_empty() {
+            true => name,
+            false => format!("{name}/{}", sample.variant),
+        };
+        // One picture out, so that every kind is asked for in its plain form.
+        if named != kind || sample.outputs.len() != 1 || sample.prompts.is_empty() {
+            return None;
+        }
+        let judge = judge(kind, &sample, shoot)?;
+        Some(Case {
+            kind,
+            prompt: sample.prompts[0].clone(),
+            context: sample.context,
+            inputs: sample.inputs,
+            truth: sample.outputs.into_iter().next()?,
+            judge,
+        })
+    }))
+}
+
+fn judge(kind: &str, sample: &Sample, shoot: &Shoot) -> Option<Judge> {
+    let shots = || shoot.frames.iter().chain(std::iter::once(&shoot.base));
+    let shows = |image: &Image| shots().find(|(_, frame)| frame.image == *image);
+    match kind {
+        "segmentation" => {
+            let mask = sample.outputs[0].rgb.chunks_exact(3).map(|p| p[0] > 127);
+            Some(Judge::Mask(mask.collect()))
+        }
+        "control/depth" => Some(Judge::Depth(
+            shows(&sample.inputs.first()?.0)?.1.depth.clone(),
+        )),
+        "insertion/truth" => {
+            let edited = shoot.edits.iter().map(|(_, scene, frame)| (scene, frame));
+            let (scene, frame) = edited
+                .chain(std::iter::once((&shoot.base.0, &shoot.base.1)))
+                .find(|(_, frame)| frame.image == sample.outputs[0])?;
+            let object = sample
+                .changed
+                .as_ref()?
+                .rgb
+                .chunks_exact(3)
+                .map(|p| p[0] > 127);
+            let object: Vec<bool> = object.collect();
+            subject(scene, frame, |_, mask| *mask == object)
+        }
+        _ => {
+            let (scene, frame) = shows(&sample.outputs[0])?;
+            let asset = &sample.inputs.first()?.0;
+            // The asset was cut out of another frame of the film; the solid's index is the same in all of them.
+            let cut = |(_, frame): &(Scene, Frame), solid: usize| {
+                let cut = mask::cut_out(&frame.image, &tabletop::mask(frame, &[solid]));
+                cut.is_some_and(|cut| cut == *asset)
+            };
+            subject(scene, frame, |solid, _| {
+                shoot.frames.iter().any(|shot| cut(shot, solid))
+            })
+        }
+    }
+}
+
+/// The solid of `scene` for which `is` holds, given its index and its pixels.
+fn subject(scene: &Scene, frame: &Frame, is: impl Fn(usize, &Vec<bool>) -> bool) -> Option<Judge> {
+    let solid = (0..scene.solids.len()).find(|&i| is(i, &tabletop::mask(frame, &[i])))?;
+    Some(Judge::Object(Subject {
+        scene: scene.clone(),
+        solid,
+    }))
 }

@@ -25,7 +25,9 @@ pub fn decibels(a: &Image, b: &Image, counts: impl Fn(usize) -> bool) -> Option<
 
 fn squared(a: &[u8], b: &[u8]) -> f64 {
     let parts = a.iter().zip(b);
-    parts.map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).sum()
+    parts
+        .map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2))
+        .sum()
 }
 
 /// Mean absolute difference of the pixels that `counts` chooses, 0 to 255; 0 where it chooses none.
@@ -34,7 +36,11 @@ pub fn difference(a: &Image, b: &Image, counts: impl Fn(usize) -> bool) -> f64 {
     for (i, (a, b)) in a.rgb.chunks_exact(3).zip(b.rgb.chunks_exact(3)).enumerate() {
         if counts(i) {
             count += 3;
-            sum += a.iter().zip(b).map(|(a, b)| f64::from(a.abs_diff(*b))).sum::<f64>();
+            sum += a
+                .iter()
+                .zip(b)
+                .map(|(a, b)| f64::from(a.abs_diff(*b)))
+                .sum::<f64>();
         }
     }
     sum / count.max(1) as f64
@@ -137,16 +143,28 @@ mod tests {
     #[test]
     fn overlap_counts_light_pixels() {
         let picture = grey(&[255, 200, 100, 0]);
-        assert_eq!(intersection_over_union(&picture, &[true, true, false, false]), 1.0);
-        assert_eq!(intersection_over_union(&picture, &[true, false, true, false]), 1.0 / 3.0);
-        assert_eq!(intersection_over_union(&grey(&[0, 0]), &[false, false]), 1.0);
+        assert_eq!(
+            intersection_over_union(&picture, &[true, true, false, false]),
+            1.0
+        );
+        assert_eq!(
+            intersection_over_union(&picture, &[true, false, true, false]),
+            1.0 / 3.0
+        );
+        assert_eq!(
+            intersection_over_union(&grey(&[0, 0]), &[false, false]),
+            1.0
+        );
     }
 
     #[test]
     fn a_depth_map_in_any_linear_grey_of_disparity_has_no_error() {
         let rng = &mut ChaCha8Rng::seed_from_u64(3);
         let depth: Vec<f32> = (0..500).map(|_| rng.random_range(6.0..12.0)).collect();
-        let picture: Vec<u8> = depth.iter().map(|d| (1200.0 / d + 20.0).round() as u8).collect();
+        let picture: Vec<u8> = depth
+            .iter()
+            .map(|d| (1200.0 / d + 20.0).round() as u8)
+            .collect();
         let error = relative_depth_error(&grey(&picture), &depth).unwrap();
         assert!(error < 0.005, "{error}");
         let flat = relative_depth_error(&grey(&vec![99; 500]), &depth).unwrap();

@@ -1,0 +1,144 @@
+//! What a model's picture is worth, case by case, and the table of a kind.
+
+use serde::Serialize;
+
+use super::cases::{Case, Judge};
+use super::metrics::{
+    decibels, difference, effect, intersection_over_union, mean, relative_depth_error,
+};
+use super::seen::Seen;
+use crate::error::Result;
+use crate::image::Image;
+
+/// A change of no more 8-bit steps is not seen.
+const VISIBLE: u8 = 6;
+
+/// The result of one case. Ratios in dB, for the result and for the input itself; absent where a kind has no such number.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Score {
+    /// The whole picture against the truth.
+    pub whole: Option<f64>,
+    /// The same for the input.
+    pub input_whole: Option<f64>,
+    /// Where the truth differs from the input: solids, shadows and reflections.
+    pub inside: Option<f64>,
+    /// The same for the input.
+    pub input_inside: Option<f64>,
+    /// Where it does not.
+    pub outside: Option<f64>,
+    /// Shadows and reflections alone: where the truth differs, but shows no solid that the instruction is about.
+    pub shadow: Option<f64>,
+    /// The same for the input.
+    pub input_shadow: Option<f64>,
+    /// Whether the solid that changed most is one that the instruction is about, and is nearer to the truth than before.
+    pub right_object: Option<bool>,
+    /// Whether the picture shows the true colour and shape at the solid's place.
+    pub recognised: Option<bool>,
+    /// Intersection over union with the true mask.
+    pub iou: Option<f64>,
+    /// Mean relative error of the depth.
+    pub depth_error: Option<f64>,
+}
+
+impl Score {
+    /// Compares a result with the truth.
+    ///
+    /// # Errors
+    /// As [`relative_depth_error`].
+    pub fn new(case: &Case, result: &Image) -> Result<Score> {
+        let mut score = Score {
+            whole: decibels(result, &case.truth, |_| true),
+            ..Score::default()
+        };
+        match &case.judge {
+            Judge::Edit {
+                masks,
+                concerned,
+                own,
+            } => score.edit(case, result, masks, concerned, own),
+            Judge::Object(subject) => {
+                score.recognised = Some(Seen::of(result, subject).is_right(subject));
+            }
+            Judge::Mask(mask) => score.iou = Some(intersection_over_union(result, mask)),
+            Judge::Depth(depth) => score.depth_error = Some(relative_depth_error(result, depth)?),
+        }
+        Ok(score)
+    }
+
+    fn edit(
+        &mut self,
+        case: &Case,
+        result: &Image,
+        masks: &[Vec<bool>],
+        concerned: &[usize],
+        own: &[bool],
+    ) {
+        let (input, truth) = (&case.inputs[0].0, &case.truth);
+        let seen = effect(input, truth, VISIBLE);
+        let inside = |i: usize| seen[i] || own[i];
+        let shadow = |i: usize| seen[i] && !own[i];
+        self.input_whole = decibels(input, truth, |_| true);
+        self.inside = decibels(result, truth, inside);
+        self.input_inside = decibels(input, truth, inside);
+        self.outside = decibels(result, truth, |i| !inside(i));
+        self.shadow = decibels(result, truth, shadow);
+        self.input_shadow = decibels(input, truth, shadow);
+        if !concerned.is_empty() {
+            let change = |solid: usize| difference(input, result, |i| masks[solid][i]);
+            let most = (0..masks.len()).max_by(|&a, &b| change(a).total_cmp(&change(b)));
+            let nearer = self.inside > self.input_inside;
+            self.right_object =
+                Some(most.is_some_and(|solid| concerned.contains(&solid)) && nearer);
+        }
+    }
+}
+
+/// Means over the cases of a kind.
+#[derive(Clone, Debug, Serialize)]
+pub struct Summary {
+    /// Cases.
+    pub cases: usize,
+    /// Means of [`Score`]'s numbers.
+    pub whole_db: Option<f64>,
+    /// How much better than copying the input, in dB: the whole picture.
+    pub whole_gain_db: Option<f64>,
+    /// Inside the changed region.
+    pub inside_gain_db: Option<f64>,
+    /// Ratio outside the changed region.
+    pub outside_db: Option<f64>,
+    /// Shadows and reflections alone.
+    pub shadow_gain_db: Option<f64>,
+    /// Part in which the right solid changed.
+    pub right_object: Option<f64>,
+    /// Part in which colour and shape are right.
+    pub recognised: Option<f64>,
+    /// Intersection over union.
+    pub iou: Option<f64>,
+    /// Relative depth error.
+    pub depth_error: Option<f64>,
+}
+
+impl Summary {
+    /// Means over `scores`.
+    pub fn of<'a>(scores: impl IntoIterator<Item = &'a Score>) -> Summary {
+        let scores: Vec<&Score> = scores.into_iter().collect();
+        let of =
+            |value: &dyn Fn(&Score) -> Option<f64>| mean(scores.iter().filter_map(|s| value(s)));
+        let part = |value: &dyn Fn(&Score) -> Option<bool>| {
+            of(&|s| value(s).map(|yes| f64::from(u8::from(yes))))
+        };
+        let gain = |result: Option<f64>, input: Option<f64>| Some(result? - input?);
+        Summary {
+            cases: scores.len(),
+            whole_db: of(&|s| s.whole),
+            whole_gain_db: of(&|s| gain(s.whole, s.input_whole)),
+            inside_gain_db: of(&|s| gain(s.inside, s.input_inside)),
+            outside_db: of(&|s| s.outside),
+            shadow_gain_db: of(&|s| gain(s.shadow, s.input_shadow)),
+            right_object: part(&|s| s.right_object),
+            recognised: part(&|s| s.recognised),
+            iou: of(&|s| s.iou),
+            depth_error: of(&|s| s.depth_error),
+        }
+    }
+}

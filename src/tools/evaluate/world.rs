@@ -1,0 +1,266 @@
+//! `unireal evaluate world`: held-out scenes of the tabletop world, decided by its truth.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::super::train::HELD_OUT;
+use super::cases::{Case, EDITS, cases, kinds};
+use super::score::{Score, Summary};
+use crate::error::{Error, Result};
+use crate::gpu::device::{self, Choice};
+use crate::image::Image;
+use crate::pipeline::Pipeline;
+use crate::request::Request;
+use crate::weights::files::Location;
+use crate::weights::load::Plan;
+use crate::world::Wording;
+
+/// What `unireal evaluate world` is asked for.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Options {
+    /// The pack: a folder or an address
+    #[arg(long, value_name = "DIR|URL")]
+    pub pack: String,
+    /// Cases of each kind
+    #[arg(long, default_value_t = 48)]
+    pub cases: usize,
+    /// Only these kinds, such as recolour,remove,segmentation; all when left out
+    #[arg(long, value_delimiter = ',')]
+    pub kinds: Vec<String>,
+    /// Wordings that training has seen, or those that it never sees
+    #[arg(long, default_value = "training")]
+    pub wording: WordingName,
+    /// The first held-out clip, counted from the first of all
+    #[arg(long, default_value_t = 0)]
+    pub first: u64,
+    /// Sampler steps
+    #[arg(long, default_value_t = 20)]
+    pub steps: usize,
+    /// Text guidance
+    #[arg(long, default_value_t = 2.0)]
+    pub guidance: f32,
+    /// Image guidance
+    #[arg(long, default_value_t = 1.0)]
+    pub image_guidance: f32,
+    /// auto, cpu or gpu
+    #[arg(long, default_value = "cpu")]
+    pub device: Choice,
+    /// Write inputs, result and truth of cases from best to worst as one picture, and their prompts beside it (.md)
+    #[arg(long, value_name = "FILE")]
+    pub grid: Option<PathBuf>,
+    /// Cases in that picture
+    #[arg(long, default_value_t = 12)]
+    pub grid_cases: usize,
+    /// Fail unless the right object changed in this part of the recolours and removals
+    #[arg(long, value_name = "PART")]
+    pub require: Option<f64>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Which wordings the prompts have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum WordingName {
+    /// As in training.
+    Training,
+    /// Never in training.
+    HeldOut,
+}
+
+impl From<WordingName> for Wording {
+    fn from(name: WordingName) -> Wording {
+        match name {
+            WordingName::Training => Wording::Training,
+            WordingName::HeldOut => Wording::HeldOut,
+        }
+    }
+}
+
+/// One case with its result.
+struct Done {
+    case: Case,
+    result: Image,
+    score: Score,
+}
+
+/// Everything that is reported.
+#[derive(Debug, Serialize)]
+struct Report {
+    /// By kind.
+    kinds: BTreeMap<&'static str, Summary>,
+    /// The seven kinds of edit together.
+    edits: Summary,
+    /// Part of recolours and removals in which the right solid changed.
+    right_object: Option<f64>,
+    /// Part of customisations and insertions with the right colour and shape.
+    recognised: Option<f64>,
+}
+
+/// Evaluates and prints.
+///
+/// # Errors
+/// As the loader's and the pipeline's; [`Error::Request`] for an unknown kind, or when less passes than is required.
+pub fn run(options: &Options) -> Result<()> {
+    let all = pollster::block_on(results(options))?;
+    let report = report(&all);
+    if options.json {
+        let json = serde_json::to_string_pretty(&report);
+        println!("{}", json.map_err(|e| Error::Internal(e.to_string()))?);
+    } else {
+        print(&report);
+    }
+    let right = report.right_object;
+    if let Some(path) = &options.grid {
+        grid(all, options.grid_cases, path)?;
+    }
+    match (options.require, right) {
+        (Some(least), right) if right.is_none_or(|right| right < least) => {
+            Err(Error::Request(format!(
+                "the right object changed in {:.1}% of recolours and removals; {:.1}% are required",
+                100.0 * right.unwrap_or(0.0),
+                100.0 * least
+            )))
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn results(options: &Options) -> Result<Vec<Done>> {
+    let kinds = kinds(&options.kinds)?;
+    let source = Location::new(&options.pack);
+    let plan = Plan::read(&source).await?;
+    let opened = device::open(options.device).await?;
+    let pipeline = Pipeline::load(plan, &source, opened.device, &mut |_| {}).await?;
+    let side = pipeline.config.index.sample_size as u32;
+    let mut all = Vec::new();
+    for kind in kinds {
+        let first = HELD_OUT + options.first;
+        let cases = cases(kind, options.cases, first, side, options.wording.into())?;
+        for (i, case) in cases.into_iter().enumerate() {
+            let result = result(&pipeline, options, &case, i as u64).await?;
+            let score = Score::new(&case, &result)?;
+            all.push(Done {
+                case,
+                result,
+                score,
+            });
+        }
+        eprintln!("{kind}: {} cases", options.cases);
+    }
+    Ok(all)
+}
+
+async fn result(pipeline: &Pipeline, options: &Options, case: &Case, seed: u64) -> Result<Image> {
+    let mut request = Request::new(&case.prompt);
+    for (image, role) in &case.inputs {
+        request = request.frame(image.clone(), *role);
+    }
+    request.size = Some((case.truth.width, case.truth.height));
+    request.context = Some(case.context.clone());
+    request.steps = options.steps;
+    request.guidance = options.guidance;
+    request.image_guidance = options.image_guidance;
+    request.seed = seed;
+    let go_on = async |_| ControlFlow::Continue(());
+    let images = pipeline.generate(&request, go_on).await?;
+    let first = images.into_iter().next();
+    first.ok_or_else(|| Error::Internal("no picture came".into()))
+}
+
+fn report(all: &[Done]) -> Report {
+    let of = |is: &dyn Fn(&str) -> bool| {
+        let chosen = all.iter().filter(|done| is(done.case.kind));
+        Summary::of(chosen.map(|done| &done.score))
+    };
+    let mut names: Vec<&'static str> = all.iter().map(|done| done.case.kind).collect();
+    names.dedup();
+    Report {
+        kinds: names
+            .iter()
+            .map(|&name| (name, of(&|kind| kind == name)))
+            .collect(),
+        edits: of(&|kind| EDITS.contains(&kind)),
+        right_object: of(&|kind| ["recolour", "remove"].contains(&kind)).right_object,
+        recognised: of(&|_| true).recognised,
+    }
+}
+
+/// A table of edits, with their gains over copying the input, and one of the other kinds.
+fn print(report: &Report) {
+    let db = |value: Option<f64>| value.map_or("".into(), |v| format!("{v:.1}"));
+    let part = |value: Option<f64>| value.map_or("".into(), |v| format!("{:.0}%", 100.0 * v));
+    println!("| edit | cases | gain, dB | inside, dB | shadows, dB | outside, dB | right object |");
+    println!("|---|---|---|---|---|---|---|");
+    let rows = EDITS
+        .iter()
+        .filter_map(|&name| Some((name, report.kinds.get(name)?)));
+    for (name, s) in rows.chain(std::iter::once(("all", &report.edits))) {
+        println!(
+            "| {name} | {} | {} | {} | {} | {} | {} |",
+            s.cases,
+            db(s.whole_gain_db),
+            db(s.inside_gain_db),
+            db(s.shadow_gain_db),
+            db(s.outside_db),
+            part(s.right_object)
+        );
+    }
+    println!("\n| kind | cases | dB | colour and shape right | IoU | depth error |");
+    println!("|---|---|---|---|---|---|");
+    for (name, s) in report
+        .kinds
+        .iter()
+        .filter(|(name, _)| !EDITS.contains(name))
+    {
+        println!(
+            "| {name} | {} | {} | {} | {} | {} |",
+            s.cases,
+            db(s.whole_db),
+            part(s.recognised),
+            s.iou.map_or("".into(), |v| format!("{v:.2}")),
+            part(s.depth_error)
+        );
+    }
+}
+
+/// Cases at even distances from the best to the worst by kind, three to a row: first input, result, truth.
+fn grid(mut all: Vec<Done>, count: usize, path: &Path) -> Result<()> {
+    let gain = |done: &Done| {
+        let s = &done.score;
+        s.whole.unwrap_or(0.0) - s.input_whole.unwrap_or(0.0)
+    };
+    all.sort_by(|a, b| gain(b).total_cmp(&gain(a)));
+    let count = count.clamp(1, all.len().max(1));
+    let last = all.len().saturating_sub(1);
+    let chosen: Vec<&Done> = (0..count)
+        .filter_map(|i| all.get(i * last / count.saturating_sub(1).max(1)))
+        .collect();
+    let tiles: Vec<[Option<&Image>; 4]> = chosen
+        .iter()
+        .map(|done| {
+            let input = |i: usize| done.case.inputs.get(i).map(|(image, _)| image);
+            [
+                input(0),
+                input(1),
+                Some(&done.result),
+                Some(&done.case.truth),
+            ]
+        })
+        .collect();
+    Image::sheet(&tiles, 3)?.save(path)?;
+    let mut text = String::from("| | kind | prompt |\n|---|---|---|\n");
+    for (i, done) in chosen.iter().enumerate() {
+        text += &format!(
+            "| {} | {} | {} |\n",
+            i + 1,
+            done.case.kind,
+            done.case.prompt
+        );
+    }
+    let beside = path.with_extension("md");
+    std::fs::write(&beside, text).map_err(|e| Error::format(beside.display().to_string(), e))
+}
