@@ -8,7 +8,7 @@ use super::scene::{Colour, Ground, Material, Scene, Shape, Size, Solid, Tone};
 use super::spot::{Reach, Side, Spot};
 
 /// Kinds of edit as often as training takes them.
-pub const WEIGHTED: [EditKind; 25] = [
+pub(super) const WEIGHTED: [EditKind; 25] = [
     EditKind::Recolour,
     EditKind::Recolour,
     EditKind::Recolour,
