@@ -8,7 +8,6 @@ mod camera;
 pub mod clip;
 pub mod draw;
 pub mod edit;
-mod edit_draw;
 mod form;
 #[cfg(feature = "tools")]
 pub mod physics;
