@@ -110,8 +110,7 @@ pub fn run(options: &Options) -> Result<()> {
 /// Frames, masks, depth maps, edits and truth of one seed, and its video if asked for.
 fn write_clip(out: &Path, seed: u64, options: &Options) -> Result<()> {
     let folder = out.join(format!("{seed:06}"));
-    std::fs::create_dir_all(&folder)
-        .map_err(|e| Error::format(folder.display().to_string(), e))?;
+    std::fs::create_dir_all(&folder).map_err(|e| Error::format(folder.display().to_string(), e))?;
     let scenes = film(seed, options.frames as usize, f64::from(options.rate));
     let frames: Vec<Frame> = scenes
         .iter()
@@ -157,21 +156,30 @@ fn write_edits(folder: &Path, seed: u64, options: &Options) -> Result<Vec<Value>
     let wording = options.wording();
     let edits = shoot.edits.iter().enumerate();
     edits
-        .map(|(i, EditedScene { edit, scene: after, frame })| {
-            let stem = format!("edit-{i}-after");
-            save_frame(folder, &stem, frame)?;
-            let text = words::instruction(scene, edit, wording, &mut rng);
-            let solids = edit.solids(scene);
-            Ok(json!({
-                "kind": edit.kind().name(),
-                "instruction": text,
-                "edit": edit,
-                "solids_before": solids.before,
-                "solids_after": solids.after,
-                "before": self::truth("edit-before", scene, &shoot.base.1, ""),
-                "after": self::truth(&stem, after, frame, ""),
-            }))
-        })
+        .map(
+            |(
+                i,
+                EditedScene {
+                    edit,
+                    scene: after,
+                    frame,
+                },
+            )| {
+                let stem = format!("edit-{i}-after");
+                save_frame(folder, &stem, frame)?;
+                let text = words::instruction(scene, edit, wording, &mut rng);
+                let solids = edit.solids(scene);
+                Ok(json!({
+                    "kind": edit.kind().name(),
+                    "instruction": text,
+                    "edit": edit,
+                    "solids_before": solids.before,
+                    "solids_after": solids.after,
+                    "before": self::truth("edit-before", scene, &shoot.base.1, ""),
+                    "after": self::truth(&stem, after, frame, ""),
+                }))
+            },
+        )
         .collect()
 }
 

@@ -9,11 +9,11 @@ pub mod clip;
 pub mod draw;
 pub mod edit;
 mod form;
+mod on_device;
+pub(crate) mod pack;
 #[cfg(feature = "tools")]
 pub mod physics;
 pub mod place;
-mod on_device;
-pub(crate) mod pack;
 pub mod render;
 mod sampling;
 pub mod scene;

@@ -65,9 +65,16 @@ fn files_hold_the_truth_and_come_out_the_same_twice() {
             assert!(left < middle && middle < right);
             // The nearest of it is about as far as its centre, less its radius.
             let [_, _, centre] = scene.camera.project(1.0, solid.pose.position);
-            let nearest = shown.iter().map(|&(x, y)| depth.get_pixel(x, y).0[0]).min().unwrap();
+            let nearest = shown
+                .iter()
+                .map(|&(x, y)| depth.get_pixel(x, y).0[0])
+                .min()
+                .unwrap();
             let nearest = f32::from(nearest) / DEPTH_SCALE;
-            assert!((centre - 0.9..centre + 0.1).contains(&nearest), "{nearest} of {centre}");
+            assert!(
+                (centre - 0.9..centre + 0.1).contains(&nearest),
+                "{nearest} of {centre}"
+            );
         }
     }
     assert!(truth["edits"].as_array().unwrap().len() >= 3);
@@ -96,7 +103,9 @@ fn a_video_holds_all_frames() {
     let mut error = 0.0;
     for (i, pixel) in last.rgb.chunks_exact(3).enumerate() {
         let at = 3 * (i / 33 * 34 + i % 33);
-        error += (0..3).map(|c| f64::from(pixel[c].abs_diff(shown[at + c]))).sum::<f64>();
+        error += (0..3)
+            .map(|c| f64::from(pixel[c].abs_diff(shown[at + c])))
+            .sum::<f64>();
     }
     let error = error / last.rgb.len() as f64;
     assert!(error < 12.0, "{error} of 255 from the frame");

@@ -59,7 +59,10 @@ pub(super) fn write<'a>(
     match (status.success(), sent) {
         (true, Ok(())) => Ok(()),
         (true, Err(e)) => Err(failed(format!("ffmpeg took not all frames: {e}"))),
-        (false, _) => Err(failed(format!("ffmpeg ended with {status}: {}", said.trim()))),
+        (false, _) => Err(failed(format!(
+            "ffmpeg ended with {status}: {}",
+            said.trim()
+        ))),
     }
 }
 
@@ -69,8 +72,20 @@ fn start(path: &Path, width: u32, height: u32, rate: u32) -> Result<Child> {
         .args(["-s", &format!("{width}x{height}"), "-r", &rate.to_string()])
         .args(["-i", "-", "-an", "-c:v", "libx264", "-crf", "12"])
         // Sides are made even, as the usual pixel format needs; one thread gives the same bytes everywhere.
-        .args(["-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2", "-pix_fmt", "yuv420p"])
-        .args(["-threads", "1", "-fflags", "+bitexact", "-movflags", "+faststart"])
+        .args([
+            "-vf",
+            "pad=ceil(iw/2)*2:ceil(ih/2)*2",
+            "-pix_fmt",
+            "yuv420p",
+        ])
+        .args([
+            "-threads",
+            "1",
+            "-fflags",
+            "+bitexact",
+            "-movflags",
+            "+faststart",
+        ])
         .arg(path)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())

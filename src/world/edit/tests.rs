@@ -129,7 +129,8 @@ fn an_edit_that_is_taken_back_gives_the_scene_before() {
         let again = reverse.apply(&after).expect("it was tried");
         let names = |scene: &Scene| -> Vec<_> {
             let all = scene.solids.iter();
-            all.map(|s| (s.shape, s.colour, s.material, s.size)).collect()
+            all.map(|s| (s.shape, s.colour, s.material, s.size))
+                .collect()
         };
         assert_eq!(names(&again), names(&before), "{edit:?}");
         for (a, b) in std::iter::zip(&again.solids, &before.solids) {
