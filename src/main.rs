@@ -1,7 +1,7 @@
 //! The native command `unireal`: one line a subcommand.
 
 use clap::{Parser, Subcommand};
-use unireal::tools::{data, evaluate, generate, pack, train, world};
+use unireal::tools::{data, evaluate, generate, pack, tabletop, train, world};
 
 /// UniReal in the open: one transformer that generates and edits images.
 #[derive(Parser)]
@@ -25,6 +25,8 @@ enum Command {
     Evaluate(evaluate::Options),
     /// Render samples of the tabletop world
     World(world::Options),
+    /// Film the tabletop world: clips, edits and their truth, videos
+    Tabletop(tabletop::Options),
     /// Train a model on the tabletop world
     Train(train::Options),
 }
@@ -37,6 +39,7 @@ fn main() -> std::process::ExitCode {
         Command::Data(options) => data::command::run(&options),
         Command::Evaluate(options) => evaluate::run(&options),
         Command::World(options) => world::run(&options),
+        Command::Tabletop(options) => tabletop::run(&options),
         Command::Train(options) => train::run(&options),
     };
     match result {

@@ -8,7 +8,6 @@ mod camera;
 pub mod clip;
 pub mod draw;
 pub mod edit;
-mod edit_draw;
 mod form;
 mod on_device;
 pub(crate) mod pack;

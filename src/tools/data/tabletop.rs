@@ -26,8 +26,19 @@ pub struct Shoot {
     pub frames: Vec<(Scene, Frame)>,
     /// The scene that is edited, with its picture.
     pub base: (Scene, Frame),
-    /// Each edit with the scene after it and its picture.
-    pub edits: Vec<(Edit, Scene, Frame)>,
+    /// The edits of it.
+    pub edits: Vec<EditedScene>,
+}
+
+/// An edit with its true result.
+#[derive(Clone, Debug)]
+pub struct EditedScene {
+    /// What was asked for.
+    pub edit: Edit,
+    /// The scene after.
+    pub scene: Scene,
+    /// Its picture.
+    pub frame: Frame,
 }
 
 /// Films and edits seed `seed` in pictures of `side` pixels: nine or ten renders. The same seed gives the same bytes.
@@ -43,8 +54,8 @@ pub fn shoot(seed: u64, side: u32) -> Shoot {
     let base = base(&frames, &mut rng).unwrap_or_else(|| picture(Scene::draw(&mut rng)));
     let edits = edits(seed, &base.0, &mut rng);
     let edits = edits.into_iter().filter_map(|edit| {
-        let (after, frame) = picture(edit.apply(&base.0)?);
-        Some((edit, after, frame))
+        let (scene, frame) = picture(edit.apply(&base.0)?);
+        Some(EditedScene { edit, scene, frame })
     });
     Shoot {
         edits: edits.collect(),
@@ -170,7 +181,7 @@ fn instructions(scenes: &[&Scene], wording: Wording, rng: &mut impl Rng) -> Vec<
 fn edit_pairs(shoot: &Shoot, wording: Wording, rng: &mut impl Rng) -> Vec<EditPair> {
     let mut all = Vec::new();
     let base = (&shoot.base.0, &shoot.base.1);
-    for (edit, scene, frame) in &shoot.edits {
+    for EditedScene { edit, scene, frame } in &shoot.edits {
         let after = (scene, frame);
         all.extend(edit_pair(edit, base, after, wording, rng));
         if let Some(back) = edit.reverse(base.0) {

@@ -8,7 +8,7 @@ use super::sentences as say;
 use super::{Description, Sentences, Wording, indefinite, with_article};
 use crate::world::draw::pick;
 use crate::world::edit::Edit;
-use crate::world::edit_draw::single;
+use crate::world::edit::draw::single;
 use crate::world::scene::{Pose, Scene, Size, Solid};
 use crate::world::spot::{Reach, Side, Spot};
 
@@ -20,6 +20,8 @@ pub fn instruction(
     wording: Wording,
     rng: &mut impl Rng,
 ) -> Option<String> {
+    // What cannot be done cannot be asked for: from here on all indices are good.
+    edit.apply(scene)?;
     let Edit::Compound(edits) = edit else {
         return sentence(scene, edit, None, Style::free(wording), rng);
     };

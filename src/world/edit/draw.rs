@@ -2,13 +2,13 @@
 
 use rand::{Rng, RngExt};
 
-use super::draw::pick;
-use super::edit::{CameraChange, Edit, EditKind, LightChange};
-use super::scene::{Colour, Ground, Material, Scene, Shape, Size, Solid, Tone};
-use super::spot::{Reach, Side, Spot};
+use super::{CameraChange, Edit, EditKind, LightChange};
+use crate::world::draw::pick;
+use crate::world::scene::{Colour, Ground, Material, Scene, Shape, Size, Solid, Tone};
+use crate::world::spot::{Reach, Side, Spot};
 
 /// Kinds of edit as often as training takes them.
-pub const WEIGHTED: [EditKind; 25] = [
+pub(super) const WEIGHTED: [EditKind; 25] = [
     EditKind::Recolour,
     EditKind::Recolour,
     EditKind::Recolour,
