@@ -3,7 +3,7 @@
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::pack::Job;
-use super::render::{Frame, Settings, develop, render};
+use super::render::{Frame, Settings, develop};
 use super::scene::Scene;
 use crate::error::{Error, Result};
 use crate::gpu;
@@ -12,11 +12,12 @@ use crate::image::Image;
 /// Most paths in one launch: a slow adapter must not be taken for one that hangs.
 const PATHS: usize = 1 << 20;
 
-/// [`render`] on WebGPU, by the same paths: of 1000 pixels all but a few are the same bytes, where rounding sends a path
-/// another way. On a device that is not WebGPU it is [`render`] itself.
+/// [`render`](super::render()) on WebGPU, by the same paths: of 1000 pixels all but a few are the same bytes, where rounding sends a path
+/// another way.
 ///
 /// # Errors
-/// [`Error::DeviceLost`] when the device cannot be read.
+/// [`Error::Unsupported`] when the device is not WebGPU, or its limits do not allow the picture's width;
+/// [`Error::DeviceLost`] when it cannot be read.
 pub async fn render_on(scene: &Scene, settings: &Settings, device: &Device) -> Result<Frame> {
     let settings = settings.clamped();
     let (width, height) = (settings.width as usize, settings.height as usize);
@@ -32,7 +33,9 @@ pub async fn render_on(scene: &Scene, settings: &Settings, device: &Device) -> R
     for first in (0..height).step_by(band) {
         let rows = first..height.min(first + band);
         let Some(pixels) = gpu::path_trace(&stage, &points, job.sizes, rows) else {
-            return Ok(render(scene, &settings));
+            return Err(Error::Unsupported(format!(
+                "this device traces no paths of a picture {width} wide (it is not WebGPU, or too small); render on the CPU"
+            )));
         };
         let data = pixels
             .into_data_async()

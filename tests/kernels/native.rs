@@ -174,13 +174,22 @@ fn the_cpu_opens_and_a_wrong_name_says_what_is_right() {
     assert!(error.to_string().contains("webgpu"), "{error}");
 }
 
+#[test]
+fn the_cpu_says_that_it_is_no_gpu() {
+    let scene = &scenes(&mut Inputs::new(7))[1];
+    let settings = world::Settings::square(16);
+    let cpu = Device::flex();
+    let error = pollster::block_on(world::render_on(scene, &settings, &cpu)).expect_err("no GPU");
+    assert_eq!(error.code(), "unsupported", "{error}");
+}
+
 /// The one shader that is tested natively too, where there is an adapter: the world is rendered natively.
 #[test]
 fn the_gpu_traces_the_cpus_paths() {
     use std::io::Write;
     use unireal::gpu::device::{Choice, open};
     // Not by println, which the test runner would keep to itself.
-    let mut tell = |text: String| writeln!(std::io::stderr(), "{text}").expect("stderr");
+    let tell = |text: String| writeln!(std::io::stderr(), "{text}").expect("stderr");
     let opened = match pollster::block_on(open(Choice::WebGpu)) {
         Ok(opened) => opened,
         Err(error) => return tell(format!("SKIPPED the path tracer on the GPU: {error}")),
