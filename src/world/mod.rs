@@ -10,11 +10,11 @@ pub mod draw;
 pub mod edit;
 mod edit_draw;
 mod form;
+mod on_device;
+pub(crate) mod pack;
 #[cfg(feature = "tools")]
 pub mod physics;
 pub mod place;
-mod on_device;
-pub(crate) mod pack;
 pub mod render;
 mod sampling;
 pub mod scene;
