@@ -28,6 +28,9 @@ pub struct Options {
     /// Videos, or folders of videos
     #[arg(long, value_name = "DIR|FILE", num_args = 1..)]
     pub videos: Vec<PathBuf>,
+    /// So many scenes of the tabletop world, with seeds from --seed on
+    #[arg(long, value_name = "COUNT", default_value_t = 0)]
+    pub world: u64,
     /// Folder for the shards and the report
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
@@ -37,7 +40,7 @@ pub struct Options {
     /// Square samples, cropped in the middle, instead of ones of the video's shape
     #[arg(long)]
     pub square: bool,
-    /// Seed of every random choice
+    /// Seed of every random choice, and of the first scene
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
     /// Word prompts as training never sees them, for tests

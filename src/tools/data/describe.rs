@@ -1,55 +1,68 @@
 //! Plain words for things that no language model has seen: by colour, size and place, and for where they went.
 
+use std::collections::BTreeMap;
+
 use super::clip::{Clip, Instruction};
 use super::mask::{bounds, share};
 use super::prompts::listed;
 use crate::image::Image;
 
-/// Colours that people name, in sRGB.
-const COLOURS: [(&str, [f32; 3]); 16] = [
-    ("black", [20.0, 20.0, 20.0]),
-    ("grey", [128.0, 128.0, 128.0]),
-    ("grey", [80.0, 80.0, 80.0]),
-    ("white", [240.0, 240.0, 240.0]),
-    ("red", [200.0, 30.0, 30.0]),
-    ("red", [130.0, 20.0, 25.0]),
-    ("orange", [240.0, 140.0, 20.0]),
-    ("brown", [110.0, 70.0, 40.0]),
-    ("yellow", [235.0, 220.0, 50.0]),
-    ("green", [40.0, 160.0, 50.0]),
-    ("green", [30.0, 80.0, 35.0]),
-    ("cyan", [50.0, 200.0, 210.0]),
-    ("blue", [40.0, 70.0, 200.0]),
-    ("blue", [25.0, 35.0, 95.0]),
-    ("purple", [120.0, 50.0, 150.0]),
-    ("pink", [240.0, 140.0, 180.0]),
+/// Names of hues, by the degree at which each begins.
+const HUES: [(f32, &str); 9] = [
+    (0.0, "red"),
+    (18.0, "orange"),
+    (48.0, "yellow"),
+    (70.0, "green"),
+    (165.0, "cyan"),
+    (200.0, "blue"),
+    (260.0, "purple"),
+    (305.0, "pink"),
+    (340.0, "red"),
 ];
+/// A name that fits fewer of an object's pixels says nothing.
+const AGREED: f32 = 0.4;
 
-/// The name of the colour that most of the masked pixels have; `None` for an empty mask.
+/// The name of a colour.
+fn hue_name(pixel: &[u8]) -> &'static str {
+    let [r, g, b] = [0, 1, 2].map(|c| f32::from(pixel[c]) / 255.0);
+    let (most, least) = (r.max(g).max(b), r.min(g).min(b));
+    let chroma = most - least;
+    if most < 0.2 || chroma < 0.18 * most.max(0.35) {
+        return match most {
+            dark if dark < 0.25 => "black",
+            light if light > 0.8 => "white",
+            _ => "grey",
+        };
+    }
+    let turn = if most == r {
+        (g - b) / chroma
+    } else if most == g {
+        2.0 + (b - r) / chroma
+    } else {
+        4.0 + (r - g) / chroma
+    };
+    let degrees = (60.0 * turn).rem_euclid(360.0);
+    let name = HUES.iter().rev().find(|(begin, _)| degrees >= *begin);
+    match name.map_or("red", |(_, name)| name) {
+        // Dark or dull orange has a name of its own; light red as well.
+        "orange" if most < 0.6 || chroma < 0.45 * most => "brown",
+        "red" if least > 0.45 => "pink",
+        name => name,
+    }
+}
+
+/// The name of the colour that most of the masked pixels have; `None` when they do not agree, or for an empty mask.
 pub fn colour(images: &[Image], masks: &[Vec<bool>]) -> Option<&'static str> {
-    let mut votes = [0usize; COLOURS.len()];
+    let mut votes: BTreeMap<&str, f32> = BTreeMap::new();
     for (image, mask) in images.iter().zip(masks) {
         for (pixel, _) in image.rgb.chunks_exact(3).zip(mask).filter(|(_, on)| **on) {
-            let distance = |colour: &[f32; 3]| -> f32 {
-                (0..3)
-                    .map(|c| (f32::from(pixel[c]) - colour[c]).powi(2))
-                    .sum()
-            };
-            let nearest = (0..COLOURS.len())
-                .min_by(|&a, &b| distance(&COLOURS[a].1).total_cmp(&distance(&COLOURS[b].1)));
-            votes[nearest?] += 1;
+            *votes.entry(hue_name(pixel)).or_default() += 1.0;
         }
     }
-    // Two shades of one name count together.
-    let total = |name: &str| -> usize {
-        let same = COLOURS
-            .iter()
-            .zip(votes)
-            .filter(|((other, _), _)| *other == name);
-        same.map(|(_, votes)| votes).sum()
-    };
-    let best = COLOURS.iter().max_by_key(|(name, _)| total(name))?.0;
-    (total(best) > 0).then_some(best)
+    let all: f32 = votes.values().sum();
+    let best = votes.into_iter().max_by(|a, b| a.1.total_cmp(&b.1));
+    best.filter(|(_, votes)| *votes > AGREED * all)
+        .map(|(name, _)| name)
 }
 
 /// Gives entities without phrases such that mean them alone in every frame: by their colour, when no other has it; as the
@@ -168,7 +181,9 @@ pub fn instructions(clip: &Clip) -> Vec<Instruction> {
 /// What moves, and where to.
 fn way(clip: &Clip, entity: usize, from: usize, to: usize) -> Option<(String, String)> {
     let phrases = &clip.entities[entity].phrases;
-    let phrase = phrases.get((from + to) % phrases.len().max(1))?;
+    // "The object that moves moves" is no sentence.
+    let plain: Vec<&String> = phrases.iter().filter(|p| !p.ends_with("moves")).collect();
+    let phrase = *plain.get((from + to) % plain.len().max(1))?;
     let (a, b) = (centre(clip, entity, from)?, centre(clip, entity, to)?);
     let (x, y) = (b[0] - a[0], b[1] - a[1]);
     let length = x.hypot(y);
@@ -222,6 +237,29 @@ mod tests {
 
     const RED: [u8; 3] = [210, 40, 20];
     const BLUE: [u8; 3] = [30, 50, 220];
+
+    #[test]
+    fn colours_have_their_usual_names() {
+        for (rgb, name) in [
+            ([220, 30, 30], "red"),
+            ([240, 140, 20], "orange"),
+            ([110, 70, 40], "brown"),
+            ([235, 220, 50], "yellow"),
+            ([40, 160, 50], "green"),
+            ([50, 200, 210], "cyan"),
+            ([40, 70, 200], "blue"),
+            ([120, 50, 150], "purple"),
+            ([240, 140, 180], "pink"),
+            ([15, 15, 18], "black"),
+            ([128, 130, 126], "grey"),
+            ([245, 245, 240], "white"),
+        ] {
+            assert_eq!(hue_name(&rgb), name, "{rgb:?}");
+        }
+        let half = Image::from_rgb(2, 1, vec![220, 30, 30, 40, 70, 200]).unwrap();
+        assert_eq!(colour(&[half.clone()], &[vec![true, false]]), Some("red"));
+        assert_eq!(colour(&[half], &[vec![false, false]]), None);
+    }
 
     #[test]
     fn one_thing_is_the_moving_object_and_its_way_is_said() {

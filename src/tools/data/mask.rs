@@ -116,6 +116,23 @@ pub fn regions(mask: &[bool], width: u32) -> Vec<Vec<bool>> {
     order.into_iter().map(region).collect()
 }
 
+/// A mask without holes: what cannot be reached from the border belongs to it.
+pub fn filled(mask: &[bool], width: u32) -> Vec<bool> {
+    let outside: Vec<bool> = mask.iter().map(|on| !on).collect();
+    let (w, h) = (width as usize, mask.len() / width as usize);
+    let mut filled = vec![true; mask.len()];
+    for region in regions(&outside, width) {
+        let at_border = |i: usize| i % w == 0 || i % w == w - 1 || i / w == 0 || i / w == h - 1;
+        if (0..mask.len()).any(|i| region[i] && at_border(i)) {
+            filled
+                .iter_mut()
+                .zip(&region)
+                .for_each(|(on, out)| *on &= !out);
+        }
+    }
+    filled
+}
+
 /// White on black. `mask` has the pixels of `width` x `mask.len() / width`.
 pub fn picture(mask: &[bool], width: u32) -> Image {
     let value = |&on: &bool| [if on { 255 } else { 0 }; 3];
@@ -280,6 +297,22 @@ mod tests {
                 assert!(off <= if mask[i] { 20 } else { 0 }, "{x},{y}: off by {off}");
             }
         }
+    }
+
+    #[test]
+    fn a_ring_is_filled_and_an_open_one_is_not() {
+        let ring = |i: usize| {
+            let away = ((i % 40) as f32 - 20.0).hypot((i / 40) as f32 - 15.0);
+            (5.0..8.0).contains(&away)
+        };
+        let disc = |i: usize| ((i % 40) as f32 - 20.0).hypot((i / 40) as f32 - 15.0) < 8.0;
+        let closed: Vec<bool> = (0..1200).map(ring).collect();
+        let expected: Vec<bool> = (0..1200).map(disc).collect();
+        assert_eq!(filled(&closed, 40), expected);
+        let open: Vec<bool> = (0..1200)
+            .map(|i| ring(i) && (i % 40 < 19 || i % 40 > 22))
+            .collect();
+        assert_eq!(filled(&open, 40), open);
     }
 
     #[test]

@@ -222,20 +222,23 @@ pub(super) fn partly_named(prompts: &[String], held_out: bool, rng: &mut impl Rn
 pub(super) fn definite(phrase: &str) -> String {
     let (article, noun) = split(phrase);
     match article {
-        "a" | "an" | "" if !counted(noun) => format!("the {noun}"),
-        _ => phrase.to_owned(),
+        "" if counted(noun) => phrase.to_owned(),
+        _ => format!("the {noun}"),
     }
 }
 
 /// "a dog" for "the dog" and "dog"; "the largest dog" stays, since there is one.
 pub(super) fn indefinite(phrase: &str) -> String {
     let (article, noun) = split(phrase);
-    if counted(noun) || article == "a" || article == "an" {
+    if article.is_empty() && counted(noun) {
         return phrase.to_owned();
     }
     let first = noun.split(' ').next().unwrap_or_default();
     if first.ends_with("most") || (first.len() > 4 && first.ends_with("est")) || first == "only" {
         return format!("the {noun}");
+    }
+    if counted(noun) {
+        return noun.to_owned();
     }
     let vowel = noun.starts_with(['a', 'e', 'i', 'o', 'u']);
     format!("{} {noun}", if vowel { "an" } else { "a" })
@@ -243,7 +246,8 @@ pub(super) fn indefinite(phrase: &str) -> String {
 
 fn split(phrase: &str) -> (&str, &str) {
     match phrase.split_once(' ') {
-        Some((article @ ("the" | "a" | "an"), noun)) => (article, noun),
+        Some(("the" | "The", noun)) => ("the", noun),
+        Some(("a" | "an" | "A" | "An", noun)) => ("a", noun),
         _ => ("", phrase),
     }
 }
@@ -337,7 +341,8 @@ mod tests {
     fn articles() {
         for (phrase, with_the, with_a) in [
             ("the red cube", "the red cube", "a red cube"),
-            ("an orange ball", "the orange ball", "an orange ball"),
+            ("An orange ball", "the orange ball", "an orange ball"),
+            ("the glasses", "the glasses", "glasses"),
             ("snowman", "the snowman", "a snowman"),
             ("the orange ball", "the orange ball", "an orange ball"),
             (

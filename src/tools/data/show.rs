@@ -137,9 +137,15 @@ fn card(sample: &Sample, width: u32) -> Canvas {
             .map(|line| (line, PALE)),
     );
     let top = MARGIN + LINE;
+    let images = sample
+        .inputs
+        .iter()
+        .map(|(image, _)| image)
+        .chain(&sample.outputs);
+    let tall = images.map(|image| shown(image).1).max().unwrap_or(PICTURE);
     let mut card = Canvas::new(
         width,
-        top + PICTURE + MARGIN + LINE * lines.len() as u32 + MARGIN,
+        top + tall + MARGIN + LINE * lines.len() as u32 + MARGIN,
     );
     let inputs = sample.inputs.iter().enumerate();
     let mut pictures: Vec<(&Image, String, Rgb888)> = inputs
@@ -160,7 +166,7 @@ fn card(sample: &Sample, width: u32) -> Canvas {
         card.write(&label, left, 2, colour);
         card.framed(image, left, top, colour);
     }
-    let mut y = top + PICTURE + MARGIN;
+    let mut y = top + tall + MARGIN;
     for (line, colour) in lines {
         card.write(&line, MARGIN, y, colour);
         y += LINE;
@@ -208,17 +214,12 @@ impl Canvas {
         }
     }
 
-    /// The picture at its place in the largest size that fits, small ones in whole pixels.
+    /// The picture at its place.
     fn framed(&mut self, image: &Image, left: u32, top: u32, colour: Rgb888) {
-        let long = image.width.max(image.height);
-        let side = |side: u32| match long <= PICTURE {
-            true => side * (PICTURE / long),
-            false => (side * PICTURE / long).max(1),
-        };
-        let (width, height) = (side(image.width), side(image.height));
-        let scaled = match long <= PICTURE {
-            true => enlarged(image, PICTURE / long),
-            false => image.resize(width, height),
+        let (width, height) = shown(image);
+        let scaled = match width / image.width {
+            0 => image.resize(width, height),
+            times => enlarged(image, times),
         };
         self.paste(&scaled, left, top);
         let corner = Point::new(left as i32 - 1, top as i32 - 1);
@@ -238,6 +239,16 @@ impl Canvas {
         let at = Point::new(left as i32, top as i32);
         let _ = Text::with_baseline(&known, at, style, Baseline::Top).draw(self);
     }
+}
+
+/// The largest size of a picture that fits; small ones grow by a whole number.
+fn shown(image: &Image) -> (u32, u32) {
+    let long = image.width.max(image.height);
+    let side = |side: u32| match long <= PICTURE {
+        true => side * (PICTURE / long),
+        false => (side * PICTURE / long).max(1),
+    };
+    (side(image.width), side(image.height))
 }
 
 fn enlarged(image: &Image, times: u32) -> Image {

@@ -40,6 +40,8 @@ const NEIGHBOURS: usize = 6;
 const DIFFERENCE: f32 = 0.07;
 /// The optical flow of an object reaches about so many pixels beyond it.
 const FLOW_WINDOW: usize = 4;
+/// Regions that fill less of their box are pieces of edges.
+const COMPACT: f32 = 0.4;
 /// Most objects of a clip.
 const MOST: usize = 4;
 
@@ -79,7 +81,10 @@ impl Annotator for Moving {
                 if share < self.min_object {
                     break;
                 }
-                if share <= self.max_object {
+                let region = mask::filled(&region, clip.frames[frame].width);
+                if compactness(&region, clip.frames[frame].width as usize) < COMPACT {
+                    counts.drop("ragged moving region");
+                } else if share <= self.max_object {
                     self.follow(&mut tracks, frame, region, clip.frames.len(), &flows);
                 }
             }
@@ -128,19 +133,16 @@ impl Moving {
         tracks[index].last = frame;
     }
 
-    /// The tracks that are long enough become entities with phrases and instructions.
+    /// The tracks that are long enough become entities. The others move as well, so they count where a phrase is to mean one
+    /// thing alone.
     fn keep(&self, clip: &mut Clip, mut tracks: Vec<Track>, counts: &mut Counts) {
         let frames = clip.frames.len();
         let length = |track: &Track| track.masks.iter().flatten().count();
-        tracks.retain(|track| {
-            let long = length(track) as f32 >= self.seen * frames as f32;
-            if !long {
-                counts.drop("moving object seen too shortly");
-            }
-            long
-        });
+        tracks.retain(|track| length(track) > 1);
         tracks.sort_by_key(|track| std::cmp::Reverse(length(track)));
-        tracks.truncate(MOST);
+        let long = |track: &&Track| length(track) as f32 >= self.seen * frames as f32;
+        let kept = tracks.iter().take_while(long).count().min(MOST);
+        (kept..tracks.len()).for_each(|_| counts.drop("moving object seen too shortly"));
         let pixels = (clip.frames[0].width * clip.frames[0].height) as usize;
         for track in tracks {
             let masks = track.masks.into_iter();
@@ -151,6 +153,7 @@ impl Moving {
             });
         }
         describe::name(clip);
+        clip.entities.truncate(kept);
     }
 }
 
@@ -173,9 +176,16 @@ fn foreground(clip: &Clip, frame: usize, flows: &[Flow], cameras: &[Camera]) -> 
     for (on, astray) in on.iter_mut().zip(shrunk(&astray, width, FLOW_WINDOW)) {
         *on |= astray;
     }
+    let gap = 2 + width / 100;
     let core = grown(&shrunk(&on, width, 1), width, 1);
-    let gap = 1 + width / 160;
-    shrunk(&grown(&core, width, gap), width, gap)
+    let closed = shrunk(&grown(&core, width, gap), width, gap);
+    grown(&shrunk(&closed, width, 2), width, 2)
+}
+
+/// The share of its box that a region fills.
+fn compactness(region: &[bool], width: usize) -> f32 {
+    let area = region.iter().filter(|on| **on).count() as f32;
+    mask::bounds(region, width).map_or(0.0, |b| area / (b.width() * b.height()) as f32)
 }
 
 /// A mask that ends `radius` pixels earlier on every side.

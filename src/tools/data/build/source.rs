@@ -12,15 +12,18 @@ use super::super::clip::Clip;
 use super::super::fit::Fit;
 use super::super::kinds::{self, Counts};
 use super::super::shard::{Members, encode};
-use super::super::{describe, video};
+use super::super::{describe, tabletop, video};
 use super::Options;
 use crate::error::{Error, Result};
+use crate::world::Wording;
 
 /// A piece of work that is done as a whole.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Item {
     /// A video.
     Video(PathBuf),
+    /// A scene of the tabletop world, by its seed.
+    World(u64),
 }
 
 impl Item {
@@ -28,6 +31,7 @@ impl Item {
     pub fn name(&self) -> String {
         match self {
             Item::Video(path) => path.display().to_string(),
+            Item::World(seed) => format!("world-{seed}"),
         }
     }
 
@@ -68,11 +72,12 @@ pub fn items(options: &Options) -> Result<Vec<Item>> {
     for path in &options.videos {
         find(path, 0, &mut items)?;
     }
+    items.extend((0..options.world).map(|i| Item::World(options.seed.wrapping_add(i))));
     items.sort();
     items.dedup();
     match items.is_empty() {
         true => Err(Error::Request(format!(
-            "no video to build from; files named by --videos, or in a folder with one of the endings {}",
+            "nothing to build from: no --world scenes and no video; --videos takes files, and folders of files that end in {}",
             ENDINGS.join(", ")
         ))),
         false => Ok(items),
@@ -128,6 +133,7 @@ impl Maker {
         let mut counts = Counts::default();
         let clips = match item {
             Item::Video(path) => self.video(path, &mut counts)?,
+            Item::World(seed) => vec![self.world(*seed)],
         };
         let (key, mut rng) = (item.key(), item.rng(self.options.seed));
         let settings = self.options.samples();
@@ -143,6 +149,14 @@ impl Maker {
             clips: clips.len() as u64,
             counts,
         })
+    }
+
+    fn world(&self, seed: u64) -> Clip {
+        let wording = match self.options.held_out {
+            true => Wording::HeldOut,
+            false => Wording::Training,
+        };
+        tabletop::clip(seed, self.options.size, wording)
     }
 
     fn video(&self, path: &Path, counts: &mut Counts) -> Result<Vec<Clip>> {

@@ -202,9 +202,9 @@ fn options_that_cannot_be_right_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let here = folder.path().display().to_string();
     for (line, expected) in [
-        (vec!["--videos", &here], "no video"),
+        (vec!["--videos", &here], "nothing to build"),
         (vec!["--videos", "/nowhere/at/all"], "/nowhere/at/all"),
-        (vec![], "no video"),
+        (vec![], "nothing to build"),
         (vec!["--videos", &here, "--size", "7"], "7 px"),
         (vec!["--videos", &here, "--frames", "0"], "0 frames"),
     ] {
@@ -216,4 +216,36 @@ fn options_that_cannot_be_right_are_refused() {
     for text in ["0/2", "3/2", "1", "x/y", "1/0"] {
         assert!(part(text).is_err(), "{text}");
     }
+}
+
+#[test]
+fn scenes_of_the_world_give_every_kind_and_the_held_out_words_are_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let line = [
+        "--world", "3", "--seed", "5", "--size", "32", "--shard", "30",
+    ];
+    let report = build(&options(&line, folder.path())).unwrap();
+    let kinds: HashSet<&str> = report
+        .counts
+        .samples
+        .keys()
+        .map(|name| name.split('/').next().unwrap())
+        .collect();
+    assert_eq!(kinds.len(), 9, "{report}");
+    assert_eq!((report.items, report.clips), (3, 3));
+    let prompts = |folder: &std::path::Path| -> HashSet<String> {
+        let shards = shard::find(&[folder.join("out")]).unwrap();
+        let samples = shards.iter().flat_map(|path| shard::encoded(path).unwrap());
+        let asked = ["segmentation", "control", "object-add", "insertion"];
+        samples
+            .map(|sample| sample.unwrap())
+            .filter(|sample| asked.contains(&json!(sample.kind).as_str().unwrap()))
+            .flat_map(|sample| sample.prompts)
+            .collect()
+    };
+    let training = prompts(folder.path());
+    let other = tempfile::tempdir().unwrap();
+    let held_out = [line.as_slice(), &["--held-out"]].concat();
+    build(&options(&held_out, other.path())).unwrap();
+    assert!(prompts(other.path()).is_disjoint(&training));
 }
