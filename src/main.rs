@@ -25,8 +25,10 @@ enum Command {
     Evaluate(evaluate::Options),
     /// Render samples of the tabletop world
     World(world::Options),
-    /// Train a model on the tabletop world
+    /// Train a model on shards of samples
     Train(train::Options),
+    /// Time training
+    Bench(train::bench::Options),
 }
 
 fn main() -> std::process::ExitCode {
@@ -38,6 +40,7 @@ fn main() -> std::process::ExitCode {
         Command::Evaluate(options) => evaluate::run(&options),
         Command::World(options) => world::run(&options),
         Command::Train(options) => train::run(&options),
+        Command::Bench(options) => train::bench::run(&options),
     };
     match result {
         Ok(()) => std::process::ExitCode::SUCCESS,
