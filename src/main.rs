@@ -1,7 +1,7 @@
 //! The native command `unireal`: one line a subcommand.
 
 use clap::{Parser, Subcommand};
-use unireal::tools::{data, evaluate, generate, pack, tabletop, train, world};
+use unireal::tools::{data, evaluate, generate, pack, train, world};
 
 /// UniReal in the open: one transformer that generates and edits images.
 #[derive(Parser)]
@@ -23,12 +23,12 @@ enum Command {
     Data(data::command::Options),
     /// Measure a pack against truth
     Evaluate(evaluate::Options),
-    /// Render samples of the tabletop world
-    World(world::Options),
     /// Film the tabletop world: clips, edits and their truth, videos
-    Tabletop(tabletop::Options),
-    /// Train a model on the tabletop world
+    World(world::Options),
+    /// Train a model on shards of samples
     Train(train::Options),
+    /// Time training
+    Bench(train::bench::Options),
 }
 
 fn main() -> std::process::ExitCode {
@@ -39,8 +39,8 @@ fn main() -> std::process::ExitCode {
         Command::Data(options) => data::command::run(&options),
         Command::Evaluate(options) => evaluate::run(&options),
         Command::World(options) => world::run(&options),
-        Command::Tabletop(options) => tabletop::run(&options),
         Command::Train(options) => train::run(&options),
+        Command::Bench(options) => train::bench::run(&options),
     };
     match result {
         Ok(()) => std::process::ExitCode::SUCCESS,

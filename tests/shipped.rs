@@ -7,13 +7,13 @@ use burn::tensor::Device;
 use unireal::image::Image;
 use unireal::pipeline::Pipeline;
 use unireal::request::{Request, Role};
+use unireal::tools::data::tabletop::{HELD_OUT, clip};
 use unireal::tools::pack::{PackOptions, pack};
-use unireal::tools::train::HELD_OUT;
-use unireal::tools::world::{Kind, sample};
 use unireal::weights::files::Location;
 use unireal::weights::load::Plan;
 use unireal::weights::manifest::MAX_SHARD;
 use unireal::weights::quant::Encoding;
+use unireal::world::Wording;
 
 const SCENES: u64 = 4;
 
@@ -28,10 +28,9 @@ fn results(folder: &Path) -> Vec<Image> {
             .expect("a model");
         let mut images = Vec::new();
         for scene in 0..SCENES {
-            for kind in [Kind::Recolour, Kind::Remove] {
-                let sample = sample(kind, HELD_OUT + 1000 + scene, size);
-                let canvas = sample.inputs[0].0.clone();
-                let mut request = Request::new(&sample.prompt).frame(canvas, Role::Canvas);
+            let edits = clip(HELD_OUT + 1000 + scene, size, Wording::Training).edits;
+            for edit in edits.into_iter().take(2) {
+                let mut request = Request::new(&edit.texts[0]).frame(edit.before, Role::Canvas);
                 request.seed = scene;
                 let go_on = async |_| ControlFlow::Continue(());
                 let result = pipeline.generate(&request, go_on).await;

@@ -4,6 +4,5 @@ pub mod data;
 pub mod evaluate;
 pub mod generate;
 pub mod pack;
-pub mod tabletop;
 pub mod train;
 pub mod world;

@@ -11,11 +11,11 @@ use unireal::error::{Error, Result};
 use unireal::model::{Encodings, Model, text, transformer, vae};
 use unireal::tools::pack::{PackOptions, pack};
 use unireal::tools::train::vocabulary::vocabulary;
-use unireal::tools::world;
 use unireal::weights::manifest::Shard;
 use unireal::weights::module::{HostTensor, Names, collect};
 use unireal::weights::quant::Encoding;
 use unireal::weights::source::{Arrived, Fetched, Origin, ShardSource, VerifiedShard};
+use unireal::world::words;
 
 /// The smallest configuration that has every part.
 pub(crate) fn small() -> Config {
@@ -60,7 +60,7 @@ pub(crate) fn checkpoint(config: &Config, folder: &Path) -> BTreeMap<String, Hos
         tensors(&model.transformer, transformer::NAMES),
     );
     component("vae", tensors(&model.vae, vae::NAMES));
-    let json = vocabulary(&world::corpus(0, 500), config.text_encoder.vocab_size);
+    let json = vocabulary(&words::corpus(0, 500), config.text_encoder.vocab_size);
     std::fs::create_dir_all(folder.join("tokenizer")).expect("a folder");
     let path = folder.join("tokenizer/tokenizer.json");
     std::fs::write(path, json.expect("a vocabulary")).expect("a file");

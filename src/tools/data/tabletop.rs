@@ -8,6 +8,9 @@ use crate::request::Tag;
 use crate::world::words::{self, Reference};
 use crate::world::{Edit, EditKind, Frame, Scene, Settings, Wording, film, render};
 
+/// Held-out seeds start here: training's clips come below, evaluation's from here on.
+pub const HELD_OUT: u64 = 1 << 40;
+
 /// Frames of a film, and how many a second; what is kept of it are a few of them.
 const FILMED: (usize, f64) = (17, 8.0);
 /// The frames that are kept.

@@ -15,12 +15,12 @@ use crate::request::{Role, Tag};
 use crate::world::{Frame, Scene, Wording, words};
 
 /// Kinds of edit whose pictures are compared with the truth, in the order of the report.
-pub const EDITS: [&str; 7] = [
+pub(super) const EDITS: [&str; 7] = [
     "recolour", "remove", "add", "move", "replace", "material", "resize",
 ];
 
 /// The other kinds, named as the data engine names kind and variant.
-pub const OTHERS: [&str; 4] = [
+pub(super) const OTHERS: [&str; 4] = [
     "customisation/one",
     "insertion/truth",
     "segmentation",
@@ -31,7 +31,7 @@ pub const OTHERS: [&str; 4] = [
 const TRIES: u64 = 400;
 
 /// One case.
-pub struct Case {
+pub(super) struct Case {
     /// One of [`EDITS`] or [`OTHERS`].
     pub kind: &'static str,
     /// The base prompt.
@@ -47,7 +47,7 @@ pub struct Case {
 }
 
 /// What decides a case.
-pub enum Judge {
+pub(super) enum Judge {
     /// An edit of the first input.
     Edit {
         /// The pixels of each solid before.
@@ -66,7 +66,7 @@ pub enum Judge {
 }
 
 /// A solid of the true scene.
-pub struct Subject {
+pub(super) struct Subject {
     /// The true scene.
     pub scene: Scene,
     /// The solid's index in it.
@@ -77,7 +77,7 @@ pub struct Subject {
 ///
 /// # Errors
 /// [`Error::Request`] that lists the known names.
-pub fn kinds(names: &[String]) -> Result<Vec<&'static str>> {
+pub(super) fn kinds(names: &[String]) -> Result<Vec<&'static str>> {
     let known = || EDITS.iter().chain(&OTHERS).copied();
     let find = |name: &String| {
         let found = known().find(|kind| kind == name);
@@ -99,7 +99,7 @@ pub fn kinds(names: &[String]) -> Result<Vec<&'static str>> {
 ///
 /// # Errors
 /// [`Error::Internal`] when many clips hold too few.
-pub fn cases(
+pub(super) fn cases(
     kind: &'static str,
     count: usize,
     first: u64,
@@ -136,7 +136,8 @@ fn edited(
     rng: &mut ChaCha8Rng,
 ) -> Option<Case> {
     let (scene, before) = &shoot.base;
-    shoot.edits.iter().find_map(|(edit, _, after)| {
+    shoot.edits.iter().find_map(|edited| {
+        let (edit, after) = (&edited.edit, &edited.frame);
         let prompt = (edit.kind().name() == kind)
             .then(|| words::instruction(scene, edit, wording, rng))??;
         let concerned = edit.solids(scene).before;
@@ -206,7 +207,7 @@ fn judge(kind: &str, sample: &Sample, shoot: &Shoot) -> Option<Judge> {
             shows(&sample.inputs.first()?.0)?.1.depth.clone(),
         )),
         "insertion/truth" => {
-            let edited = shoot.edits.iter().map(|(_, scene, frame)| (scene, frame));
+            let edited = shoot.edits.iter().map(|edited| (&edited.scene, &edited.frame));
             let (scene, frame) = edited
                 .chain(std::iter::once((&shoot.base.0, &shoot.base.1)))
                 .find(|(_, frame)| frame.image == sample.outputs[0])?;

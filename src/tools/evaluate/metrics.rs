@@ -4,10 +4,10 @@ use crate::error::{Error, Result};
 use crate::image::Image;
 
 /// What equal pixels count in [`decibels`], so that means stay finite.
-pub const PERFECT_DB: f64 = 60.0;
+pub(super) const PERFECT_DB: f64 = 60.0;
 
 /// Peak signal-to-noise ratio over the pixels that `counts` chooses, at most [`PERFECT_DB`]; `None` where it chooses none.
-pub fn decibels(a: &Image, b: &Image, counts: impl Fn(usize) -> bool) -> Option<f64> {
+pub(super) fn decibels(a: &Image, b: &Image, counts: impl Fn(usize) -> bool) -> Option<f64> {
     let (mut sum, mut count) = (0.0, 0.0);
     for (i, (a, b)) in a.rgb.chunks_exact(3).zip(b.rgb.chunks_exact(3)).enumerate() {
         if counts(i) {
@@ -31,7 +31,7 @@ fn squared(a: &[u8], b: &[u8]) -> f64 {
 }
 
 /// Mean absolute difference of the pixels that `counts` chooses, 0 to 255; 0 where it chooses none.
-pub fn difference(a: &Image, b: &Image, counts: impl Fn(usize) -> bool) -> f64 {
+pub(super) fn difference(a: &Image, b: &Image, counts: impl Fn(usize) -> bool) -> f64 {
     let (mut sum, mut count) = (0.0, 0usize);
     for (i, (a, b)) in a.rgb.chunks_exact(3).zip(b.rgb.chunks_exact(3)).enumerate() {
         if counts(i) {
@@ -48,14 +48,14 @@ pub fn difference(a: &Image, b: &Image, counts: impl Fn(usize) -> bool) -> f64 {
 
 /// The pixels in which two pictures differ by more than `least` (0 to 255) in some channel: an edit's whole effect, with
 /// shadows and reflections.
-pub fn effect(before: &Image, after: &Image, least: u8) -> Vec<bool> {
+pub(super) fn effect(before: &Image, after: &Image, least: u8) -> Vec<bool> {
     std::iter::zip(before.rgb.chunks_exact(3), after.rgb.chunks_exact(3))
         .map(|(a, b)| a.iter().zip(b).any(|(a, b)| a.abs_diff(*b) > least))
         .collect()
 }
 
 /// Intersection over union of a mask picture's light pixels with the true mask; 1 when both are empty.
-pub fn intersection_over_union(picture: &Image, truth: &[bool]) -> f64 {
+pub(super) fn intersection_over_union(picture: &Image, truth: &[bool]) -> f64 {
     let (mut both, mut either) = (0usize, 0usize);
     for (pixel, &truth) in picture.rgb.chunks_exact(3).zip(truth) {
         let light = pixel.iter().map(|&c| usize::from(c)).sum::<usize>() > 3 * 127;
@@ -73,7 +73,7 @@ pub fn intersection_over_union(picture: &Image, truth: &[bool]) -> f64 {
 ///
 /// # Errors
 /// [`Error::Request`] when the sizes differ.
-pub fn relative_depth_error(picture: &Image, depth: &[f32]) -> Result<f64> {
+pub(super) fn relative_depth_error(picture: &Image, depth: &[f32]) -> Result<f64> {
     let grey: Vec<f64> = picture
         .rgb
         .chunks_exact(3)
@@ -109,7 +109,7 @@ fn fit(x: &[f64], y: &[f64]) -> (f64, f64) {
 }
 
 /// Mean of the numbers that are there; `None` when there are none.
-pub fn mean(values: impl IntoIterator<Item = f64>) -> Option<f64> {
+pub(super) fn mean(values: impl IntoIterator<Item = f64>) -> Option<f64> {
     let (sum, count) = values
         .into_iter()
         .fold((0.0, 0usize), |(sum, count), v| (sum + v, count + 1));

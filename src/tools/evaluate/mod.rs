@@ -1,7 +1,7 @@
 //! `unireal evaluate`: what a pack can do, measured against truth.
 
 mod cases;
-pub mod metrics;
+mod metrics;
 mod score;
 mod seen;
 pub mod world;

@@ -15,7 +15,7 @@ const VISIBLE: u8 = 6;
 
 /// The result of one case. Ratios in dB, for the result and for the input itself; absent where a kind has no such number.
 #[derive(Clone, Debug, Default, Serialize)]
-pub struct Score {
+pub(super) struct Score {
     /// The whole picture against the truth.
     pub whole: Option<f64>,
     /// The same for the input.
@@ -95,7 +95,7 @@ impl Score {
 
 /// Means over the cases of a kind.
 #[derive(Clone, Debug, Serialize)]
-pub struct Summary {
+pub(super) struct Summary {
     /// Cases.
     pub cases: usize,
     /// Means of [`Score`]'s numbers.

@@ -10,7 +10,7 @@ const SAMPLES: u32 = 8;
 
 /// What a picture shows of a solid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Seen {
+pub(super) struct Seen {
     /// The nearest colour.
     pub colour: Colour,
     /// The nearest shape.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::super::train::HELD_OUT;
+use super::super::data::tabletop::HELD_OUT;
 use super::cases::{Case, EDITS, cases, kinds};
 use super::score::{Score, Summary};
 use crate::error::{Error, Result};
