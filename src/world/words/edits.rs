@@ -3,7 +3,7 @@
 use rand::{Rng, RngExt};
 
 use super::lexicon::table;
-use super::reference::refer;
+use super::reference::{refer, refer_plainly};
 use super::sentences as say;
 use super::{Description, Sentences, Wording, indefinite, with_article};
 use crate::world::draw::pick;
@@ -143,7 +143,7 @@ fn sentence(
             style.say(&say::GROUND, &[("g", &table(*ground, *tone, rng))], rng)
         }
         Edit::Layer { other, front, .. } => {
-            let o = refer(scene, *other, Wording::Training, rng)?;
+            let o = refer_plainly(scene, *other, rng)?;
             let sentences = if *front { &say::FRONT } else { &say::BEHIND };
             style.say(sentences, &[("x", x), ("o", &o)], rng)
         }
@@ -274,7 +274,7 @@ fn place(scene: &Scene, spot: Spot, wording: Wording, rng: &mut impl Rng) -> Opt
     let (Spot::Beside { other, .. } | Spot::On { other }) = spot else {
         return None;
     };
-    let other = refer(scene, other, Wording::Training, rng)?;
+    let other = refer_plainly(scene, other, rng)?;
     Some(format!("{} {other}", pick(words, rng)))
 }
 
