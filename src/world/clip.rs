@@ -5,7 +5,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::draw::pick;
 use super::physics::{Start, simulate};
-use super::scene::{Camera, Light, Scene, Shape, Solid};
+use super::scene::{Camera, Light, Pose, Scene, Shape, Solid};
 use super::vector::cross;
 
 /// Films that are drawn until one keeps everything in view.
@@ -118,33 +118,23 @@ fn is_good(scenes: &[Scene]) -> bool {
 
 /// Sends a solid on its way, lying so that it rolls if it can.
 fn push(scene: &mut Scene, starts: &mut [Start], rng: &mut impl Rng) {
+    let bears = |i: usize| (0..scene.solids.len()).any(|other| scene.bearer(other) == Some(i));
     let free: Vec<usize> = (0..scene.solids.len())
-        .filter(|&i| {
-            scene.bearer(i).is_none() && scene.solids.iter().all(|s| !s.stands_on(&scene.solids[i]))
-        })
+        .filter(|&i| scene.bearer(i).is_none() && !bears(i))
         .collect();
     if free.is_empty() {
         return;
     }
     let chosen = pick(&free, rng);
-    let from = scene.solids[chosen].pose.position;
-    let others: Vec<usize> = (0..scene.solids.len()).filter(|&i| i != chosen).collect();
-    let angle = match others.is_empty() || rng.random_bool(0.35) {
-        true => rng.random_range(0.0..std::f32::consts::TAU),
-        false => {
-            let to = scene.solids[pick(&others, rng)].pose.position;
-            (to[2] - from[2]).atan2(to[0] - from[0]) + rng.random_range(-0.15..0.15)
-        }
-    };
+    let angle = aim(scene, chosen, rng);
     let heading = [angle.cos(), 0.0, angle.sin()];
     let solid = &mut scene.solids[chosen];
     let lies = solid.shape == Shape::Cylinder && rng.random_bool(0.4);
     if lies || solid.shape == Shape::Capsule {
         // The capsule's rest pose lies along x before its yaw; across the way it rolls.
-        solid.pose.rotation =
-            super::scene::Pose::upright(Shape::Capsule, -angle + std::f32::consts::FRAC_PI_2)
-                .rotation;
-        let [x, _, z] = from;
+        let yaw = std::f32::consts::FRAC_PI_2 - angle;
+        solid.pose.rotation = Pose::upright(Shape::Capsule, yaw).rotation;
+        let [x, _, z] = solid.pose.position;
         solid.put([x, z], 0.0);
     }
     let (low, high) = solid.heights();
@@ -159,6 +149,17 @@ fn push(scene: &mut Scene, starts: &mut [Start], rng: &mut impl Rng) {
         false => [0.0; 3],
     };
     starts[chosen] = Start { velocity, spin };
+}
+
+/// The angle from x at which solid `chosen` goes: mostly about towards another.
+fn aim(scene: &Scene, chosen: usize, rng: &mut impl Rng) -> f32 {
+    let others: Vec<usize> = (0..scene.solids.len()).filter(|&i| i != chosen).collect();
+    if others.is_empty() || rng.random_bool(0.35) {
+        return rng.random_range(0.0..std::f32::consts::TAU);
+    }
+    let from = scene.solids[chosen].pose.position;
+    let to = scene.solids[pick(&others, rng)].pose.position;
+    (to[2] - from[2]).atan2(to[0] - from[0]) + rng.random_range(-0.15..0.15)
 }
 
 /// Raises a solid, at times over another, and turns it a little.

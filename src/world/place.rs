@@ -61,6 +61,25 @@ impl Solid {
         (centre - down, centre + up)
     }
 
+    /// Whether it would stay as it is turned on a level table.
+    pub(crate) fn is_balanced(&self) -> bool {
+        let upright = self.axis()[1];
+        match self.form() {
+            Form::Sphere(_) => true,
+            Form::Cube(_) => {
+                let faces = axes(self.pose.rotation).map(|face| face[1].abs());
+                faces.iter().any(|&face| face > 0.99)
+            }
+            Form::Cylinder(..) => upright.abs() > 0.99 || upright.abs() < 0.1,
+            // On its side the axis points down by half the angle at the apex.
+            Form::Cone(radius, half) => {
+                upright > 0.99 || (upright + radius / radius.hypot(2.0 * half)).abs() < 0.08
+            }
+            Form::Torus(..) => upright.abs() > 0.99,
+            Form::Capsule(..) => upright.abs() < 0.1,
+        }
+    }
+
     /// Radius of an upright cylinder about the centre that holds the solid as it lies.
     pub fn footprint(&self) -> f32 {
         let upright = self.axis()[1].abs() > 0.97;
@@ -131,10 +150,14 @@ impl Scene {
         (0..self.solids.len()).find(|&i| i != index && solid.stands_on(&self.solids[i]))
     }
 
-    /// Whether every solid touches the table or stands on another.
+    /// Whether every solid lies on the table or on another as it would lie alone: nothing is in the air or leans on a
+    /// neighbour, so that a neighbour can be taken away.
     pub fn is_at_rest(&self) -> bool {
-        (0..self.solids.len())
-            .all(|i| self.solids[i].heights().0.abs() < 0.05 || self.bearer(i).is_some())
+        (0..self.solids.len()).all(|i| {
+            let solid = &self.solids[i];
+            let borne = solid.heights().0.abs() < 0.05 || self.bearer(i).is_some();
+            borne && solid.is_balanced()
+        })
     }
 
     /// Whether the whole of solid `index` lies within a square picture.

@@ -3,13 +3,13 @@
 use rand::{Rng, RngExt};
 
 use super::lexicon::table;
-use super::reference::refer;
+use super::reference::{refer, refer_plainly};
 use super::sentences as say;
 use super::{Description, Sentences, Wording, indefinite, with_article};
 use crate::world::draw::pick;
 use crate::world::edit::Edit;
 use crate::world::edit::draw::single;
-use crate::world::scene::{Pose, Scene, Size, Solid};
+use crate::world::scene::{Ground, Pose, Scene, Size, Solid, Tone};
 use crate::world::spot::{Reach, Side, Spot};
 
 /// What asks for `edit` of `scene`, another paraphrase with every draw; `None` where words cannot tell which solids are
@@ -78,38 +78,55 @@ fn sentence(
     rng: &mut impl Rng,
 ) -> Option<String> {
     let wording = style.wording;
-    let x = match (subject, edit) {
-        (Some(subject), _) => subject.to_string(),
-        (None, Edit::Remove { solids }) if solids.len() > 1 => {
-            let (kept, all) = kept_and_all(scene, solids, wording, rng);
-            match (kept, all) {
-                (Some(kept), all) if all.is_none() || rng.random() => {
-                    return Some(style.say(&say::KEEP, &[("x", &kept)], rng));
-                }
-                (_, all) => all?,
-            }
-        }
-        (None, edit) => subject_of(scene, edit, wording, rng)?,
-    };
-    let x = x.as_str();
-    Some(match edit {
-        Edit::Recolour { colour, .. } => {
-            let c = pick(colour.words(), rng);
-            style.say(
-                &say::RECOLOUR,
-                &[("x", x), ("c", c), ("a", &with_article(c))],
-                rng,
-            )
-        }
-        Edit::Remove { .. } => style.say(&say::REMOVE, &[("x", x)], rng),
-        Edit::Add { .. } => {
+    match (subject, edit) {
+        (Some(subject), _) => about_solids(scene, edit, subject, style, rng),
+        (_, Edit::Light { change }) => Some(style.say(say::light(*change), &[], rng)),
+        (_, Edit::Camera { change }) => Some(style.say(say::camera(*change), &[], rng)),
+        (_, Edit::Ground { ground, tone }) => Some(about_table(*ground, *tone, style, rng)),
+        (_, Edit::Add { .. }) => {
             let (new, spot) = added(edit)?;
             let n = indefinite(&new, wording, rng);
             let p = place(scene, spot, wording, rng)?;
-            style.say(&say::ADD, &[("n", &n), ("p", &p)], rng)
+            Some(style.say(&say::ADD, &[("n", &n), ("p", &p)], rng))
         }
+        (_, Edit::Remove { solids }) if solids.len() > 1 => {
+            let (kept, all) = kept_and_all(scene, solids, wording, rng);
+            match (kept, all) {
+                (Some(kept), all) if all.is_none() || rng.random() => {
+                    Some(style.say(&say::KEEP, &[("x", &kept)], rng))
+                }
+                (_, all) => about_solids(scene, edit, &all?, style, rng),
+            }
+        }
+        _ => {
+            let subject = subject_of(scene, edit, wording, rng)?;
+            about_solids(scene, edit, &subject, style, rng)
+        }
+    }
+}
+
+/// An edit of the solids that `x` means.
+fn about_solids(
+    scene: &Scene,
+    edit: &Edit,
+    x: &str,
+    style: Style,
+    rng: &mut impl Rng,
+) -> Option<String> {
+    Some(match edit {
+        Edit::Recolour { colour, .. } => {
+            let c = pick(colour.words(), rng);
+            let slots = [("x", x), ("c", c), ("a", &with_article(c))];
+            style.say(&say::RECOLOUR, &slots, rng)
+        }
+        Edit::Material { material, .. } => {
+            let m = pick(material.states(), rng);
+            let slots = [("x", x), ("m", m), ("a", &with_article(m))];
+            style.say(&say::MATERIAL, &slots, rng)
+        }
+        Edit::Remove { .. } => style.say(&say::REMOVE, &[("x", x)], rng),
         Edit::Move { spot, .. } => {
-            let t = target(scene, *spot, wording, rng)?;
+            let t = target(scene, *spot, style.wording, rng)?;
             style.say(&say::MOVE, &[("x", x), ("t", &t)], rng)
         }
         Edit::Replace { solid, shape } => {
@@ -117,38 +134,35 @@ fn sentence(
                 shape: *shape,
                 ..scene.solids[*solid].clone()
             };
-            let bits = pick(&[1, 1, 3], rng);
-            let n = with_article(&Description::of(&new, bits).say(wording, rng));
+            let what = Description::of(&new, pick(&[1, 1, 3], rng));
+            let n = with_article(&what.say(style.wording, rng));
             style.say(&say::REPLACE, &[("x", x), ("n", &n)], rng)
-        }
-        Edit::Material { material, .. } => {
-            let m = pick(material.states(), rng);
-            style.say(
-                &say::MATERIAL,
-                &[("x", x), ("m", m), ("a", &with_article(m))],
-                rng,
-            )
         }
         Edit::Resize { size, .. } => match size {
             Size::Large => style.say(&say::ENLARGE, &[("x", x)], rng),
             Size::Small => style.say(&say::SHRINK, &[("x", x)], rng),
         },
-        Edit::Light { change } => style.say(say::light(*change), &[], rng),
-        Edit::Camera { change } => style.say(say::camera(*change), &[], rng),
-        Edit::Ground {
-            ground: None,
-            tone: Some(tone),
-        } if rng.random() => style.say(&say::TONE, &[("c", pick(tone.words(), rng))], rng),
-        Edit::Ground { ground, tone } => {
-            style.say(&say::GROUND, &[("g", &table(*ground, *tone, rng))], rng)
-        }
         Edit::Layer { other, front, .. } => {
-            let o = refer(scene, *other, Wording::Training, rng)?;
+            let o = refer_plainly(scene, *other, rng)?;
             let sentences = if *front { &say::FRONT } else { &say::BEHIND };
             style.say(sentences, &[("x", x), ("o", &o)], rng)
         }
-        Edit::Compound(_) => return None,
+        _ => return None,
     })
+}
+
+fn about_table(
+    ground: Option<Ground>,
+    tone: Option<Tone>,
+    style: Style,
+    rng: &mut impl Rng,
+) -> String {
+    match (ground, tone) {
+        (None, Some(tone)) if rng.random() => {
+            style.say(&say::TONE, &[("c", pick(tone.words(), rng))], rng)
+        }
+        _ => style.say(&say::GROUND, &[("g", &table(ground, tone, rng))], rng),
+    }
 }
 
 /// The solid of an `Add` as far as words go, and its place.
@@ -274,7 +288,7 @@ fn place(scene: &Scene, spot: Spot, wording: Wording, rng: &mut impl Rng) -> Opt
     let (Spot::Beside { other, .. } | Spot::On { other }) = spot else {
         return None;
     };
-    let other = refer(scene, other, Wording::Training, rng)?;
+    let other = refer_plainly(scene, other, rng)?;
     Some(format!("{} {other}", pick(words, rng)))
 }
 

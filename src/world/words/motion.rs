@@ -3,7 +3,7 @@
 use rand::{Rng, RngExt};
 
 use super::lexicon::indefinite;
-use super::reference::refer;
+use super::reference::{refer, refer_plainly};
 use super::{Wording, list};
 use crate::world::draw::pick;
 use crate::world::scene::{Camera, Light, Scene, Shape};
@@ -46,7 +46,7 @@ pub fn motion(
     let mut parts = Vec::new();
     for motion in motions(before, after) {
         let subject = refer(before, motion.solid, Wording::Training, rng)?;
-        let name = |other, rng: &mut _| refer(before, other, Wording::Training, rng);
+        let name = |other, rng: &mut _| refer_plainly(before, other, rng);
         parts.push(clause(before, &motion, &subject, wording, name, rng)?);
     }
     parts.extend(surroundings(before, after, wording));

@@ -231,6 +231,23 @@ pub fn refer(scene: &Scene, index: usize, wording: Wording, rng: &mut impl Rng) 
     (!plain.is_empty()).then(|| format!("the {}", usual(&plain, rng).say(wording, rng)))
 }
 
+/// As [`refer`] says a solid beside which another goes: by what it is wherever that is enough, in training's wording, so that
+/// no sentence relates three.
+pub(super) fn refer_plainly(scene: &Scene, index: usize, rng: &mut impl Rng) -> Option<String> {
+    let all = references(scene, index);
+    let plain: Vec<&Reference> = all
+        .iter()
+        .filter(|r| matches!(r, Reference::Plain(_)))
+        .collect();
+    match plain.is_empty() {
+        true => refer(scene, index, Wording::Training, rng),
+        false => Some(format!(
+            "the {}",
+            usual(&plain, rng).say(Wording::Training, rng)
+        )),
+    }
+}
+
 /// Colour and shape, a shortest one, or any.
 fn usual<'a>(plain: &[&'a Reference], rng: &mut impl Rng) -> &'a Reference {
     let length = |r: &Reference| match r {
