@@ -207,7 +207,10 @@ fn judge(kind: &str, sample: &Sample, shoot: &Shoot) -> Option<Judge> {
             shows(&sample.inputs.first()?.0)?.1.depth.clone(),
         )),
         "insertion/truth" => {
-            let edited = shoot.edits.iter().map(|edited| (&edited.scene, &edited.frame));
+            let edited = shoot
+                .edits
+                .iter()
+                .map(|edited| (&edited.scene, &edited.frame));
             let (scene, frame) = edited
                 .chain(std::iter::once((&shoot.base.0, &shoot.base.1)))
                 .find(|(_, frame)| frame.image == sample.outputs[0])?;

@@ -45,7 +45,7 @@ impl Score {
     ///
     /// # Errors
     /// As [`relative_depth_error`].
-    pub fn new(case: &Case, result: &Image) -> Result<Score> {
+    pub(super) fn new(case: &Case, result: &Image) -> Result<Score> {
         let mut score = Score {
             whole: decibels(result, &case.truth, |_| true),
             ..Score::default()
@@ -120,7 +120,7 @@ pub(super) struct Summary {
 
 impl Summary {
     /// Means over `scores`.
-    pub fn of<'a>(scores: impl IntoIterator<Item = &'a Score>) -> Summary {
+    pub(super) fn of<'a>(scores: impl IntoIterator<Item = &'a Score>) -> Summary {
         let scores: Vec<&Score> = scores.into_iter().collect();
         let of =
             |value: &dyn Fn(&Score) -> Option<f64>| mean(scores.iter().filter_map(|s| value(s)));

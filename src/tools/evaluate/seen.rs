@@ -20,7 +20,7 @@ pub(super) struct Seen {
 impl Seen {
     /// What `picture` shows where `subject` is in the true scene: the nearest of all colours in the true shape, and the
     /// nearest of all shapes in the true colour.
-    pub fn of(picture: &Image, subject: &Subject) -> Seen {
+    pub(super) fn of(picture: &Image, subject: &Subject) -> Seen {
         let Subject { scene, solid } = subject;
         let truth = &scene.solids[*solid];
         let colour = nearest(picture, subject, Colour::ALL, |colour| Solid {
@@ -32,7 +32,7 @@ impl Seen {
     }
 
     /// Whether it shows the true solid.
-    pub fn is_right(&self, subject: &Subject) -> bool {
+    pub(super) fn is_right(&self, subject: &Subject) -> bool {
         let truth = &subject.scene.solids[subject.solid];
         (self.colour, self.shape) == (truth.colour, truth.shape)
     }

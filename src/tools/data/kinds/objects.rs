@@ -196,9 +196,14 @@ impl<R: Rng> Maker<'_, R> {
             let Some(object) = mask::cut_out(with, &edit.changed) else {
                 continue;
             };
+            // Nothing in the canvas says where; a mask does, as in the paper's "at the position of IMG3".
+            let place = self.mask_picture(&edit.changed);
+            let mut inputs = vec![(without.clone(), Role::Canvas), (object, Role::Asset)];
+            inputs.push((place.clone(), Role::Control));
+            let name = [("mask", format!("IMG{}", inputs.len()))];
             let words = self.insertion_words(None);
-            let inputs = vec![(without.clone(), Role::Canvas), (object, Role::Asset)];
-            let changed = Some(self.mask_picture(&edit.changed));
+            let words = prompts::POSITION.around(self.settings.held_out, &words, &name, self.rng);
+            let changed = Some(place);
             self.push_insertion(&[], "truth", words, inputs, vec![with.clone()], changed);
         }
     }
