@@ -163,6 +163,7 @@ impl Bounds {
 
     /// As [`Bounds::met`], for four lanes from `first`: one vector of the processor.
     #[inline(always)]
+    #[allow(clippy::needless_range_loop, reason = "six arrays side by side")]
     fn met_four(&self, first: usize, o: V3, d: V3, passes: &mut [f32; LANES]) -> u32 {
         let mut met = 0;
         for i in first..first + 4 {
