@@ -6,7 +6,6 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use sha2::{Digest, Sha256};
 
-use super::super::annotate::moving::Moving;
 use super::super::annotate::{Annotator, Shot};
 use super::super::clip::Clip;
 use super::super::fit::Fit;
@@ -122,10 +121,11 @@ pub(super) struct Maker {
 
 impl Maker {
     pub(super) fn new(options: &Options) -> Result<Maker> {
+        let [early, late] = options.annotators()?;
         Ok(Maker {
             options: options.clone(),
-            early: vec![Box::new(Moving::default())],
-            late: Vec::new(),
+            early,
+            late,
         })
     }
 
@@ -169,10 +169,10 @@ impl Maker {
     /// The clip's kept frames with all that the annotators know.
     fn annotated(&self, clip: Clip, video: &str, fit: Fit, counts: &mut Counts) -> Result<Clip> {
         let mut shot = Shot { clip, video, fit };
-        run(&self.early, &mut shot, counts);
+        run(&self.early, &mut shot, counts)?;
         let frames = video::select(&shot.clip, self.options.frames);
         shot.clip = video::keep(shot.clip, &frames);
-        run(&self.late, &mut shot, counts);
+        run(&self.late, &mut shot, counts)?;
         if shot.clip.instructions.is_empty() {
             shot.clip.instructions = describe::instructions(&shot.clip);
         }
@@ -180,11 +180,15 @@ impl Maker {
     }
 }
 
-/// An annotator that fails is counted; the clip goes on without it.
-fn run(annotators: &[Box<dyn Annotator>], shot: &mut Shot<'_>, counts: &mut Counts) {
+/// An annotator that fails is counted; the clip goes on without it. But an endpoint that does not answer now may answer a
+/// re-run, so its failure is the item's.
+fn run(annotators: &[Box<dyn Annotator>], shot: &mut Shot<'_>, counts: &mut Counts) -> Result<()> {
     for annotator in annotators {
-        if let Err(e) = annotator.annotate(shot, counts) {
-            counts.drop(&format!("clip without {}: {e}", annotator.name()));
+        match annotator.annotate(shot, counts) {
+            Err(e @ Error::Network { .. }) => return Err(e),
+            Err(e) => counts.drop(&format!("clip without {}: {e}", annotator.name())),
+            Ok(()) => (),
         }
     }
+    Ok(())
 }
