@@ -33,6 +33,9 @@ pub struct Options {
     /// Videos, or folders of videos
     #[arg(long, value_name = "DIR|FILE", num_args = 1..)]
     pub videos: Vec<PathBuf>,
+    /// A folder in the authors' toolkit format: pairs, masks and instructions
+    #[arg(long, value_name = "DIR")]
+    pub toolkit: Option<PathBuf>,
     /// So many scenes of the tabletop world, with seeds from --seed on
     #[arg(long, value_name = "COUNT", default_value_t = 0)]
     pub world: u64,
