@@ -1,6 +1,7 @@
 //! What is known about a clip beside its pixels. Each tool that knows something is an [`Annotator`]; what they say meets in
 //! the [`Clip`].
 
+pub mod chat;
 pub mod files;
 pub mod maps;
 pub mod moving;

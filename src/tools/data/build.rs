@@ -14,6 +14,11 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
+use super::annotate::Annotator;
+use super::annotate::chat::{self, Chat};
+use super::annotate::files::EntityFiles;
+use super::annotate::maps::DepthMaps;
+use super::annotate::moving::Moving;
 use super::kinds;
 use super::ordered::ordered;
 use super::shard::{self, Writer};
@@ -28,6 +33,9 @@ pub struct Options {
     /// Videos, or folders of videos
     #[arg(long, value_name = "DIR|FILE", num_args = 1..)]
     pub videos: Vec<PathBuf>,
+    /// A folder in the authors' toolkit format: pairs, masks and instructions
+    #[arg(long, value_name = "DIR")]
+    pub toolkit: Option<PathBuf>,
     /// So many scenes of the tabletop world, with seeds from --seed on
     #[arg(long, value_name = "COUNT", default_value_t = 0)]
     pub world: u64,
@@ -58,6 +66,19 @@ pub struct Options {
     /// Most clips of a video
     #[arg(long, value_name = "N", default_value_t = 8)]
     pub clips: usize,
+    /// Folder with annotations of the videos: entities, masks and depth, as the module `annotate` describes them
+    #[arg(long, value_name = "DIR")]
+    pub annotations: Option<PathBuf>,
+    /// Endpoint of OpenAI's chat protocol that writes captions and instructions, such as https://api.openai.com/v1; the key
+    /// is taken from OPENAI_API_KEY
+    #[arg(long, value_name = "URL", requires = "model")]
+    pub endpoint: Option<String>,
+    /// The endpoint's model
+    #[arg(long, value_name = "NAME")]
+    pub model: Option<String>,
+    /// Folder for the endpoint's answers; OUT/answers by default
+    #[arg(long, value_name = "DIR")]
+    pub answers: Option<PathBuf>,
     /// Seconds after which a video is given up
     #[arg(long, value_name = "SECONDS", default_value_t = 600)]
     pub limit: u64,
@@ -97,6 +118,32 @@ impl Options {
             held_out: self.held_out,
             ..kinds::Settings::default()
         }
+    }
+
+    /// The annotators: those that need all frames of a clip, and those that need only what is kept of it.
+    fn annotators(&self) -> Result<[Vec<Box<dyn Annotator>>; 2]> {
+        let mut late: Vec<Box<dyn Annotator>> = Vec::new();
+        if let Some(folder) = &self.annotations {
+            let missing = |e| Error::format(folder.display().to_string(), e);
+            std::fs::read_dir(folder).map_err(missing)?;
+            late.push(Box::new(EntityFiles {
+                folder: folder.clone(),
+            }));
+            late.push(Box::new(DepthMaps {
+                folder: folder.join("depth"),
+            }));
+        }
+        if let (Some(url), Some(model)) = (&self.endpoint, &self.model) {
+            let answers = self
+                .answers
+                .clone()
+                .unwrap_or_else(|| self.out.join("answers"));
+            late.push(Box::new(Chat::new(
+                chat::Settings::new(url, model),
+                &answers,
+            )));
+        }
+        Ok([vec![Box::new(Moving::default())], late])
     }
 }
 

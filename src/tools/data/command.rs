@@ -1,6 +1,6 @@
 //! The command `unireal data`.
 
-use super::{build, show};
+use super::{build, export, show};
 use crate::error::Result;
 
 /// What `unireal data` is asked for.
@@ -12,8 +12,13 @@ pub struct Options {
 
 #[derive(Clone, Debug, clap::Subcommand)]
 enum Command {
-    /// Make shards of samples from videos
+    /// Make shards of samples from videos, from the tabletop world, or from the authors' toolkit format
+    #[command(visible_alias = "import")]
     Build(build::Options),
+    /// Write pairs of frames in the authors' toolkit format
+    Export(build::Options),
+    /// Write the frames that a build would keep, for annotators
+    Frames(build::Options),
     /// Draw contact sheets of shards, one a kind
     Show(show::Options),
 }
@@ -25,6 +30,8 @@ enum Command {
 pub fn run(options: &Options) -> Result<()> {
     match &options.command {
         Command::Build(options) => build::run(options),
+        Command::Export(options) => export::export(options),
+        Command::Frames(options) => export::frames(options),
         Command::Show(options) => show::run(options),
     }
 }

@@ -5,6 +5,7 @@ pub mod build;
 pub mod clip;
 pub mod command;
 pub mod describe;
+pub mod export;
 pub mod fit;
 pub mod kinds;
 pub mod mask;
@@ -16,6 +17,7 @@ pub mod sample;
 pub mod shard;
 pub mod show;
 pub mod tabletop;
+pub mod toolkit;
 pub mod video;
 
 pub use clip::{Clip, EditPair, Entity, Instruction};

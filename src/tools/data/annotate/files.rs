@@ -288,14 +288,14 @@ fn objects(folder: &Path, numbers: &[u64], fit: &Fit) -> Result<BTreeMap<u32, Ve
             .enumerate()
             .filter_map(|(i, n)| Some((i, files.get(n)?)))
         {
-            let (ids, width, height) = object_numbers(path)?;
+            let picture = image::open(path)
+                .map_err(|e| Error::format(path.display().to_string(), e))?
+                .to_luma8();
+            let shown: Vec<bool> = picture.as_raw().iter().map(|&value| value > 0).collect();
             add(
                 object,
                 frame,
-                fit.map(&ids, width, height)
-                    .iter()
-                    .map(|&id| id > 0)
-                    .collect(),
+                fit.map(&shown, picture.width(), picture.height()),
             );
         }
     }

@@ -1,18 +1,18 @@
 //! What the engine is fed with, and how one item of it becomes samples.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use sha2::{Digest, Sha256};
 
-use super::super::annotate::moving::Moving;
 use super::super::annotate::{Annotator, Shot};
 use super::super::clip::Clip;
 use super::super::fit::Fit;
 use super::super::kinds::{self, Counts};
 use super::super::shard::{Members, encode};
-use super::super::{describe, tabletop, video};
+use super::super::{describe, tabletop, toolkit, video};
 use super::Options;
 use crate::error::{Error, Result};
 use crate::world::Wording;
@@ -22,6 +22,8 @@ use crate::world::Wording;
 pub enum Item {
     /// A video.
     Video(PathBuf),
+    /// A pair of the toolkit format: its folder and its file's name.
+    Pair(PathBuf, String),
     /// A scene of the tabletop world, by its seed.
     World(u64),
 }
@@ -31,23 +33,32 @@ impl Item {
     pub fn name(&self) -> String {
         match self {
             Item::Video(path) => path.display().to_string(),
+            Item::Pair(folder, file) => folder.join("pairs").join(file).display().to_string(),
             Item::World(seed) => format!("world-{seed}"),
         }
     }
 
     /// The keys of its samples begin with this: what is legible of its name, and a hash of all of it.
     fn key(&self) -> String {
-        let name = self.name();
-        let end = name.rsplit(['/', '\\']).next().unwrap_or_default();
-        let legible = end
-            .chars()
-            .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' });
-        let legible: String = legible.take(40).collect();
+        let (name, legible) = (self.name(), self.legible());
         let hash = Sha256::digest(name.as_bytes());
         format!(
             "{legible}-{:02x}{:02x}{:02x}{:02x}",
             hash[0], hash[1], hash[2], hash[3]
         )
+    }
+
+    /// The end of its name in plain letters.
+    pub(in super::super) fn legible(&self) -> String {
+        let letter = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
+        self.stem().chars().map(letter).take(40).collect()
+    }
+
+    /// The file's name without its ending.
+    pub(in super::super) fn stem(&self) -> String {
+        let name = self.name();
+        let stem = Path::new(&name).file_stem().unwrap_or_default();
+        stem.to_string_lossy().into_owned()
     }
 
     /// Its own random numbers, the same whatever else is done.
@@ -72,12 +83,24 @@ pub fn items(options: &Options) -> Result<Vec<Item>> {
     for path in &options.videos {
         find(path, 0, &mut items)?;
     }
+    if let Some(folder) = &options.toolkit {
+        for path in super::super::shard::listed(&folder.join("pairs"))? {
+            let file = path
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
+            if file.ends_with(".png") {
+                items.push(Item::Pair(folder.clone(), file));
+            }
+        }
+    }
     items.extend((0..options.world).map(|i| Item::World(options.seed.wrapping_add(i))));
     items.sort();
     items.dedup();
     match items.is_empty() {
         true => Err(Error::Request(format!(
-            "nothing to build from: no --world scenes and no video; --videos takes files, and folders of files that end in {}",
+            "nothing to build from: no --world scenes, no --toolkit pairs and no video; --videos takes files, and folders of files that end in {}",
             ENDINGS.join(", ")
         ))),
         false => Ok(items),
@@ -112,29 +135,31 @@ pub(super) struct Made {
 }
 
 /// Makes samples of items; shared by the threads.
-pub(super) struct Maker {
+pub(in super::super) struct Maker {
     options: Options,
     /// Those that need all frames of a clip.
     early: Vec<Box<dyn Annotator>>,
     /// Those that need only the frames that are kept.
     late: Vec<Box<dyn Annotator>>,
+    /// Those of the toolkit's pairs.
+    instructions: BTreeMap<String, String>,
 }
 
 impl Maker {
-    pub(super) fn new(options: &Options) -> Result<Maker> {
+    pub(in super::super) fn new(options: &Options) -> Result<Maker> {
+        let [early, late] = options.annotators()?;
+        let toolkit = options.toolkit.as_deref().map(toolkit::instructions);
         Ok(Maker {
             options: options.clone(),
-            early: vec![Box::new(Moving::default())],
-            late: Vec::new(),
+            early,
+            late,
+            instructions: toolkit.transpose()?.unwrap_or_default(),
         })
     }
 
     pub(super) fn make(&self, item: &Item) -> Result<Made> {
         let mut counts = Counts::default();
-        let clips = match item {
-            Item::Video(path) => self.video(path, &mut counts)?,
-            Item::World(seed) => vec![self.world(*seed)],
-        };
+        let clips = self.clips(item, &mut counts)?;
         let (key, mut rng) = (item.key(), item.rng(self.options.seed));
         let settings = self.options.samples();
         let mut members = Vec::new();
@@ -149,6 +174,19 @@ impl Maker {
             clips: clips.len() as u64,
             counts,
         })
+    }
+
+    /// The item's clips, annotated.
+    pub(in super::super) fn clips(&self, item: &Item, counts: &mut Counts) -> Result<Vec<Clip>> {
+        let (side, square) = (self.options.size, self.options.square);
+        match item {
+            Item::Video(path) => self.video(path, counts),
+            Item::Pair(folder, file) => {
+                let pair = toolkit::read(folder, file, &self.instructions, side, square)?;
+                Ok(vec![pair])
+            }
+            Item::World(seed) => Ok(vec![self.world(*seed)]),
+        }
     }
 
     fn world(&self, seed: u64) -> Clip {
@@ -169,10 +207,10 @@ impl Maker {
     /// The clip's kept frames with all that the annotators know.
     fn annotated(&self, clip: Clip, video: &str, fit: Fit, counts: &mut Counts) -> Result<Clip> {
         let mut shot = Shot { clip, video, fit };
-        run(&self.early, &mut shot, counts);
+        run(&self.early, &mut shot, counts)?;
         let frames = video::select(&shot.clip, self.options.frames);
         shot.clip = video::keep(shot.clip, &frames);
-        run(&self.late, &mut shot, counts);
+        run(&self.late, &mut shot, counts)?;
         if shot.clip.instructions.is_empty() {
             shot.clip.instructions = describe::instructions(&shot.clip);
         }
@@ -180,11 +218,15 @@ impl Maker {
     }
 }
 
-/// An annotator that fails is counted; the clip goes on without it.
-fn run(annotators: &[Box<dyn Annotator>], shot: &mut Shot<'_>, counts: &mut Counts) {
+/// An annotator that fails is counted; the clip goes on without it. But an endpoint that does not answer now may answer a
+/// re-run, so its failure is the item's.
+fn run(annotators: &[Box<dyn Annotator>], shot: &mut Shot<'_>, counts: &mut Counts) -> Result<()> {
     for annotator in annotators {
-        if let Err(e) = annotator.annotate(shot, counts) {
-            counts.drop(&format!("clip without {}: {e}", annotator.name()));
+        match annotator.annotate(shot, counts) {
+            Err(e @ Error::Network { .. }) => return Err(e),
+            Err(e) => counts.drop(&format!("clip without {}: {e}", annotator.name())),
+            Ok(()) => (),
         }
     }
+    Ok(())
 }

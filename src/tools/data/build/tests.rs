@@ -249,3 +249,107 @@ fn scenes_of_the_world_give_every_kind_and_the_held_out_words_are_others() {
     build(&options(&held_out, other.path())).unwrap();
     assert!(prompts(other.path()).is_disjoint(&training));
 }
+
+#[test]
+fn what_is_exported_in_the_toolkit_format_can_be_built_from() {
+    let folder = videos();
+    let videos = folder.path().display().to_string();
+    let kit = folder.path().join("kit");
+    let mut export = options(&["--videos", &videos, "--size", "64"], folder.path());
+    export.out = kit.clone();
+    super::super::export::export(&export).unwrap();
+    let told = super::super::toolkit::instructions(&kit).unwrap();
+    assert!(
+        told.values().any(|text| text.contains("to the right")),
+        "{told:?}"
+    );
+    let kit = kit.display().to_string();
+    let report = build(&options(
+        &["--toolkit", &kit, "--size", "64"],
+        folder.path(),
+    ))
+    .unwrap();
+    assert!(report.failed.is_empty(), "{report}");
+    for kind in [
+        "frame-to-frame/instruction",
+        "segmentation",
+        "insertion/erased",
+    ] {
+        assert!(
+            report.counts.samples.contains_key(kind),
+            "no {kind}: {report}"
+        );
+    }
+}
+
+#[test]
+fn annotation_files_take_the_place_of_what_motion_finds() {
+    let folder = videos();
+    let videos = folder.path().join("blue.mp4").display().to_string();
+    let mut frames = options(&["--videos", &videos, "--size", "64"], folder.path());
+    frames.out = folder.path().join("frames");
+    super::super::export::frames(&frames).unwrap();
+    let notes = folder.path().join("notes");
+    let mut numbers = 0;
+    for path in shard::listed(&frames.out.join("blue")).unwrap() {
+        let image = crate::image::Image::open(&path).unwrap();
+        let blue: Vec<bool> = image
+            .rgb
+            .chunks_exact(3)
+            .map(|p| p[2] > 150 && p[0] < 100)
+            .collect();
+        let b = super::super::mask::bounds(&blue, image.width as usize).unwrap();
+        let (w, h) = (image.width as f32, image.height as f32);
+        let sides = [
+            b.left as f32 / w,
+            b.top as f32 / h,
+            b.right as f32 / w,
+            b.bottom as f32 / h,
+        ];
+        let said =
+            json!({"caption": "a marble on sand", "entities": [["a marble", [0, 8], [sides]]]});
+        let stem = path.file_stem().unwrap().to_string_lossy().into_owned();
+        let values: Vec<u8> = blue.iter().map(|&on| u8::from(on)).collect();
+        let ramp =
+            (0..image.width * image.height).map(|i| (255 * i / (image.width * image.height)) as u8);
+        for (kind, values) in [("masks", values), ("depth", ramp.collect())] {
+            std::fs::create_dir_all(notes.join(kind).join("blue")).unwrap();
+            let grey = image::GrayImage::from_raw(image.width, image.height, values).unwrap();
+            grey.save(notes.join(kind).join("blue").join(format!("{stem}.png")))
+                .unwrap();
+        }
+        std::fs::create_dir_all(notes.join("entities/blue")).unwrap();
+        std::fs::write(
+            notes.join("entities/blue").join(format!("{stem}.json")),
+            said.to_string(),
+        )
+        .unwrap();
+        numbers += 1;
+    }
+    assert_eq!(numbers, 4);
+    let notes = notes.display().to_string();
+    let line = ["--videos", &videos, "--size", "64", "--annotations", &notes];
+    let report = build(&options(&line, folder.path())).unwrap();
+    for kind in [
+        "control/depth",
+        "control/from-depth",
+        "text-to-image",
+        "segmentation",
+    ] {
+        assert!(
+            report.counts.samples.contains_key(kind),
+            "no {kind}: {report}"
+        );
+    }
+    for path in shard::find(&[folder.path().join("out")]).unwrap() {
+        for sample in shard::read(&path).unwrap().map(|sample| sample.unwrap()) {
+            if sample.kind == super::super::Kind::Segmentation {
+                assert!(
+                    sample.prompts.iter().all(|p| p.contains("the marble")),
+                    "{:?}",
+                    sample.prompts
+                );
+            }
+        }
+    }
+}
