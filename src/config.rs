@@ -157,7 +157,8 @@ pub struct IndexConfig {
     pub sample_size: usize,
 }
 
-/// The whole model, as `tiny` (tests and the first trained pack) or `5b` (the paper's size) presets, or from a pack.
+/// The whole model, as a preset (`tiny`: tests and the first trained pack; `tabletop`: the shipped one; `5b`: the paper's
+/// size), or from a pack.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
 pub struct Config {
     /// `model_index.json`.
@@ -319,7 +320,10 @@ impl Config {
                 std::fs::create_dir_all(parent).map_err(fail)?;
             }
             let json = json.map_err(|e| Error::Internal(format!("{name}: {e}")))?;
-            std::fs::write(&path, json + "\n").map_err(fail)
+            // Renamed into its place, so that a kill leaves the old file or the new one.
+            let beside = path.with_extension("partial");
+            std::fs::write(&beside, json + "\n").map_err(fail)?;
+            std::fs::rename(&beside, &path).map_err(fail)
         };
         put(
             "model_index.json",
@@ -352,9 +356,10 @@ impl Config {
     pub fn preset(name: &str) -> Result<Self> {
         match name {
             "tiny" => Ok(Self::tiny()),
+            "tabletop" => Ok(Self::tabletop()),
             "5b" => Ok(Self::five_billion()),
             _ => Err(Error::Request(format!(
-                "unknown preset \"{name}\"; use tiny or 5b"
+                "unknown preset \"{name}\"; use tiny, tabletop or 5b"
             ))),
         }
     }
@@ -411,6 +416,40 @@ impl Config {
                 num_train_timesteps: 1000,
                 shift: 1.0,
             },
+        }
+    }
+
+    /// The shipped pack: all kinds, 128 pixels, 64 tokens a frame.
+    pub fn tabletop() -> Self {
+        let tiny = Self::tiny();
+        Config {
+            index: IndexConfig {
+                name: "unireal-tabletop".into(),
+                sample_size: 128,
+                ..tiny.index
+            },
+            text_encoder: TextConfig {
+                vocab_size: 1024,
+                d_model: 192,
+                d_kv: 32,
+                d_ff: 512,
+                num_layers: 3,
+                num_heads: 6,
+                ..tiny.text_encoder
+            },
+            vae: VaeConfig {
+                block_out_channels: vec![16, 32, 64, 96],
+                norm_num_groups: 8,
+                ..tiny.vae
+            },
+            transformer: TransformerConfig {
+                hidden_size: 256,
+                num_layers: 8,
+                num_attention_heads: 8,
+                text_dim: 192,
+                ..tiny.transformer
+            },
+            scheduler: tiny.scheduler,
         }
     }
 

@@ -6,14 +6,14 @@
 //! ```text
 //! Request ─► Sequence (text, input frames, noise frames) ─► velocity ─► latents ─► Image
 //! ShardSource ─► bytes ─► VerifiedShard ─► parameters, still quantised, on the device
-//! tabletop world ─► train ─► safetensors ─► pack ─► shards on a static host
+//! videos ─► samples (tar shards) ─► train ─► safetensors ─► pack ─► shards on a static host
 //! ```
 //! Each arrow is one function, each noun one type. A module uses only the layers below its own:
 //! ```text
 //! 5  web                     tools
 //! 4  pipeline
 //! 3  model    sampler        weights::{load, save, module}
-//! 2  gpu   tokenizer   image   noise      weights::source
+//! 2  gpu  cpu  tokenizer  image  noise    weights::source
 //! 1  request                 weights::{manifest, quant}
 //! 0  config   error
 //! ```
@@ -34,6 +34,8 @@
 //! eps and t as in flow matching: `x_t = (1 - t) x0 + t eps`, `v = eps - x0`.
 
 pub mod config;
+#[cfg(feature = "tools")]
+mod cpu;
 pub mod error;
 pub mod gpu;
 pub mod image;

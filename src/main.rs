@@ -27,8 +27,10 @@ enum Command {
     World(world::Options),
     /// Film the tabletop world: clips, edits and their truth, videos
     Tabletop(tabletop::Options),
-    /// Train a model on the tabletop world
+    /// Train a model on shards of samples
     Train(train::Options),
+    /// Time training
+    Bench(train::bench::Options),
 }
 
 fn main() -> std::process::ExitCode {
@@ -41,6 +43,7 @@ fn main() -> std::process::ExitCode {
         Command::World(options) => world::run(&options),
         Command::Tabletop(options) => tabletop::run(&options),
         Command::Train(options) => train::run(&options),
+        Command::Bench(options) => train::bench::run(&options),
     };
     match result {
         Ok(()) => std::process::ExitCode::SUCCESS,

@@ -266,11 +266,16 @@ impl Pipeline {
 
     /// The size nearest to the model's own area with this shape, on the grid.
     fn fitted(&self, width: u32, height: u32) -> (u32, u32) {
-        let grid = self.config.grid() as u32;
-        let (w, h) = (f64::from(width), f64::from(height));
-        let scale = self.config.index.sample_size as f64 / (w * h).sqrt();
-        (to_grid(w * scale, grid), to_grid(h * scale, grid))
+        let size = self.config.index.sample_size as u32;
+        fitted(size, self.config.grid() as u32, width, height)
     }
+}
+
+/// The sides nearest to an area of `size` x `size` with this shape, as multiples of `grid`.
+pub(crate) fn fitted(size: u32, grid: u32, width: u32, height: u32) -> (u32, u32) {
+    let (w, h) = (f64::from(width), f64::from(height));
+    let scale = f64::from(size) / (w * h).sqrt();
+    (to_grid(w * scale, grid), to_grid(h * scale, grid))
 }
 
 fn to_grid(side: f64, grid: u32) -> u32 {

@@ -24,10 +24,14 @@ const SHADER: Shader = Shader {
 /// # Panics
 /// When the shapes do not fit one another.
 pub fn linear(x: Tensor<3>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<3> {
-    match on_gpu(&x, &weight, bias.as_ref()) {
-        Some(y) => y,
-        None => linear_reference(x, weight, bias),
+    if let Some(y) = on_gpu(&x, &weight, bias.as_ref()) {
+        return y;
     }
+    #[cfg(feature = "tools")]
+    if let Some(y) = crate::cpu::linear(&x, &weight, bias.as_ref()) {
+        return y;
+    }
+    linear_reference(x, weight, bias)
 }
 
 /// [`linear`] in plain operations: what the CPU runs, and what training differentiates.

@@ -258,47 +258,72 @@ impl Block {
         heads: usize,
         eps: f64,
     ) -> Tensor<3> {
-        let [shift1, scale1, gate1, shift2, scale2, gate2] =
-            modulation.per_token(self.modulation_offset.val(), &x, n_clean);
-        let a = norm(x.clone(), eps) * scale1.add_scalar(1.0) + shift1;
+        let modulation = modulation.offset(self.modulation_offset.val());
+        let a = modulation.shifted(&x, n_clean, 0, eps);
         let a = self.attention.forward(a, sequence, heads);
-        let x = x + a * gate1;
-        let m = norm(x.clone(), eps) * scale2.add_scalar(1.0) + shift2;
+        let x = modulation.gated(x, a, n_clean, 2);
+        let m = modulation.shifted(&x, n_clean, 3, eps);
         let m = self
             .mlp
             .second
             .forward(gelu_tanh(self.mlp.first.forward(m)));
-        x + m * gate2
+        modulation.gated(x, m, n_clean, 5)
     }
 }
 
 impl Modulation {
-    /// Adds a block's offset and spreads the two rows over the tokens: six `[b, n, d]`.
-    fn per_token(&self, offset: Tensor<1>, x: &Tensor<3>, n_clean: usize) -> [Tensor<3>; 6] {
+    /// With a block's offset added.
+    fn offset(&self, offset: Tensor<1>) -> Self {
+        let offset: Tensor<3> = offset.unsqueeze();
+        Modulation {
+            clean: self.clean.clone() + offset.clone(),
+            noise: self.noise.clone() + offset,
+        }
+    }
+
+    /// The norm of `x`, scaled and shifted by the parts `at + 1` and `at`.
+    fn shifted(&self, x: &Tensor<3>, n_clean: usize, at: usize, eps: f64) -> Tensor<3> {
+        #[cfg(feature = "tools")]
+        if let Some(y) = crate::cpu::modulated(x, &self.clean, &self.noise, n_clean, at, eps) {
+            return y;
+        }
+        let shift = self.per_token(at, x, n_clean);
+        let scale = self.per_token(at + 1, x, n_clean);
+        norm(x.clone(), eps) * scale.add_scalar(1.0) + shift
+    }
+
+    /// `x + a` times the gate, the part `at`.
+    fn gated(&self, x: Tensor<3>, a: Tensor<3>, n_clean: usize, at: usize) -> Tensor<3> {
+        #[cfg(feature = "tools")]
+        if let Some(y) = crate::cpu::gated(&x, &a, &self.clean, &self.noise, n_clean, at) {
+            return y;
+        }
+        let gate = self.per_token(at, &x, n_clean);
+        x + a * gate
+    }
+
+    /// One of the six parts, spread over the tokens of `x`: `[b, n, d]`.
+    fn per_token(&self, part: usize, x: &Tensor<3>, n_clean: usize) -> Tensor<3> {
         let [b, n, d] = x.dims();
-        let offset = offset.reshape([1, 1, 6 * d]);
-        let clean: [Tensor<3>; 6] = chunks(self.clean.clone() + offset.clone());
-        let noise: [Tensor<3>; 6] = chunks(self.noise.clone() + offset);
-        let mut noise = noise.into_iter();
-        clean.map(|clean| {
-            let noise = noise.next().expect("both have six chunks");
-            Tensor::cat(
-                vec![
-                    clean.expand([b, n_clean, d]),
-                    noise.expand([b, n - n_clean, d]),
-                ],
-                1,
-            )
-        })
+        let clean = self.clean.clone().narrow(2, part * d, d);
+        let noise = self.noise.clone().narrow(2, part * d, d);
+        let rows = vec![
+            clean.expand([b, n_clean, d]),
+            noise.expand([b, n - n_clean, d]),
+        ];
+        Tensor::cat(rows, 1)
     }
 }
 
 impl Attention {
     fn forward(&self, x: Tensor<3>, sequence: &Sequence, heads: usize) -> Tensor<3> {
         let [b, n, d] = x.dims();
-        let qkv = self
-            .qkv
-            .forward(x)
+        let qkv = self.qkv.forward(x);
+        #[cfg(feature = "tools")]
+        if let Some(y) = self.fused(&qkv, sequence) {
+            return self.out.forward(y);
+        }
+        let qkv = qkv
             .reshape([b, n, 3, heads, d / heads])
             .permute([2, 0, 3, 1, 4]); // [3, b, h, n, head_dim]
         let part = |i| qkv.clone().narrow(0, i, 1).squeeze_dim::<4>(0);
@@ -308,6 +333,16 @@ impl Attention {
         let y = gpu::attention(q, k, part(2), sequence.mask.clone());
         let y = y.swap_dims(1, 2).reshape([b, n, d]);
         self.out.forward(y)
+    }
+
+    /// The heads' results in one operation, where training on the CPU is what runs.
+    #[cfg(feature = "tools")]
+    fn fused(&self, qkv: &Tensor<3>, sequence: &Sequence) -> Option<Tensor<3>> {
+        let (query, key) = (self.query_norm.weight.val(), self.key_norm.weight.val());
+        let (cos, sin) = sequence.rope.tables();
+        let mask = sequence.mask.as_ref();
+        let epsilon = self.query_norm.epsilon;
+        crate::cpu::attention(qkv, [&query, &key], [cos, sin], mask, epsilon)
     }
 }
 

@@ -25,6 +25,11 @@ pub struct Batch {
 
 /// Mean squared error of the velocity, a tensor of one number.
 pub fn flow_loss(transformer: &Transformer, patch: usize, batch: &Batch) -> Tensor<1> {
+    flow_losses(transformer, patch, batch).mean()
+}
+
+/// Mean squared error of the velocity of each sample, `[b]`.
+pub fn flow_losses(transformer: &Transformer, patch: usize, batch: &Batch) -> Tensor<1> {
     let grids: Vec<Grid> = batch
         .targets
         .iter()
@@ -42,10 +47,11 @@ pub fn flow_loss(transformer: &Transformer, patch: usize, batch: &Batch) -> Tens
     let outputs = velocities.len() as f64;
     let losses = velocities.into_iter().enumerate().map(|(i, v)| {
         let error = (v - (batch.noise[i].clone() - batch.targets[i].clone())).square();
-        match batch.weights.get(i) {
-            Some(weight) => (error * weight.clone()).mean(),
-            None => error.mean(),
-        }
+        let error = match batch.weights.get(i) {
+            Some(weight) => error * weight.clone(),
+            None => error,
+        };
+        error.flatten::<2>(1, 3).mean_dim(1).squeeze_dim::<1>(1)
     });
     let total = losses.reduce(|sum, loss| sum + loss);
     total.expect("a batch has at least one output") / outputs

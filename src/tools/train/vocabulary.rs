@@ -1,5 +1,7 @@
-//! The small packs' tokenizer: byte-pair merges learnt from the world's own wording, so that its words become single
+//! The small packs' tokenizer: byte-pair merges learnt from the samples' own wording, so that its words become single
 //! tokens while any other text still has letters to fall back to. Large packs bring T5's tokenizer instead.
+
+use std::path::{Path, PathBuf};
 
 use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::normalizers::Lowercase;
@@ -9,8 +11,53 @@ use tokenizers::{
     AddedToken, DecoderWrapper, PostProcessorWrapper, TokenizerBuilder, TokenizerImpl,
 };
 
+use super::checkpoint;
+use super::data::list;
 use crate::error::{Error, Result};
-use crate::request::MAX_IMAGES;
+use crate::request::{self, MAX_IMAGES};
+use crate::tokenizer::Tokenizer;
+use crate::tools::data::shard;
+
+/// Texts from which the tokenizer is made.
+const CORPUS: usize = 20_000;
+
+/// The run's tokenizer: the one that is there, else one of `size` ids made from the texts of the shards that are there now,
+/// of each about as many, and kept.
+///
+/// # Errors
+/// [`Error::Format`] for a file that cannot be read or written, [`Error::Request`] when there is no text to learn from.
+pub(super) fn of_run(run: &Path, patterns: &[PathBuf], size: usize) -> Result<Tokenizer> {
+    let path = run.join("tokenizer/tokenizer.json");
+    if !path.exists() {
+        let json = vocabulary(&corpus(patterns)?, size)?;
+        checkpoint::write(&path, json.as_bytes())?;
+    }
+    let bytes = std::fs::read(&path).map_err(|e| Error::format(path.display().to_string(), e))?;
+    Tokenizer::from_json(&bytes)
+}
+
+fn corpus(patterns: &[PathBuf]) -> Result<Vec<String>> {
+    let shards = list(patterns)?;
+    let each = CORPUS / shards.len().max(1) + 1;
+    let mut texts = Vec::new();
+    for path in shards {
+        let Ok(samples) = shard::encoded(&path) else {
+            continue; // The thread that reads the samples reports it.
+        };
+        let found = samples.filter_map(Result::ok).flat_map(|sample| {
+            let texts = sample.prompts.iter();
+            let texts = texts.map(|prompt| request::text(&sample.context, prompt));
+            texts.collect::<Vec<_>>()
+        });
+        texts.extend(found.take(each));
+    }
+    match texts.is_empty() {
+        true => Err(Error::Request(
+            "the shards hold no text to make a tokenizer from".into(),
+        )),
+        false => Ok(texts),
+    }
+}
 
 /// `tokenizer.json` for `texts`, with at most `size` token ids: padding 0, end of text 1, unknown 2, then IMG1..IMG10 and
 /// RES1..RES10, then letters and merges.
@@ -70,7 +117,18 @@ pub fn vocabulary(texts: &[String], size: usize) -> Result<String> {
 mod tests {
     use super::*;
     use crate::model::sequence::Word;
-    use crate::tokenizer::Tokenizer;
+
+    /// Every printable letter of ASCII, alone and beside others, has ids of its own.
+    #[test]
+    fn all_printable_letters_encode() {
+        let json = vocabulary(&["a red cube".into()], 128).unwrap();
+        let tokenizer = Tokenizer::from_json(json.as_bytes()).unwrap();
+        let all: String = (' '..='~').collect();
+        for text in (' '..='~').map(String::from).chain([all]) {
+            let tokens = tokenizer.encode(&text).unwrap();
+            assert!(!tokens.ids.contains(&2), "{text:?}: {:?}", tokens.ids);
+        }
+    }
 
     #[test]
     fn known_words_are_one_token_and_unknown_ones_still_encode() {

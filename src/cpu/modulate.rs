@@ -1,0 +1,317 @@
+//! What surrounds attention and feed-forward in a block: the modulated norm before, the gated sum after, see
+//! [`crate::model::transformer`].
+
+use burn::backend::Flex;
+use burn::backend::autodiff::checkpoint::base::Checkpointer;
+use burn::backend::autodiff::checkpoint::strategy::NoCheckpointing;
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::flex::FlexTensor;
+use burn::tensor::Tensor;
+
+use super::wide::{dot, sum, wide};
+use super::{Tracked, dense, made, numbers, tracked};
+
+/// Shapes, and which of the six parts of the modulation are meant.
+#[derive(Clone, Copy, Debug)]
+struct Plan {
+    b: usize,
+    n: usize,
+    d: usize,
+    n_clean: usize,
+    /// The first part: shift and scale, or the gate.
+    at: usize,
+    epsilon: f32,
+}
+
+#[derive(Debug)]
+struct Modulated;
+
+impl Backward<Flex, 3> for Modulated {
+    /// Input, modulation of clean tokens and of noise tokens.
+    type State = (FlexTensor, FlexTensor, FlexTensor, Plan);
+
+    fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let (x, clean, noise, plan) = ops.state;
+        let gradient = dense(&grads.consume::<Flex>(&ops.node));
+        let Plan { b, n, d, .. } = plan;
+        let mut into_x = vec![0f32; b * n * d];
+        let mut into_clean = vec![0f32; 6 * d];
+        let mut into_noise = vec![0f32; 6 * b * d];
+        modulated_backward(
+            numbers(&x),
+            numbers(&clean),
+            numbers(&noise),
+            numbers(&gradient),
+            &mut into_x,
+            &mut into_clean,
+            &mut into_noise,
+            plan,
+        );
+        let results = [
+            made(into_x, [b, n, d]),
+            made(into_clean, [1, 1, 6 * d]),
+            made(into_noise, [b, 1, 6 * d]),
+        ];
+        for (parent, result) in ops.parents.into_iter().zip(results) {
+            if let Some(parent) = parent {
+                grads.register::<Flex>(parent.id, result);
+            }
+        }
+    }
+}
+
+/// The layer norm of `x [b, n, d]`, scaled and shifted: the first `n_clean` tokens by the parts `at` (shift) and `at + 1`
+/// (scale) of `clean [1, 1, 6 d]`, the others by those of `noise [b, 1, 6 d]`; `None` where training on the CPU is not what
+/// runs.
+pub(crate) fn modulated(
+    x: &Tensor<3>,
+    clean: &Tensor<3>,
+    noise: &Tensor<3>,
+    n_clean: usize,
+    at: usize,
+    epsilon: f64,
+) -> Option<Tensor<3>> {
+    let [b, n, d] = x.dims();
+    if clean.dims() != [1, 1, 6 * d] || noise.dims() != [b, 1, 6 * d] {
+        return None;
+    }
+    let plan = Plan {
+        b,
+        n,
+        d,
+        n_clean,
+        at,
+        epsilon: epsilon as f32,
+    };
+    let (x, clean, noise) = (tracked(x)?, tracked(clean)?, tracked(noise)?);
+    let [input, rows, others] = [&x, &clean, &noise].map(|tensor| dense(tensor.primitive()));
+    let mut values = vec![0f32; b * n * d];
+    modulated_forward(
+        numbers(&input),
+        numbers(&rows),
+        numbers(&others),
+        &mut values,
+        plan,
+    );
+    let output = made(values, [b, n, d]);
+    let nodes = [x.node(), clean.node(), noise.node()];
+    let prepared = Modulated.prepare::<NoCheckpointing>(nodes).compute_bound();
+    let y = match prepared.stateful() {
+        OpsKind::Tracked(prepared) => prepared.finish((input, rows, others, plan), output),
+        OpsKind::UnTracked(prepared) => prepared.finish(output),
+    };
+    Some(Tensor::from_primitive::<Tracked>(y))
+}
+
+#[derive(Debug)]
+struct Gated;
+
+impl Backward<Flex, 4> for Gated {
+    /// What is added, modulation of clean tokens and of noise tokens.
+    type State = (FlexTensor, FlexTensor, FlexTensor, Plan);
+
+    fn backward(self, ops: Ops<Self::State, 4>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let (a, clean, noise, plan) = ops.state;
+        let gradient = dense(&grads.consume::<Flex>(&ops.node));
+        let Plan { b, n, d, .. } = plan;
+        let mut into_a = vec![0f32; b * n * d];
+        let mut into_clean = vec![0f32; 6 * d];
+        let mut into_noise = vec![0f32; 6 * b * d];
+        gated_backward(
+            numbers(&a),
+            numbers(&clean),
+            numbers(&noise),
+            numbers(&gradient),
+            &mut into_a,
+            &mut into_clean,
+            &mut into_noise,
+            plan,
+        );
+        let results = [
+            gradient,
+            made(into_a, [b, n, d]),
+            made(into_clean, [1, 1, 6 * d]),
+            made(into_noise, [b, 1, 6 * d]),
+        ];
+        for (parent, result) in ops.parents.into_iter().zip(results) {
+            if let Some(parent) = parent {
+                grads.register::<Flex>(parent.id, result);
+            }
+        }
+    }
+}
+
+/// `x + a gate`, all `[b, n, d]`, with the gate from the part `at` of the modulations as in [`modulated`]; `None` where
+/// training on the CPU is not what runs.
+pub(crate) fn gated(
+    x: &Tensor<3>,
+    a: &Tensor<3>,
+    clean: &Tensor<3>,
+    noise: &Tensor<3>,
+    n_clean: usize,
+    at: usize,
+) -> Option<Tensor<3>> {
+    let [b, n, d] = x.dims();
+    if a.dims() != [b, n, d] || clean.dims() != [1, 1, 6 * d] || noise.dims() != [b, 1, 6 * d] {
+        return None;
+    }
+    let epsilon = 0.0;
+    let plan = Plan {
+        b,
+        n,
+        d,
+        n_clean,
+        at,
+        epsilon,
+    };
+    let (x, a) = (tracked(x)?, tracked(a)?);
+    let (clean, noise) = (tracked(clean)?, tracked(noise)?);
+    let [input, added, rows, others] =
+        [&x, &a, &clean, &noise].map(|tensor| dense(tensor.primitive()));
+    let mut values = vec![0f32; b * n * d];
+    gated_forward(
+        numbers(&input),
+        numbers(&added),
+        numbers(&rows),
+        numbers(&others),
+        &mut values,
+        plan,
+    );
+    let output = made(values, [b, n, d]);
+    let nodes = [x.node(), a.node(), clean.node(), noise.node()];
+    let prepared = Gated.prepare::<NoCheckpointing>(nodes).compute_bound();
+    let y = match prepared.stateful() {
+        OpsKind::Tracked(prepared) => prepared.finish((added, rows, others, plan), output),
+        OpsKind::UnTracked(prepared) => prepared.finish(output),
+    };
+    Some(Tensor::from_primitive::<Tracked>(y))
+}
+
+/// Where the modulation of a token starts: in `clean`, or in `noise`.
+#[inline(always)]
+fn modulation<'a>(clean: &'a [f32], noise: &'a [f32], token: usize, plan: Plan) -> &'a [f32] {
+    let (sample, place) = (token / plan.n, token % plan.n);
+    match place < plan.n_clean {
+        true => clean,
+        false => &noise[6 * plan.d * sample..6 * plan.d * (sample + 1)],
+    }
+}
+
+/// Mean and one over the deviation of a row.
+#[inline(always)]
+fn moments(x: &[f32], epsilon: f32) -> (f32, f32) {
+    let width = x.len() as f32;
+    let mean = sum(x) / width;
+    let mut squares = [0f32; super::wide::LANES];
+    let chunks = x.chunks_exact(super::wide::LANES);
+    let rest: f32 = chunks
+        .remainder()
+        .iter()
+        .map(|x| (x - mean) * (x - mean))
+        .sum();
+    for chunk in chunks {
+        for (square, x) in squares.iter_mut().zip(chunk) {
+            *square += (x - mean) * (x - mean);
+        }
+    }
+    let variance = (sum(&squares) + rest) / width;
+    (mean, 1.0 / (variance + epsilon).sqrt())
+}
+
+wide! {
+    fn modulated_forward(x: &[f32], clean: &[f32], noise: &[f32], y: &mut [f32], plan: Plan) {
+        let d = plan.d;
+        for (token, (x, y)) in x.chunks_exact(d).zip(y.chunks_exact_mut(d)).enumerate() {
+            let row = &modulation(clean, noise, token, plan)[plan.at * d..(plan.at + 2) * d];
+            let (shift, scale) = row.split_at(d);
+            let (mean, inverse) = moments(x, plan.epsilon);
+            for ((x, y), (shift, scale)) in x.iter().zip(y.iter_mut()).zip(shift.iter().zip(scale)) {
+                *y = (x - mean) * inverse * (1.0 + scale) + shift;
+            }
+        }
+    }
+
+    fn modulated_backward(
+        x: &[f32],
+        clean: &[f32],
+        noise: &[f32],
+        gradient: &[f32],
+        into_x: &mut [f32],
+        into_clean: &mut [f32],
+        into_noise: &mut [f32],
+        plan: Plan,
+    ) {
+        let d = plan.d;
+        let width = d as f32;
+        let mut normed = vec![0f32; d];
+        let rows = x.chunks_exact(d).zip(gradient.chunks_exact(d));
+        for (token, ((x, gradient), into_x)) in rows.zip(into_x.chunks_exact_mut(d)).enumerate() {
+            let scale = &modulation(clean, noise, token, plan)[(plan.at + 1) * d..(plan.at + 2) * d];
+            let into = match token % plan.n < plan.n_clean {
+                true => &mut into_clean[plan.at * d..(plan.at + 2) * d],
+                false => {
+                    let start = (6 * (token / plan.n) + plan.at) * d;
+                    &mut into_noise[start..start + 2 * d]
+                }
+            };
+            let (into_shift, into_scale) = into.split_at_mut(d);
+            let (mean, inverse) = moments(x, plan.epsilon);
+            // Lengths that the compiler can see: no checks within the loops.
+            let (x, gradient, scale) = (&x[..d], &gradient[..d], &scale[..d]);
+            let (into_x, normed) = (&mut into_x[..d], &mut normed[..d]);
+            let (into_shift, into_scale) = (&mut into_shift[..d], &mut into_scale[..d]);
+            for i in 0..d {
+                normed[i] = (x[i] - mean) * inverse;
+                into_x[i] = gradient[i] * (1.0 + scale[i]);
+                into_shift[i] += gradient[i];
+                into_scale[i] += gradient[i] * normed[i];
+            }
+            let (level, along) = (sum(into_x) / width, dot(into_x, normed) / width);
+            for i in 0..d {
+                into_x[i] = inverse * (into_x[i] - level - normed[i] * along);
+            }
+        }
+    }
+
+    fn gated_forward(x: &[f32], a: &[f32], clean: &[f32], noise: &[f32], y: &mut [f32], plan: Plan) {
+        let d = plan.d;
+        let rows = x.chunks_exact(d).zip(a.chunks_exact(d));
+        for (token, ((x, a), y)) in rows.zip(y.chunks_exact_mut(d)).enumerate() {
+            let gate = &modulation(clean, noise, token, plan)[plan.at * d..(plan.at + 1) * d];
+            for ((x, a), (gate, y)) in x.iter().zip(a).zip(gate.iter().zip(y)) {
+                *y = x + a * gate;
+            }
+        }
+    }
+
+    fn gated_backward(
+        a: &[f32],
+        clean: &[f32],
+        noise: &[f32],
+        gradient: &[f32],
+        into_a: &mut [f32],
+        into_clean: &mut [f32],
+        into_noise: &mut [f32],
+        plan: Plan,
+    ) {
+        let d = plan.d;
+        let rows = a.chunks_exact(d).zip(gradient.chunks_exact(d));
+        for (token, ((a, gradient), into_a)) in rows.zip(into_a.chunks_exact_mut(d)).enumerate() {
+            let gate = &modulation(clean, noise, token, plan)[plan.at * d..(plan.at + 1) * d];
+            let into = match token % plan.n < plan.n_clean {
+                true => &mut into_clean[plan.at * d..(plan.at + 1) * d],
+                false => {
+                    let start = (6 * (token / plan.n) + plan.at) * d;
+                    &mut into_noise[start..start + d]
+                }
+            };
+            let (a, gradient, gate) = (&a[..d], &gradient[..d], &gate[..d]);
+            let (into_a, into) = (&mut into_a[..d], &mut into[..d]);
+            for i in 0..d {
+                into_a[i] = gradient[i] * gate[i];
+                into[i] += gradient[i] * a[i];
+            }
+        }
+    }
+}

@@ -1,0 +1,501 @@
+//! A run's settings: the JSON that `unireal train --config` reads. A field that nobody reads is an error, so that a typing
+//! mistake does not train for a day.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use rand::{Rng, RngExt};
+use rand_distr::{Distribution as _, StandardNormal};
+use serde::{Deserialize, Serialize};
+
+use super::optimizer::Rule;
+use crate::config;
+use crate::error::{Error, Result};
+use crate::tools::data::Kind;
+
+/// A run: which model, on what data, in which stages.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// The model's shape for a new run, see [`crate::config::Config::preset`].
+    pub preset: String,
+    /// Tar shards: files, folders that hold them, or names with a `*` in the last part. Folders may still be filling.
+    pub data: Vec<PathBuf>,
+    /// Shards on which the loss is measured but never trained.
+    #[serde(default)]
+    pub held_out: Vec<PathBuf>,
+    /// Threads among which a batch is divided.
+    #[serde(default = "two")]
+    pub threads: usize,
+    /// Seed of weights, draws, times and noise.
+    #[serde(default)]
+    pub seed: u64,
+    /// Samples (pictures for the autoencoder) to wait for before the first step; fewer when the shards hold fewer.
+    #[serde(default = "first_samples")]
+    pub first_samples: usize,
+    /// Seconds between two writings of what a run needs to go on.
+    #[serde(default = "save_seconds")]
+    pub save_seconds: f64,
+    /// Minutes between two looks at held-out samples: their loss and a picture of what the model makes of some; 0 is never.
+    #[serde(default = "preview_minutes")]
+    pub preview_minutes: f64,
+    /// What is trained, in order.
+    pub stages: Vec<Stage>,
+}
+
+/// What a stage trains.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Networks {
+    /// The autoencoder.
+    Vae,
+    /// Text encoder and transformer.
+    Flow,
+}
+
+impl Networks {
+    /// The word in settings and file names.
+    pub fn name(self) -> &'static str {
+        match self {
+            Networks::Vae => "vae",
+            Networks::Flow => "flow",
+        }
+    }
+}
+
+/// One stage.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stage {
+    /// Its name, for files; unique.
+    pub name: String,
+    /// What it trains.
+    pub train: Networks,
+    /// Pixels along a side: the side of the autoencoder's random crops; of the flow's pictures the square root of the area.
+    pub size: u32,
+    /// Length in steps.
+    #[serde(default)]
+    pub steps: Option<u64>,
+    /// Length in minutes of training, whichever of both comes first; counted over all calls.
+    #[serde(default)]
+    pub minutes: Option<f64>,
+    /// Samples in a step.
+    pub batch: usize,
+    /// Into how many groups a step's batch is divided; the samples of a group share their geometry.
+    #[serde(default = "two")]
+    pub groups: usize,
+    /// Highest learning rate.
+    pub rate: f64,
+    /// Steps over which the learning rate rises.
+    #[serde(default = "warmup")]
+    pub warmup: u64,
+    /// How the learning rate ends.
+    #[serde(default)]
+    pub schedule: Schedule,
+    /// Which rule moves the weights.
+    #[serde(default)]
+    pub optimizer: Rule,
+    /// Decoupled weight decay.
+    #[serde(default = "weight_decay")]
+    pub weight_decay: f32,
+    /// Largest norm of all gradients together.
+    #[serde(default = "one")]
+    pub clip: f64,
+    /// Decay of the moving average of the weights.
+    #[serde(default = "ema")]
+    pub ema: f64,
+    /// How often each kind is drawn: `edit`, or finer `edit/recolour` (flow).
+    #[serde(default)]
+    pub kinds: BTreeMap<String, f64>,
+    /// Part of prompts that are left empty, for guidance (flow).
+    #[serde(default = "tenth")]
+    pub text_dropout: f64,
+    /// Part of groups whose prompts and input images are all left out, for guidance (flow).
+    #[serde(default = "twentieth")]
+    pub image_dropout: f64,
+    /// How much more the cells count that change from canvas to result (flow).
+    #[serde(default = "three")]
+    pub changed: f32,
+    /// Which times are drawn (flow).
+    #[serde(default)]
+    pub time: Time,
+    /// Weight of the latent's divergence (vae).
+    #[serde(default = "divergence")]
+    pub kl: f64,
+    /// Weight of the mean absolute error (vae).
+    #[serde(default)]
+    pub l1: f64,
+    /// Weight of the mean absolute error of neighbouring pixels' differences, which keeps edges sharp (vae).
+    #[serde(default)]
+    pub gradient: f64,
+}
+
+/// How the learning rate ends.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Schedule {
+    /// It falls to a twentieth over the last third of the stage.
+    #[default]
+    Decay,
+    /// It stays.
+    Constant,
+}
+
+/// The law of the times at which the velocity is learnt.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq)]
+#[serde(deny_unknown_fields, default)]
+pub struct Time {
+    /// The law.
+    pub law: Law,
+    /// Mean of the normal number.
+    pub mean: f64,
+    /// Its standard deviation.
+    pub std: f64,
+    /// Moves times towards noise as [`crate::sampler::schedule`] does; 1 leaves them.
+    pub shift: f64,
+    /// Part of the times that is drawn evenly from 0..1 instead, so that both ends are seen.
+    pub uniform: f64,
+}
+
+/// Families of laws.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Law {
+    /// The logistic function of a normal number (Esser et al., 2024).
+    #[default]
+    LogitNormal,
+}
+
+impl Default for Time {
+    fn default() -> Self {
+        Time {
+            law: Law::LogitNormal,
+            mean: 0.0,
+            std: 1.0,
+            shift: 1.0,
+            uniform: 0.1,
+        }
+    }
+}
+
+impl Time {
+    /// One time in 0..1.
+    pub fn draw(&self, rng: &mut impl Rng) -> f32 {
+        let t: f64 = match rng.random_bool(self.uniform) {
+            true => rng.random_range(0.0..1.0),
+            false => {
+                let z: f64 = StandardNormal.sample(rng);
+                1.0 / (1.0 + (-(self.mean + self.std * z)).exp())
+            }
+        };
+        (self.shift * t / (1.0 + (self.shift - 1.0) * t)) as f32
+    }
+}
+
+fn two() -> usize {
+    2
+}
+fn first_samples() -> usize {
+    512
+}
+fn save_seconds() -> f64 {
+    40.0
+}
+fn preview_minutes() -> f64 {
+    15.0
+}
+fn warmup() -> u64 {
+    100
+}
+fn weight_decay() -> f32 {
+    0.01
+}
+fn one() -> f64 {
+    1.0
+}
+fn ema() -> f64 {
+    0.999
+}
+fn tenth() -> f64 {
+    0.1
+}
+fn twentieth() -> f64 {
+    0.05
+}
+fn three() -> f32 {
+    3.0
+}
+fn divergence() -> f64 {
+    1e-4
+}
+
+impl Settings {
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    /// [`Error::Format`] that names the file, the stage, the field and its value.
+    pub fn read(path: &Path) -> Result<Self> {
+        let file = path.display().to_string();
+        let bytes = std::fs::read(path).map_err(|e| Error::format(&file, e))?;
+        config::parse::<Settings>(&file, &bytes)?.check(&file)
+    }
+
+    /// Checks what serde cannot; `file` is for the message.
+    ///
+    /// # Errors
+    /// As [`Settings::read`].
+    pub fn check(self, file: &str) -> Result<Self> {
+        let refuse = |reason: String| Err(Error::format(file, reason));
+        if self.data.is_empty() || self.stages.is_empty() {
+            return refuse("data and stages need an entry each, at least".into());
+        }
+        if !(1..=64).contains(&self.threads) {
+            return refuse(format!("threads is {}; use 1 to 64", self.threads));
+        }
+        if !(0.0..=3600.0).contains(&self.save_seconds) {
+            return refuse(format!(
+                "save_seconds is {}; use 0 to 3600",
+                self.save_seconds
+            ));
+        }
+        if !(0.0..=1e6).contains(&self.preview_minutes) {
+            return refuse(format!(
+                "preview_minutes is {}; use 0 to 1000000",
+                self.preview_minutes
+            ));
+        }
+        for (i, stage) in self.stages.iter().enumerate() {
+            if self.stages[..i]
+                .iter()
+                .any(|other| other.name == stage.name)
+            {
+                return refuse(format!("two stages are named {:?}", stage.name));
+            }
+            if let Err(reason) = stage.check(self.threads) {
+                return refuse(format!("stage {:?}: {reason}", stage.name));
+            }
+        }
+        Ok(self)
+    }
+}
+
+impl Stage {
+    /// What is wrong with the numbers.
+    fn check(&self, threads: usize) -> std::result::Result<(), String> {
+        let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        if self.name.is_empty() || !self.name.chars().all(plain) {
+            return Err("a name is made of letters, digits, - and _".into());
+        }
+        if self.steps.is_none() && self.minutes.is_none() {
+            return Err("it needs a length, steps or minutes".into());
+        }
+        if !self.size.is_multiple_of(8) || !(16..=1024).contains(&self.size) {
+            return Err(format!(
+                "size is {}; use a multiple of 8 from 16 to 1024",
+                self.size
+            ));
+        }
+        if self.groups == 0 || self.batch == 0 || !self.batch.is_multiple_of(self.groups * threads)
+        {
+            return Err(format!(
+                "a batch of {} cannot be divided among {} groups and {threads} threads",
+                self.batch, self.groups
+            ));
+        }
+        let positive = f64::MIN_POSITIVE..=f64::MAX;
+        for (field, value, range) in [
+            ("minutes", self.minutes.unwrap_or(1.0), positive.clone()),
+            ("rate", self.rate, positive.clone()),
+            ("clip", self.clip, positive.clone()),
+            ("ema", self.ema, 0.0..=1.0),
+            ("weight_decay", self.weight_decay.into(), 0.0..=1.0),
+            ("text_dropout", self.text_dropout, 0.0..=1.0),
+            ("image_dropout", self.image_dropout, 0.0..=1.0),
+            ("changed", self.changed.into(), 1.0..=1e3),
+            ("kl", self.kl, 0.0..=1e3),
+            ("l1", self.l1, 0.0..=1e3),
+            ("gradient", self.gradient, 0.0..=1e3),
+            ("time.mean", self.time.mean, -10.0..=10.0),
+            ("time.std", self.time.std, 0.0..=10.0),
+            ("time.shift", self.time.shift, 0.01..=100.0),
+            ("time.uniform", self.time.uniform, 0.0..=1.0),
+        ] {
+            if !range.contains(&value) {
+                let (low, high) = (range.start(), range.end());
+                return Err(format!(
+                    "{field} is {value}; it must be from {low} to {high}"
+                ));
+            }
+        }
+        if self.train == Networks::Flow {
+            self.mixture()?;
+        }
+        Ok(())
+    }
+
+    /// The kinds with their weights.
+    ///
+    /// # Errors
+    /// A sentence, when there is none, or one is not a kind, or its weight is no positive number.
+    pub fn mixture(&self) -> std::result::Result<Mixture, String> {
+        if self.kinds.is_empty() {
+            return Err("kinds is empty; say what to draw, such as {\"edit\": 1}".into());
+        }
+        let parts = self.kinds.iter().map(|(name, &weight)| {
+            let (kind, variant) = match name.split_once('/') {
+                Some((kind, variant)) => (kind, Some(variant.to_owned())),
+                None => (name.as_str(), None),
+            };
+            let kind: Kind = serde_json::from_value(kind.into())
+                .map_err(|e| format!("kinds has {name:?}: {e}"))?;
+            if !(f64::MIN_POSITIVE..=f64::MAX).contains(&weight) {
+                return Err(format!(
+                    "kinds gives {name:?} a weight of {weight}; it must be above 0"
+                ));
+            }
+            Ok(Part {
+                name: name.clone(),
+                kind,
+                variant,
+                weight,
+            })
+        });
+        parts.collect::<std::result::Result<_, _>>().map(Mixture)
+    }
+
+    /// The learning rate of a step (from 0), when `progress` of the stage is done.
+    pub fn rate(&self, step: u64, progress: f64) -> f64 {
+        let warm = ((step + 1) as f64 / self.warmup.max(1) as f64).min(1.0);
+        let cool = match self.schedule {
+            Schedule::Decay => ((1.0 - progress) * 3.0).clamp(0.05, 1.0),
+            Schedule::Constant => 1.0,
+        };
+        self.rate * warm * cool
+    }
+
+    /// Which part of the stage is done after `steps` and `seconds`.
+    pub fn progress(&self, steps: u64, seconds: f64) -> f64 {
+        let by_steps = self
+            .steps
+            .map_or(0.0, |all| steps as f64 / (all as f64).max(1.0));
+        let by_time = self.minutes.map_or(0.0, |all| seconds / (60.0 * all));
+        by_steps.max(by_time)
+    }
+}
+
+/// One kind of sample in a mixture.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// As it stands in the settings.
+    pub name: String,
+    kind: Kind,
+    variant: Option<String>,
+    /// How often it is drawn, relative to the others.
+    pub weight: f64,
+}
+
+/// The kinds that a stage draws.
+#[derive(Clone, Debug)]
+pub struct Mixture(pub Vec<Part>);
+
+impl Mixture {
+    /// The part to which a sample belongs: the one that names its variant, else the one that names its kind.
+    pub fn part(&self, kind: Kind, variant: &str) -> Option<usize> {
+        let of = |wanted: Option<&str>| {
+            self.0
+                .iter()
+                .position(|part| part.kind == kind && part.variant.as_deref() == wanted)
+        };
+        of(Some(variant)).or_else(|| of(None))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha8Rng;
+
+    fn parse(stage: &str) -> Result<Settings> {
+        let json = format!(
+            r#"{{"preset": "tiny", "data": ["shards"], "stages": [{{"name": "a", "train": "flow", "size": 64, "batch": 8,
+            "rate": 1e-3, {stage}}}]}}"#
+        );
+        config::parse::<Settings>("run.json", json.as_bytes())?.check("run.json")
+    }
+
+    #[test]
+    fn mistakes_are_named_with_what_is_wrong() {
+        let message = |stage: &str| parse(stage).unwrap_err().to_string();
+        parse(r#""steps": 1, "kinds": {"edit": 1, "edit/recolour": 2}"#).unwrap();
+        for (stage, expected) in [
+            (r#""steps": 1, "kind": {"edit": 1}"#, "unknown field `kind`"),
+            (
+                r#""steps": 1, "kinds": {"edits": 1}"#,
+                "unknown variant `edits`",
+            ),
+            (r#""steps": 1"#, "kinds is empty"),
+            (r#""steps": 1, "kinds": {"edit": 0}"#, "weight of 0"),
+            (r#""kinds": {"edit": 1}"#, "steps or minutes"),
+            (r#""steps": 1, "ema": 2, "kinds": {"edit": 1}"#, "ema is 2"),
+            (
+                r#""steps": 1, "groups": 3, "kinds": {"edit": 1}"#,
+                "batch of 8",
+            ),
+            (
+                r#""steps": 1, "time": {"law": "even"}"#,
+                "unknown variant `even`",
+            ),
+        ] {
+            assert!(
+                message(stage).contains(expected),
+                "{stage}: {}",
+                message(stage)
+            );
+        }
+    }
+
+    #[test]
+    fn a_sample_belongs_to_the_finest_part_that_names_it() {
+        let settings = parse(r#""steps": 1, "kinds": {"edit": 1, "edit/recolour": 2}"#).unwrap();
+        let mixture = settings.stages[0].mixture().unwrap();
+        let name = |kind, variant| {
+            mixture
+                .part(kind, variant)
+                .map(|i| mixture.0[i].name.as_str())
+        };
+        assert_eq!(name(Kind::Edit, "recolour"), Some("edit/recolour"));
+        assert_eq!(name(Kind::Edit, "move"), Some("edit"));
+        assert_eq!(name(Kind::Control, "depth"), None);
+    }
+
+    /// The logit of a shifted time is normal about `mean + ln shift`.
+    #[test]
+    fn times_follow_their_law() {
+        let time = Time {
+            mean: 0.3,
+            std: 0.8,
+            shift: 2.0,
+            uniform: 0.0,
+            ..Time::default()
+        };
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let logits: Vec<f64> = (0..20_000)
+            .map(|_| f64::from(time.draw(&mut rng)))
+            .map(|t| (t / (1.0 - t)).ln())
+            .collect();
+        let mean = logits.iter().sum::<f64>() / 20_000.0;
+        let variance = logits.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / 20_000.0;
+        assert!((mean - (0.3 + 2f64.ln())).abs() < 0.03, "{mean}");
+        assert!((variance.sqrt() - 0.8).abs() < 0.03, "{variance}");
+    }
+
+    #[test]
+    fn the_rate_rises_and_falls() {
+        let settings = parse(r#""steps": 300, "warmup": 10, "kinds": {"edit": 1}"#).unwrap();
+        let stage = &settings.stages[0];
+        let rate = |step: u64| stage.rate(step, stage.progress(step, 0.0)) / 1e-3;
+        assert!((rate(0) - 0.1).abs() < 1e-9 && (rate(150) - 1.0).abs() < 1e-9);
+        assert!((rate(250) - 0.5).abs() < 1e-9 && (rate(299) - 0.05).abs() < 1e-9);
+    }
+}
