@@ -89,6 +89,7 @@ impl Curve {
             steps,
             samples,
             seconds,
+            ..
         } = progress;
         let line = format!("{steps},{samples},{seconds:.1},{rate:.3e},{mean:.5}\n");
         append(&self.whole, &line)?;
@@ -134,6 +135,7 @@ mod tests {
                 steps,
                 samples: 2 * steps,
                 seconds: 1.0,
+                done: false,
             };
             let losses = [("edit", steps as f32), ("control/depth", 1.0)];
             curve

@@ -69,7 +69,8 @@ pub fn run(options: &Options) -> Result<()> {
         .limit
         .map(|minutes| Instant::now() + duration(minutes));
     for stage in &settings.stages {
-        if finished(stage, &resume::progress(run, stage)?) {
+        let progress = resume::progress(run, stage)?;
+        if progress.done && finished(stage, &progress) {
             eprintln!("{}: done", stage.name);
             continue;
         }

@@ -26,6 +26,9 @@ pub(super) struct Progress {
     pub(super) samples: u64,
     /// Of training, over all calls.
     pub(super) seconds: f64,
+    /// Whether its end was reached and the pack written: the next stage may begin.
+    #[serde(default)]
+    pub(super) done: bool,
 }
 
 /// The small things of a run's state.

@@ -47,11 +47,14 @@ pub(super) fn train<T: Task>(
         trainer.keep()?;
     }
     trainer.look()?;
-    // The pack first: a stage counts as done by its state, and the next one needs the pack.
     trainer.publish()?;
+    // After the pack, which the next stage needs: a kill between the two does the end again.
+    trainer.progress.done = finished(stage, &trainer.progress);
+    let (name, progress) = (stage.name.clone(), trainer.progress);
+    trainer.trained.state.stages.insert(name, progress);
     trainer.trained.save(run, stage)?;
     trainer.bar.finish();
-    Ok(finished(stage, &trainer.progress))
+    Ok(progress.done)
 }
 
 /// A stage in training.
@@ -113,6 +116,7 @@ impl<'a, T: Task> Trainer<'a, T> {
             steps: steps + 1,
             samples: self.progress.samples + self.stage.batch as u64,
             seconds: before.0 + before.1.elapsed().as_secs_f64(),
+            done: false,
         };
         let name = self.stage.name.clone();
         trained.state.stages.insert(name, self.progress);
@@ -132,6 +136,7 @@ impl<'a, T: Task> Trainer<'a, T> {
             steps,
             samples,
             seconds,
+            ..
         } = self.progress;
         let part = self.stage.progress(steps, seconds);
         let text = format!(
