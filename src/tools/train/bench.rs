@@ -84,13 +84,14 @@ pub fn run(options: &Options) -> Result<()> {
         cells: options.size / config.vae.stride(),
         text: options.text,
     };
+    let devices = [task.device.clone()];
     let mut module = task.fresh();
     let mut optimizer = Optimizer::new(&OptimizerConfig::default());
     let mut seconds = Vec::new();
     for step in 0..=options.steps {
         let started = Instant::now();
         let mut rng = ChaCha8Rng::seed_from_u64(step as u64);
-        let result = super::trainer::step(&task, &module, 1, threads, &mut rng)?;
+        let result = super::trainer::step(&task, &module, 1, threads, &devices, &mut rng)?;
         module = optimizer.step(module, result.gradients, 1e-4);
         seconds.push(started.elapsed().as_secs_f64());
     }

@@ -11,6 +11,7 @@ pub mod bench;
 pub(super) mod checkpoint;
 mod curve;
 mod data;
+pub mod devices;
 pub mod flow;
 pub mod optimizer;
 mod plot;
@@ -24,8 +25,6 @@ pub mod vocabulary;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
-
-use burn::tensor::Device;
 
 use crate::config::Config;
 use crate::error::{Error, Result};
@@ -48,6 +47,12 @@ pub struct Options {
     /// Length of the stages, in the settings' place
     #[arg(long)]
     pub minutes: Option<f64>,
+    /// Where to compute
+    #[arg(long, value_enum, default_value = "cpu")]
+    pub device: devices::Kind,
+    /// How many such devices; the threads take them in turns
+    #[arg(long, default_value_t = 1)]
+    pub devices: usize,
     /// End this call after so many minutes; the next one goes on
     #[arg(long, value_name = "MINUTES")]
     pub limit: Option<f64>,
@@ -64,7 +69,8 @@ pub fn run(options: &Options) -> Result<()> {
     if !run.join("model_index.json").exists() {
         Config::preset(&settings.preset)?.check()?.write(run)?;
     }
-    let device = Device::flex();
+    let devices = devices::open(options.device, options.devices)?;
+    let device = &devices[0];
     let end = options
         .limit
         .map(|minutes| Instant::now() + duration(minutes));
@@ -78,12 +84,12 @@ pub fn run(options: &Options) -> Result<()> {
         let config = Config::read(run)?;
         let done = match stage.train {
             Networks::Vae => {
-                let task = VaeTask::new(&config, &settings, stage, &device)?;
-                train(&task, &settings, stage, run, end)?
+                let task = VaeTask::new(&config, &settings, stage, device)?;
+                train(&task, &settings, stage, run, &devices, end)?
             }
             Networks::Flow => {
-                let task = FlowTask::new(run, &config, &settings, stage, &device)?;
-                train(&task, &settings, stage, run, end)?
+                let task = FlowTask::new(run, &config, &settings, stage, device)?;
+                train(&task, &settings, stage, run, &devices, end)?
             }
         };
         if !done {

@@ -37,9 +37,10 @@ pub(super) fn train<T: Task>(
     settings: &Settings,
     stage: &Stage,
     run: &Path,
+    devices: &[Device],
     end: Option<Instant>,
 ) -> Result<bool> {
-    let mut trainer = Trainer::open(task, settings, stage, run)?;
+    let mut trainer = Trainer::open(task, settings, stage, run, devices)?;
     let before = (trainer.progress.seconds, Instant::now());
     let ends = || end.is_some_and(|end| Instant::now() >= end);
     while !finished(stage, &trainer.progress) && !ends() {
@@ -63,6 +64,7 @@ struct Trainer<'a, T: Task> {
     settings: &'a Settings,
     stage: &'a Stage,
     run: &'a Path,
+    devices: Vec<Device>,
     trained: Trained<T::Module>,
     progress: Progress,
     curve: Curve,
@@ -76,7 +78,13 @@ struct Trainer<'a, T: Task> {
 }
 
 impl<'a, T: Task> Trainer<'a, T> {
-    fn open(task: &'a T, settings: &'a Settings, stage: &'a Stage, run: &'a Path) -> Result<Self> {
+    fn open(
+        task: &'a T,
+        settings: &'a Settings,
+        stage: &'a Stage,
+        run: &'a Path,
+        devices: &[Device],
+    ) -> Result<Self> {
         let trained = Trained::open(task, run, stage)?;
         let known = trained.state.stages.get(&stage.name);
         let progress = known.copied().unwrap_or_default();
@@ -86,6 +94,7 @@ impl<'a, T: Task> Trainer<'a, T> {
             settings,
             stage,
             run,
+            devices: devices.iter().map(|d| d.clone().autodiff()).collect(),
             curve: Curve::open(run, &stage.name, progress.steps)?,
             held_out: task.held_out()?,
             bar: bar(&stage.name),
@@ -104,7 +113,8 @@ impl<'a, T: Task> Trainer<'a, T> {
         let rate = self.stage.rate(steps, self.stage.progress(steps, seconds));
         let mut rng = generator(self.settings.seed, self.stage, steps);
         let (groups, threads) = (self.stage.groups, self.settings.threads);
-        let step = step(self.task, self.trained.module(), groups, threads, &mut rng)?;
+        let module = self.trained.module();
+        let step = step(self.task, module, groups, threads, &self.devices, &mut rng)?;
         if let Some((_, loss)) = step.losses.iter().find(|(_, loss)| !loss.is_finite()) {
             return Err(Error::Internal(format!(
                 "the loss is {loss} at step {steps}; the last checkpoint is whole, go on with a lower rate"
@@ -225,7 +235,7 @@ fn generator(seed: u64, stage: &Stage, step: u64) -> ChaCha8Rng {
 
 /// What one batch gave.
 pub(super) struct Step {
-    losses: Vec<(String, f32)>,
+    pub(super) losses: Vec<(String, f32)>,
     pub(super) gradients: Vec<GradientsParams>,
 }
 
@@ -236,6 +246,7 @@ pub(super) fn step<T: Task>(
     module: &T::Module,
     groups: usize,
     threads: usize,
+    devices: &[Device],
     rng: &mut ChaCha8Rng,
 ) -> Result<Step> {
     // Every thread gets one part of each group, and parts come by length: the turns even the lengths out.
@@ -248,7 +259,8 @@ pub(super) fn step<T: Task>(
     let results: Vec<Result<Step>> = std::thread::scope(|scope| {
         let threads: Vec<_> = shares
             .iter()
-            .map(|share| scope.spawn(move || share_of(task, module, share)))
+            .zip(devices.iter().cycle())
+            .map(|(share, device)| scope.spawn(move || share_of(task, module, share, device)))
             .collect();
         let died = |_| Err(Error::Internal("a training thread panicked".into()));
         let ends = threads.into_iter();
@@ -268,7 +280,12 @@ pub(super) fn step<T: Task>(
 }
 
 /// One thread's parts, one after the other.
-fn share_of<T: Task>(task: &T, module: &T::Module, share: &[T::Part]) -> Result<Step> {
+fn share_of<T: Task>(
+    task: &T,
+    module: &T::Module,
+    share: &[T::Part],
+    device: &Device,
+) -> Result<Step> {
     let mut step = Step {
         losses: Vec::new(),
         gradients: Vec::new(),
@@ -276,8 +293,8 @@ fn share_of<T: Task>(task: &T, module: &T::Module, share: &[T::Part]) -> Result<
     for part in share {
         // A graph of its own: burn's autodiff takes its locks in different orders forward and backward, so threads that
         // share a parameter's graph can stop for ever.
-        let module = module.clone().fork(task.device());
-        let losses = task.losses(&module, part, task.device())?;
+        let module = module.clone().fork(device);
+        let losses = task.losses(&module, part, device)?;
         let gradients = losses.losses.mean().backward();
         step.gradients
             .push(GradientsParams::from_grads(gradients, &module));
