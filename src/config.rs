@@ -437,10 +437,7 @@ impl Config {
                 num_heads: 6,
                 ..tiny.text_encoder
             },
-            vae: VaeConfig {
-                block_out_channels: vec![8, 32, 64, 96],
-                ..tiny.vae
-            },
+            vae: tiny.vae,
             transformer: TransformerConfig {
                 hidden_size: 256,
                 num_layers: 8,

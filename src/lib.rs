@@ -12,7 +12,7 @@
 //! ```text
 //! 5  web                     tools
 //! 4  pipeline
-//! 3  model    sampler        weights::{load, save, module}
+//! 3  model    sampler  world weights::{load, save, module}
 //! 2  gpu  cpu  tokenizer  image  noise    weights::source
 //! 1  request                 weights::{manifest, quant}
 //! 0  config   error

@@ -63,9 +63,11 @@ async function pixels(page, png) {
 }
 
 test("native, wasm on the CPU and WebGPU make the same picture", { timeout: 400_000 }, async () => {
-  await native("world", "--out", folder, "--kind", "remove", "--seed", SCENE, "--count", 1, "--size", 64);
-  const [{ before: file, prompt }] = (await readFile(join(folder, "samples.jsonl"), "utf8")).trim().split("\n").map(JSON.parse);
-  const image = join(folder, file);
+  await native("world", "--out", folder, "--seed", SCENE, "--count", 1, "--size", 64, "--frames", 1);
+  const clip = join(folder, String(SCENE));
+  const { edits } = JSON.parse(await readFile(join(clip, "truth.json"), "utf8"));
+  const { instruction: prompt } = edits.find(({ instruction }) => instruction);
+  const image = join(clip, "edit-before.png");
   const out = join(folder, "native.png");
   const { steps, guidance, seed } = REQUEST;
   await native("generate", "--pack", join(DIST, "www/models/tiny"), "--image", `canvas=${image}`, "--prompt", prompt,
