@@ -30,6 +30,17 @@ pub struct Clip {
     pub edits: Vec<EditPair>,
 }
 
+impl Clip {
+    /// The captions of a frame, or else of the clip.
+    pub fn captions_of(&self, frame: usize) -> &[String] {
+        let own = self.frame_captions.get(frame);
+        match own.filter(|captions| !captions.is_empty()) {
+            Some(captions) => captions,
+            None => &self.captions,
+        }
+    }
+}
+
 /// A thing in a clip.
 #[derive(Clone, Debug, Default)]
 pub struct Entity {

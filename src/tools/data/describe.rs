@@ -210,8 +210,11 @@ mod tests {
     use super::*;
     use crate::tools::data::Entity;
 
+    /// Left, top, side and colour.
+    type Patch = (usize, usize, usize, [u8; 3]);
+
     /// Boxes of colours at places, on green.
-    fn clip(frames: &[Vec<(usize, usize, usize, [u8; 3])>]) -> Clip {
+    fn clip(frames: &[Vec<Patch>]) -> Clip {
         let mut clip = Clip::default();
         for (n, boxes) in frames.iter().enumerate() {
             let mut rgb = [30, 150, 40].repeat(100 * 50);
@@ -257,7 +260,10 @@ mod tests {
             assert_eq!(hue_name(&rgb), name, "{rgb:?}");
         }
         let half = Image::from_rgb(2, 1, vec![220, 30, 30, 40, 70, 200]).unwrap();
-        assert_eq!(colour(&[half.clone()], &[vec![true, false]]), Some("red"));
+        assert_eq!(
+            colour(std::slice::from_ref(&half), &[vec![true, false]]),
+            Some("red")
+        );
         assert_eq!(colour(&[half], &[vec![false, false]]), None);
     }
 

@@ -214,15 +214,6 @@ impl<R: Rng> Maker<'_, R> {
         context
     }
 
-    /// The captions of a frame, or else of the clip.
-    fn captions(&self, frame: usize) -> &[String] {
-        let own = self.clip.frame_captions.get(frame);
-        match own.filter(|captions| !captions.is_empty()) {
-            Some(captions) => captions,
-            None => &self.clip.captions,
-        }
-    }
-
     /// The usable frames in random order.
     fn shuffled_frames(&mut self) -> Vec<usize> {
         let mut frames = self.usable.clone();

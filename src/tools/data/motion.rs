@@ -198,7 +198,7 @@ impl Flow {
     fn refine(&mut self, a: &Plane, b: &Plane) {
         let warped = self.warped(b);
         let n = a.values.len();
-        let mut products = vec![vec![0f32; n]; 5];
+        let mut products: [Vec<f32>; 5] = Default::default();
         for i in 0..n {
             let (x, y) = ((i % a.width) as isize, (i / a.width) as isize);
             let slope = |p: &Plane, dx: isize, dy: isize| {
@@ -207,11 +207,9 @@ impl Flow {
             let gx = (slope(a, 1, 0) + slope(&warped, 1, 0)) / 2.0;
             let gy = (slope(a, 0, 1) + slope(&warped, 0, 1)) / 2.0;
             let gt = warped.values[i] - a.values[i];
-            for (k, value) in [gx * gx, gx * gy, gy * gy, gx * gt, gy * gt]
-                .into_iter()
-                .enumerate()
-            {
-                products[k][i] = value;
+            let here = [gx * gx, gx * gy, gy * gy, gx * gt, gy * gt];
+            for (values, value) in products.iter_mut().zip(here) {
+                values.push(value);
             }
         }
         let sums: Vec<Plane> = products
@@ -340,7 +338,8 @@ impl Camera {
 fn solve(mut m: [[f64; 3]; 3], mut v: [f64; 3]) -> Option<[f32; 3]> {
     for k in 0..3 {
         let pivot = (k..3).max_by(|&a, &b| m[a][k].abs().total_cmp(&m[b][k].abs()))?;
-        (m.swap(k, pivot), v.swap(k, pivot));
+        m.swap(k, pivot);
+        v.swap(k, pivot);
         if m[k][k].abs() < 1e-9 {
             return None;
         }

@@ -331,7 +331,8 @@ mod tests {
                 let mut texts = wording.all(held_out, std::slice::from_ref(&filling), &mut rng);
                 assert!(texts.iter().all(|text| !text.contains('{')), "{texts:?}");
                 let count = texts.len();
-                (texts.sort(), texts.dedup());
+                texts.sort();
+                texts.dedup();
                 assert_eq!(texts.len(), count);
             }
         }

@@ -105,7 +105,7 @@ fn videos_become_shards_broken_ones_are_reported_and_a_rerun_does_nothing_again(
         );
     }
     let mut count = 0;
-    for path in shard::find(&[options.out.clone()]).unwrap() {
+    for path in shard::find(std::slice::from_ref(&options.out)).unwrap() {
         for sample in shard::read(&path).unwrap() {
             let sample = sample.unwrap();
             count += 1;

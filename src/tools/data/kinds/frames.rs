@@ -23,10 +23,11 @@ impl<R: Rng> Maker<'_, R> {
     /// Text to image.
     pub(super) fn pictures(&mut self) {
         for frame in self.shuffled_frames().into_iter().take(PICTURES) {
+            let words = some(self.clip.captions_of(frame), self.rng);
             let draft = Draft {
                 kind: Kind::TextToImage,
                 variant: "",
-                prompts: some(&self.captions(frame).to_vec(), self.rng),
+                prompts: words,
                 context: self.context(&[]),
                 inputs: Vec::new(),
                 outputs: vec![self.frame(frame)],
@@ -172,7 +173,7 @@ impl<R: Rng> Maker<'_, R> {
             changed: None,
         };
         self.push(&[frame], draft);
-        let captions = self.captions(frame).iter();
+        let captions = self.clip.captions_of(frame).iter();
         let fillings: Vec<_> = captions
             .map(|text| vec![("caption", text.clone())])
             .collect();

@@ -77,7 +77,7 @@ impl<R: Rng> Maker<'_, R> {
         if inputs.is_empty() {
             return;
         }
-        let captions = some(&self.captions(pair[1]).to_vec(), self.rng);
+        let captions = some(self.clip.captions_of(pair[1]), self.rng);
         let wording = match captions.is_empty() {
             true => &prompts::CUSTOMISE_FREELY,
             false => &prompts::CUSTOMISE,

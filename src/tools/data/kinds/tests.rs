@@ -16,7 +16,7 @@ fn ground(x: f32, y: f32) -> [f32; 3] {
 
 /// Discs of given places, radii and colours on the ground, the later ones in front; and their masks.
 fn paint(discs: &[([f32; 2], f32, [f32; 3])]) -> (Image, Vec<Vec<bool>>) {
-    let mut masks = vec![vec![false; W * H]; discs.len()];
+    let mut shown = Vec::new();
     let mut rgb = Vec::new();
     for i in 0..W * H {
         let (x, y) = ((i % W) as f32, (i / W) as f32);
@@ -24,14 +24,14 @@ fn paint(discs: &[([f32; 2], f32, [f32; 3])]) -> (Image, Vec<Vec<bool>>) {
             .iter()
             .rposition(|(at, r, _)| (x - at[0]).hypot(y - at[1]) < *r);
         let colour = match front {
-            Some(disc) => {
-                masks[disc][i] = true;
-                discs[disc].2
-            }
+            Some(disc) => discs[disc].2,
             None => ground(x, y),
         };
         rgb.extend(colour.map(|v| v as u8));
+        shown.push(front);
     }
+    let mask = |disc| shown.iter().map(|front| *front == Some(disc)).collect();
+    let masks = (0..discs.len()).map(mask).collect();
     (Image::from_rgb(W as u32, H as u32, rgb).unwrap(), masks)
 }
 
