@@ -4,7 +4,7 @@
 //! device, which moves the weights. burn 0.22.1 has data-parallel training of its own (`DistributedContext`, which reduces
 //! gradients while the backward pass runs), but what it stands on, `all_reduce`, is written for CUDA alone: on two WebGPU
 //! devices it panics in cubecl's `ComputeServer::all_reduce`, and the CPU backend is not among its backends. Where it can be
-//! proven, it can take this way's place in [`super::trainer::step`].
+//! proven, it can take the place of this way in `trainer::step`.
 //!
 //! Everything is f32. A device's default type can be set (`Device::configure`), but it is then the type of the weights as
 //! well, and AdamW's small steps are lost in bf16's eight bits; what is missing for mixed precision is a cast of weights
