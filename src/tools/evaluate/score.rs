@@ -142,3 +142,64 @@ impl Summary {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::cases::{EDITS, cases, kinds};
+    use super::*;
+    use crate::tools::data::tabletop::HELD_OUT;
+    use crate::world::Wording;
+
+    /// Of each kind a case: the truth passes, the input (or grey) does not.
+    #[test]
+    fn the_truth_passes_and_doing_nothing_does_not() {
+        let first = HELD_OUT + u64::from(rand::random::<u32>());
+        for kind in kinds(&[]).unwrap() {
+            let case = cases(kind, 1, first, 64, Wording::HeldOut)
+                .unwrap()
+                .remove(0);
+            let truth = Score::new(&case, &case.truth).unwrap();
+            assert_eq!(
+                truth.whole,
+                Some(super::super::metrics::PERFECT_DB),
+                "{kind}"
+            );
+            let idle = Score::new(&case, &case.inputs[0].0).unwrap();
+            match EDITS.contains(&kind) {
+                true => {
+                    assert_eq!(idle.inside, idle.input_inside, "{kind}");
+                    assert_eq!(idle.whole, idle.input_whole, "{kind}");
+                    assert!(truth.inside > idle.inside, "{kind}");
+                    let concerned = truth.right_object.is_some();
+                    assert_eq!(concerned, kind != "add", "{kind}: \"{}\"", case.prompt);
+                    assert_ne!(
+                        truth.right_object,
+                        Some(false),
+                        "{kind}: \"{}\"",
+                        case.prompt
+                    );
+                    assert_ne!(idle.right_object, Some(true), "{kind}");
+                }
+                false => assert!(
+                    passes(&truth) && !passes(&idle),
+                    "{kind}: {truth:?} {idle:?}"
+                ),
+            }
+        }
+    }
+
+    fn passes(score: &Score) -> bool {
+        score.recognised.unwrap_or(true)
+            && score.iou.is_none_or(|iou| iou > 0.95)
+            && score.depth_error.is_none_or(|error| error < 0.02)
+    }
+
+    #[test]
+    fn an_unknown_kind_is_refused_with_the_known_ones() {
+        let refused = kinds(&["recolor".into()]).unwrap_err().to_string();
+        assert!(
+            refused.contains("recolor") && refused.contains("recolour"),
+            "{refused}"
+        );
+    }
+}
