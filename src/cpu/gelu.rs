@@ -47,7 +47,7 @@ pub(crate) fn gelu(x: &Tensor<3>) -> Option<Tensor<3>> {
 }
 
 /// `2 sqrt(2 / pi)` and the same times 0.044715.
-const A: f32 = 1.595_769_1;
+const A: f32 = 1.595_769;
 const B: f32 = 0.071_354_82;
 
 wide! {

@@ -13,7 +13,8 @@ use crate::error::{Error, Result};
 use crate::gpu::device::{self, Choice};
 use crate::image::Image;
 use crate::pipeline::Pipeline;
-use crate::request::Request;
+use crate::request::{Request, Role};
+use crate::tools::train::settings::PromptPart;
 use crate::weights::files::Location;
 use crate::weights::load::Plan;
 use crate::world::Wording;
@@ -33,6 +34,9 @@ pub struct Options {
     /// Wordings that training has seen, or those that it never sees
     #[arg(long, default_value = "training")]
     pub wording: WordingName,
+    /// Leave these parts of the prompt out, for a model that was trained without them
+    #[arg(long, value_delimiter = ',')]
+    pub without: Vec<PromptPart>,
     /// The first held-out clip, counted from the first of all
     #[arg(long, default_value_t = 0)]
     pub first: u64,
@@ -157,10 +161,17 @@ async fn results(options: &Options) -> Result<Vec<Done>> {
 async fn result(pipeline: &Pipeline, options: &Options, case: &Case, seed: u64) -> Result<Image> {
     let mut request = Request::new(&case.prompt);
     for (image, role) in &case.inputs {
-        request = request.frame(image.clone(), *role);
+        let role = match options.without.contains(&PromptPart::ImagePrompt) {
+            true => Role::Asset,
+            false => *role,
+        };
+        request = request.frame(image.clone(), role);
     }
     request.size = Some((case.truth.width, case.truth.height));
-    request.context = Some(case.context.clone());
+    request.context = Some(match options.without.contains(&PromptPart::ContextPrompt) {
+        true => Vec::new(),
+        false => case.context.clone(),
+    });
     request.steps = options.steps;
     request.guidance = options.guidance;
     request.image_guidance = options.image_guidance;

@@ -6,12 +6,13 @@ use rand_distr::{Distribution as _, StandardNormal};
 
 use super::data::{Drawn, Geometry, Latents};
 use super::flow::Batch;
-use super::settings::Stage;
+use super::settings::{PromptPart, Stage};
 use crate::config::Config;
 use crate::error::Result;
 use crate::model::sequence::{InputFrame, TextStates};
 use crate::model::text::TextEncoder;
 use crate::pipeline::batch_tokens;
+use crate::request::{self, Role};
 use crate::tokenizer::{Tokenizer, Tokens};
 use crate::tools::data::Kind;
 
@@ -63,6 +64,9 @@ impl Maker<'_> {
         if nothing {
             geometry.inputs.clear();
         }
+        if self.stage.without.contains(&PromptPart::ImagePrompt) {
+            geometry.inputs.iter_mut().for_each(|i| i.1 = Role::Asset);
+        }
         let entries = drawn.entries.iter();
         let rows: Result<Vec<Row>> = entries.map(|entry| self.row(entry, nothing, rng)).collect();
         let mut rows = rows?;
@@ -79,7 +83,11 @@ impl Maker<'_> {
     fn row(&self, entry: &super::data::Entry, nothing: bool, rng: &mut impl Rng) -> Result<Row> {
         let channels = self.config.vae.latent_channels;
         let silent = nothing || rng.random_bool(self.stage.text_dropout);
-        let text = &entry.texts[rng.random_range(0..entry.texts.len())];
+        let prompt = &entry.prompts[rng.random_range(0..entry.prompts.len())];
+        let context = match self.stage.without.contains(&PromptPart::ContextPrompt) {
+            true => &[],
+            false => &entry.context[..],
+        };
         let mut inputs = Vec::new();
         if !nothing {
             for (place, _) in &entry.inputs {
@@ -98,7 +106,10 @@ impl Maker<'_> {
         }
         Ok(Row {
             name: name(entry.kind, &entry.variant),
-            tokens: self.tokenizer.encode(if silent { "" } else { text })?,
+            tokens: match silent {
+                true => self.tokenizer.encode("")?,
+                false => self.tokenizer.encode(&request::text(context, prompt))?,
+            },
             inputs,
             targets,
             noise,

@@ -13,6 +13,7 @@ mod curve;
 mod data;
 pub mod devices;
 pub mod flow;
+mod grow;
 pub mod optimizer;
 mod plot;
 mod preview;
@@ -41,6 +42,9 @@ pub struct Options {
     /// The run's folder; a run that is there goes on
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
+    /// A pack of float weights from which a new run starts; the preset may be deeper or have another vocabulary
+    #[arg(long, value_name = "DIR")]
+    pub from: Option<PathBuf>,
     /// Train this stage alone
     #[arg(long, value_name = "NAME")]
     pub stage: Option<String>,
@@ -67,7 +71,11 @@ pub fn run(options: &Options) -> Result<()> {
     let settings = chosen(Settings::read(&options.config)?, options)?;
     let run = &options.out;
     if !run.join("model_index.json").exists() {
-        Config::preset(&settings.preset)?.check()?.write(run)?;
+        let config = Config::preset(&settings.preset)?.check()?;
+        match &options.from {
+            Some(from) => grow::grow(from, run, config, &settings)?,
+            None => config.write(run)?,
+        }
     }
     let devices = devices::open(options.device, options.devices)?;
     let device = &devices[0];

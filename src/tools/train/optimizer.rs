@@ -69,9 +69,9 @@ impl Default for OptimizerConfig {
 /// What a rule remembers of one parameter.
 enum Memory {
     /// Means of gradients and of their squares, flat.
-    AdamW(Tensor<1>, Tensor<1>),
+    AdamW(Box<[Tensor<1>; 2]>),
     /// Momentum.
-    Muon(MuonState<2>),
+    Muon(Box<MuonState<2>>),
 }
 
 /// Moves the parameters of a module.
@@ -144,9 +144,10 @@ impl Optimizer {
         };
         for (path, memory) in &self.memory {
             match memory {
-                Memory::AdamW(first, second) => {
-                    add("first", path, read(first.clone())?);
-                    add("second", path, read(second.clone())?);
+                Memory::AdamW(means) => {
+                    for (name, mean) in ["first", "second"].into_iter().zip(means.iter()) {
+                        add(name, path, read(mean.clone())?);
+                    }
                 }
                 Memory::Muon(state) => {
                     let mut sink = StateSink::default();
@@ -181,11 +182,11 @@ impl Optimizer {
             let memory = match self.config.rule == Rule::Muon && is_matrix(&path) {
                 true => flat("velocity").map(|velocity| {
                     let velocity = velocity.reshape([shape[0], shape[1]]);
-                    Memory::Muon(MuonState::new(MomentumState::new(velocity)))
+                    Memory::Muon(Box::new(MuonState::new(MomentumState::new(velocity))))
                 }),
                 false => flat("first")
                     .zip(flat("second"))
-                    .map(|(first, second)| Memory::AdamW(first, second)),
+                    .map(|(first, second)| Memory::AdamW(Box::new([first, second]))),
             };
             self.memory.extend(memory.map(|memory| (path, memory)));
         }
@@ -308,26 +309,26 @@ impl Step<'_> {
         let (moved, memory) = if muon {
             let shape = [shape[0], shape[1]];
             let state = match memory {
-                Some(Memory::Muon(state)) => Some(state),
+                Some(Memory::Muon(state)) => Some(*state),
                 _ => None,
             };
             let gradient = gradient.mul_scalar(self.scale).reshape(shape);
             let values = values.reshape(shape);
             let rule = &self.optimizer.muon;
             let (moved, state) = rule.step::<2>(self.learning_rate, values, gradient, state);
-            let memory = state.map(Memory::Muon);
+            let memory = state.map(|state| Memory::Muon(Box::new(state)));
             (moved.flatten(0, 1), memory)
         } else {
-            let (first, second) = match memory {
-                Some(Memory::AdamW(first, second)) => (first, second),
-                _ => (gradient.zeros_like(), gradient.zeros_like()),
+            let [first, second] = match memory {
+                Some(Memory::AdamW(means)) => *means,
+                _ => [gradient.zeros_like(), gradient.zeros_like()],
             };
             let rates = self.rates();
             let [moved, first, second] = match on_host(&values) {
                 true => rates.in_place(values, gradient, first, second),
                 false => rates.on_device(values, gradient, first, second),
             };
-            (moved, Some(Memory::AdamW(first, second)))
+            (moved, Some(Memory::AdamW(Box::new([first, second]))))
         };
         let memory = memory.map(|memory| (path.to_owned(), memory));
         self.optimizer.memory.extend(memory);

@@ -107,6 +107,9 @@ pub struct Stage {
     /// How often each kind is drawn: `edit`, or finer `edit/recolour` (flow).
     #[serde(default)]
     pub kinds: BTreeMap<String, f64>,
+    /// Parts of the hierarchical prompt that are left out, to measure what they are good for (flow).
+    #[serde(default)]
+    pub without: Vec<PromptPart>,
     /// Part of prompts that are left empty, for guidance (flow).
     #[serde(default = "tenth")]
     pub text_dropout: f64,
@@ -128,6 +131,16 @@ pub struct Stage {
     /// Weight of the mean absolute error of neighbouring pixels' differences, which keeps edges sharp (vae).
     #[serde(default)]
     pub gradient: f64,
+}
+
+/// What a hierarchical prompt has beside the base prompt (paper, section 3.1).
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum PromptPart {
+    /// The context tags.
+    ContextPrompt,
+    /// The roles of the input images; without them, every one is an asset.
+    ImagePrompt,
 }
 
 /// How the learning rate ends.

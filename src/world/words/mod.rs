@@ -11,7 +11,6 @@ mod lexicon;
 mod motion;
 mod reference;
 mod sentences;
-mod tasks;
 #[cfg(test)]
 mod tests;
 
@@ -24,7 +23,6 @@ pub use edits::instruction;
 pub use lexicon::{Description, indefinite};
 pub use motion::{clip_caption, motion};
 pub use reference::{Reference, Relation, refer, references};
-pub use tasks::{customise, depth, edges, fill, from_depth, from_edges, insert, picture, segment};
 
 use super::draw::pick;
 

@@ -6,7 +6,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::corpus::texts;
-use super::{Wording, instruction, refer, sentences, tasks};
+use super::{Wording, instruction, refer, sentences};
 use crate::world::edit::{Edit, EditKind};
 use crate::world::scene::{Scene, Solid};
 
@@ -230,7 +230,7 @@ fn held_out_wordings_never_occur_in_training() {
     let held_out = texts(seed ^ 1, 20_000, Wording::HeldOut);
     let common = held_out.iter().find(|text| training.contains(*text));
     assert_eq!(common, None, "seed {seed}");
-    for (name, sentences) in sentences::ALL.iter().chain(tasks::ALL) {
+    for (name, sentences) in sentences::ALL {
         for sentence in sentences.held_out {
             assert!(
                 held_out.iter().any(|text| follows(text, sentence)),

@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::image::Image;
 use crate::model::vae::Autoencoder;
 use crate::pipeline::fitted;
-use crate::request::{self, Role};
+use crate::request::{Role, Tag};
 use crate::tools::data::shard::{self, EncodedSample, Picture};
 use crate::tools::data::{Kind, Sample};
 use crate::tools::train::checkpoint;
@@ -59,8 +59,10 @@ impl Place {
 pub(in super::super) struct Entry {
     pub(in super::super) kind: Kind,
     pub(in super::super) variant: String,
-    /// Context and prompt as the text encoder reads them, one for each paraphrase.
-    pub(in super::super) texts: Vec<String>,
+    /// The context prompt.
+    pub(in super::super) context: Vec<Tag>,
+    /// The base prompt, in each paraphrase.
+    pub(in super::super) prompts: Vec<String>,
     pub(in super::super) inputs: Vec<(Place, Role)>,
     pub(in super::super) outputs: Vec<Place>,
     /// For each cell of the outputs, whether the sample changes it; empty when that means nothing for its kind.
@@ -122,7 +124,8 @@ struct Index {
 struct Row {
     kind: Kind,
     variant: String,
-    texts: Vec<String>,
+    context: Vec<String>,
+    prompts: Vec<String>,
     roles: Vec<String>,
     inputs: Vec<Held>,
     outputs: Vec<Held>,
@@ -279,10 +282,12 @@ impl Encoder {
         let inputs: Result<Vec<Place>> = row.inputs.iter().map(&mut place).collect();
         let outputs: Result<Vec<Place>> = row.outputs.iter().map(&mut place).collect();
         let roles: Result<Vec<Role>> = row.roles.iter().map(|role| role.parse()).collect();
+        let context: Result<Vec<Tag>> = row.context.iter().map(|tag| tag.parse()).collect();
         Ok(Entry {
             kind: row.kind,
             variant: row.variant,
-            texts: row.texts,
+            context: context?,
+            prompts: row.prompts,
             inputs: inputs?.into_iter().zip(roles?).collect(),
             outputs: outputs?,
             changed: row.changed.bytes().map(|b| b == b'1').collect(),
@@ -309,12 +314,12 @@ impl Encoder {
         }
         let cells = [target.1 / self.stride, target.0 / self.stride];
         let changed = changed(&sample, cells).into_iter();
-        let text = |prompt: &String| request::text(&sample.context, prompt);
         let filled = sample.prompts.iter().filter(|p| !p.trim().is_empty());
         Ok(Row {
             kind: sample.kind,
             variant: sample.variant.clone(),
-            texts: filled.map(text).collect(),
+            context: sample.context.iter().map(|t| t.name().into()).collect(),
+            prompts: filled.cloned().collect(),
             roles: sample.inputs.iter().map(|i| i.1.name().into()).collect(),
             inputs,
             outputs,

@@ -211,7 +211,8 @@ mod tests {
         Entry {
             kind,
             variant: variant.into(),
-            texts: vec![name.to_string()],
+            context: Vec::new(),
+            prompts: vec![name.to_string()],
             inputs,
             outputs: vec![place],
             changed: Vec::new(),

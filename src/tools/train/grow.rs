@@ -1,0 +1,344 @@
+//! A new run that starts from trained weights, `unireal train --from PACK`: of the same shape, deeper, or with another
+//! vocabulary.
+//!
+//! What is new must not disturb what is there: the last layers of a new block's branches are zero, so that the block passes
+//! on what it gets, and a new token begins as the mean of the tokens into which the old tokenizer divides it.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use burn::module::Module;
+use burn::tensor::Device;
+
+use super::settings::Settings;
+use super::{checkpoint, vocabulary};
+use crate::config::{self, Config};
+use crate::error::{Error, Result};
+use crate::model::text::{self, TextEncoder};
+use crate::model::transformer::{self, Transformer};
+use crate::model::vae::{self, Autoencoder};
+use crate::tokenizer::Tokenizer;
+use crate::weights::module::{HostTensor, Names, collect};
+use crate::weights::quant::Encoding;
+
+/// The last layers of a block's branches, in the text encoder and in the transformer.
+const LAST: [&str; 6] = [
+    "SelfAttention.o.weight",
+    "DenseReluDense.wo.weight",
+    "attention.out.weight",
+    "attention.out.bias",
+    "mlp.2.weight",
+    "mlp.2.bias",
+];
+
+/// The token embedding.
+const EMBEDDING: &str = "shared.weight";
+
+/// Writes a new run's folder with the weights of the pack `from`, which holds floats.
+///
+/// # Errors
+/// [`Error::Format`] when the pack cannot be read or has a shape that `config` does not continue.
+pub(super) fn grow(from: &Path, run: &Path, mut config: Config, settings: &Settings) -> Result<()> {
+    let old = Config::read(from)?;
+    // The measure of the latents belongs to the weights.
+    config.vae.scaling_factor = old.vae.scaling_factor;
+    config.vae.shift_factor = old.vae.shift_factor;
+    let device = Device::flex();
+    let vocabularies = vocabularies(from, run, &config, old.text_encoder.vocab_size, settings)?;
+    let words = |name: &str, old: &HostTensor, new: &HostTensor| match (name, &vocabularies) {
+        (EMBEDDING, Some(both)) if old.shape[1..] == new.shape[1..] => {
+            both.rows(old, new).map(Some)
+        }
+        _ => Ok(None),
+    };
+    let encoder = TextEncoder::new(&config.text_encoder, Encoding::F32, &device);
+    component("text_encoder", encoder, text::NAMES, from, run, words)?;
+    let none = |_: &str, _: &HostTensor, _: &HostTensor| Ok(None);
+    let network = Transformer::new(&config.transformer, Encoding::F32, &device);
+    component("transformer", network, transformer::NAMES, from, run, none)?;
+    let autoencoder = Autoencoder::new(&config.vae, Encoding::F32, &device);
+    component("vae", autoencoder, vae::NAMES, from, run, none)?;
+    config.write(run)
+}
+
+fn wrong(from: &Path, reason: impl std::fmt::Display) -> Error {
+    Error::format(from.display().to_string(), reason)
+}
+
+/// One network's tensors: the old ones, and `fresh` ones where there are none. `change` may make a new tensor of an old one
+/// of another shape.
+fn component<M: Module>(
+    name: &str,
+    fresh: M,
+    names: Names,
+    from: &Path,
+    run: &Path,
+    change: impl Fn(&str, &HostTensor, &HostTensor) -> Result<Option<HostTensor>>,
+) -> Result<()> {
+    let folder = from.join(name);
+    let mut old = tensors(&folder)?;
+    let mut grown = Vec::new();
+    for mut new in collect(&fresh, names)? {
+        let Some(old) = old.remove(&new.name) else {
+            if LAST.iter().any(|last| new.name.ends_with(last)) {
+                new.values.fill(0.0);
+            }
+            grown.push(new);
+            continue;
+        };
+        grown.push(match change(&new.name, &old, &new)? {
+            Some(changed) => changed,
+            None if old.shape == new.shape => old,
+            None => {
+                let (name, old, new) = (&new.name, &old.shape, &new.shape);
+                let reason = format!(
+                    "{name} is {old:?} where the preset has {new:?}; only depth and vocabulary can grow"
+                );
+                return Err(wrong(&folder, reason));
+            }
+        });
+    }
+    if let Some(left) = old.keys().min() {
+        let reason =
+            format!("{left} has no place in the preset; only depth and vocabulary can grow");
+        return Err(wrong(&folder, reason));
+    }
+    let path = run.join(name).join("model.safetensors");
+    checkpoint::write(&path, &checkpoint::bytes(&grown, None)?)
+}
+
+/// The tensors of all safetensors files in a folder.
+fn tensors(folder: &Path) -> Result<HashMap<String, HostTensor>> {
+    let entries = std::fs::read_dir(folder).map_err(|e| wrong(folder, e))?;
+    let mut all = HashMap::new();
+    for entry in entries {
+        let path = entry.map_err(|e| wrong(folder, e))?.path();
+        if path.extension().is_some_and(|e| e == "safetensors")
+            && let Some((tensors, _)) = checkpoint::read(&path)?
+        {
+            all.extend(tensors.into_iter().map(|t| (t.name.clone(), t)));
+        }
+    }
+    Ok(all)
+}
+
+/// Two vocabularies, the old one and the run's; `None` when the run takes over the old one.
+fn vocabularies(
+    from: &Path,
+    run: &Path,
+    config: &Config,
+    old_size: usize,
+    settings: &Settings,
+) -> Result<Option<Vocabularies>> {
+    let path = from.join("tokenizer/tokenizer.json");
+    let bytes = std::fs::read(&path).map_err(|e| wrong(&path, e))?;
+    let own = run.join("tokenizer/tokenizer.json");
+    let size = config.text_encoder.vocab_size;
+    if size == old_size {
+        checkpoint::write(&own, &bytes)?;
+        return Ok(None);
+    }
+    vocabulary::of_run(run, &settings.data, size)?;
+    let new = std::fs::read(&own).map_err(|e| wrong(&own, e))?;
+    let ids = |path: &Path, bytes: &[u8]| {
+        let file = path.display().to_string();
+        config::parse::<Ids>(&file, bytes).map(|ids| ids.model.vocab)
+    };
+    Ok(Some(Vocabularies {
+        ids: ids(&path, &bytes)?,
+        tokenizer: Tokenizer::from_json(&bytes)?,
+        new: ids(&own, &new)?,
+    }))
+}
+
+/// What is read of `tokenizer.json`.
+#[derive(serde::Deserialize)]
+struct Ids {
+    model: Tokens,
+}
+
+#[derive(serde::Deserialize)]
+struct Tokens {
+    vocab: HashMap<String, usize>,
+}
+
+struct Vocabularies {
+    ids: HashMap<String, usize>,
+    tokenizer: Tokenizer,
+    new: HashMap<String, usize>,
+}
+
+impl Vocabularies {
+    /// The new embedding: known tokens as they were, new ones the mean of their parts.
+    fn rows(&self, old: &HostTensor, new: &HostTensor) -> Result<HostTensor> {
+        let width = new.shape[1];
+        let mut grown = HostTensor {
+            name: new.name.clone(),
+            shape: new.shape.clone(),
+            values: new.values.clone(),
+        };
+        for (token, &id) in &self.new {
+            let parts = match self.ids.get(token) {
+                Some(&id) => vec![id],
+                None => {
+                    let ids = self.tokenizer.encode(token)?.ids;
+                    // Without the end of the text.
+                    ids[..ids.len() - 1].iter().map(|&id| id as usize).collect()
+                }
+            };
+            let fits = parts
+                .iter()
+                .all(|part| (part + 1) * width <= old.values.len());
+            let Some(row) = grown.values.get_mut(id * width..(id + 1) * width) else {
+                continue;
+            };
+            if parts.is_empty() || !fits {
+                continue;
+            }
+            for (k, value) in row.iter_mut().enumerate() {
+                let sum: f32 = parts.iter().map(|part| old.values[part * width + k]).sum();
+                *value = sum / parts.len() as f32;
+            }
+        }
+        Ok(grown)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::{Distribution, Tensor};
+
+    use super::*;
+    use crate::model::sequence::{InputFrame, TextStates};
+    use crate::pipeline::batch_tokens;
+    use crate::request::Role;
+    use crate::tools::train::flow::{Batch, flow_losses};
+
+    fn settings(folder: &Path) -> Settings {
+        let shards = folder.join("shards").display().to_string();
+        let json = format!(r#"{{"preset": "tiny", "data": ["{shards}"], "stages": []}}"#);
+        serde_json::from_str(&json).unwrap()
+    }
+
+    /// A pack of random weights, also in the layers that a fresh model begins with as zeros.
+    fn random_pack(config: &Config, folder: &Path) {
+        let device = Device::flex();
+        let random = |mut tensors: Vec<HostTensor>| {
+            for tensor in &mut tensors {
+                let shape = [tensor.values.len()];
+                let spread = Distribution::Normal(0.0, 0.1);
+                let noise = Tensor::<1>::random(shape, spread, &device);
+                tensor.values = noise.into_data().to_vec().unwrap();
+            }
+            checkpoint::bytes(&tensors, None).unwrap()
+        };
+        let text = TextEncoder::new(&config.text_encoder, Encoding::F32, &device);
+        let network = Transformer::new(&config.transformer, Encoding::F32, &device);
+        let autoencoder = Autoencoder::new(&config.vae, Encoding::F32, &device);
+        for (name, tensors) in [
+            ("text_encoder", collect(&text, text::NAMES).unwrap()),
+            (
+                "transformer",
+                collect(&network, transformer::NAMES).unwrap(),
+            ),
+            ("vae", collect(&autoencoder, vae::NAMES).unwrap()),
+        ] {
+            let path = folder.join(name).join("model-00001.safetensors");
+            checkpoint::write(&path, &random(tensors)).unwrap();
+        }
+        let json = vocabulary::vocabulary(&["a red cube".into()], config.text_encoder.vocab_size);
+        let path = folder.join("tokenizer/tokenizer.json");
+        checkpoint::write(&path, json.unwrap().as_bytes()).unwrap();
+        config.write(folder).unwrap();
+    }
+
+    /// The loss of one fixed batch with the networks of a folder.
+    fn loss(folder: &Path) -> f32 {
+        let device = Device::flex();
+        device.seed(3);
+        let config = Config::read(folder).unwrap();
+        let module = |name| tensors(&folder.join(name)).unwrap().into_values().collect();
+        let text = TextEncoder::new(&config.text_encoder, Encoding::F32, &device);
+        let text = checkpoint::filled(text, text::NAMES, module("text_encoder"), "", &device);
+        let network = Transformer::new(&config.transformer, Encoding::F32, &device);
+        let network = checkpoint::filled(
+            network,
+            transformer::NAMES,
+            module("transformer"),
+            "",
+            &device,
+        );
+        let json = std::fs::read(folder.join("tokenizer/tokenizer.json")).unwrap();
+        let tokens = Tokenizer::from_json(&json)
+            .unwrap()
+            .encode("a red cube")
+            .unwrap();
+        let (ids, words, mask) = batch_tokens(&[&tokens], &config, &device);
+        let latent = |_| {
+            let shape = [1, config.vae.latent_channels, 4, 4];
+            Tensor::<4>::random(shape, Distribution::Normal(0.0, 1.0), &device)
+        };
+        let batch = Batch {
+            text: TextStates {
+                states: text.unwrap().forward(ids, mask.clone()),
+                words,
+                mask,
+            },
+            inputs: vec![InputFrame {
+                latent: latent(0),
+                role: Role::Canvas,
+            }],
+            targets: vec![latent(1)],
+            noise: vec![latent(2)],
+            t: Tensor::from_floats([0.4], &device),
+            weights: Vec::new(),
+        };
+        let losses = flow_losses(&network.unwrap(), config.transformer.patch_size, &batch);
+        losses.into_scalar::<f32>()
+    }
+
+    #[test]
+    fn deeper_networks_begin_as_the_shallow_ones() {
+        let folder = tempfile::tempdir().unwrap();
+        let (from, run) = (folder.path().join("from"), folder.path().join("run"));
+        let old = Config::preset("tiny").unwrap();
+        random_pack(&old, &from);
+        let mut config = old.clone();
+        config.text_encoder.num_layers += 1;
+        config.transformer.num_layers += 2;
+        grow(&from, &run, config.clone(), &settings(folder.path())).unwrap();
+        assert_eq!(Config::read(&run).unwrap(), config);
+        let (before, after) = (loss(&from), loss(&run));
+        assert!(
+            (before - after).abs() < 1e-5 * before,
+            "{before} and {after}"
+        );
+
+        config.transformer.hidden_size = 384;
+        let error = grow(&from, &run, config, &settings(folder.path())).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .contains("only depth and vocabulary can grow"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn known_tokens_keep_their_rows_and_new_ones_begin_as_their_parts() {
+        let json = vocabulary::vocabulary(&["red".into()], 200).unwrap();
+        let old = Vocabularies {
+            ids: serde_json::from_str::<Ids>(&json).unwrap().model.vocab,
+            tokenizer: Tokenizer::from_json(json.as_bytes()).unwrap(),
+            new: HashMap::from([("red".into(), 0), ("xy".into(), 1)]),
+        };
+        let tensor = |rows: usize| HostTensor {
+            name: EMBEDDING.into(),
+            shape: vec![rows, 1],
+            values: (0..rows).map(|i| i as f32).collect(),
+        };
+        let grown = old.rows(&tensor(200), &tensor(3)).unwrap().values;
+        let id = |token: &str| old.ids[token] as f32;
+        assert_eq!(grown, [id("red"), (id("x") + id("y")) / 2.0, 2.0]);
+    }
+}
