@@ -433,7 +433,10 @@ impl Config {
                 num_layers: 3,
                 ..tiny.text_encoder
             },
-            vae: tiny.vae,
+            vae: VaeConfig {
+                layers_per_block: 2,
+                ..tiny.vae
+            },
             transformer: TransformerConfig {
                 num_layers: 8,
                 ..tiny.transformer

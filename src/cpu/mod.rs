@@ -5,7 +5,9 @@
 //! form beside it in [`crate::model`] or [`crate::gpu`], which every other device runs and the tests compare with.
 
 mod attention;
+mod conv;
 mod gelu;
+mod group_norm;
 mod linear;
 mod modulate;
 mod norm;
@@ -14,7 +16,9 @@ mod tests;
 mod wide;
 
 pub(crate) use attention::attention;
+pub(crate) use conv::conv2d;
 pub(crate) use gelu::gelu;
+pub(crate) use group_norm::group_norm_silu;
 pub(crate) use linear::linear;
 pub(crate) use modulate::{gated, modulated};
 pub(crate) use norm::rms_norm;

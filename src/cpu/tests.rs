@@ -89,6 +89,66 @@ fn linear_is_the_plain_one() {
 }
 
 #[test]
+fn convolution_is_the_plain_one() {
+    for (kernel, stride, padding) in [
+        (3, 1, [1; 4]),
+        (1, 1, [0; 4]),
+        (3, 2, [0, 0, 1, 1]),
+        (3, 2, [1, 2, 0, 1]),
+    ] {
+        let (x, bias) = (random([2, 3, 8, 11]), random([5]));
+        let weight = random([5, 3, kernel, kernel]);
+        let plain = crate::gpu::conv2d_reference;
+        compare!(
+            conv2d(&x, &weight, Some(&bias), stride, padding),
+            plain(
+                x.clone(),
+                weight.clone(),
+                Some(bias.clone()),
+                stride,
+                padding
+            ),
+            x,
+            weight,
+            bias
+        );
+        let constant = x.clone().detach();
+        compare!(
+            conv2d(&constant, &weight, Some(&bias), stride, padding),
+            plain(
+                constant.clone(),
+                weight.clone(),
+                Some(bias.clone()),
+                stride,
+                padding
+            ),
+            weight,
+            bias
+        );
+    }
+}
+
+#[test]
+fn group_norm_and_silu_are_the_plain_ones() {
+    let x = random([2, 6, 5, 7]) * 2.0 + 3.0;
+    let x = x.detach().require_grad();
+    let (gamma, beta) = (random([6]), random([6]));
+    let flat = x.clone().reshape([2, 3, 2 * 5 * 7]);
+    let centred = flat.clone() - flat.mean_dim(2);
+    let variance = centred.clone().square().mean_dim(2) + 1e-6;
+    let normed = (centred / variance.sqrt()).reshape([2, 6, 5, 7]);
+    let of = |row: &Tensor<1>| row.clone().reshape([1, 6, 1, 1]);
+    let plain = burn::tensor::activation::silu(normed * of(&gamma) + of(&beta));
+    compare!(
+        group_norm_silu(&x, &gamma, &beta, 3, 1e-6),
+        plain,
+        x,
+        gamma,
+        beta
+    );
+}
+
+#[test]
 fn rms_norm_is_the_plain_one() {
     let (x, weight) = (random([3, 5, 40]), random([40]));
     let variance = x.clone().square().mean_dim(2) + 1e-6;

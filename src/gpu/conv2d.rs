@@ -27,13 +27,17 @@ pub fn conv2d(
     stride: usize,
     padding: [usize; 4],
 ) -> Tensor<4> {
-    match on_gpu(&x, &weight, bias.as_ref(), stride, padding) {
-        Some(y) => y,
-        None => conv2d_reference(x, weight, bias, stride, padding),
+    if let Some(y) = on_gpu(&x, &weight, bias.as_ref(), stride, padding) {
+        return y;
     }
+    #[cfg(feature = "tools")]
+    if let Some(y) = crate::cpu::conv2d(&x, &weight, bias.as_ref(), stride, padding) {
+        return y;
+    }
+    conv2d_reference(x, weight, bias, stride, padding)
 }
 
-/// [`conv2d`] in burn's operations: what the CPU runs, and what training differentiates.
+/// [`conv2d`] in burn's operations: what the CPU runs.
 pub fn conv2d_reference(
     x: Tensor<4>,
     weight: Tensor<4>,

@@ -377,10 +377,26 @@ impl Conv {
     }
 }
 
+fn norm_silu(norm: &GroupNorm, x: Tensor<4>) -> Tensor<4> {
+    #[cfg(feature = "tools")]
+    if let (Some(gamma), Some(beta)) = (&norm.gamma, &norm.beta)
+        && let Some(y) = crate::cpu::group_norm_silu(
+            &x,
+            &gamma.val(),
+            &beta.val(),
+            norm.num_groups,
+            norm.epsilon,
+        )
+    {
+        return y;
+    }
+    silu(norm.forward(x))
+}
+
 impl Resnet {
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let h = self.conv1.forward(silu(self.norm1.forward(x.clone())));
-        let h = self.conv2.forward(silu(self.norm2.forward(h)));
+        let h = self.conv1.forward(norm_silu(&self.norm1, x.clone()));
+        let h = self.conv2.forward(norm_silu(&self.norm2, h));
         match &self.conv_shortcut {
             Some(conv) => conv.forward(x) + h,
             None => x + h,
@@ -447,7 +463,7 @@ impl Encoder {
             h = stage.forward(h);
         }
         let h = self.mid_block.forward(h);
-        self.conv_out.forward(silu(self.conv_norm_out.forward(h)))
+        self.conv_out.forward(norm_silu(&self.conv_norm_out, h))
     }
 }
 
@@ -457,6 +473,6 @@ impl Decoder {
         for stage in &self.up_blocks {
             h = stage.forward(h);
         }
-        self.conv_out.forward(silu(self.conv_norm_out.forward(h)))
+        self.conv_out.forward(norm_silu(&self.conv_norm_out, h))
     }
 }

@@ -21,14 +21,16 @@ use crate::tokenizer::Tokenizer;
 use crate::weights::module::{HostTensor, Names, collect};
 use crate::weights::quant::Encoding;
 
-/// The last layers of a block's branches, in the text encoder and in the transformer.
-const LAST: [&str; 6] = [
+/// The last layers of a block's branches, in the text encoder, the transformer and the autoencoder.
+const LAST: [&str; 8] = [
     "SelfAttention.o.weight",
     "DenseReluDense.wo.weight",
     "attention.out.weight",
     "attention.out.bias",
     "mlp.2.weight",
     "mlp.2.bias",
+    "conv2.weight",
+    "conv2.bias",
 ];
 
 /// The token embedding.
@@ -297,6 +299,23 @@ mod tests {
         losses.into_scalar::<f32>()
     }
 
+    /// What the autoencoder of a folder makes of one fixed picture.
+    fn reconstruction(folder: &Path) -> Vec<f32> {
+        let device = Device::flex();
+        let config = Config::read(folder).unwrap();
+        let autoencoder = Autoencoder::new(&config.vae, Encoding::F32, &device);
+        let module = tensors(&folder.join("vae"))
+            .unwrap()
+            .into_values()
+            .collect();
+        let autoencoder = checkpoint::filled(autoencoder, vae::NAMES, module, "", &device);
+        let picture: Vec<f32> = (0..3 * 16 * 16).map(|i| (i as f32 * 0.37).sin()).collect();
+        let picture = Tensor::<1>::from_floats(&picture[..], &device).reshape([1, 3, 16, 16]);
+        let autoencoder = autoencoder.unwrap();
+        let result = autoencoder.decode(autoencoder.encode(picture, None), None);
+        result.into_data().to_vec().unwrap()
+    }
+
     #[test]
     fn deeper_networks_begin_as_the_shallow_ones() {
         let folder = tempfile::tempdir().unwrap();
@@ -306,6 +325,7 @@ mod tests {
         let mut config = old.clone();
         config.text_encoder.num_layers += 1;
         config.transformer.num_layers += 2;
+        config.vae.layers_per_block += 1;
         grow(&from, &run, config.clone(), &settings(folder.path())).unwrap();
         assert_eq!(Config::read(&run).unwrap(), config);
         let (before, after) = (loss(&from), loss(&run));
@@ -313,6 +333,10 @@ mod tests {
             (before - after).abs() < 1e-5 * before,
             "{before} and {after}"
         );
+        let (before, after) = (reconstruction(&from), reconstruction(&run));
+        for (a, b) in before.iter().zip(&after) {
+            assert!((a - b).abs() < 1e-4, "{a} and {b}");
+        }
 
         config.transformer.hidden_size = 384;
         let error = grow(&from, &run, config, &settings(folder.path())).unwrap_err();

@@ -1,0 +1,250 @@
+//! Convolution as one matrix product a picture, see [`crate::gpu::conv2d_reference`]. burn writes the gradients as further
+//! convolutions, the matrix's with a kernel as large as the picture; as products they take a fraction of that time.
+
+use burn::backend::Flex;
+use burn::backend::autodiff::checkpoint::base::Checkpointer;
+use burn::backend::autodiff::checkpoint::strategy::NoCheckpointing;
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::flex::FlexTensor;
+use burn::backend::ops::FloatTensorOps as _;
+use burn::tensor::{Shape, Tensor};
+
+use super::wide::{sum, wide};
+use super::{Tracked, dense, made, numbers, tracked};
+
+/// Sizes of a convolution.
+#[derive(Clone, Copy, Debug)]
+struct Geometry {
+    /// Channels, rows and columns of the input.
+    input: [usize; 3],
+    /// Rows and columns of the kernel.
+    kernel: [usize; 2],
+    /// Channels, rows and columns of the output.
+    output: [usize; 3],
+    stride: usize,
+    /// Rows of zeros above, columns of zeros on the left.
+    before: [usize; 2],
+}
+
+impl Geometry {
+    /// Rows and columns of the matrix of patches.
+    fn patches(&self) -> [usize; 2] {
+        let [c, ..] = self.input;
+        let [i, j] = self.kernel;
+        let [_, v, u] = self.output;
+        [c * i * j, v * u]
+    }
+
+    /// Calls `visit(patch, input, count)` for every run of numbers of a patch matrix that come from a row of the input: where
+    /// it begins in either, and how many there are, `stride` apart in the input.
+    #[inline(always)]
+    fn runs(&self, mut visit: impl FnMut(usize, usize, usize)) {
+        let [c, h, w] = self.input;
+        let [rows, columns] = self.kernel;
+        let [_, v, u] = self.output;
+        let [top, left] = self.before;
+        let s = self.stride;
+        // Of each column of the kernel, the outputs from..to that see the input.
+        let seen = |j: usize| {
+            let from = left.saturating_sub(j).div_ceil(s);
+            let to = (w + left).saturating_sub(j).div_ceil(s).min(u);
+            (from, to)
+        };
+        for channel in 0..c {
+            for i in 0..rows {
+                for j in 0..columns {
+                    let (from, to) = seen(j);
+                    let patch = ((channel * rows + i) * columns + j) * v * u;
+                    for y in 0..v {
+                        let row = y * s + i;
+                        if from < to && (top..h + top).contains(&row) {
+                            let input = (channel * h + row - top) * w + from * s + j - left;
+                            visit(patch + y * u + from, input, to - from);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+wide! {
+    /// The matrix of patches, which is zeros, of one picture.
+    fn gather(x: &[f32], geometry: &Geometry, patches: &mut [f32]) {
+        let stride = geometry.stride;
+        geometry.runs(|patch, input, count| {
+            let into = &mut patches[patch..patch + count];
+            match stride {
+                1 => into.copy_from_slice(&x[input..input + count]),
+                _ => for (y, x) in into.iter_mut().zip(x[input..].iter().step_by(stride)) {
+                    *y = *x;
+                },
+            }
+        });
+    }
+
+    /// Adds the matrix of patches to where they came from.
+    fn scatter(patches: &[f32], geometry: &Geometry, x: &mut [f32]) {
+        let stride = geometry.stride;
+        geometry.runs(|patch, input, count| {
+            let from = &patches[patch..patch + count];
+            match stride {
+                1 => for (x, y) in x[input..input + count].iter_mut().zip(from) {
+                    *x += y;
+                },
+                _ => for (x, y) in x[input..].iter_mut().step_by(stride).zip(from) {
+                    *x += y;
+                },
+            }
+        });
+    }
+
+    fn add(y: &mut [f32], x: &[f32]) {
+        for (y, x) in y.iter_mut().zip(x) {
+            *y += x;
+        }
+    }
+
+    fn add_offset(y: &mut [f32], x: &[f32], offset: f32) {
+        for (y, x) in y.iter_mut().zip(x) {
+            *y = x + offset;
+        }
+    }
+
+    fn row_sum(x: &[f32]) -> f32 {
+        sum(x)
+    }
+}
+
+/// The matrix of patches of one picture.
+fn patches(x: &[f32], geometry: &Geometry) -> FlexTensor {
+    let [rows, columns] = geometry.patches();
+    let mut values = vec![0f32; rows * columns];
+    gather(x, geometry, &mut values);
+    made(values, [rows, columns])
+}
+
+#[derive(Debug)]
+struct Conv;
+
+/// What the backward pass needs.
+#[derive(Clone, Debug)]
+struct State {
+    /// `[b, c, h, w]`.
+    x: FlexTensor,
+    /// `[o, c i j]`.
+    weight: FlexTensor,
+    /// Whether the input has a gradient.
+    into_x: bool,
+    geometry: Geometry,
+}
+
+impl Backward<Flex, 3> for Conv {
+    type State = State;
+
+    fn backward(self, ops: Ops<State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let State {
+            x,
+            weight,
+            into_x: wanted,
+            geometry,
+        } = ops.state;
+        let gradient = dense(&grads.consume::<Flex>(&ops.node));
+        let [o, v, u] = geometry.output;
+        let [c, h, w] = geometry.input;
+        let [rows, columns] = geometry.kernel;
+        let batch = numbers(&x).len() / (c * h * w);
+        let mut into_x = vec![0f32; if wanted { numbers(&x).len() } else { 0 }];
+        let mut into_weight = vec![0f32; o * c * rows * columns];
+        let mut into_bias = vec![0f32; o];
+        let turned = weight.transpose(0, 1);
+        let pictures = numbers(&x).chunks_exact(c * h * w);
+        for (k, (x, gradient)) in pictures
+            .zip(numbers(&gradient).chunks_exact(o * v * u))
+            .enumerate()
+        {
+            for (sum, row) in into_bias.iter_mut().zip(gradient.chunks_exact(v * u)) {
+                *sum += row_sum(row);
+            }
+            let gradient = made(gradient.to_vec(), [o, v * u]);
+            let seen = patches(x, &geometry).transpose(0, 1);
+            let product = Flex::float_matmul(gradient.clone(), seen);
+            add(&mut into_weight, numbers(&dense(&product)));
+            if wanted {
+                let product = dense(&Flex::float_matmul(turned.clone(), gradient));
+                let into = &mut into_x[k * c * h * w..(k + 1) * c * h * w];
+                scatter(numbers(&product), &geometry, into);
+            }
+        }
+        let results = [
+            wanted.then(|| made(into_x, [batch, c, h, w])),
+            Some(made(into_weight, [o, c, rows, columns])),
+            Some(made(into_bias, [o])),
+        ];
+        for (parent, result) in ops.parents.into_iter().zip(results) {
+            if let (Some(parent), Some(result)) = (parent, result) {
+                grads.register::<Flex>(parent.id, result);
+            }
+        }
+    }
+}
+
+/// As [`crate::gpu::conv2d`], with a bias; `None` where training on the CPU is not what runs.
+pub(crate) fn conv2d(
+    x: &Tensor<4>,
+    weight: &Tensor<4>,
+    bias: Option<&Tensor<1>>,
+    stride: usize,
+    [top, left, bottom, right]: [usize; 4],
+) -> Option<Tensor<4>> {
+    let bias = bias?;
+    let [b, c, h, w] = x.dims();
+    let [o, channels, rows, columns] = weight.dims();
+    let out = |extent: usize, kernel: usize| Some(extent.checked_sub(kernel)? / stride + 1);
+    // A mismatch is the plain form's to report.
+    if channels != c || bias.dims() != [o] || stride == 0 || b * c * o * rows * columns == 0 {
+        return None;
+    }
+    let geometry = Geometry {
+        input: [c, h, w],
+        kernel: [rows, columns],
+        output: [
+            o,
+            out(h + top + bottom, rows)?,
+            out(w + left + right, columns)?,
+        ],
+        stride,
+        before: [top, left],
+    };
+    let [_, v, u] = geometry.output;
+    // Pictures may be constants; the weight decides.
+    let (weight, bias) = (tracked(weight)?, tracked(bias)?);
+    let x = tracked(&x.clone().autodiff())?;
+    let input = dense(x.primitive());
+    let matrix = dense(weight.primitive()).reshape(Shape::from([o, c * rows * columns]));
+    let offsets = dense(bias.primitive());
+    let mut values = vec![0f32; b * o * v * u];
+    let pictures = numbers(&input).chunks_exact(c * h * w);
+    for (x, y) in pictures.zip(values.chunks_exact_mut(o * v * u)) {
+        let product = dense(&Flex::float_matmul(matrix.clone(), patches(x, &geometry)));
+        let rows = numbers(&product).chunks_exact(v * u);
+        for ((y, x), offset) in y.chunks_exact_mut(v * u).zip(rows).zip(numbers(&offsets)) {
+            add_offset(y, x, *offset);
+        }
+    }
+    let y = made(values, [b, o, v, u]);
+    let state = State {
+        into_x: x.is_tracked(),
+        x: input,
+        weight: matrix,
+        geometry,
+    };
+    let nodes = [x.node(), weight.node(), bias.node()];
+    let prepared = Conv.prepare::<NoCheckpointing>(nodes).compute_bound();
+    let y = match prepared.stateful() {
+        OpsKind::Tracked(prepared) => prepared.finish(state, y),
+        OpsKind::UnTracked(prepared) => prepared.finish(y),
+    };
+    Some(Tensor::from_primitive::<Tracked>(y))
+}

@@ -1,0 +1,207 @@
+//! Group norm and SiLU, one after the other as every residual layer of the autoencoder has them.
+
+use burn::backend::Flex;
+use burn::backend::autodiff::checkpoint::base::Checkpointer;
+use burn::backend::autodiff::checkpoint::strategy::NoCheckpointing;
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::flex::FlexTensor;
+use burn::tensor::Tensor;
+
+use super::wide::{LANES, exp, sum, wide};
+use super::{Tracked, dense, made, numbers, tracked};
+
+#[derive(Debug)]
+struct GroupNormSilu;
+
+/// What the backward pass needs.
+#[derive(Clone, Debug)]
+struct State {
+    /// `[b, c, y, x]`.
+    x: FlexTensor,
+    gamma: FlexTensor,
+    beta: FlexTensor,
+    groups: usize,
+    epsilon: f32,
+}
+
+impl Backward<Flex, 3> for GroupNormSilu {
+    type State = State;
+
+    fn backward(self, ops: Ops<State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let State {
+            x,
+            gamma,
+            beta,
+            groups,
+            epsilon,
+        } = ops.state;
+        let gradient = dense(&grads.consume::<Flex>(&ops.node));
+        let shape: [usize; 4] = x.layout().shape().dims();
+        let c = shape[1];
+        let (gamma, beta) = (numbers(&gamma), numbers(&beta));
+        let mut into_x = vec![0f32; numbers(&x).len()];
+        let (mut into_gamma, mut into_beta) = (vec![0f32; c], vec![0f32; c]);
+        let (channels, plane) = (c / groups, shape[2] * shape[3]);
+        let all = numbers(&x).chunks_exact(channels * plane);
+        let all = all.zip(numbers(&gradient).chunks_exact(channels * plane));
+        let all = all.zip(into_x.chunks_exact_mut(channels * plane));
+        for (k, ((x, gradient), into_x)) in all.enumerate() {
+            let from = k % groups * channels;
+            let own = from..from + channels;
+            backward(
+                x,
+                &gamma[own.clone()],
+                &beta[own.clone()],
+                epsilon,
+                gradient,
+                into_x,
+                &mut into_gamma[own.clone()],
+                &mut into_beta[own],
+            );
+        }
+        let results = [
+            made(into_x, shape),
+            made(into_gamma, [c]),
+            made(into_beta, [c]),
+        ];
+        for (parent, result) in ops.parents.into_iter().zip(results) {
+            if let Some(parent) = parent {
+                grads.register::<Flex>(parent.id, result);
+            }
+        }
+    }
+}
+
+/// `silu(group_norm(x))` with one `gamma` and `beta` a channel; `None` where training on the CPU is not what runs.
+pub(crate) fn group_norm_silu(
+    x: &Tensor<4>,
+    gamma: &Tensor<1>,
+    beta: &Tensor<1>,
+    groups: usize,
+    epsilon: f64,
+) -> Option<Tensor<4>> {
+    let [_, c, height, width] = x.dims();
+    if gamma.dims() != [c] || beta.dims() != [c] || groups == 0 || c % groups != 0 {
+        return None;
+    }
+    let (x, gamma, beta) = (tracked(x)?, tracked(gamma)?, tracked(beta)?);
+    let state = State {
+        x: dense(x.primitive()),
+        gamma: dense(gamma.primitive()),
+        beta: dense(beta.primitive()),
+        groups,
+        epsilon: epsilon as f32,
+    };
+    let mut values = vec![0f32; numbers(&state.x).len()];
+    let (channels, plane) = (c / groups, height * width);
+    let inputs = numbers(&state.x).chunks_exact(channels * plane);
+    let outputs = values.chunks_exact_mut(channels * plane);
+    for (k, (x, y)) in inputs.zip(outputs).enumerate() {
+        let from = k % groups * channels;
+        let own = from..from + channels;
+        let (gamma, beta) = (
+            &numbers(&state.gamma)[own.clone()],
+            &numbers(&state.beta)[own],
+        );
+        forward(x, gamma, beta, state.epsilon, y);
+    }
+    let shape: [usize; 4] = state.x.layout().shape().dims();
+    let y = made(values, shape);
+    let nodes = [x.node(), gamma.node(), beta.node()];
+    let prepared = GroupNormSilu
+        .prepare::<NoCheckpointing>(nodes)
+        .compute_bound();
+    let y = match prepared.stateful() {
+        OpsKind::Tracked(prepared) => prepared.finish(state, y),
+        OpsKind::UnTracked(prepared) => prepared.finish(y),
+    };
+    Some(Tensor::from_primitive::<Tracked>(y))
+}
+
+/// The sum of the products of `a` with what `x` is above `mean`.
+#[inline(always)]
+fn dot_from(a: &[f32], x: &[f32], mean: f32) -> f32 {
+    let mut sums = [0f32; LANES];
+    let (a_chunks, x_chunks) = (a.chunks_exact(LANES), x.chunks_exact(LANES));
+    let rest = std::iter::zip(a_chunks.remainder(), x_chunks.remainder());
+    let rest: f32 = rest.map(|(a, x)| a * (x - mean)).sum();
+    for (a, x) in a_chunks.zip(x_chunks) {
+        for i in 0..LANES {
+            sums[i] += a[i] * (x[i] - mean);
+        }
+    }
+    sum(&sums) + rest
+}
+
+/// Mean and inverse deviation of a group.
+#[inline(always)]
+fn moments(x: &[f32], epsilon: f32) -> (f32, f32) {
+    let count = x.len() as f32;
+    let mean = sum(x) / count;
+    let mut squares = [0f32; LANES];
+    let chunks = x.chunks_exact(LANES);
+    let rest = chunks.remainder().iter();
+    let rest: f32 = rest.map(|x| (x - mean) * (x - mean)).sum();
+    for x in chunks {
+        for i in 0..LANES {
+            squares[i] += (x[i] - mean) * (x[i] - mean);
+        }
+    }
+    let variance = (sum(&squares) + rest) / count;
+    (mean, 1.0 / (variance + epsilon).sqrt())
+}
+
+wide! {
+    fn forward(x: &[f32], gamma: &[f32], beta: &[f32], epsilon: f32, y: &mut [f32]) {
+        let (mean, scale) = moments(x, epsilon);
+        let plane = x.len() / gamma.len();
+        let rows = x.chunks_exact(plane).zip(y.chunks_exact_mut(plane));
+        for ((x, y), (gamma, beta)) in rows.zip(gamma.iter().zip(beta)) {
+            let (a, b) = (gamma * scale, beta - gamma * scale * mean);
+            for (x, y) in x.iter().zip(y) {
+                let z = a * x + b;
+                *y = z / (1.0 + exp(-z));
+            }
+        }
+    }
+
+    fn backward(
+        x: &[f32],
+        gamma: &[f32],
+        beta: &[f32],
+        epsilon: f32,
+        gradient: &[f32],
+        into_x: &mut [f32],
+        into_gamma: &mut [f32],
+        into_beta: &mut [f32],
+    ) {
+        let (mean, scale) = moments(x, epsilon);
+        let plane = x.len() / gamma.len();
+        // Sums over the group of the normed values' gradient, and of that times the normed values.
+        let (mut plain, mut along) = (0f32, 0f32);
+        for k in 0..gamma.len() {
+            let own = k * plane..(k + 1) * plane;
+            let (x, gradient, into_x) = (&x[own.clone()], &gradient[own.clone()], &mut into_x[own]);
+            let (a, b) = (gamma[k] * scale, beta[k] - gamma[k] * scale * mean);
+            for ((x, gradient), into_x) in x.iter().zip(gradient).zip(into_x.iter_mut()) {
+                let z = a * x + b;
+                let s = 1.0 / (1.0 + exp(-z));
+                *into_x = gradient * s * (1.0 + z * (1.0 - s));
+            }
+            let total = sum(into_x);
+            let product = dot_from(into_x, x, mean) * scale;
+            into_beta[k] += total;
+            into_gamma[k] += product;
+            plain += gamma[k] * total;
+            along += gamma[k] * product;
+        }
+        let (plain, along) = (plain / x.len() as f32, along / x.len() as f32);
+        for k in 0..gamma.len() {
+            let own = k * plane..(k + 1) * plane;
+            for (x, into_x) in x[own.clone()].iter().zip(&mut into_x[own]) {
+                *into_x = scale * (gamma[k] * *into_x - plain - (x - mean) * scale * along);
+            }
+        }
+    }
+}
