@@ -435,9 +435,11 @@ impl Config {
             },
             vae: VaeConfig {
                 layers_per_block: 2,
+                latent_channels: 32,
                 ..tiny.vae
             },
             transformer: TransformerConfig {
+                in_channels: 32,
                 num_layers: 8,
                 ..tiny.transformer
             },

@@ -1,8 +1,9 @@
-//! A new run that starts from trained weights, `unireal train --from PACK`: of the same shape, deeper, or with another
-//! vocabulary.
+//! A new run that starts from trained weights, `unireal train --from PACK`: of the same shape, deeper, with more latent
+//! channels or with another vocabulary.
 //!
 //! What is new must not disturb what is there: the last layers of a new block's branches are zero, so that the block passes
-//! on what it gets, and a new token begins as the mean of the tokens into which the old tokenizer divides it.
+//! on what it gets; what reads or predicts a new channel begins as zero; and a new token begins as the mean of the tokens
+//! into which the old tokenizer divides it.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -33,6 +34,16 @@ const LAST: [&str; 8] = [
     "conv2.bias",
 ];
 
+/// What has an axis of latent channels, or of a patch's values, which are channels first. The encoder's last layer gives
+/// means and log variances, one half each, and its new channels begin as a fresh layer's.
+const CHANNELS: [&str; 4] = [
+    "decoder.conv_in.weight",
+    "patch_in.weight",
+    "patch_out.weight",
+    "patch_out.bias",
+];
+const HALVES: [&str; 2] = ["encoder.conv_out.weight", "encoder.conv_out.bias"];
+
 /// The token embedding.
 const EMBEDDING: &str = "shared.weight";
 
@@ -53,13 +64,31 @@ pub(super) fn grow(from: &Path, run: &Path, mut config: Config, settings: &Setti
         }
         _ => Ok(None),
     };
+    let channels = |name: &str, old: &HostTensor, new: &HostTensor| {
+        let zero = |mut new: HostTensor| {
+            new.values.fill(0.0);
+            new
+        };
+        let grown = match name {
+            _ if CHANNELS.contains(&name) => inside(old, zero(new.clone()), 1),
+            _ if HALVES.contains(&name) => inside(old, new.clone(), 2),
+            _ => None,
+        };
+        Ok(grown)
+    };
     let encoder = TextEncoder::new(&config.text_encoder, Encoding::F32, &device);
     component("text_encoder", encoder, text::NAMES, from, run, words)?;
-    let none = |_: &str, _: &HostTensor, _: &HostTensor| Ok(None);
     let network = Transformer::new(&config.transformer, Encoding::F32, &device);
-    component("transformer", network, transformer::NAMES, from, run, none)?;
+    component(
+        "transformer",
+        network,
+        transformer::NAMES,
+        from,
+        run,
+        channels,
+    )?;
     let autoencoder = Autoencoder::new(&config.vae, Encoding::F32, &device);
-    component("vae", autoencoder, vae::NAMES, from, run, none)?;
+    component("vae", autoencoder, vae::NAMES, from, run, channels)?;
     config.write(run)
 }
 
@@ -94,19 +123,48 @@ fn component<M: Module>(
             None => {
                 let (name, old, new) = (&new.name, &old.shape, &new.shape);
                 let reason = format!(
-                    "{name} is {old:?} where the preset has {new:?}; only depth and vocabulary can grow"
+                    "{name} is {old:?} where the preset has {new:?}; only depth, latent channels and vocabulary can grow"
                 );
                 return Err(wrong(&folder, reason));
             }
         });
     }
     if let Some(left) = old.keys().min() {
-        let reason =
-            format!("{left} has no place in the preset; only depth and vocabulary can grow");
+        let reason = format!(
+            "{left} has no place in the preset; only depth, latent channels and vocabulary can grow"
+        );
         return Err(wrong(&folder, reason));
     }
     let path = run.join(name).join("model.safetensors");
     checkpoint::write(&path, &checkpoint::bytes(&grown, None)?)
+}
+
+/// `new` with the numbers of `old` where it has its place: in the first rows and columns of each of `parts` equal parts of
+/// the rows. `None` when it does not fit.
+fn inside(old: &HostTensor, mut new: HostTensor, parts: usize) -> Option<HostTensor> {
+    let fits = old.shape.len() == new.shape.len()
+        && std::iter::zip(&old.shape, &new.shape).all(|(old, new)| old <= new)
+        && old.shape[0].is_multiple_of(parts)
+        && new.shape[0].is_multiple_of(parts);
+    if !fits {
+        return None;
+    }
+    let (old_rows, new_rows) = (old.shape[0] / parts, new.shape[0] / parts);
+    for (i, value) in old.values.iter().enumerate() {
+        // From the place in `old` to the indices, and from those to the place in `new`.
+        let (mut rest, mut at, mut step) = (i, 0, 1);
+        for axis in (0..old.shape.len()).rev() {
+            let mut index = rest % old.shape[axis];
+            rest /= old.shape[axis];
+            if axis == 0 {
+                index = index / old_rows * new_rows + index % old_rows;
+            }
+            at += index * step;
+            step *= new.shape[axis];
+        }
+        new.values[at] = *value;
+    }
+    Some(new)
 }
 
 /// The tensors of all safetensors files in a folder.
@@ -343,9 +401,32 @@ mod tests {
         assert!(
             error
                 .to_string()
-                .contains("only depth and vocabulary can grow"),
+                .contains("only depth, latent channels and vocabulary can grow"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn old_channels_keep_their_places() {
+        let tensor = |shape: &[usize], from: f32| HostTensor {
+            name: "a".into(),
+            shape: shape.to_vec(),
+            values: (0..shape.iter().product())
+                .map(|i: usize| from + i as f32)
+                .collect(),
+        };
+        let (old, new) = (tensor(&[2, 2], 1.0), tensor(&[4, 3], 10.0));
+        let grown = inside(&old, new.clone(), 1).unwrap().values;
+        assert_eq!(
+            grown,
+            [1., 2., 12., 3., 4., 15., 16., 17., 18., 19., 20., 21.]
+        );
+        let grown = inside(&old, new, 2).unwrap().values;
+        assert_eq!(
+            grown,
+            [1., 2., 12., 13., 14., 15., 3., 4., 18., 19., 20., 21.]
+        );
+        assert!(inside(&tensor(&[2, 4], 0.0), tensor(&[4, 3], 0.0), 1).is_none());
     }
 
     #[test]
