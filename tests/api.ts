@@ -10,7 +10,7 @@ type Same<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 
 const same = <T extends true>(): T | void => undefined;
 
 export async function check(signal: AbortSignal): Promise<string> {
-  const support = await UniReal.check("models/tiny/", { signal });
+  const support = await UniReal.check("models/tabletop/", { signal });
   same<Same<typeof support, Support>>();
   await UniReal.check(new URL("https://example.org/pack/"));
   const numbers: number = support.bytes + support.cachedBytes + support.sampleSize;
@@ -29,7 +29,7 @@ export async function check(signal: AbortSignal): Promise<string> {
 }
 
 export async function load(signal: AbortSignal): Promise<Model> {
-  const model = await UniReal.load("models/tiny/", {
+  const model = await UniReal.load("models/tabletop/", {
     device: "webgpu",
     cache: "none",
     signal,
@@ -49,13 +49,13 @@ export async function load(signal: AbortSignal): Promise<Model> {
   // @ts-expect-error: a model runs on a device, not on "auto"
   if (model.info.device === "auto") void [device, note];
   // @ts-expect-error: unknown device
-  await UniReal.load("models/tiny/", { device: "gpu" });
+  await UniReal.load("models/tabletop/", { device: "gpu" });
   // @ts-expect-error: unknown cache
-  await UniReal.load("models/tiny/", { cache: true });
+  await UniReal.load("models/tabletop/", { cache: true });
   // @ts-expect-error: unknown option
-  await UniReal.load("models/tiny/", { progress: () => {} });
+  await UniReal.load("models/tabletop/", { progress: () => {} });
   // @ts-expect-error: a signal, not its controller
-  await UniReal.load("models/tiny/", { signal: new AbortController() });
+  await UniReal.load("models/tabletop/", { signal: new AbortController() });
   // @ts-expect-error: models come from load
   new UniReal();
   // @ts-expect-error: the Worker is nobody's business
@@ -153,9 +153,9 @@ export const tags: Record<Tag, true> = { "realistic style": true };
 export const half: GenerateOptions = { prompt: "a red cube", height: 64 };
 
 export async function lifetime(): Promise<void> {
-  await using model = await UniReal.load("models/tiny/");
+  await using model = await UniReal.load("models/tabletop/");
   same<Same<ReturnType<typeof model.dispose>, Promise<void>>>();
-  const nothing: void = await UniReal.clearCache("models/tiny/");
+  const nothing: void = await UniReal.clearCache("models/tabletop/");
   // @ts-expect-error: dispose takes nothing
   await model.dispose(true);
   return nothing;

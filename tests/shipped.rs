@@ -54,7 +54,7 @@ fn decibels(a: &Image, b: &Image) -> f64 {
 fn packed(folder: &Path, encoding: Encoding) -> PathBuf {
     let output = folder.join(encoding.to_string());
     pack(&PackOptions {
-        input: "www/models/tiny-f16".into(),
+        input: "www/models/tabletop-f16".into(),
         output: output.clone(),
         encoding,
         text_encoder: None,
@@ -82,12 +82,12 @@ fn quantised_weights_make_the_same_pictures() {
     }
 }
 
-/// The pack in `www/models/tiny` is the q8 form of the float weights beside it.
+/// The pack in `www/models/tabletop` is the q8 form of the float weights beside it.
 #[test]
 fn the_shipped_pack_is_that_of_the_float_weights() {
     let folder = tempfile::tempdir().expect("a folder");
     let made = results(&packed(folder.path(), Encoding::Q8));
-    let shipped = results(Path::new("www/models/tiny"));
+    let shipped = results(Path::new("www/models/tabletop"));
     for (a, b) in made.iter().zip(&shipped) {
         assert!(decibels(a, b) >= 40.0, "{:.1} dB", decibels(a, b));
     }

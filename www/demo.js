@@ -174,4 +174,4 @@ if (["auto", "webgpu", "cpu"].includes(query.get("device"))) {
 controls.start();
 drawIdeas();
 drawExamples(new URL("./www/examples/examples.json", document.baseURI), inputs.only);
-engine.start(query.get("pack") || "./www/models/tiny/");
+engine.start(query.get("pack") || "./www/models/tabletop/");

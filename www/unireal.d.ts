@@ -3,7 +3,7 @@
  * any static host. Nothing leaves the page.
  *
  * ```js
- * const model = await UniReal.load("models/tiny/");
+ * const model = await UniReal.load("models/tabletop/");
  * const { images } = await model.generate({ prompt: "remove the red cube", images: [{ image: file, role: "canvas" }] });
  * canvas.getContext("2d").drawImage(images[0], 0, 0);
  * ```

@@ -197,10 +197,10 @@ wide! {
             along += gamma[k] * product;
         }
         let (plain, along) = (plain / x.len() as f32, along / x.len() as f32);
-        for k in 0..gamma.len() {
-            let own = k * plane..(k + 1) * plane;
-            for (x, into_x) in x[own.clone()].iter().zip(&mut into_x[own]) {
-                *into_x = scale * (gamma[k] * *into_x - plain - (x - mean) * scale * along);
+        let rows = x.chunks_exact(plane).zip(into_x.chunks_exact_mut(plane));
+        for ((x, into_x), gamma) in rows.zip(gamma) {
+            for (x, into_x) in x.iter().zip(into_x) {
+                *into_x = scale * (gamma * *into_x - plain - (x - mean) * scale * along);
             }
         }
     }

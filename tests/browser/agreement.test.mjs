@@ -38,7 +38,7 @@ const native = (...args) => promisify(execFile)(NATIVE, args.map(String));
 async function byModule(page, device, image, prompt) {
   const { png, info, timings } = await page.evaluate(async ({ device, picture, request }) => {
     const { UniReal } = await import("/www/unireal.js");
-    const model = await UniReal.load("/www/models/tiny/", { device });
+    const model = await UniReal.load("/www/models/tabletop/", { device });
     const images = [{ image: new Blob([new Uint8Array(picture)]), role: "canvas" }];
     const { images: [made], timings } = await model.generate({ ...request, images });
     const canvas = new OffscreenCanvas(made.width, made.height);
@@ -70,7 +70,7 @@ test("native, wasm on the CPU and WebGPU make the same picture", { timeout: 400_
   const image = join(clip, "edit-before.png");
   const out = join(folder, "native.png");
   const { steps, guidance, seed } = REQUEST;
-  await native("generate", "--pack", join(DIST, "www/models/tiny"), "--image", `canvas=${image}`, "--prompt", prompt,
+  await native("generate", "--pack", join(DIST, "www/models/tabletop"), "--image", `canvas=${image}`, "--prompt", prompt,
     "--steps", steps, "--guidance", guidance, "--seed", seed, "--device", "cpu", "--out", out);
   const page = await browser.newPage();
   await page.goto(`${server.url}blank.html`);

@@ -17,7 +17,7 @@ let server, browser, page, good, names;
 let folders = 0;
 
 before(async () => {
-  good = reshard(await readPack(join(DIST, "www/models/tiny")), "transformer", SHARDS);
+  good = reshard(await readPack(join(DIST, "www/models/tabletop")), "transformer", SHARDS);
   names = Object.keys(index(good, "transformer").metadata.shards);
   server = await serve(DIST, 0, { files, intercept: (request, response) => intercept(request, response) });
   files.set("/blank.html", Buffer.from("<!doctype html><title>blank</title>"));

@@ -26,7 +26,7 @@ const files = new Map();
 let server, browser, page, largest, total;
 
 before(async () => {
-  const pack = reshard(deepen(await readPack(join(DIST, "www/models/tiny")), LAYERS), "transformer", SHARDS);
+  const pack = reshard(deepen(await readPack(join(DIST, "www/models/tabletop")), LAYERS), "transformer", SHARDS);
   for (const [path, bytes] of pack) {
     files.set(`/pack/${path}`, bytes);
   }

@@ -52,7 +52,7 @@ test("the first visit: download, example, preview, cancel, result, download, use
     assert.ok(steps.includes(step), `${step} is not among ${steps}`);
   }
   const size = await resultSize(page);
-  const sample = await page.evaluate(async () => (await (await import("/www/unireal.js")).UniReal.check("/www/models/tiny/")).sampleSize);
+  const sample = await page.evaluate(async () => (await (await import("/www/unireal.js")).UniReal.check("/www/models/tabletop/")).sampleSize);
   assert.deepEqual(size, { width: sample, height: sample });
   const first = await download(page);
   assert.equal(first.name, "unireal-7.png");

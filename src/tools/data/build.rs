@@ -69,7 +69,7 @@ pub struct Options {
     /// Folder with annotations of the videos: entities, masks and depth, as the module `annotate` describes them
     #[arg(long, value_name = "DIR")]
     pub annotations: Option<PathBuf>,
-    /// Endpoint of OpenAI's chat protocol that writes captions and instructions, such as https://api.openai.com/v1; the key
+    /// Endpoint of OpenAI's chat protocol that writes captions and instructions, such as <https://api.openai.com/v1>; the key
     /// is taken from OPENAI_API_KEY
     #[arg(long, value_name = "URL", requires = "model")]
     pub endpoint: Option<String>,

@@ -31,7 +31,7 @@ pub struct Members(Vec<(String, Vec<u8>)>);
 ///
 /// # Errors
 /// [`Error::Request`] when the key has a dot, a slash or no letter, or when the sample contradicts itself, see
-/// [`check`].
+/// `check`.
 pub fn encode(key: &str, sample: &Sample) -> Result<Members> {
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     if key.is_empty() || key.len() > 80 || !key.chars().all(plain) {

@@ -35,7 +35,8 @@ const LAST: [&str; 8] = [
 ];
 
 /// What has an axis of latent channels, or of a patch's values, which are channels first. The encoder's last layer gives
-/// means and log variances, one half each, and its new channels begin as a fresh layer's.
+/// means and log variances, one half each; new means begin as a fresh layer's, and with little noise: the decoder does not
+/// listen to a channel of noise, and what it does not listen to learns nothing.
 const CHANNELS: [&str; 4] = [
     "decoder.conv_in.weight",
     "patch_in.weight",
@@ -43,6 +44,9 @@ const CHANNELS: [&str; 4] = [
     "patch_out.bias",
 ];
 const HALVES: [&str; 2] = ["encoder.conv_out.weight", "encoder.conv_out.bias"];
+
+/// Log variance of a new channel.
+const QUIET: f32 = -6.0;
 
 /// The token embedding.
 const EMBEDDING: &str = "shared.weight";
@@ -71,7 +75,7 @@ pub(super) fn grow(from: &Path, run: &Path, mut config: Config, settings: &Setti
         };
         let grown = match name {
             _ if CHANNELS.contains(&name) => inside(old, zero(new.clone()), 1),
-            _ if HALVES.contains(&name) => inside(old, new.clone(), 2),
+            _ if HALVES.contains(&name) => inside(old, quiet(new.clone()), 2),
             _ => None,
         };
         Ok(grown)
@@ -137,6 +141,17 @@ fn component<M: Module>(
     }
     let path = run.join(name).join("model.safetensors");
     checkpoint::write(&path, &checkpoint::bytes(&grown, None)?)
+}
+
+/// The encoder's last layer with log variances of [`QUIET`].
+fn quiet(mut layer: HostTensor) -> HostTensor {
+    let value = match layer.shape.len() {
+        1 => QUIET,
+        _ => 0.0,
+    };
+    let half = layer.values.len() / 2;
+    layer.values[half..].fill(value);
+    layer
 }
 
 /// `new` with the numbers of `old` where it has its place: in the first rows and columns of each of `parts` equal parts of
@@ -288,7 +303,7 @@ mod tests {
                 let shape = [tensor.values.len()];
                 let spread = Distribution::Normal(0.0, 0.1);
                 let noise = Tensor::<1>::random(shape, spread, &device);
-                tensor.values = noise.into_data().to_vec().unwrap();
+                tensor.values = noise.into_data().iter::<f32>().collect();
             }
             checkpoint::bytes(&tensors, None).unwrap()
         };
@@ -371,7 +386,7 @@ mod tests {
         let picture = Tensor::<1>::from_floats(&picture[..], &device).reshape([1, 3, 16, 16]);
         let autoencoder = autoencoder.unwrap();
         let result = autoencoder.decode(autoencoder.encode(picture, None), None);
-        result.into_data().to_vec().unwrap()
+        result.into_data().iter::<f32>().collect()
     }
 
     #[test]
