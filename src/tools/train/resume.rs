@@ -83,19 +83,31 @@ impl<M: Module> Trained<M> {
         });
         let path = path(run, stage);
         let file = path.display().to_string();
-        let Some((tensors, state)) = checkpoint::read(&path)? else {
+        let begin = |state: State, optimizer: Optimizer| {
             let module = match task.published(run)? {
                 Some(module) => module,
                 None => task.fresh(),
             };
-            return Ok(Trained {
+            Ok(Trained {
                 average: Average::new(&module, stage.ema),
                 module: Some(module),
                 optimizer,
-                state: State::default(),
-            });
+                state,
+            })
+        };
+        let Some((tensors, state)) = checkpoint::read(&path)? else {
+            return begin(State::default(), optimizer);
         };
         let state: State = config::parse(&file, state.unwrap_or_default().as_bytes())?;
+        // The latents that the transformer knows are the published encoder's.
+        if stage.decoder_only && !state.stages.contains_key(&stage.name) {
+            let stages = state.stages;
+            let state = State {
+                stages,
+                ..State::default()
+            };
+            return begin(state, optimizer);
+        }
         let (mut weights, mut averages, mut rest) = (Vec::new(), Vec::new(), HashMap::new());
         for mut tensor in tensors {
             match tensor.name.split_once('/') {

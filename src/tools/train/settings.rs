@@ -122,6 +122,9 @@ pub struct Stage {
     /// Which times are drawn (flow).
     #[serde(default)]
     pub time: Time,
+    /// Whether the encoder stays as it is, so that latents keep their meaning for a transformer that has learnt them (vae).
+    #[serde(default)]
+    pub decoder_only: bool,
     /// Weight of the latent's divergence (vae).
     #[serde(default = "divergence")]
     pub kl: f64,

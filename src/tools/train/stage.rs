@@ -187,6 +187,9 @@ impl Task for VaeTask {
 
     /// Also measures the latents, so that the transformer sees mean 0 and spread 1.
     fn publish(&self, averaged: &Autoencoder, run: &Path) -> Result<()> {
+        if self.stage.decoder_only {
+            return checkpoint::save(averaged, vae::NAMES, &run.join("vae"));
+        }
         let device = self.device.clone().inner();
         let mut rng = ChaCha8Rng::seed_from_u64(1);
         let (mut sum, mut squares, mut count) = (0.0, 0.0, 0.0);

@@ -16,7 +16,10 @@ pub(super) fn vae_losses(
     noise: &mut Noise,
     stage: &Stage,
 ) -> (Tensor<1>, Tensor<1>) {
-    let moments = vae.moments(pictures.clone());
+    let moments = match stage.decoder_only {
+        true => vae.moments(pictures.clone()).detach(),
+        false => vae.moments(pictures.clone()),
+    };
     let channels = moments.dims()[1] / 2;
     let mean = moments.clone().narrow(1, 0, channels);
     let log_variance = moments.narrow(1, channels, channels).clamp(-30.0, 20.0);

@@ -172,11 +172,16 @@ impl Encoder {
         device: &Device,
     ) -> Result<Self> {
         let mut hash = Sha256::new();
-        for name in ["vae/model.safetensors", "vae/config.json"] {
-            let path = run.join(name);
-            let file = path.display().to_string();
-            hash.update(std::fs::read(&path).map_err(|e| Error::format(file, e))?);
+        let path = run.join("vae/model.safetensors");
+        let missing = || Error::format(path.display().to_string(), "not there");
+        let (mut tensors, _) = checkpoint::read(&path)?.ok_or_else(missing)?;
+        // The decoder may change and the latents stay.
+        tensors.retain(|tensor| !tensor.name.contains("decoder") && !tensor.name.contains("post"));
+        tensors.sort_by(|a, b| a.name.cmp(&b.name));
+        for tensor in &tensors {
+            hash.update(bytemuck::cast_slice(&tensor.values));
         }
+        hash.update(format!("{:?}", config.vae));
         let name = format!("{}-{size}", hex(&hash.finalize()[..8]));
         Ok(Encoder {
             vae,
