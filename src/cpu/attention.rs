@@ -4,14 +4,13 @@
 
 use burn::backend::Flex;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
-use burn::backend::autodiff::checkpoint::strategy::NoCheckpointing;
 use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::autodiff::ops::{Backward, Ops};
 use burn::backend::flex::FlexTensor;
 use burn::tensor::Tensor;
 
 use super::wide::{LANES, dot, exp, sum, wide};
-use super::{Tracked, dense, made, numbers, tracked};
+use super::{dense, made, numbers, recorded, register, tracked};
 
 /// Width of a head; other widths take the plain form.
 const WIDTH: usize = 32;
@@ -90,11 +89,7 @@ impl Backward<Flex, 3> for Attention {
             made(into_query, [WIDTH]),
             made(into_key, [WIDTH]),
         ];
-        for (parent, result) in ops.parents.into_iter().zip(results) {
-            if let Some(parent) = parent {
-                grads.register::<Flex>(parent.id, result);
-            }
-        }
+        register(ops, results.map(Some), grads);
     }
 }
 
@@ -143,12 +138,7 @@ pub(crate) fn attention(
     forward(kept.view(), &mut values);
     let output = made(values, [b, n, d]);
     let nodes = [qkv.node(), query.node(), key.node()];
-    let prepared = Attention.prepare::<NoCheckpointing>(nodes).compute_bound();
-    let y = match prepared.stateful() {
-        OpsKind::Tracked(prepared) => prepared.finish(kept, output),
-        OpsKind::UnTracked(prepared) => prepared.finish(output),
-    };
-    Some(Tensor::from_primitive::<Tracked>(y))
+    Some(recorded(Attention, nodes, kept, output))
 }
 
 /// One head's matrices, used again for every head: rows of [`WIDTH`], turned ones of `columns` (the tokens, filled up with

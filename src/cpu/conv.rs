@@ -3,15 +3,15 @@
 
 use burn::backend::Flex;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
-use burn::backend::autodiff::checkpoint::strategy::NoCheckpointing;
 use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::autodiff::ops::{Backward, Ops};
 use burn::backend::flex::FlexTensor;
 use burn::backend::ops::FloatTensorOps as _;
 use burn::tensor::{Shape, Tensor};
 
 use super::wide::{sum, wide};
-use super::{Tracked, dense, made, numbers, tracked};
+use super::{dense, made, numbers, recorded, register, tracked};
+use crate::gpu::output_sides;
 
 /// Sizes of a convolution.
 #[derive(Clone, Copy, Debug)]
@@ -149,17 +149,17 @@ impl Backward<Flex, 3> for Conv {
             weight,
             into_x: wanted,
             geometry,
-        } = ops.state;
+        } = &ops.state;
         let gradient = dense(&grads.consume::<Flex>(&ops.node));
         let [o, v, u] = geometry.output;
         let [c, h, w] = geometry.input;
         let [rows, columns] = geometry.kernel;
-        let batch = numbers(&x).len() / (c * h * w);
-        let mut into_x = vec![0f32; if wanted { numbers(&x).len() } else { 0 }];
+        let batch = numbers(x).len() / (c * h * w);
+        let mut into_x = vec![0f32; if *wanted { numbers(x).len() } else { 0 }];
         let mut into_weight = vec![0f32; o * c * rows * columns];
         let mut into_bias = vec![0f32; o];
         let turned = weight.transpose(0, 1);
-        let pictures = numbers(&x).chunks_exact(c * h * w);
+        let pictures = numbers(x).chunks_exact(c * h * w);
         for (k, (x, gradient)) in pictures
             .zip(numbers(&gradient).chunks_exact(o * v * u))
             .enumerate()
@@ -168,13 +168,13 @@ impl Backward<Flex, 3> for Conv {
                 *sum += row_sum(row);
             }
             let gradient = made(gradient.to_vec(), [o, v * u]);
-            let seen = patches(x, &geometry).transpose(0, 1);
+            let seen = patches(x, geometry).transpose(0, 1);
             let product = Flex::float_matmul(gradient.clone(), seen);
             add(&mut into_weight, numbers(&dense(&product)));
-            if wanted {
+            if *wanted {
                 let product = dense(&Flex::float_matmul(turned.clone(), gradient));
                 let into = &mut into_x[k * c * h * w..(k + 1) * c * h * w];
-                scatter(numbers(&product), &geometry, into);
+                scatter(numbers(&product), geometry, into);
             }
         }
         let results = [
@@ -182,11 +182,7 @@ impl Backward<Flex, 3> for Conv {
             Some(made(into_weight, [o, c, rows, columns])),
             Some(made(into_bias, [o])),
         ];
-        for (parent, result) in ops.parents.into_iter().zip(results) {
-            if let (Some(parent), Some(result)) = (parent, result) {
-                grads.register::<Flex>(parent.id, result);
-            }
-        }
+        register(ops, results, grads);
     }
 }
 
@@ -196,28 +192,23 @@ pub(crate) fn conv2d(
     weight: &Tensor<4>,
     bias: Option<&Tensor<1>>,
     stride: usize,
-    [top, left, bottom, right]: [usize; 4],
+    padding: [usize; 4],
 ) -> Option<Tensor<4>> {
     let bias = bias?;
     let [b, c, h, w] = x.dims();
     let [o, channels, rows, columns] = weight.dims();
-    let out = |extent: usize, kernel: usize| Some(extent.checked_sub(kernel)? / stride + 1);
     // A mismatch is the plain form's to report.
     if channels != c || bias.dims() != [o] || stride == 0 || b * c * o * rows * columns == 0 {
         return None;
     }
+    let [v, u] = output_sides([h, w], [rows, columns], stride, padding)?;
     let geometry = Geometry {
         input: [c, h, w],
         kernel: [rows, columns],
-        output: [
-            o,
-            out(h + top + bottom, rows)?,
-            out(w + left + right, columns)?,
-        ],
+        output: [o, v, u],
         stride,
-        before: [top, left],
+        before: [padding[0], padding[1]],
     };
-    let [_, v, u] = geometry.output;
     // Pictures may be constants; the weight decides.
     let (weight, bias) = (tracked(weight)?, tracked(bias)?);
     let x = tracked(&x.clone().autodiff())?;
@@ -241,10 +232,5 @@ pub(crate) fn conv2d(
         geometry,
     };
     let nodes = [x.node(), weight.node(), bias.node()];
-    let prepared = Conv.prepare::<NoCheckpointing>(nodes).compute_bound();
-    let y = match prepared.stateful() {
-        OpsKind::Tracked(prepared) => prepared.finish(state, y),
-        OpsKind::UnTracked(prepared) => prepared.finish(y),
-    };
-    Some(Tensor::from_primitive::<Tracked>(y))
+    Some(recorded(Conv, nodes, state, y))
 }

@@ -2,14 +2,13 @@
 
 use burn::backend::Flex;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
-use burn::backend::autodiff::checkpoint::strategy::NoCheckpointing;
 use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::autodiff::ops::{Backward, Ops};
 use burn::backend::flex::FlexTensor;
 use burn::tensor::Tensor;
 
 use super::wide::{exp, wide};
-use super::{Tracked, dense, made, numbers, tracked};
+use super::{dense, made, numbers, recorded, register, tracked};
 
 #[derive(Debug)]
 struct Gelu;
@@ -20,13 +19,10 @@ impl Backward<Flex, 1> for Gelu {
 
     fn backward(self, ops: Ops<FlexTensor, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
         let gradient = dense(&grads.consume::<Flex>(&ops.node));
-        let [parent] = ops.parents;
-        if let Some(parent) = parent {
-            let mut result = vec![0f32; numbers(&ops.state).len()];
-            backward(numbers(&ops.state), numbers(&gradient), &mut result);
-            let shape: [usize; 3] = ops.state.layout().shape().dims();
-            grads.register::<Flex>(parent.id, made(result, shape));
-        }
+        let mut result = vec![0f32; numbers(&ops.state).len()];
+        backward(numbers(&ops.state), numbers(&gradient), &mut result);
+        let shape: [usize; 3] = ops.state.layout().shape().dims();
+        register(ops, [Some(made(result, shape))], grads);
     }
 }
 
@@ -38,12 +34,7 @@ pub(crate) fn gelu(x: &Tensor<3>) -> Option<Tensor<3>> {
     let mut values = vec![0f32; numbers(&input).len()];
     forward(numbers(&input), &mut values);
     let output = made(values, shape);
-    let prepared = Gelu.prepare::<NoCheckpointing>([x.node()]).compute_bound();
-    let y = match prepared.stateful() {
-        OpsKind::Tracked(prepared) => prepared.finish(input, output),
-        OpsKind::UnTracked(prepared) => prepared.finish(output),
-    };
-    Some(Tensor::from_primitive::<Tracked>(y))
+    Some(recorded(Gelu, [x.node()], input, output))
 }
 
 /// `2 sqrt(2 / pi)` and the same times 0.044715.

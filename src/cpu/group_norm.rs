@@ -2,14 +2,13 @@
 
 use burn::backend::Flex;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
-use burn::backend::autodiff::checkpoint::strategy::NoCheckpointing;
 use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::autodiff::ops::{Backward, Ops};
 use burn::backend::flex::FlexTensor;
 use burn::tensor::Tensor;
 
 use super::wide::{LANES, exp, sum, wide};
-use super::{Tracked, dense, made, numbers, tracked};
+use super::{dense, made, numbers, recorded, register, tracked};
 
 #[derive(Debug)]
 struct GroupNormSilu;
@@ -35,25 +34,25 @@ impl Backward<Flex, 3> for GroupNormSilu {
             beta,
             groups,
             epsilon,
-        } = ops.state;
+        } = &ops.state;
         let gradient = dense(&grads.consume::<Flex>(&ops.node));
         let shape: [usize; 4] = x.layout().shape().dims();
         let c = shape[1];
-        let (gamma, beta) = (numbers(&gamma), numbers(&beta));
-        let mut into_x = vec![0f32; numbers(&x).len()];
+        let (gamma, beta) = (numbers(gamma), numbers(beta));
+        let mut into_x = vec![0f32; numbers(x).len()];
         let (mut into_gamma, mut into_beta) = (vec![0f32; c], vec![0f32; c]);
-        let (channels, plane) = (c / groups, shape[2] * shape[3]);
-        let all = numbers(&x).chunks_exact(channels * plane);
+        let (channels, plane) = (c / *groups, shape[2] * shape[3]);
+        let all = numbers(x).chunks_exact(channels * plane);
         let all = all.zip(numbers(&gradient).chunks_exact(channels * plane));
         let all = all.zip(into_x.chunks_exact_mut(channels * plane));
         for (k, ((x, gradient), into_x)) in all.enumerate() {
-            let from = k % groups * channels;
+            let from = k % *groups * channels;
             let own = from..from + channels;
             backward(
                 x,
                 &gamma[own.clone()],
                 &beta[own.clone()],
-                epsilon,
+                *epsilon,
                 gradient,
                 into_x,
                 &mut into_gamma[own.clone()],
@@ -65,11 +64,7 @@ impl Backward<Flex, 3> for GroupNormSilu {
             made(into_gamma, [c]),
             made(into_beta, [c]),
         ];
-        for (parent, result) in ops.parents.into_iter().zip(results) {
-            if let Some(parent) = parent {
-                grads.register::<Flex>(parent.id, result);
-            }
-        }
+        register(ops, results.map(Some), grads);
     }
 }
 
@@ -109,14 +104,7 @@ pub(crate) fn group_norm_silu(
     let shape: [usize; 4] = state.x.layout().shape().dims();
     let y = made(values, shape);
     let nodes = [x.node(), gamma.node(), beta.node()];
-    let prepared = GroupNormSilu
-        .prepare::<NoCheckpointing>(nodes)
-        .compute_bound();
-    let y = match prepared.stateful() {
-        OpsKind::Tracked(prepared) => prepared.finish(state, y),
-        OpsKind::UnTracked(prepared) => prepared.finish(y),
-    };
-    Some(Tensor::from_primitive::<Tracked>(y))
+    Some(recorded(GroupNormSilu, nodes, state, y))
 }
 
 /// The sum of the products of `a` with what `x` is above `mean`.

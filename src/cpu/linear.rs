@@ -3,15 +3,14 @@
 
 use burn::backend::Flex;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
-use burn::backend::autodiff::checkpoint::strategy::NoCheckpointing;
 use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::autodiff::ops::{Backward, Ops};
 use burn::backend::flex::FlexTensor;
 use burn::backend::ops::FloatTensorOps as _;
 use burn::tensor::{Shape, Tensor};
 
 use super::wide::wide;
-use super::{Tracked, TrackedTensor, dense, made, numbers, tracked};
+use super::{dense, made, numbers, recorded, register, tracked};
 
 #[derive(Debug)]
 struct Linear;
@@ -21,17 +20,17 @@ type Operands = (Option<FlexTensor>, Option<FlexTensor>);
 
 impl Linear {
     fn gradients(
-        (input, weight): Operands,
+        (input, weight): &Operands,
         gradient: &FlexTensor,
         shape: [usize; 3],
     ) -> (Option<FlexTensor>, Option<FlexTensor>) {
-        let into_input = weight.map(|weight| {
-            let result = Flex::float_matmul(gradient.clone(), weight);
+        let into_input = weight.as_ref().map(|weight| {
+            let result = Flex::float_matmul(gradient.clone(), weight.clone());
             result.reshape(Shape::from(shape))
         });
-        let into_weight = input.map(|input| {
+        let into_weight = input.as_ref().map(|input| {
             let turned = gradient.transpose(0, 1);
-            Flex::float_matmul(turned, input)
+            Flex::float_matmul(turned, input.clone())
         });
         (into_input, into_weight)
     }
@@ -48,17 +47,15 @@ macro_rules! backward {
                 grads: &mut Gradients,
                 _: &mut Checkpointer,
             ) {
-                let (operands, shape) = ops.state;
+                let (operands, shape) = &ops.state;
                 let gradient = dense(&grads.consume::<Flex>(&ops.node));
                 let [b, n, o] = gradient.layout().shape().dims();
                 let gradient = gradient.reshape(Shape::from([b * n, o]));
-                let (into_input, into_weight) = Linear::gradients(operands, &gradient, shape);
+                let (into_input, into_weight) = Linear::gradients(operands, &gradient, *shape);
                 let results = [into_input, into_weight, $bias(&gradient, o)];
-                for (parent, result) in ops.parents.into_iter().zip(results) {
-                    if let (Some(parent), Some(result)) = (parent, result) {
-                        grads.register::<Flex>(parent.id, result);
-                    }
-                }
+                let mut results = results.into_iter();
+                let own = std::array::from_fn(|_| results.next().flatten());
+                register(ops, own, grads);
             }
         }
     };
@@ -104,26 +101,10 @@ pub(crate) fn linear(
         ),
         [b, n, k],
     );
-    let y = match bias {
-        Some(bias) => finish([x.node(), weight.node(), bias.node()], state, y),
-        None => finish([x.node(), weight.node()], state, y),
-    };
-    Some(Tensor::from_primitive::<Tracked>(y))
-}
-
-fn finish<const N: usize>(
-    nodes: [burn::backend::autodiff::ops::NodeGuard; N],
-    state: (Operands, [usize; 3]),
-    y: FlexTensor,
-) -> TrackedTensor
-where
-    Linear: Backward<Flex, N, State = (Operands, [usize; 3])>,
-{
-    let prepared = Linear.prepare::<NoCheckpointing>(nodes).compute_bound();
-    match prepared.stateful() {
-        OpsKind::Tracked(prepared) => prepared.finish(state, y),
-        OpsKind::UnTracked(prepared) => prepared.finish(y),
-    }
+    Some(match bias {
+        Some(bias) => recorded(Linear, [x.node(), weight.node(), bias.node()], state, y),
+        None => recorded(Linear, [x.node(), weight.node()], state, y),
+    })
 }
 
 wide! {

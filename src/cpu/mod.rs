@@ -23,6 +23,9 @@ pub(crate) use linear::linear;
 pub(crate) use modulate::{gated, modulated};
 pub(crate) use norm::rms_norm;
 
+use burn::backend::autodiff::checkpoint::strategy::NoCheckpointing;
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, NodeGuard, Ops, OpsKind};
 use burn::backend::flex::FlexTensor;
 use burn::backend::{Autodiff, Flex};
 use burn::tensor::{DType, Tensor, TensorData};
@@ -57,4 +60,32 @@ fn numbers(tensor: &FlexTensor) -> &[f32] {
 /// A tensor of new numbers.
 fn made<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> FlexTensor {
     FlexTensor::from_data(TensorData::new(values, shape))
+}
+
+/// Enters a result into the graph, with what its backward pass needs.
+fn recorded<O: Backward<Flex, N>, const N: usize, const D: usize>(
+    operation: O,
+    nodes: [NodeGuard; N],
+    state: O::State,
+    result: FlexTensor,
+) -> Tensor<D> {
+    let prepared = operation.prepare::<NoCheckpointing>(nodes).compute_bound();
+    let y = match prepared.stateful() {
+        OpsKind::Tracked(prepared) => prepared.finish(state, result),
+        OpsKind::UnTracked(prepared) => prepared.finish(result),
+    };
+    Tensor::from_primitive::<Tracked>(y)
+}
+
+/// Hands each operand that has a gradient its own.
+fn register<S, const N: usize>(
+    ops: Ops<S, N>,
+    results: [Option<FlexTensor>; N],
+    grads: &mut Gradients,
+) {
+    for (parent, result) in ops.parents.into_iter().zip(results) {
+        if let (Some(parent), Some(result)) = (parent, result) {
+            grads.register::<Flex>(parent.id, result);
+        }
+    }
 }

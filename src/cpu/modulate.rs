@@ -3,14 +3,13 @@
 
 use burn::backend::Flex;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
-use burn::backend::autodiff::checkpoint::strategy::NoCheckpointing;
 use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::autodiff::ops::{Backward, Ops};
 use burn::backend::flex::FlexTensor;
 use burn::tensor::Tensor;
 
 use super::wide::{dot, sum, wide};
-use super::{Tracked, dense, made, numbers, tracked};
+use super::{dense, made, numbers, recorded, register, tracked};
 
 /// Shapes, and which of the six parts of the modulation are meant.
 #[derive(Clone, Copy, Debug)]
@@ -32,16 +31,17 @@ impl Backward<Flex, 3> for Modulated {
     type State = (FlexTensor, FlexTensor, FlexTensor, Plan);
 
     fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let (x, clean, noise, plan) = ops.state;
+        let (x, clean, noise, plan) = &ops.state;
+        let plan = *plan;
         let gradient = dense(&grads.consume::<Flex>(&ops.node));
         let Plan { b, n, d, .. } = plan;
         let mut into_x = vec![0f32; b * n * d];
         let mut into_clean = vec![0f32; 6 * d];
         let mut into_noise = vec![0f32; 6 * b * d];
         modulated_backward(
-            numbers(&x),
-            numbers(&clean),
-            numbers(&noise),
+            numbers(x),
+            numbers(clean),
+            numbers(noise),
             numbers(&gradient),
             &mut into_x,
             &mut into_clean,
@@ -53,11 +53,7 @@ impl Backward<Flex, 3> for Modulated {
             made(into_clean, [1, 1, 6 * d]),
             made(into_noise, [b, 1, 6 * d]),
         ];
-        for (parent, result) in ops.parents.into_iter().zip(results) {
-            if let Some(parent) = parent {
-                grads.register::<Flex>(parent.id, result);
-            }
-        }
+        register(ops, results.map(Some), grads);
     }
 }
 
@@ -96,12 +92,12 @@ pub(crate) fn modulated(
     );
     let output = made(values, [b, n, d]);
     let nodes = [x.node(), clean.node(), noise.node()];
-    let prepared = Modulated.prepare::<NoCheckpointing>(nodes).compute_bound();
-    let y = match prepared.stateful() {
-        OpsKind::Tracked(prepared) => prepared.finish((input, rows, others, plan), output),
-        OpsKind::UnTracked(prepared) => prepared.finish(output),
-    };
-    Some(Tensor::from_primitive::<Tracked>(y))
+    Some(recorded(
+        Modulated,
+        nodes,
+        (input, rows, others, plan),
+        output,
+    ))
 }
 
 #[derive(Debug)]
@@ -112,16 +108,17 @@ impl Backward<Flex, 4> for Gated {
     type State = (FlexTensor, FlexTensor, FlexTensor, Plan);
 
     fn backward(self, ops: Ops<Self::State, 4>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let (a, clean, noise, plan) = ops.state;
+        let (a, clean, noise, plan) = &ops.state;
+        let plan = *plan;
         let gradient = dense(&grads.consume::<Flex>(&ops.node));
         let Plan { b, n, d, .. } = plan;
         let mut into_a = vec![0f32; b * n * d];
         let mut into_clean = vec![0f32; 6 * d];
         let mut into_noise = vec![0f32; 6 * b * d];
         gated_backward(
-            numbers(&a),
-            numbers(&clean),
-            numbers(&noise),
+            numbers(a),
+            numbers(clean),
+            numbers(noise),
             numbers(&gradient),
             &mut into_a,
             &mut into_clean,
@@ -134,11 +131,7 @@ impl Backward<Flex, 4> for Gated {
             made(into_clean, [1, 1, 6 * d]),
             made(into_noise, [b, 1, 6 * d]),
         ];
-        for (parent, result) in ops.parents.into_iter().zip(results) {
-            if let Some(parent) = parent {
-                grads.register::<Flex>(parent.id, result);
-            }
-        }
+        register(ops, results.map(Some), grads);
     }
 }
 
@@ -180,12 +173,7 @@ pub(crate) fn gated(
     );
     let output = made(values, [b, n, d]);
     let nodes = [x.node(), a.node(), clean.node(), noise.node()];
-    let prepared = Gated.prepare::<NoCheckpointing>(nodes).compute_bound();
-    let y = match prepared.stateful() {
-        OpsKind::Tracked(prepared) => prepared.finish((added, rows, others, plan), output),
-        OpsKind::UnTracked(prepared) => prepared.finish(output),
-    };
-    Some(Tensor::from_primitive::<Tracked>(y))
+    Some(recorded(Gated, nodes, (added, rows, others, plan), output))
 }
 
 /// Where the modulation of a token starts: in `clean`, or in `noise`.

@@ -2,14 +2,13 @@
 
 use burn::backend::Flex;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
-use burn::backend::autodiff::checkpoint::strategy::NoCheckpointing;
 use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::autodiff::ops::{Backward, Ops};
 use burn::backend::flex::FlexTensor;
 use burn::tensor::Tensor;
 
 use super::wide::{dot, wide};
-use super::{Tracked, dense, made, numbers, tracked};
+use super::{dense, made, numbers, recorded, register, tracked};
 
 #[derive(Debug)]
 struct RmsNorm<const D: usize>;
@@ -19,26 +18,22 @@ impl<const D: usize> Backward<Flex, 2> for RmsNorm<D> {
     type State = (FlexTensor, FlexTensor, f32);
 
     fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let (x, weight, epsilon) = ops.state;
+        let (x, weight, epsilon) = &ops.state;
         let gradient = dense(&grads.consume::<Flex>(&ops.node));
-        let width = numbers(&weight).len();
-        let mut into_x = vec![0f32; numbers(&x).len()];
+        let width = numbers(weight).len();
+        let mut into_x = vec![0f32; numbers(x).len()];
         let mut into_weight = vec![0f32; width];
         backward(
-            numbers(&x),
-            numbers(&weight),
-            epsilon,
+            numbers(x),
+            numbers(weight),
+            *epsilon,
             numbers(&gradient),
             &mut into_x,
             &mut into_weight,
         );
         let shape: [usize; D] = x.layout().shape().dims();
         let results = [made(into_x, shape), made(into_weight, [width])];
-        for (parent, result) in ops.parents.into_iter().zip(results) {
-            if let Some(parent) = parent {
-                grads.register::<Flex>(parent.id, result);
-            }
-        }
+        register(ops, results.map(Some), grads);
     }
 }
 
@@ -58,14 +53,12 @@ pub(crate) fn rms_norm<const D: usize>(
     let shape: [usize; D] = input.layout().shape().dims();
     let output = made(values, shape);
     let nodes = [x.node(), weight.node()];
-    let prepared = RmsNorm::<D>
-        .prepare::<NoCheckpointing>(nodes)
-        .compute_bound();
-    let y = match prepared.stateful() {
-        OpsKind::Tracked(prepared) => prepared.finish((input, row, epsilon as f32), output),
-        OpsKind::UnTracked(prepared) => prepared.finish(output),
-    };
-    Some(Tensor::from_primitive::<Tracked>(y))
+    Some(recorded(
+        RmsNorm::<D>,
+        nodes,
+        (input, row, epsilon as f32),
+        output,
+    ))
 }
 
 wide! {

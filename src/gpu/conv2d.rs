@@ -55,13 +55,28 @@ pub fn conv2d_reference(
     module::conv2d(x, weight, bias, options)
 }
 
+/// Rows and columns of the result; `None` when the kernel is larger than the padded input.
+pub(crate) fn output_sides(
+    [height, width]: [usize; 2],
+    [rows, columns]: [usize; 2],
+    stride: usize,
+    [top, left, bottom, right]: [usize; 4],
+) -> Option<[usize; 2]> {
+    let out = |extent: usize, kernel: usize| Some(extent.checked_sub(kernel)? / stride + 1);
+    Some([
+        out(height + top + bottom, rows)?,
+        out(width + left + right, columns)?,
+    ])
+}
+
 fn on_gpu(
     x: &Tensor<4>,
     weight: &Tensor<4>,
     bias: Option<&Tensor<1>>,
     stride: usize,
-    [top, left, bottom, right]: [usize; 4],
+    padding: [usize; 4],
 ) -> Option<Tensor<4>> {
+    let [top, left, ..] = padding;
     let [b, c, height, width] = x.dims();
     let [o, channels, rows, columns] = weight.dims();
     // A mismatch is the reference's to report.
@@ -71,11 +86,7 @@ fn on_gpu(
     if b * c * height * width * o * rows * columns == 0 {
         return None;
     }
-    let out = |extent: usize, kernel: usize| Some(extent.checked_sub(kernel)? / stride + 1);
-    let (v, u) = (
-        out(height + top + bottom, rows)?,
-        out(width + left + right, columns)?,
-    );
+    let [v, u] = output_sides([height, width], [rows, columns], stride, padding)?;
     // Asked before anything is laid out anew, so that another device does not pay for it.
     x.clone().try_into_primitive::<burn_wgpu::Wgpu>().ok()?;
     let input = launch::floats(&channels_last(x))?;

@@ -125,7 +125,7 @@ pub fn run(options: &Options) -> Result<()> {
     let report = pollster::block_on(generate(options, &request))?;
     if options.json {
         let json = serde_json::to_string_pretty(&report);
-        println!("{}", json.map_err(|e| Error::Internal(e.to_string()))?);
+        say!("{}", json.map_err(|e| Error::Internal(e.to_string()))?);
     } else {
         eprintln!(
             "{} on {} in {:.1} s",

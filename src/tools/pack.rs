@@ -322,10 +322,10 @@ pub fn run_inspect(options: &InspectOptions) -> Result<()> {
     let report = inspect(options)?;
     if options.json {
         let json = serde_json::to_string_pretty(&report);
-        println!("{}", json.map_err(|e| Error::Internal(e.to_string()))?);
+        say!("{}", json.map_err(|e| Error::Internal(e.to_string()))?);
         return Ok(());
     }
-    println!(
+    say!(
         "{}: {} px, {} tokens, {:.2} MB, every shard verified",
         report.name,
         report.sample_size,
@@ -333,7 +333,7 @@ pub fn run_inspect(options: &InspectOptions) -> Result<()> {
         report.bytes as f64 / 1e6
     );
     for (name, c) in &report.components {
-        println!(
+        say!(
             "  {name}: {}, {:.2} M parameters in {} tensors and {} shards, {:.2} MB, {:.1} bits a parameter",
             c.encoding,
             c.parameters as f64 / 1e6,

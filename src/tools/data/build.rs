@@ -154,7 +154,7 @@ impl Options {
 pub fn run(options: &Options) -> Result<()> {
     let report = build(options)?;
     match options.json {
-        true => println!("{}", report.to_json()?),
+        true => say!("{}", report.to_json()?),
         false => eprintln!("{report}"),
     }
     Ok(())

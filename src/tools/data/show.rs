@@ -53,7 +53,7 @@ pub fn run(options: &Options) -> Result<()> {
     for (kind, sheet) in sheets(&options.shards, options.count)? {
         let path = options.out.join(format!("{}.png", kind_name(kind)));
         sheet.save(&path)?;
-        println!("{}", path.display());
+        say!("{}", path.display());
     }
     Ok(())
 }

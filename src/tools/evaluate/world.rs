@@ -113,7 +113,7 @@ pub fn run(options: &Options) -> Result<()> {
     let report = report(&all);
     if options.json {
         let json = serde_json::to_string_pretty(&report);
-        println!("{}", json.map_err(|e| Error::Internal(e.to_string()))?);
+        say!("{}", json.map_err(|e| Error::Internal(e.to_string()))?);
     } else {
         print(&report);
     }
@@ -204,13 +204,13 @@ fn report(all: &[Done]) -> Report {
 fn print(report: &Report) {
     let db = |value: Option<f64>| value.map_or("".into(), |v| format!("{v:.1}"));
     let part = |value: Option<f64>| value.map_or("".into(), |v| format!("{:.0}%", 100.0 * v));
-    println!("| edit | cases | gain, dB | inside, dB | shadows, dB | outside, dB | right object |");
-    println!("|---|---|---|---|---|---|---|");
+    say!("| edit | cases | gain, dB | inside, dB | shadows, dB | outside, dB | right object |");
+    say!("|---|---|---|---|---|---|---|");
     let rows = EDITS
         .iter()
         .filter_map(|&name| Some((name, report.kinds.get(name)?)));
     for (name, s) in rows.chain(std::iter::once(("all", &report.edits))) {
-        println!(
+        say!(
             "| {name} | {} | {} | {} | {} | {} | {} |",
             s.cases,
             db(s.whole_gain_db),
@@ -220,14 +220,14 @@ fn print(report: &Report) {
             part(s.right_object)
         );
     }
-    println!("\n| kind | cases | dB | colour and shape right | IoU | depth error |");
-    println!("|---|---|---|---|---|---|");
+    say!("\n| kind | cases | dB | colour and shape right | IoU | depth error |");
+    say!("|---|---|---|---|---|---|");
     for (name, s) in report
         .kinds
         .iter()
         .filter(|(name, _)| !EDITS.contains(name))
     {
-        println!(
+        say!(
             "| {name} | {} | {} | {} | {} | {} |",
             s.cases,
             db(s.whole_db),

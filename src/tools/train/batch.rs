@@ -80,10 +80,19 @@ impl Maker<'_> {
         Ok((0..parts).map(part).collect())
     }
 
+    fn prompt<'a>(&self, prompts: &'a [String], rng: &mut impl Rng) -> &'a str {
+        let any = rng.random_range(0..prompts.len());
+        match rng.random_bool(self.stage.plain) {
+            true => prompts.iter().min_by_key(|prompt| prompt.len()),
+            false => prompts.get(any),
+        }
+        .map_or("", String::as_str)
+    }
+
     fn row(&self, entry: &super::data::Entry, nothing: bool, rng: &mut impl Rng) -> Result<Row> {
         let channels = self.config.vae.latent_channels;
         let silent = nothing || rng.random_bool(self.stage.text_dropout);
-        let prompt = &entry.prompts[rng.random_range(0..entry.prompts.len())];
+        let prompt = self.prompt(&entry.prompts, rng);
         let context = match self.stage.without.contains(&PromptPart::ContextPrompt) {
             true => &[],
             false => &entry.context[..],

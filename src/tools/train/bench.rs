@@ -103,7 +103,7 @@ pub fn run(options: &Options) -> Result<()> {
         "config": config.transformer, "batch": batch, "threads": threads, "cells": task.cells,
         "text": options.text, "steps": options.steps,
     });
-    println!("{line}");
+    say!("{line}");
     Ok(())
 }
 

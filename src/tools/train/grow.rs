@@ -1,9 +1,10 @@
 //! A new run that starts from trained weights, `unireal train --from PACK`: of the same shape, deeper, with more latent
-//! channels or with another vocabulary.
+//! channels, patches of one cell or another vocabulary.
 //!
 //! What is new must not disturb what is there: the last layers of a new block's branches are zero, so that the block passes
-//! on what it gets; what reads or predicts a new channel begins as zero; and a new token begins as the mean of the tokens
-//! into which the old tokenizer divides it.
+//! on what it gets; what reads or predicts a new channel begins as zero; a patch of one cell is read as the patch of which
+//! every cell is like it, and predicted as the mean of the patch; and a new token begins as the mean of the tokens into which
+//! the old tokenizer divides it.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -51,11 +52,30 @@ const QUIET: f32 = -6.0;
 /// The token embedding.
 const EMBEDDING: &str = "shared.weight";
 
-/// Writes a new run's folder with the weights of the pack `from`, which holds floats.
+/// The networks of a pack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Network {
+    /// The autoencoder
+    Vae,
+    /// The text encoder
+    TextEncoder,
+    /// The transformer
+    Transformer,
+}
+
+/// Writes a new run's folder with the weights of the pack `from`, which holds floats: of the networks `take`, or of all when
+/// none are named.
 ///
 /// # Errors
 /// [`Error::Format`] when the pack cannot be read or has a shape that `config` does not continue.
-pub(super) fn grow(from: &Path, run: &Path, mut config: Config, settings: &Settings) -> Result<()> {
+pub(super) fn grow(
+    from: &Path,
+    take: &[Network],
+    run: &Path,
+    mut config: Config,
+    settings: &Settings,
+) -> Result<()> {
+    let wanted = |network| take.is_empty() || take.contains(&network);
     let old = Config::read(from)?;
     // The measure of the latents belongs to the weights.
     config.vae.scaling_factor = old.vae.scaling_factor;
@@ -69,6 +89,8 @@ pub(super) fn grow(from: &Path, run: &Path, mut config: Config, settings: &Setti
         _ => Ok(None),
     };
     let channels = |name: &str, old: &HostTensor, new: &HostTensor| {
+        let cell = cell(name, old, new);
+        let old = cell.as_ref().unwrap_or(old);
         let zero = |mut new: HostTensor| {
             new.values.fill(0.0);
             new
@@ -80,19 +102,19 @@ pub(super) fn grow(from: &Path, run: &Path, mut config: Config, settings: &Setti
         };
         Ok(grown)
     };
-    let encoder = TextEncoder::new(&config.text_encoder, Encoding::F32, &device);
-    component("text_encoder", encoder, text::NAMES, from, run, words)?;
-    let network = Transformer::new(&config.transformer, Encoding::F32, &device);
-    component(
-        "transformer",
-        network,
-        transformer::NAMES,
-        from,
-        run,
-        channels,
-    )?;
-    let autoencoder = Autoencoder::new(&config.vae, Encoding::F32, &device);
-    component("vae", autoencoder, vae::NAMES, from, run, channels)?;
+    if wanted(Network::TextEncoder) {
+        let encoder = TextEncoder::new(&config.text_encoder, Encoding::F32, &device);
+        component("text_encoder", encoder, text::NAMES, from, run, words)?;
+    }
+    if wanted(Network::Transformer) {
+        let network = Transformer::new(&config.transformer, Encoding::F32, &device);
+        let names = transformer::NAMES;
+        component("transformer", network, names, from, run, channels)?;
+    }
+    if wanted(Network::Vae) {
+        let autoencoder = Autoencoder::new(&config.vae, Encoding::F32, &device);
+        component("vae", autoencoder, vae::NAMES, from, run, channels)?;
+    }
     config.write(run)
 }
 
@@ -127,7 +149,7 @@ fn component<M: Module>(
             None => {
                 let (name, old, new) = (&new.name, &old.shape, &new.shape);
                 let reason = format!(
-                    "{name} is {old:?} where the preset has {new:?}; only depth, latent channels and vocabulary can grow"
+                    "{name} is {old:?} where the preset has {new:?}; only depth, latent channels, the number of patches and vocabulary can grow"
                 );
                 return Err(wrong(&folder, reason));
             }
@@ -135,12 +157,42 @@ fn component<M: Module>(
     }
     if let Some(left) = old.keys().min() {
         let reason = format!(
-            "{left} has no place in the preset; only depth, latent channels and vocabulary can grow"
+            "{left} has no place in the preset; only depth, latent channels, the number of patches and vocabulary can grow"
         );
         return Err(wrong(&folder, reason));
     }
     let path = run.join(name).join("model.safetensors");
     checkpoint::write(&path, &checkpoint::bytes(&grown, None)?)
+}
+
+/// The layer of a patch's values for patches of one cell, from that for larger ones, where `new` has fewer values: what reads
+/// them sums over the cells, what predicts them has their mean.
+fn cell(name: &str, old: &HostTensor, new: &HostTensor) -> Option<HostTensor> {
+    let axis = match name {
+        "patch_in.weight" => 1,
+        "patch_out.weight" | "patch_out.bias" => 0,
+        _ => return None,
+    };
+    let (from, to) = (old.shape[axis], new.shape[axis]);
+    if from <= to || !from.is_multiple_of(to) {
+        return None;
+    }
+    let cells = from / to;
+    let inner: usize = old.shape[axis + 1..].iter().product();
+    let mut shape = old.shape.clone();
+    shape[axis] = to;
+    let mut values = vec![0f32; shape.iter().product()];
+    for (i, value) in old.values.iter().enumerate() {
+        let (index, place) = (i / inner, i % inner);
+        let share = if axis == 0 { cells as f32 } else { 1.0 };
+        values[index / cells * inner + place] += value / share;
+    }
+    let name = old.name.clone();
+    Some(HostTensor {
+        name,
+        shape,
+        values,
+    })
 }
 
 /// The encoder's last layer with log variances of [`QUIET`].
@@ -399,7 +451,7 @@ mod tests {
         config.text_encoder.num_layers += 1;
         config.transformer.num_layers += 2;
         config.vae.layers_per_block += 1;
-        grow(&from, &run, config.clone(), &settings(folder.path())).unwrap();
+        grow(&from, &[], &run, config.clone(), &settings(folder.path())).unwrap();
         assert_eq!(Config::read(&run).unwrap(), config);
         let (before, after) = (loss(&from), loss(&run));
         assert!(
@@ -412,13 +464,35 @@ mod tests {
         }
 
         config.transformer.hidden_size = 384;
-        let error = grow(&from, &run, config, &settings(folder.path())).unwrap_err();
+        let error = grow(&from, &[], &run, config, &settings(folder.path())).unwrap_err();
         assert!(
-            error
-                .to_string()
-                .contains("only depth, latent channels and vocabulary can grow"),
+            error.to_string().contains(
+                "only depth, latent channels, the number of patches and vocabulary can grow"
+            ),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_patch_of_one_cell_is_read_as_four_like_it_and_predicted_as_their_mean() {
+        let tensor = |name: &str, shape: &[usize]| HostTensor {
+            name: name.into(),
+            shape: shape.to_vec(),
+            values: (0..shape.iter().product())
+                .map(|i: usize| i as f32)
+                .collect(),
+        };
+        let grown = |name, old: &[usize], new: &[usize]| {
+            cell(name, &tensor(name, old), &tensor(name, new)).map(|cell| cell.values)
+        };
+        // Two channels of 2 x 2 cells.
+        let sums = grown("patch_in.weight", &[2, 8], &[2, 2]).unwrap();
+        assert_eq!(sums, [6., 22., 38., 54.]);
+        let means = grown("patch_out.weight", &[8, 2], &[2, 2]).unwrap();
+        assert_eq!(means, [3., 4., 11., 12.]);
+        assert_eq!(grown("patch_out.bias", &[8], &[2]).unwrap(), [1.5, 5.5]);
+        assert!(grown("patch_in.weight", &[2, 2], &[2, 8]).is_none());
+        assert!(grown("mlp.0.weight", &[8, 8], &[2, 8]).is_none());
     }
 
     #[test]

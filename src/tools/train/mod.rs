@@ -13,7 +13,7 @@ mod curve;
 mod data;
 pub mod devices;
 pub mod flow;
-mod grow;
+pub mod grow;
 pub mod optimizer;
 mod plot;
 mod preview;
@@ -42,9 +42,19 @@ pub struct Options {
     /// The run's folder; a run that is there goes on
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
-    /// A pack of float weights from which a new run starts; the preset may be deeper or have another vocabulary
+    /// A pack of float weights from which a new run starts; the preset may be deeper, or have more latent channels or another
+    /// vocabulary
     #[arg(long, value_name = "DIR")]
     pub from: Option<PathBuf>,
+    /// What to take of that pack, all of it by default; the rest starts new
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        value_name = "NETWORK",
+        requires = "from"
+    )]
+    pub take: Vec<grow::Network>,
     /// Train this stage alone
     #[arg(long, value_name = "NAME")]
     pub stage: Option<String>,
@@ -73,7 +83,7 @@ pub fn run(options: &Options) -> Result<()> {
     if !run.join("model_index.json").exists() {
         let config = Config::preset(&settings.preset)?.check()?;
         match &options.from {
-            Some(from) => grow::grow(from, run, config, &settings)?,
+            Some(from) => grow::grow(from, &options.take, run, config, &settings)?,
             None => config.write(run)?,
         }
     }

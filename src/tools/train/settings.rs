@@ -110,6 +110,9 @@ pub struct Stage {
     /// Parts of the hierarchical prompt that are left out, to measure what they are good for (flow).
     #[serde(default)]
     pub without: Vec<PromptPart>,
+    /// Part of samples that are told in the shortest of their prompts, so that plain words are learnt before clauses (flow).
+    #[serde(default)]
+    pub plain: f64,
     /// Part of prompts that are left empty, for guidance (flow).
     #[serde(default = "tenth")]
     pub text_dropout: f64,
@@ -325,6 +328,7 @@ impl Stage {
             ("clip", self.clip, positive.clone()),
             ("ema", self.ema, 0.0..=1.0),
             ("weight_decay", self.weight_decay.into(), 0.0..=1.0),
+            ("plain", self.plain, 0.0..=1.0),
             ("text_dropout", self.text_dropout, 0.0..=1.0),
             ("image_dropout", self.image_dropout, 0.0..=1.0),
             ("changed", self.changed.into(), 1.0..=1e3),

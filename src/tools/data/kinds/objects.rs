@@ -11,6 +11,8 @@ use crate::request::{Role, Tag};
 
 /// Samples of each of these kinds for each clip.
 const OF_EACH: usize = 2;
+/// Most masks of each frame that is segmented: they cost next to nothing, and tie words to objects.
+const MASKS: usize = 4;
 /// Most objects of a customisation.
 const MOST_ASSETS: usize = 3;
 /// Share of insertions and customisations with the mask of the place as a further input.
@@ -240,11 +242,14 @@ impl<R: Rng> Maker<'_, R> {
         self.push(&[frame], draft);
     }
 
-    /// The mask of an object that words name.
+    /// The masks of objects that words name.
     fn segment(&mut self, frame: usize) {
-        let Some(&entity) = self.visible(frame).first() else {
-            return;
-        };
+        for entity in self.visible(frame).into_iter().take(MASKS) {
+            self.segment_one(frame, entity);
+        }
+    }
+
+    fn segment_one(&mut self, frame: usize, entity: usize) {
         let phrases = some(&self.unique[entity].clone(), self.rng);
         let fill = |phrase: &String| vec![("object", definite(phrase))];
         let fillings: Vec<_> = phrases.iter().map(fill).collect();

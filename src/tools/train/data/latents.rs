@@ -17,12 +17,13 @@ use sha2::{Digest as _, Sha256};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::image::Image;
-use crate::model::vae::Autoencoder;
+use crate::model::vae::{self, Autoencoder};
 use crate::pipeline::fitted;
 use crate::request::{Role, Tag};
 use crate::tools::data::shard::{self, EncodedSample, Picture};
 use crate::tools::data::{Kind, Sample};
 use crate::tools::train::checkpoint;
+use crate::weights::module::collect;
 
 /// Pictures that are encoded at once.
 const CHUNK: usize = 16;
@@ -163,7 +164,7 @@ impl Encoder {
     /// folder.
     ///
     /// # Errors
-    /// [`Error::Format`] when the run has no autoencoder.
+    /// [`Error::DeviceLost`] when the autoencoder's weights cannot be read back.
     pub(in super::super) fn new(
         vae: Autoencoder,
         config: &Config,
@@ -172,9 +173,7 @@ impl Encoder {
         device: &Device,
     ) -> Result<Self> {
         let mut hash = Sha256::new();
-        let path = run.join("vae/model.safetensors");
-        let missing = || Error::format(path.display().to_string(), "not there");
-        let (mut tensors, _) = checkpoint::read(&path)?.ok_or_else(missing)?;
+        let mut tensors = collect(&vae, vae::NAMES)?;
         // The decoder may change and the latents stay.
         tensors.retain(|tensor| !tensor.name.contains("decoder") && !tensor.name.contains("post"));
         tensors.sort_by(|a, b| a.name.cmp(&b.name));
@@ -182,7 +181,8 @@ impl Encoder {
             hash.update(bytemuck::cast_slice(&tensor.values));
         }
         hash.update(format!("{:?}", config.vae));
-        let name = format!("{}-{size}", hex(&hash.finalize()[..8]));
+        let (hash, grid) = (hash.finalize(), config.grid());
+        let name = format!("{}-{size}-{grid}", hex(&hash[..8]));
         Ok(Encoder {
             vae,
             device: device.clone(),
