@@ -34,7 +34,6 @@
 //! eps and t as in flow matching: `x_t = (1 - t) x0 + t eps`, `v = eps - x0`.
 
 pub mod config;
-#[cfg(feature = "tools")]
 mod cpu;
 pub mod error;
 pub mod gpu;

@@ -3,19 +3,16 @@
 //! no matrix of scores is kept.
 
 use burn::backend::Flex;
-use burn::backend::autodiff::checkpoint::base::Checkpointer;
-use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, Ops};
 use burn::backend::flex::FlexTensor;
 use burn::tensor::Tensor;
 
 use super::wide::{LANES, dot, exp, sum, wide};
-use super::{dense, made, numbers, recorded, register, tracked};
+use super::{Operand, Operation, dense, made, numbers, operand, result};
 
-/// Width of a head; other widths take the plain form.
-const WIDTH: usize = 32;
+/// Queries whose weights are held at once where no backward pass needs them all.
+const BLOCK: usize = 64;
 
-/// Tensors that have no gradient: tables of the rotation `[n, 32]`, and what is added to the scores `[1 or b, n, n]`.
+/// Tensors that have no gradient: tables of the rotation `[n, width]`, and what is added to the scores `[1 or b, n, n]`.
 #[derive(Clone, Debug)]
 struct Constants {
     cos: FlexTensor,
@@ -37,6 +34,8 @@ struct View<'a> {
     b: usize,
     n: usize,
     heads: usize,
+    /// Of a head.
+    width: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -46,6 +45,7 @@ struct Kept {
     key_weight: FlexTensor,
     constants: Constants,
     shape: [usize; 3],
+    heads: usize,
 }
 
 impl Kept {
@@ -61,7 +61,8 @@ impl Kept {
             epsilon: self.constants.epsilon,
             b,
             n,
-            heads: d / WIDTH,
+            heads: self.heads,
+            width: d / self.heads,
         }
     }
 }
@@ -69,35 +70,38 @@ impl Kept {
 #[derive(Debug)]
 struct Attention;
 
-impl Backward<Flex, 3> for Attention {
+impl Operation<3> for Attention {
     type State = Kept;
 
-    fn backward(self, ops: Ops<Kept, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let gradient = dense(&grads.consume::<Flex>(&ops.node));
-        let [b, n, d] = ops.state.shape;
+    fn backward(kept: &Kept, gradient: &FlexTensor) -> [Option<FlexTensor>; 3] {
+        let [b, n, d] = kept.shape;
         let mut into_qkv = vec![0f32; 3 * b * n * d];
-        let (mut into_query, mut into_key) = (vec![0f32; WIDTH], vec![0f32; WIDTH]);
+        let width = d / kept.heads;
+        let (mut into_query, mut into_key) = (vec![0f32; width], vec![0f32; width]);
         backward(
-            ops.state.view(),
-            numbers(&gradient),
+            kept.view(),
+            numbers(gradient),
             &mut into_qkv,
             &mut into_query,
             &mut into_key,
         );
-        let results = [
-            made(into_qkv, [b, n, 3 * d]),
-            made(into_query, [WIDTH]),
-            made(into_key, [WIDTH]),
-        ];
-        register(ops, results.map(Some), grads);
+        [
+            Some(made(into_qkv, [b, n, 3 * d])),
+            Some(made(into_query, [width])),
+            Some(made(into_key, [width])),
+        ]
     }
 }
 
+/// Widths of heads for which the loops are compiled; others take the plain form.
+const WIDTHS: [usize; 3] = [32, 64, 128];
+
 /// From queries, keys and values side by side `[b, n, 3 d]` to the heads' results `[b, n, d]`; `cos` and `sin`
-/// `[1, 1, n, 32]`, weights of the norms `[32]`, mask `[1 or b, n, n]`. `None` where training on the CPU is not what runs, or
-/// heads have another width.
+/// `[1, 1, n, d / heads]`, weights of the norms `[d / heads]`, mask `[1 or b, n, n]`. `None` on another device, or where heads
+/// have another width.
 pub(crate) fn attention(
     qkv: &Tensor<3>,
+    heads: usize,
     norms: [&Tensor<1>; 2],
     rotation: [&Tensor<4>; 2],
     mask: Option<&Tensor<3>>,
@@ -105,27 +109,33 @@ pub(crate) fn attention(
 ) -> Option<Tensor<3>> {
     let [b, n, triple] = qkv.dims();
     let d = triple / 3;
+    let width = d / heads;
     let table = rotation
         .iter()
-        .all(|table| table.dims() == [1, 1, n, WIDTH]);
-    let narrow = norms.iter().all(|norm| norm.dims() == [WIDTH]);
+        .all(|table| table.dims() == [1, 1, n, width]);
+    let narrow = norms.iter().all(|norm| norm.dims() == [width]);
     let fits = mask.is_none_or(|mask| [[1, n, n], [b, n, n]].contains(&mask.dims()));
-    if !d.is_multiple_of(WIDTH) || !table || !narrow || !fits {
+    if !WIDTHS.contains(&width) || triple != 3 * heads * width || !table || !narrow || !fits {
         return None;
     }
-    let (qkv, query, key) = (tracked(qkv)?, tracked(norms[0])?, tracked(norms[1])?);
+    let operands = [operand(qkv)?, operand(norms[0])?, operand(norms[1])?];
     let constant = |tensor: Tensor<3>| {
-        let primitive = tensor.without_autodiff().try_into_primitive::<Flex>().ok();
+        #[cfg(feature = "tools")]
+        let tensor = tensor.without_autodiff();
+        let primitive = tensor.try_into_primitive::<Flex>().ok();
         primitive.map(|primitive| dense(&primitive))
     };
     let mask = match mask {
         Some(mask) => Some(constant(mask.clone())?),
         None => None,
     };
+    let [all, query_weight, key_weight] = operands
+        .each_ref()
+        .map(|operand: &Operand| operand.values.clone());
     let kept = Kept {
-        qkv: dense(qkv.primitive()),
-        query_weight: dense(query.primitive()),
-        key_weight: dense(key.primitive()),
+        qkv: all,
+        query_weight,
+        key_weight,
         constants: Constants {
             cos: constant(rotation[0].clone().squeeze_dim::<3>(0))?,
             sin: constant(rotation[1].clone().squeeze_dim::<3>(0))?,
@@ -133,17 +143,17 @@ pub(crate) fn attention(
             epsilon: epsilon as f32,
         },
         shape: [b, n, d],
+        heads,
     };
     let mut values = vec![0f32; b * n * d];
     forward(kept.view(), &mut values);
-    let output = made(values, [b, n, d]);
-    let nodes = [qkv.node(), query.node(), key.node()];
-    Some(recorded(Attention, nodes, kept, output))
+    let values = made(values, [b, n, d]);
+    Some(result::<Attention, 3, 3>(operands, kept, values))
 }
 
-/// One head's matrices, used again for every head: rows of [`WIDTH`], turned ones of `columns` (the tokens, filled up with
-/// zeros to whole vectors).
-struct Head {
+/// One head's matrices, used again for every head: rows of `W`, turned ones of `columns` (the tokens, filled up with zeros to
+/// whole vectors).
+struct Head<const W: usize> {
     n: usize,
     columns: usize,
     /// Rotated queries and keys, and values.
@@ -151,64 +161,65 @@ struct Head {
     k: Vec<f32>,
     v: Vec<f32>,
     turned: Vec<f32>,
-    /// `[n, columns]`.
+    /// Of some queries, `[.., columns]`.
     weights: Vec<f32>,
 }
 
-impl Head {
-    fn new(n: usize) -> Self {
+impl<const W: usize> Head<W> {
+    /// With room for the weights of `queries` at once.
+    fn new(n: usize, queries: usize) -> Self {
         let columns = n.next_multiple_of(LANES);
         Head {
             n,
             columns,
-            q: vec![0.0; n * WIDTH],
-            k: vec![0.0; n * WIDTH],
-            v: vec![0.0; n * WIDTH],
-            turned: vec![0.0; WIDTH * columns],
-            weights: vec![0.0; n * columns],
+            q: vec![0.0; n * W],
+            k: vec![0.0; n * W],
+            v: vec![0.0; n * W],
+            turned: vec![0.0; W * columns],
+            weights: vec![0.0; queries * columns],
         }
     }
 
-    /// Fills in a head of a sample and computes the weights.
+    /// Takes in a head of a sample.
     #[inline(always)]
     fn fill(&mut self, view: View<'_>, sample: usize, head: usize) {
-        let n = self.n;
-        for token in 0..n {
-            let rows = view.rows(sample, token, head);
-            let tables = view.tables(token);
-            let row = token * WIDTH..(token + 1) * WIDTH;
-            rotated(
-                rows[0],
-                view.query_weight,
-                tables,
-                view.epsilon,
-                &mut self.q[row.clone()],
-            );
-            rotated(
-                rows[1],
-                view.key_weight,
-                tables,
-                view.epsilon,
-                &mut self.k[row.clone()],
-            );
+        for token in 0..self.n {
+            let rows = view.rows::<W>(sample, token, head);
+            let tables = view.tables::<W>(token);
+            let row = token * W..(token + 1) * W;
+            let q = &mut self.q[row.clone()];
+            rotated::<W>(rows[0], view.query_weight, tables, view.epsilon, q);
+            let k = &mut self.k[row.clone()];
+            rotated::<W>(rows[1], view.key_weight, tables, view.epsilon, k);
             self.v[row].copy_from_slice(rows[2]);
         }
-        turn(&self.k, n, self.columns, &mut self.turned);
+        turn::<W>(&self.k, self.n, self.columns, &mut self.turned);
+    }
+
+    /// Computes the weights of `count` queries from `first` on.
+    #[inline(always)]
+    fn weigh(&mut self, view: View<'_>, sample: usize, first: usize, count: usize) {
+        let (n, columns) = (self.n, self.columns);
+        let queries = &self.q[first * W..(first + count) * W];
         product(
-            [&self.q, &self.turned],
-            [WIDTH, 1, self.columns],
+            [queries, &self.turned],
+            [W, 1, columns],
             &mut self.weights,
-            [n, WIDTH, self.columns],
+            [count, W, columns],
         );
-        let scale = 1.0 / (WIDTH as f32).sqrt();
-        for token in 0..n {
-            let row = &mut self.weights[token * self.columns..(token + 1) * self.columns];
+        let scale = 1.0 / (W as f32).sqrt();
+        for (i, row) in self
+            .weights
+            .chunks_exact_mut(columns)
+            .take(count)
+            .enumerate()
+        {
             let (row, rest) = row.split_at_mut(n);
             rest.fill(0.0);
             match view.mask {
                 Some(mask) => {
                     let samples = mask.len() / (n * n);
-                    let start = ((sample % samples) * n + token) * n;
+                    let start = ((sample % samples) * n + first + i) * n;
                     for (x, hidden) in row.iter_mut().zip(&mask[start..start + n]) {
                         *x = *x * scale + hidden;
                     }
@@ -223,15 +234,15 @@ impl Head {
 impl<'a> View<'a> {
     /// Query, key and value of a token's head.
     #[inline(always)]
-    fn rows(&self, sample: usize, token: usize, head: usize) -> [&'a [f32]; 3] {
-        let d = self.heads * WIDTH;
-        let start = (sample * self.n + token) * 3 * d + head * WIDTH;
-        [0, 1, 2].map(|part| &self.qkv[start + part * d..start + part * d + WIDTH])
+    fn rows<const W: usize>(&self, sample: usize, token: usize, head: usize) -> [&'a [f32]; 3] {
+        let d = self.heads * W;
+        let start = (sample * self.n + token) * 3 * d + head * W;
+        [0, 1, 2].map(|part| &self.qkv[start + part * d..start + part * d + W])
     }
 
     #[inline(always)]
-    fn tables(&self, token: usize) -> [&'a [f32]; 2] {
-        [self.cos, self.sin].map(|table| &table[token * WIDTH..(token + 1) * WIDTH])
+    fn tables<const W: usize>(&self, token: usize) -> [&'a [f32]; 2] {
+        [self.cos, self.sin].map(|table| &table[token * W..(token + 1) * W])
     }
 }
 
@@ -253,9 +264,15 @@ fn softmax(row: &mut [f32]) {
 
 /// A row divided by its root mean square, weighted, and turned by its position.
 #[inline(always)]
-fn rotated(x: &[f32], weight: &[f32], [cos, sin]: [&[f32]; 2], epsilon: f32, y: &mut [f32]) {
-    let scale = 1.0 / (dot(x, x) / WIDTH as f32 + epsilon).sqrt();
-    for i in 0..WIDTH / 2 {
+fn rotated<const W: usize>(
+    x: &[f32],
+    weight: &[f32],
+    [cos, sin]: [&[f32]; 2],
+    epsilon: f32,
+    y: &mut [f32],
+) {
+    let scale = 1.0 / (dot(x, x) / W as f32 + epsilon).sqrt();
+    for i in 0..W / 2 {
         let (even, odd) = (2 * i, 2 * i + 1);
         let (a, b) = (x[even] * scale * weight[even], x[odd] * scale * weight[odd]);
         y[even] = a * cos[even] - b * sin[even];
@@ -265,7 +282,7 @@ fn rotated(x: &[f32], weight: &[f32], [cos, sin]: [&[f32]; 2], epsilon: f32, y: 
 
 /// The gradient of [`rotated`]: of its input, and added to that of its weight.
 #[inline(always)]
-fn rotated_backward(
+fn rotated_backward<const W: usize>(
     x: &[f32],
     weight: &[f32],
     [cos, sin]: [&[f32]; 2],
@@ -274,29 +291,29 @@ fn rotated_backward(
     into_x: &mut [f32],
     into_weight: &mut [f32],
 ) {
-    let scale = 1.0 / (dot(x, x) / WIDTH as f32 + epsilon).sqrt();
-    let mut back = [0f32; WIDTH];
-    for i in 0..WIDTH / 2 {
+    let scale = 1.0 / (dot(x, x) / W as f32 + epsilon).sqrt();
+    let mut back = [0f32; W];
+    for i in 0..W / 2 {
         let (even, odd) = (2 * i, 2 * i + 1);
         back[even] = gradient[even] * cos[even] + gradient[odd] * sin[odd];
         back[odd] = gradient[odd] * cos[odd] - gradient[even] * sin[even];
     }
-    for i in 0..WIDTH {
+    for i in 0..W {
         into_weight[i] += back[i] * x[i] * scale;
         back[i] *= weight[i];
     }
-    let along = dot(&back, x) * scale * scale / WIDTH as f32;
-    for i in 0..WIDTH {
+    let along = dot(&back, x) * scale * scale / W as f32;
+    for i in 0..W {
         into_x[i] = scale * (back[i] - along * x[i]);
     }
 }
 
-/// `[n, WIDTH]` to `[WIDTH, columns]`.
+/// `[n, W]` to `[W, columns]`.
 #[inline(always)]
-fn turn(rows: &[f32], n: usize, columns: usize, turned: &mut [f32]) {
+fn turn<const W: usize>(rows: &[f32], n: usize, columns: usize, turned: &mut [f32]) {
     for token in 0..n {
-        for i in 0..WIDTH {
-            turned[i * columns + token] = rows[token * WIDTH + i];
+        for i in 0..W {
+            turned[i * columns + token] = rows[token * W + i];
         }
     }
 }
@@ -345,20 +362,111 @@ fn product(
     }
 }
 
-wide! {
-    fn forward(view: View<'_>, y: &mut [f32]) {
-        let (n, d) = (view.n, view.heads * WIDTH);
-        let mut head = Head::new(n);
-        let mut result = vec![0f32; n * WIDTH];
-        for sample in 0..view.b {
-            for number in 0..view.heads {
-                head.fill(view, sample, number);
-                product([&head.weights, &head.v], [head.columns, 1, WIDTH], &mut result, [n, n, WIDTH]);
-                for token in 0..n {
-                    let start = (sample * n + token) * d + number * WIDTH;
-                    y[start..start + WIDTH].copy_from_slice(&result[token * WIDTH..(token + 1) * WIDTH]);
+/// The heads' results.
+#[inline(always)]
+fn forward_of<const W: usize>(view: View<'_>, y: &mut [f32]) {
+    let (n, d) = (view.n, view.heads * W);
+    let most = BLOCK.min(n);
+    let mut head = Head::<W>::new(n, most);
+    let mut result = vec![0f32; most * W];
+    for sample in 0..view.b {
+        for number in 0..view.heads {
+            head.fill(view, sample, number);
+            for first in (0..n).step_by(BLOCK) {
+                let count = BLOCK.min(n - first);
+                head.weigh(view, sample, first, count);
+                product(
+                    [&head.weights, &head.v],
+                    [head.columns, 1, W],
+                    &mut result,
+                    [count, n, W],
+                );
+                for (i, row) in result.chunks_exact(W).take(count).enumerate() {
+                    let start = (sample * n + first + i) * d + number * W;
+                    y[start..start + W].copy_from_slice(row);
                 }
             }
+        }
+    }
+}
+
+/// Gradients of the projection and of the norms' weights.
+#[inline(always)]
+fn backward_of<const W: usize>(
+    view: View<'_>,
+    gradient: &[f32],
+    into_qkv: &mut [f32],
+    into_query: &mut [f32],
+    into_key: &mut [f32],
+) {
+    let (n, d) = (view.n, view.heads * W);
+    let mut head = Head::<W>::new(n, n);
+    let columns = head.columns;
+    let [mut dy, mut dv, mut dq, mut dk] = [0; 4].map(|_| vec![0f32; n * W]);
+    let mut turned = vec![0f32; W * columns];
+    let mut scores = vec![0f32; n * columns];
+    let scale = 1.0 / (W as f32).sqrt();
+    for sample in 0..view.b {
+        for number in 0..view.heads {
+            head.fill(view, sample, number);
+            head.weigh(view, sample, 0, n);
+            for (token, row) in dy.chunks_exact_mut(W).enumerate() {
+                let start = (sample * n + token) * d + number * W;
+                row.copy_from_slice(&gradient[start..start + W]);
+            }
+            product([&head.weights, &dy], [1, columns, W], &mut dv, [n, n, W]);
+            turn::<W>(&head.v, n, columns, &mut turned);
+            product(
+                [&dy, &turned],
+                [W, 1, columns],
+                &mut scores,
+                [n, W, columns],
+            );
+            for token in 0..n {
+                let row = &mut scores[token * columns..(token + 1) * columns];
+                let weights = &head.weights[token * columns..(token + 1) * columns];
+                let mean = dot(row, weights);
+                for (x, weight) in row.iter_mut().zip(weights) {
+                    *x = weight * (*x - mean) * scale;
+                }
+            }
+            product([&scores, &head.k], [columns, 1, W], &mut dq, [n, n, W]);
+            product([&scores, &head.q], [1, columns, W], &mut dk, [n, n, W]);
+            for token in 0..n {
+                let rows = view.rows::<W>(sample, token, number);
+                let tables = view.tables::<W>(token);
+                let start = (sample * n + token) * 3 * d + number * W;
+                let row = token * W..(token + 1) * W;
+                rotated_backward::<W>(
+                    rows[0],
+                    view.query_weight,
+                    tables,
+                    view.epsilon,
+                    &dq[row.clone()],
+                    &mut into_qkv[start..start + W],
+                    into_query,
+                );
+                rotated_backward::<W>(
+                    rows[1],
+                    view.key_weight,
+                    tables,
+                    view.epsilon,
+                    &dk[row.clone()],
+                    &mut into_qkv[start + d..start + d + W],
+                    into_key,
+                );
+                into_qkv[start + 2 * d..start + 2 * d + W].copy_from_slice(&dv[row]);
+            }
+        }
+    }
+}
+
+wide! {
+    fn forward(view: View<'_>, y: &mut [f32]) {
+        match view.width {
+            32 => forward_of::<32>(view, y),
+            64 => forward_of::<64>(view, y),
+            _ => forward_of::<128>(view, y),
         }
     }
 
@@ -369,52 +477,10 @@ wide! {
         into_query: &mut [f32],
         into_key: &mut [f32],
     ) {
-        let (n, d) = (view.n, view.heads * WIDTH);
-        let mut head = Head::new(n);
-        let columns = head.columns;
-        let mut dy = vec![0f32; n * WIDTH];
-        let mut dv = vec![0f32; n * WIDTH];
-        let mut dq = vec![0f32; n * WIDTH];
-        let mut dk = vec![0f32; n * WIDTH];
-        let mut turned = vec![0f32; WIDTH * columns];
-        let mut scores = vec![0f32; n * columns];
-        let scale = 1.0 / (WIDTH as f32).sqrt();
-        for sample in 0..view.b {
-            for number in 0..view.heads {
-                head.fill(view, sample, number);
-                for token in 0..n {
-                    let start = (sample * n + token) * d + number * WIDTH;
-                    dy[token * WIDTH..(token + 1) * WIDTH].copy_from_slice(&gradient[start..start + WIDTH]);
-                }
-                product([&head.weights, &dy], [1, columns, WIDTH], &mut dv, [n, n, WIDTH]);
-                turn(&head.v, n, columns, &mut turned);
-                product([&dy, &turned], [WIDTH, 1, columns], &mut scores, [n, WIDTH, columns]);
-                for token in 0..n {
-                    let row = &mut scores[token * columns..(token + 1) * columns];
-                    let weights = &head.weights[token * columns..(token + 1) * columns];
-                    let mean = dot(row, weights);
-                    for (x, weight) in row.iter_mut().zip(weights) {
-                        *x = weight * (*x - mean) * scale;
-                    }
-                }
-                product([&scores, &head.k], [columns, 1, WIDTH], &mut dq, [n, n, WIDTH]);
-                product([&scores, &head.q], [1, columns, WIDTH], &mut dk, [n, n, WIDTH]);
-                for token in 0..n {
-                    let rows = view.rows(sample, token, number);
-                    let tables = view.tables(token);
-                    let start = (sample * n + token) * 3 * d + number * WIDTH;
-                    let row = token * WIDTH..(token + 1) * WIDTH;
-                    rotated_backward(
-                        rows[0], view.query_weight, tables, view.epsilon, &dq[row.clone()],
-                        &mut into_qkv[start..start + WIDTH], into_query,
-                    );
-                    rotated_backward(
-                        rows[1], view.key_weight, tables, view.epsilon, &dk[row.clone()],
-                        &mut into_qkv[start + d..start + d + WIDTH], into_key,
-                    );
-                    into_qkv[start + 2 * d..start + 2 * d + WIDTH].copy_from_slice(&dv[row]);
-                }
-            }
+        match view.width {
+            32 => backward_of::<32>(view, gradient, into_qkv, into_query, into_key),
+            64 => backward_of::<64>(view, gradient, into_qkv, into_query, into_key),
+            _ => backward_of::<128>(view, gradient, into_qkv, into_query, into_key),
         }
     }
 }

@@ -2,15 +2,12 @@
 //! convolutions, the matrix's with a kernel as large as the picture; as products they take a fraction of that time.
 
 use burn::backend::Flex;
-use burn::backend::autodiff::checkpoint::base::Checkpointer;
-use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, Ops};
 use burn::backend::flex::FlexTensor;
 use burn::backend::ops::FloatTensorOps as _;
 use burn::tensor::{Shape, Tensor};
 
 use super::wide::{sum, wide};
-use super::{dense, made, numbers, recorded, register, tracked};
+use super::{Operation, dense, made, numbers, operand, result};
 use crate::gpu::output_sides;
 
 /// Sizes of a convolution.
@@ -140,17 +137,16 @@ struct State {
     geometry: Geometry,
 }
 
-impl Backward<Flex, 3> for Conv {
+impl Operation<3> for Conv {
     type State = State;
 
-    fn backward(self, ops: Ops<State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
+    fn backward(state: &State, gradient: &FlexTensor) -> [Option<FlexTensor>; 3] {
         let State {
             x,
             weight,
             into_x: wanted,
             geometry,
-        } = &ops.state;
-        let gradient = dense(&grads.consume::<Flex>(&ops.node));
+        } = state;
         let [o, v, u] = geometry.output;
         let [c, h, w] = geometry.input;
         let [rows, columns] = geometry.kernel;
@@ -161,7 +157,7 @@ impl Backward<Flex, 3> for Conv {
         let turned = weight.transpose(0, 1);
         let pictures = numbers(x).chunks_exact(c * h * w);
         for (k, (x, gradient)) in pictures
-            .zip(numbers(&gradient).chunks_exact(o * v * u))
+            .zip(numbers(gradient).chunks_exact(o * v * u))
             .enumerate()
         {
             for (sum, row) in into_bias.iter_mut().zip(gradient.chunks_exact(v * u)) {
@@ -177,16 +173,15 @@ impl Backward<Flex, 3> for Conv {
                 scatter(numbers(&product), geometry, into);
             }
         }
-        let results = [
+        [
             wanted.then(|| made(into_x, [batch, c, h, w])),
             Some(made(into_weight, [o, c, rows, columns])),
             Some(made(into_bias, [o])),
-        ];
-        register(ops, results, grads);
+        ]
     }
 }
 
-/// As [`crate::gpu::conv2d`], with a bias; `None` where training on the CPU is not what runs.
+/// As [`crate::gpu::conv2d`], with a bias; `None` on another device.
 pub(crate) fn conv2d(
     x: &Tensor<4>,
     weight: &Tensor<4>,
@@ -209,28 +204,24 @@ pub(crate) fn conv2d(
         stride,
         before: [padding[0], padding[1]],
     };
-    // Pictures may be constants; the weight decides.
-    let (weight, bias) = (tracked(weight)?, tracked(bias)?);
-    let x = tracked(&x.clone().autodiff())?;
-    let input = dense(x.primitive());
-    let matrix = dense(weight.primitive()).reshape(Shape::from([o, c * rows * columns]));
-    let offsets = dense(bias.primitive());
+    let operands = [operand(x)?, operand(weight)?, operand(bias)?];
+    let [input, kernel, offsets] = operands.each_ref();
+    let matrix = kernel.values.reshape(Shape::from([o, c * rows * columns]));
     let mut values = vec![0f32; b * o * v * u];
-    let pictures = numbers(&input).chunks_exact(c * h * w);
+    let pictures = input.numbers().chunks_exact(c * h * w);
     for (x, y) in pictures.zip(values.chunks_exact_mut(o * v * u)) {
         let product = dense(&Flex::float_matmul(matrix.clone(), patches(x, &geometry)));
         let rows = numbers(&product).chunks_exact(v * u);
-        for ((y, x), offset) in y.chunks_exact_mut(v * u).zip(rows).zip(numbers(&offsets)) {
+        for ((y, x), offset) in y.chunks_exact_mut(v * u).zip(rows).zip(offsets.numbers()) {
             add_offset(y, x, *offset);
         }
     }
-    let y = made(values, [b, o, v, u]);
     let state = State {
-        into_x: x.is_tracked(),
-        x: input,
+        into_x: input.wants_gradient(),
+        x: input.values.clone(),
         weight: matrix,
         geometry,
     };
-    let nodes = [x.node(), weight.node(), bias.node()];
-    Some(recorded(Conv, nodes, state, y))
+    let values = made(values, [b, o, v, u]);
+    Some(result::<Conv, 3, 4>(operands, state, values))
 }

@@ -1,40 +1,33 @@
 //! GELU in its tanh form, see [`crate::model::linear`].
 
-use burn::backend::Flex;
-use burn::backend::autodiff::checkpoint::base::Checkpointer;
-use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, Ops};
 use burn::backend::flex::FlexTensor;
 use burn::tensor::Tensor;
 
 use super::wide::{exp, wide};
-use super::{dense, made, numbers, recorded, register, tracked};
+use super::{Operation, made, numbers, operand, result};
 
 #[derive(Debug)]
 struct Gelu;
 
-impl Backward<Flex, 1> for Gelu {
+impl Operation<1> for Gelu {
     /// The input.
     type State = FlexTensor;
 
-    fn backward(self, ops: Ops<FlexTensor, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let gradient = dense(&grads.consume::<Flex>(&ops.node));
-        let mut result = vec![0f32; numbers(&ops.state).len()];
-        backward(numbers(&ops.state), numbers(&gradient), &mut result);
-        let shape: [usize; 3] = ops.state.layout().shape().dims();
-        register(ops, [Some(made(result, shape))], grads);
+    fn backward(x: &FlexTensor, gradient: &FlexTensor) -> [Option<FlexTensor>; 1] {
+        let mut result = vec![0f32; numbers(x).len()];
+        backward(numbers(x), numbers(gradient), &mut result);
+        let shape: [usize; 3] = x.layout().shape().dims();
+        [Some(made(result, shape))]
     }
 }
 
-/// `x sigmoid(2 u)` with `u = sqrt(2 / pi) (x + 0.044715 x^3)`; `None` where training on the CPU is not what runs.
+/// `x sigmoid(2 u)` with `u = sqrt(2 / pi) (x + 0.044715 x^3)`; `None` on another device.
 pub(crate) fn gelu(x: &Tensor<3>) -> Option<Tensor<3>> {
-    let x = tracked(x)?;
-    let input = dense(x.primitive());
-    let shape: [usize; 3] = input.layout().shape().dims();
-    let mut values = vec![0f32; numbers(&input).len()];
-    forward(numbers(&input), &mut values);
-    let output = made(values, shape);
-    Some(recorded(Gelu, [x.node()], input, output))
+    let input = operand(x)?;
+    let mut values = vec![0f32; input.numbers().len()];
+    forward(input.numbers(), &mut values);
+    let state = input.values.clone();
+    Some(result::<Gelu, 1, 3>([input], state, made(values, x.dims())))
 }
 
 /// `2 sqrt(2 / pi)` and the same times 0.044715.

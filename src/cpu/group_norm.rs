@@ -1,14 +1,10 @@
 //! Group norm and SiLU, one after the other as every residual layer of the autoencoder has them.
 
-use burn::backend::Flex;
-use burn::backend::autodiff::checkpoint::base::Checkpointer;
-use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, Ops};
 use burn::backend::flex::FlexTensor;
 use burn::tensor::Tensor;
 
-use super::wide::{LANES, exp, sum, wide};
-use super::{dense, made, numbers, recorded, register, tracked};
+use super::wide::{LANES, exp, moments, sum, wide};
+use super::{Operand, Operation, made, numbers, operand, result};
 
 #[derive(Debug)]
 struct GroupNormSilu;
@@ -24,29 +20,28 @@ struct State {
     epsilon: f32,
 }
 
-impl Backward<Flex, 3> for GroupNormSilu {
+impl Operation<3> for GroupNormSilu {
     type State = State;
 
-    fn backward(self, ops: Ops<State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
+    fn backward(state: &State, gradient: &FlexTensor) -> [Option<FlexTensor>; 3] {
         let State {
             x,
             gamma,
             beta,
             groups,
             epsilon,
-        } = &ops.state;
-        let gradient = dense(&grads.consume::<Flex>(&ops.node));
+        } = state;
         let shape: [usize; 4] = x.layout().shape().dims();
         let c = shape[1];
         let (gamma, beta) = (numbers(gamma), numbers(beta));
         let mut into_x = vec![0f32; numbers(x).len()];
         let (mut into_gamma, mut into_beta) = (vec![0f32; c], vec![0f32; c]);
-        let (channels, plane) = (c / *groups, shape[2] * shape[3]);
+        let (channels, plane) = (c / groups, shape[2] * shape[3]);
         let all = numbers(x).chunks_exact(channels * plane);
-        let all = all.zip(numbers(&gradient).chunks_exact(channels * plane));
+        let all = all.zip(numbers(gradient).chunks_exact(channels * plane));
         let all = all.zip(into_x.chunks_exact_mut(channels * plane));
         for (k, ((x, gradient), into_x)) in all.enumerate() {
-            let from = k % *groups * channels;
+            let from = k % groups * channels;
             let own = from..from + channels;
             backward(
                 x,
@@ -59,16 +54,16 @@ impl Backward<Flex, 3> for GroupNormSilu {
                 &mut into_beta[own],
             );
         }
-        let results = [
-            made(into_x, shape),
-            made(into_gamma, [c]),
-            made(into_beta, [c]),
-        ];
-        register(ops, results.map(Some), grads);
+        [
+            Some(made(into_x, shape)),
+            Some(made(into_gamma, [c])),
+            Some(made(into_beta, [c])),
+        ]
     }
 }
 
-/// `silu(group_norm(x))` with one `gamma` and `beta` a channel; `None` where training on the CPU is not what runs.
+/// `silu(group_norm(x))` with one `gamma` and `beta` a channel; `None` on another
+/// device.
 pub(crate) fn group_norm_silu(
     x: &Tensor<4>,
     gamma: &Tensor<1>,
@@ -76,35 +71,32 @@ pub(crate) fn group_norm_silu(
     groups: usize,
     epsilon: f64,
 ) -> Option<Tensor<4>> {
-    let [_, c, height, width] = x.dims();
+    let [b, c, height, width] = x.dims();
     if gamma.dims() != [c] || beta.dims() != [c] || groups == 0 || c % groups != 0 {
         return None;
     }
-    let (x, gamma, beta) = (tracked(x)?, tracked(gamma)?, tracked(beta)?);
-    let state = State {
-        x: dense(x.primitive()),
-        gamma: dense(gamma.primitive()),
-        beta: dense(beta.primitive()),
-        groups,
-        epsilon: epsilon as f32,
-    };
-    let mut values = vec![0f32; numbers(&state.x).len()];
+    let operands = [operand(x)?, operand(gamma)?, operand(beta)?];
+    let [input, scales, offsets] = operands.each_ref().map(Operand::numbers);
+    let epsilon = epsilon as f32;
+    let mut values = vec![0f32; input.len()];
     let (channels, plane) = (c / groups, height * width);
-    let inputs = numbers(&state.x).chunks_exact(channels * plane);
+    let inputs = input.chunks_exact(channels * plane);
     let outputs = values.chunks_exact_mut(channels * plane);
     for (k, (x, y)) in inputs.zip(outputs).enumerate() {
         let from = k % groups * channels;
         let own = from..from + channels;
-        let (gamma, beta) = (
-            &numbers(&state.gamma)[own.clone()],
-            &numbers(&state.beta)[own],
-        );
-        forward(x, gamma, beta, state.epsilon, y);
+        forward(x, &scales[own.clone()], &offsets[own], epsilon, y);
     }
-    let shape: [usize; 4] = state.x.layout().shape().dims();
-    let y = made(values, shape);
-    let nodes = [x.node(), gamma.node(), beta.node()];
-    Some(recorded(GroupNormSilu, nodes, state, y))
+    let [x, gamma, beta] = operands.each_ref().map(|operand| operand.values.clone());
+    let state = State {
+        x,
+        gamma,
+        beta,
+        groups,
+        epsilon,
+    };
+    let values = made(values, [b, c, height, width]);
+    Some(result::<GroupNormSilu, 3, 4>(operands, state, values))
 }
 
 /// The sum of the products of `a` with what `x` is above `mean`.
@@ -120,24 +112,6 @@ fn dot_from(a: &[f32], x: &[f32], mean: f32) -> f32 {
         }
     }
     sum(&sums) + rest
-}
-
-/// Mean and inverse deviation of a group.
-#[inline(always)]
-fn moments(x: &[f32], epsilon: f32) -> (f32, f32) {
-    let count = x.len() as f32;
-    let mean = sum(x) / count;
-    let mut squares = [0f32; LANES];
-    let chunks = x.chunks_exact(LANES);
-    let rest = chunks.remainder().iter();
-    let rest: f32 = rest.map(|x| (x - mean) * (x - mean)).sum();
-    for x in chunks {
-        for i in 0..LANES {
-            squares[i] += (x[i] - mean) * (x[i] - mean);
-        }
-    }
-    let variance = (sum(&squares) + rest) / count;
-    (mean, 1.0 / (variance + epsilon).sqrt())
 }
 
 wide! {

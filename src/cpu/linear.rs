@@ -1,73 +1,59 @@
 //! The product with a matrix and its bias, see [`crate::gpu::linear_reference`]: the bias is added in place, and the
-//! matrix's gradient comes row by row as the matrix lies.
+//! matrix's gradient comes row by row as the matrix lies. A quantised matrix is dequantised in one pass before.
 
 use burn::backend::Flex;
-use burn::backend::autodiff::checkpoint::base::Checkpointer;
-use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, Ops};
 use burn::backend::flex::FlexTensor;
 use burn::backend::ops::FloatTensorOps as _;
-use burn::tensor::{Shape, Tensor};
+use burn::tensor::{Int, Shape, Tensor};
+use half::f16;
 
 use super::wide::wide;
-use super::{dense, made, numbers, recorded, register, tracked};
+use super::{Operation, made, numbers, operand, result};
+use crate::weights::quant::{BLOCK, Encoding};
 
+/// With a bias or without one.
 #[derive(Debug)]
 struct Linear;
 
-/// Input `[rows, k]`, weight `[o, k]`, both as far as a gradient needs them.
-type Operands = (Option<FlexTensor>, Option<FlexTensor>);
+/// Input `[rows, k]` and weight `[o, k]`, both as far as a gradient needs them, and the input's shape.
+type State = (Option<FlexTensor>, Option<FlexTensor>, [usize; 3]);
 
-impl Linear {
-    fn gradients(
-        (input, weight): &Operands,
-        gradient: &FlexTensor,
-        shape: [usize; 3],
-    ) -> (Option<FlexTensor>, Option<FlexTensor>) {
-        let into_input = weight.as_ref().map(|weight| {
-            let result = Flex::float_matmul(gradient.clone(), weight.clone());
-            result.reshape(Shape::from(shape))
-        });
-        let into_weight = input.as_ref().map(|input| {
-            let turned = gradient.transpose(0, 1);
-            Flex::float_matmul(turned, input.clone())
-        });
-        (into_input, into_weight)
+/// Gradients of input and weight, and the result's, row by row.
+fn gradients((input, weight, shape): &State, gradient: &FlexTensor) -> [Option<FlexTensor>; 2] {
+    let [b, n, o] = gradient.layout().shape().dims();
+    let gradient = gradient.reshape(Shape::from([b * n, o]));
+    let into_input = weight.as_ref().map(|weight| {
+        let product = Flex::float_matmul(gradient.clone(), weight.clone());
+        product.reshape(Shape::from(*shape))
+    });
+    let into_weight = input.as_ref().map(|input| {
+        let turned = gradient.transpose(0, 1);
+        Flex::float_matmul(turned, input.clone())
+    });
+    [into_input, into_weight]
+}
+
+impl Operation<2> for Linear {
+    type State = State;
+
+    fn backward(state: &State, gradient: &FlexTensor) -> [Option<FlexTensor>; 2] {
+        gradients(state, gradient)
     }
 }
 
-macro_rules! backward {
-    ($count:literal, $bias:expr) => {
-        impl Backward<Flex, $count> for Linear {
-            type State = (Operands, [usize; 3]);
+impl Operation<3> for Linear {
+    type State = State;
 
-            fn backward(
-                self,
-                ops: Ops<Self::State, $count>,
-                grads: &mut Gradients,
-                _: &mut Checkpointer,
-            ) {
-                let (operands, shape) = &ops.state;
-                let gradient = dense(&grads.consume::<Flex>(&ops.node));
-                let [b, n, o] = gradient.layout().shape().dims();
-                let gradient = gradient.reshape(Shape::from([b * n, o]));
-                let (into_input, into_weight) = Linear::gradients(operands, &gradient, *shape);
-                let results = [into_input, into_weight, $bias(&gradient, o)];
-                let mut results = results.into_iter();
-                let own = std::array::from_fn(|_| results.next().flatten());
-                register(ops, own, grads);
-            }
-        }
-    };
+    fn backward(state: &State, gradient: &FlexTensor) -> [Option<FlexTensor>; 3] {
+        let [_, _, o] = gradient.layout().shape().dims();
+        let mut sums = vec![0f32; o];
+        add_columns(numbers(gradient), &mut sums);
+        let [into_input, into_weight] = gradients(state, gradient);
+        [into_input, into_weight, Some(made(sums, [o]))]
+    }
 }
-backward!(2, |_: &FlexTensor, _: usize| None);
-backward!(3, |gradient: &FlexTensor, o: usize| {
-    let mut sums = vec![0f32; o];
-    add_columns(numbers(gradient), &mut sums);
-    Some(made(sums, [o]))
-});
 
-/// As [`crate::gpu::linear`]; `None` where training on the CPU is not what runs.
+/// As [`crate::gpu::linear`]; `None` on another device.
 pub(crate) fn linear(
     x: &Tensor<3>,
     weight: &Tensor<2>,
@@ -76,35 +62,61 @@ pub(crate) fn linear(
     let [b, n, k] = x.dims();
     let [o, inner] = weight.dims();
     // A mismatch is the plain form's to report.
-    if inner != k || bias.is_some_and(|bias| bias.dims() != [o]) {
+    if inner != k || bias.is_some_and(|bias| bias.dims() != [o]) || b * n * k * o == 0 {
         return None;
     }
-    // Inputs may be constants; the weight decides.
-    let weight = tracked(weight)?;
-    let x = tracked(&x.clone().autodiff())?;
-    let bias = match bias {
-        Some(bias) => Some(tracked(bias)?),
+    let (input, matrix) = (operand(x)?, operand(weight)?);
+    let offset = match bias {
+        Some(bias) => Some(operand(bias)?),
         None => None,
     };
-    let rows = dense(x.primitive()).reshape(Shape::from([b * n, k]));
-    let matrix = dense(weight.primitive());
-    let mut y = Flex::float_matmul(rows.clone(), matrix.transpose(0, 1));
-    if let Some(bias) = &bias {
-        let bias = dense(bias.primitive());
-        add_rows(y.storage_mut::<f32>(), numbers(&bias));
+    let rows = input.values.reshape(Shape::from([b * n, k]));
+    let mut y = Flex::float_matmul(rows.clone(), matrix.values.transpose(0, 1));
+    if let Some(offset) = &offset {
+        add_rows(y.storage_mut::<f32>(), offset.numbers());
     }
     let y = y.reshape(Shape::from([b, n, o]));
     let state = (
-        (
-            weight.is_tracked().then_some(rows),
-            x.is_tracked().then_some(matrix),
-        ),
+        matrix.wants_gradient().then_some(rows),
+        input.wants_gradient().then(|| matrix.values.clone()),
         [b, n, k],
     );
-    Some(match bias {
-        Some(bias) => recorded(Linear, [x.node(), weight.node(), bias.node()], state, y),
-        None => recorded(Linear, [x.node(), weight.node()], state, y),
+    Some(match offset {
+        Some(offset) => result::<Linear, 3, 3>([input, matrix, offset], state, y),
+        None => result::<Linear, 2, 3>([input, matrix], state, y),
     })
+}
+
+/// As [`crate::gpu::dequantize`]; `None` on another device.
+pub(crate) fn dequantize(
+    packed: &Tensor<2, Int>,
+    scales: &Tensor<2, Int>,
+    encoding: Encoding,
+) -> Option<Tensor<2>> {
+    let [o, columns] = packed.dims();
+    let k = columns * encoding.values_per_word();
+    let words = |tensor: &Tensor<2, Int>| {
+        let primitive = tensor.clone().try_into_primitive::<Flex>().ok()?;
+        let dense = primitive.to_contiguous();
+        dense.as_slice::<i32>().is_some().then_some(dense)
+    };
+    let (packed, scales) = (words(packed)?, words(scales)?);
+    let (packed, scales) = (packed.as_slice::<i32>()?, scales.as_slice::<i32>()?);
+    if scales.len() * 2 * BLOCK != o * k {
+        return None;
+    }
+    let pairs = scales.iter().map(|word| word.cast_unsigned());
+    let scales: Vec<f32> = pairs
+        .flat_map(|pair| [pair as u16, (pair >> 16) as u16])
+        .map(|bits| f16::from_bits(bits).to_f32())
+        .collect();
+    let mut values = vec![0f32; o * k];
+    match encoding {
+        Encoding::Q8 => from_q8(packed, &scales, &mut values),
+        Encoding::Q4 => from_q4(packed, &scales, &mut values),
+        Encoding::F32 | Encoding::F16 => return None,
+    }
+    Some(Tensor::from_primitive::<Flex>(made(values, [o, k])))
 }
 
 wide! {
@@ -122,6 +134,30 @@ wide! {
         for x in rows.chunks_exact(sums.len()) {
             for (y, x) in sums.iter_mut().zip(x) {
                 *y += x;
+            }
+        }
+    }
+
+    /// Words of four signed bytes, blocks of [`BLOCK`] values with a scale each.
+    fn from_q8(packed: &[i32], scales: &[f32], values: &mut [f32]) {
+        let blocks = packed.chunks_exact(BLOCK / 4).zip(values.chunks_exact_mut(BLOCK));
+        for ((words, values), scale) in blocks.zip(scales) {
+            for (word, values) in words.iter().zip(values.chunks_exact_mut(4)) {
+                for (i, value) in values.iter_mut().enumerate() {
+                    *value = (word << (24 - 8 * i) >> 24) as f32 * scale;
+                }
+            }
+        }
+    }
+
+    /// Words of eight numbers of four bits, from 0 for -8 on.
+    fn from_q4(packed: &[i32], scales: &[f32], values: &mut [f32]) {
+        let blocks = packed.chunks_exact(BLOCK / 8).zip(values.chunks_exact_mut(BLOCK));
+        for ((words, values), scale) in blocks.zip(scales) {
+            for (word, values) in words.iter().zip(values.chunks_exact_mut(8)) {
+                for (i, value) in values.iter_mut().enumerate() {
+                    *value = ((word >> (4 * i) & 15) - 8) as f32 * scale;
+                }
             }
         }
     }

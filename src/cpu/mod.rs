@@ -1,8 +1,11 @@
-//! Operations of training on the CPU, each as one pass over memory with a backward pass of its own.
+//! Operations on the CPU, each as one pass over memory, with a backward pass of its own.
 //!
 //! burn's CPU backend runs every elementwise operation as a pass of its own into new memory, and records a node for each;
-//! between the matrix products of a block that made up more than half of a training step. Each operation here has the plain
-//! form beside it in [`crate::model`] or [`crate::gpu`], which every other device runs and the tests compare with.
+//! between the matrix products of a block that made up more than half of a step, in training and in generating. Each
+//! operation here has the plain form beside it in [`crate::model`] or [`crate::gpu`], which every other device runs and the
+//! tests compare with.
+// Only training, which is native, looks at the backward passes.
+#![cfg_attr(not(feature = "tools"), allow(dead_code))]
 
 mod attention;
 mod conv;
@@ -19,29 +22,76 @@ pub(crate) use attention::attention;
 pub(crate) use conv::conv2d;
 pub(crate) use gelu::gelu;
 pub(crate) use group_norm::group_norm_silu;
-pub(crate) use linear::linear;
+pub(crate) use linear::{dequantize, linear};
 pub(crate) use modulate::{gated, modulated};
 pub(crate) use norm::rms_norm;
 
-use burn::backend::autodiff::checkpoint::strategy::NoCheckpointing;
-use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, NodeGuard, Ops, OpsKind};
+use std::fmt::Debug;
+
+use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
-use burn::backend::{Autodiff, Flex};
 use burn::tensor::{DType, Tensor, TensorData};
 
-/// The backend of training on the CPU.
-type Tracked = Autodiff<Flex>;
+/// An operation on `N` tensors of 32-bit floats.
+trait Operation<const N: usize>: Debug + Send + 'static {
+    /// What the backward pass needs of the forward one.
+    type State: Clone + Debug + Send + 'static;
 
-/// A tensor of [`Tracked`].
-type TrackedTensor = <Tracked as burn::backend::BackendTypes>::FloatTensorPrimitive;
+    /// The operands' gradients from that of the result, which lies row by row; `None` where no one asks for it.
+    fn backward(state: &Self::State, gradient: &FlexTensor) -> [Option<FlexTensor>; N];
+}
 
-/// The tensor on the CPU with gradients, if that is what it is: floats of 32 bits.
-fn tracked<const D: usize>(tensor: &Tensor<D>) -> Option<TrackedTensor> {
-    if !tensor.is_autodiff() || tensor.dtype() != DType::F32 {
+/// A tensor of 32-bit floats on the CPU.
+struct Operand {
+    /// Row by row.
+    values: FlexTensor,
+    #[cfg(feature = "tools")]
+    tracked: Option<graph::Tracked>,
+}
+
+impl Operand {
+    fn numbers(&self) -> &[f32] {
+        numbers(&self.values)
+    }
+
+    /// Whether the tensor is part of a graph and wants its gradient.
+    fn wants_gradient(&self) -> bool {
+        #[cfg(feature = "tools")]
+        return self.tracked.as_ref().is_some_and(|t| t.is_tracked());
+        #[cfg(not(feature = "tools"))]
+        false
+    }
+}
+
+/// The tensor as an operand, if that is what it is.
+fn operand<const D: usize>(tensor: &Tensor<D>) -> Option<Operand> {
+    if tensor.dtype() != DType::F32 {
         return None;
     }
-    tensor.clone().try_into_primitive::<Tracked>().ok()
+    #[cfg(feature = "tools")]
+    if tensor.is_autodiff() {
+        return graph::operand(tensor);
+    }
+    let values = tensor.clone().try_into_primitive::<Flex>().ok()?;
+    Some(Operand {
+        values: dense(&values),
+        #[cfg(feature = "tools")]
+        tracked: None,
+    })
+}
+
+/// The result of an operation as a tensor; where an operand is part of a graph, it becomes so too.
+fn result<O: Operation<N>, const N: usize, const D: usize>(
+    operands: [Operand; N],
+    state: O::State,
+    values: FlexTensor,
+) -> Tensor<D> {
+    #[cfg(feature = "tools")]
+    if operands.iter().any(|operand| operand.tracked.is_some()) {
+        return graph::recorded::<O, N, D>(operands, state, values);
+    }
+    let _ = (operands, state);
+    Tensor::from_primitive::<Flex>(values)
 }
 
 /// The same numbers, row by row.
@@ -62,30 +112,67 @@ fn made<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> FlexTensor {
     FlexTensor::from_data(TensorData::new(values, shape))
 }
 
-/// Enters a result into the graph, with what its backward pass needs.
-fn recorded<O: Backward<Flex, N>, const N: usize, const D: usize>(
-    operation: O,
-    nodes: [NodeGuard; N],
-    state: O::State,
-    result: FlexTensor,
-) -> Tensor<D> {
-    let prepared = operation.prepare::<NoCheckpointing>(nodes).compute_bound();
-    let y = match prepared.stateful() {
-        OpsKind::Tracked(prepared) => prepared.finish(state, result),
-        OpsKind::UnTracked(prepared) => prepared.finish(result),
-    };
-    Tensor::from_primitive::<Tracked>(y)
-}
+/// Burn's graph of a training step.
+#[cfg(feature = "tools")]
+mod graph {
+    use std::marker::PhantomData;
 
-/// Hands each operand that has a gradient its own.
-fn register<S, const N: usize>(
-    ops: Ops<S, N>,
-    results: [Option<FlexTensor>; N],
-    grads: &mut Gradients,
-) {
-    for (parent, result) in ops.parents.into_iter().zip(results) {
-        if let (Some(parent), Some(result)) = (parent, result) {
-            grads.register::<Flex>(parent.id, result);
+    use burn::backend::autodiff::checkpoint::base::Checkpointer;
+    use burn::backend::autodiff::checkpoint::strategy::NoCheckpointing;
+    use burn::backend::autodiff::grads::Gradients;
+    use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+    use burn::backend::flex::FlexTensor;
+    use burn::backend::{Autodiff, AutodiffBackend, BackendTypes, Flex};
+    use burn::tensor::Tensor;
+
+    use super::{Operand, Operation, dense};
+
+    type Training = Autodiff<Flex>;
+
+    /// A tensor of a graph.
+    pub(super) type Tracked = <Training as BackendTypes>::FloatTensorPrimitive;
+
+    #[derive(Debug)]
+    struct Recorded<O>(PhantomData<O>);
+
+    impl<O: Operation<N>, const N: usize> Backward<Flex, N> for Recorded<O> {
+        type State = O::State;
+
+        fn backward(self, ops: Ops<O::State, N>, grads: &mut Gradients, _: &mut Checkpointer) {
+            let gradient = dense(&grads.consume::<Flex>(&ops.node));
+            let results = O::backward(&ops.state, &gradient);
+            for (parent, result) in ops.parents.into_iter().zip(results) {
+                if let (Some(parent), Some(result)) = (parent, result) {
+                    grads.register::<Flex>(parent.id, result);
+                }
+            }
         }
+    }
+
+    pub(super) fn operand<const D: usize>(tensor: &Tensor<D>) -> Option<Operand> {
+        let tracked = tensor.clone().try_into_primitive::<Training>().ok()?;
+        Some(Operand {
+            values: dense(tracked.primitive()),
+            tracked: Some(tracked),
+        })
+    }
+
+    /// Enters a result into the graph, with what its backward pass needs.
+    pub(super) fn recorded<O: Operation<N>, const N: usize, const D: usize>(
+        operands: [Operand; N],
+        state: O::State,
+        values: FlexTensor,
+    ) -> Tensor<D> {
+        let constant = Training::from_inner;
+        let tracked =
+            operands.map(|operand| operand.tracked.unwrap_or_else(|| constant(operand.values)));
+        let nodes = tracked.each_ref().map(|tensor| tensor.node());
+        let operation = Recorded::<O>(PhantomData);
+        let prepared = operation.prepare::<NoCheckpointing>(nodes).compute_bound();
+        let y = match prepared.stateful() {
+            OpsKind::Tracked(prepared) => prepared.finish(state, values),
+            OpsKind::UnTracked(prepared) => prepared.finish(values),
+        };
+        Tensor::from_primitive::<Training>(y)
     }
 }

@@ -1,15 +1,11 @@
 //! What surrounds attention and feed-forward in a block: the modulated norm before, the gated sum after, see
 //! [`crate::model::transformer`].
 
-use burn::backend::Flex;
-use burn::backend::autodiff::checkpoint::base::Checkpointer;
-use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, Ops};
 use burn::backend::flex::FlexTensor;
 use burn::tensor::Tensor;
 
-use super::wide::{dot, sum, wide};
-use super::{dense, made, numbers, recorded, register, tracked};
+use super::wide::{dot, moments, sum, wide};
+use super::{Operand, Operation, made, numbers, operand, result};
 
 /// Shapes, and which of the six parts of the modulation are meant.
 #[derive(Clone, Copy, Debug)]
@@ -26,15 +22,15 @@ struct Plan {
 #[derive(Debug)]
 struct Modulated;
 
-impl Backward<Flex, 3> for Modulated {
+impl Operation<3> for Modulated {
     /// Input, modulation of clean tokens and of noise tokens.
     type State = (FlexTensor, FlexTensor, FlexTensor, Plan);
 
-    fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let (x, clean, noise, plan) = &ops.state;
-        let plan = *plan;
-        let gradient = dense(&grads.consume::<Flex>(&ops.node));
-        let Plan { b, n, d, .. } = plan;
+    fn backward(
+        (x, clean, noise, plan): &Self::State,
+        gradient: &FlexTensor,
+    ) -> [Option<FlexTensor>; 3] {
+        let Plan { b, n, d, .. } = *plan;
         let mut into_x = vec![0f32; b * n * d];
         let mut into_clean = vec![0f32; 6 * d];
         let mut into_noise = vec![0f32; 6 * b * d];
@@ -42,24 +38,23 @@ impl Backward<Flex, 3> for Modulated {
             numbers(x),
             numbers(clean),
             numbers(noise),
-            numbers(&gradient),
+            numbers(gradient),
             &mut into_x,
             &mut into_clean,
             &mut into_noise,
-            plan,
+            *plan,
         );
-        let results = [
-            made(into_x, [b, n, d]),
-            made(into_clean, [1, 1, 6 * d]),
-            made(into_noise, [b, 1, 6 * d]),
-        ];
-        register(ops, results.map(Some), grads);
+        [
+            Some(made(into_x, [b, n, d])),
+            Some(made(into_clean, [1, 1, 6 * d])),
+            Some(made(into_noise, [b, 1, 6 * d])),
+        ]
     }
 }
 
 /// The layer norm of `x [b, n, d]`, scaled and shifted: the first `n_clean` tokens by the parts `at` (shift) and `at + 1`
-/// (scale) of `clean [1, 1, 6 d]`, the others by those of `noise [b, 1, 6 d]`; `None` where training on the CPU is not what
-/// runs.
+/// (scale) of `clean [1, 1, 6 d]`, the others by those of `noise [b, 1, 6 d]`; `None` on
+/// another device.
 pub(crate) fn modulated(
     x: &Tensor<3>,
     clean: &Tensor<3>,
@@ -80,38 +75,28 @@ pub(crate) fn modulated(
         at,
         epsilon: epsilon as f32,
     };
-    let (x, clean, noise) = (tracked(x)?, tracked(clean)?, tracked(noise)?);
-    let [input, rows, others] = [&x, &clean, &noise].map(|tensor| dense(tensor.primitive()));
+    let operands = [operand(x)?, operand(clean)?, operand(noise)?];
     let mut values = vec![0f32; b * n * d];
-    modulated_forward(
-        numbers(&input),
-        numbers(&rows),
-        numbers(&others),
-        &mut values,
-        plan,
-    );
-    let output = made(values, [b, n, d]);
-    let nodes = [x.node(), clean.node(), noise.node()];
-    Some(recorded(
-        Modulated,
-        nodes,
-        (input, rows, others, plan),
-        output,
-    ))
+    let [input, rows, others] = operands.each_ref().map(Operand::numbers);
+    modulated_forward(input, rows, others, &mut values, plan);
+    let [input, rows, others] = operands.each_ref().map(|operand| operand.values.clone());
+    let state = (input, rows, others, plan);
+    let values = made(values, [b, n, d]);
+    Some(result::<Modulated, 3, 3>(operands, state, values))
 }
 
 #[derive(Debug)]
 struct Gated;
 
-impl Backward<Flex, 4> for Gated {
+impl Operation<4> for Gated {
     /// What is added, modulation of clean tokens and of noise tokens.
     type State = (FlexTensor, FlexTensor, FlexTensor, Plan);
 
-    fn backward(self, ops: Ops<Self::State, 4>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let (a, clean, noise, plan) = &ops.state;
-        let plan = *plan;
-        let gradient = dense(&grads.consume::<Flex>(&ops.node));
-        let Plan { b, n, d, .. } = plan;
+    fn backward(
+        (a, clean, noise, plan): &Self::State,
+        gradient: &FlexTensor,
+    ) -> [Option<FlexTensor>; 4] {
+        let Plan { b, n, d, .. } = *plan;
         let mut into_a = vec![0f32; b * n * d];
         let mut into_clean = vec![0f32; 6 * d];
         let mut into_noise = vec![0f32; 6 * b * d];
@@ -119,19 +104,18 @@ impl Backward<Flex, 4> for Gated {
             numbers(a),
             numbers(clean),
             numbers(noise),
-            numbers(&gradient),
+            numbers(gradient),
             &mut into_a,
             &mut into_clean,
             &mut into_noise,
-            plan,
+            *plan,
         );
-        let results = [
-            gradient,
-            made(into_a, [b, n, d]),
-            made(into_clean, [1, 1, 6 * d]),
-            made(into_noise, [b, 1, 6 * d]),
-        ];
-        register(ops, results.map(Some), grads);
+        [
+            Some(gradient.clone()),
+            Some(made(into_a, [b, n, d])),
+            Some(made(into_clean, [1, 1, 6 * d])),
+            Some(made(into_noise, [b, 1, 6 * d])),
+        ]
     }
 }
 
@@ -158,22 +142,14 @@ pub(crate) fn gated(
         at,
         epsilon,
     };
-    let (x, a) = (tracked(x)?, tracked(a)?);
-    let (clean, noise) = (tracked(clean)?, tracked(noise)?);
-    let [input, added, rows, others] =
-        [&x, &a, &clean, &noise].map(|tensor| dense(tensor.primitive()));
+    let operands = [operand(x)?, operand(a)?, operand(clean)?, operand(noise)?];
     let mut values = vec![0f32; b * n * d];
-    gated_forward(
-        numbers(&input),
-        numbers(&added),
-        numbers(&rows),
-        numbers(&others),
-        &mut values,
-        plan,
-    );
-    let output = made(values, [b, n, d]);
-    let nodes = [x.node(), a.node(), clean.node(), noise.node()];
-    Some(recorded(Gated, nodes, (added, rows, others, plan), output))
+    let [input, added, rows, others] = operands.each_ref().map(Operand::numbers);
+    gated_forward(input, added, rows, others, &mut values, plan);
+    let [_, added, rows, others] = operands.each_ref().map(|operand| operand.values.clone());
+    let state = (added, rows, others, plan);
+    let values = made(values, [b, n, d]);
+    Some(result::<Gated, 4, 3>(operands, state, values))
 }
 
 /// Where the modulation of a token starts: in `clean`, or in `noise`.
@@ -184,27 +160,6 @@ fn modulation<'a>(clean: &'a [f32], noise: &'a [f32], token: usize, plan: Plan) 
         true => clean,
         false => &noise[6 * plan.d * sample..6 * plan.d * (sample + 1)],
     }
-}
-
-/// Mean and one over the deviation of a row.
-#[inline(always)]
-fn moments(x: &[f32], epsilon: f32) -> (f32, f32) {
-    let width = x.len() as f32;
-    let mean = sum(x) / width;
-    let mut squares = [0f32; super::wide::LANES];
-    let chunks = x.chunks_exact(super::wide::LANES);
-    let rest: f32 = chunks
-        .remainder()
-        .iter()
-        .map(|x| (x - mean) * (x - mean))
-        .sum();
-    for chunk in chunks {
-        for (square, x) in squares.iter_mut().zip(chunk) {
-            *square += (x - mean) * (x - mean);
-        }
-    }
-    let variance = (sum(&squares) + rest) / width;
-    (mean, 1.0 / (variance + epsilon).sqrt())
 }
 
 wide! {

@@ -1,25 +1,22 @@
 //! `x / rms(x) * weight` over the last axis, see [`crate::model::text::RmsNorm`].
 
-use burn::backend::Flex;
-use burn::backend::autodiff::checkpoint::base::Checkpointer;
-use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, Ops};
 use burn::backend::flex::FlexTensor;
 use burn::tensor::Tensor;
 
 use super::wide::{dot, wide};
-use super::{dense, made, numbers, recorded, register, tracked};
+use super::{Operation, made, numbers, operand, result};
 
 #[derive(Debug)]
 struct RmsNorm<const D: usize>;
 
-impl<const D: usize> Backward<Flex, 2> for RmsNorm<D> {
+impl<const D: usize> Operation<2> for RmsNorm<D> {
     /// Input, weight, epsilon.
     type State = (FlexTensor, FlexTensor, f32);
 
-    fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let (x, weight, epsilon) = &ops.state;
-        let gradient = dense(&grads.consume::<Flex>(&ops.node));
+    fn backward(
+        (x, weight, epsilon): &Self::State,
+        gradient: &FlexTensor,
+    ) -> [Option<FlexTensor>; 2] {
         let width = numbers(weight).len();
         let mut into_x = vec![0f32; numbers(x).len()];
         let mut into_weight = vec![0f32; width];
@@ -27,17 +24,16 @@ impl<const D: usize> Backward<Flex, 2> for RmsNorm<D> {
             numbers(x),
             numbers(weight),
             *epsilon,
-            numbers(&gradient),
+            numbers(gradient),
             &mut into_x,
             &mut into_weight,
         );
         let shape: [usize; D] = x.layout().shape().dims();
-        let results = [made(into_x, shape), made(into_weight, [width])];
-        register(ops, results.map(Some), grads);
+        [Some(made(into_x, shape)), Some(made(into_weight, [width]))]
     }
 }
 
-/// The norm with the weight `[d]`; `None` where training on the CPU is not what runs.
+/// The norm with the weight `[d]`; `None` on another device.
 pub(crate) fn rms_norm<const D: usize>(
     x: &Tensor<D>,
     weight: &Tensor<1>,
@@ -46,19 +42,13 @@ pub(crate) fn rms_norm<const D: usize>(
     if x.dims()[D - 1] != weight.dims()[0] {
         return None;
     }
-    let (x, weight) = (tracked(x)?, tracked(weight)?);
-    let (input, row) = (dense(x.primitive()), dense(weight.primitive()));
-    let mut values = vec![0f32; numbers(&input).len()];
-    forward(numbers(&input), numbers(&row), epsilon as f32, &mut values);
-    let shape: [usize; D] = input.layout().shape().dims();
-    let output = made(values, shape);
-    let nodes = [x.node(), weight.node()];
-    Some(recorded(
-        RmsNorm::<D>,
-        nodes,
-        (input, row, epsilon as f32),
-        output,
-    ))
+    let (input, row) = (operand(x)?, operand(weight)?);
+    let epsilon = epsilon as f32;
+    let mut values = vec![0f32; input.numbers().len()];
+    forward(input.numbers(), row.numbers(), epsilon, &mut values);
+    let state = (input.values.clone(), row.values.clone(), epsilon);
+    let values = made(values, x.dims());
+    Some(result::<RmsNorm<D>, 2, D>([input, row], state, values))
 }
 
 wide! {

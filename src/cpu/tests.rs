@@ -1,12 +1,13 @@
 //! Each operation against its plain form in burn's own operations: results and all gradients.
 
-use burn::backend::Flex;
 use burn::tensor::activation::softmax;
 use burn::tensor::module::layer_norm;
-use burn::tensor::{Device, Distribution, Tensor};
+use burn::tensor::{Device, Distribution, Int, Tensor, TensorData};
+use half::f16;
 
 use super::*;
 use crate::model::rope::Rope;
+use crate::weights::quant::Encoding;
 
 fn device() -> Device {
     Device::flex().autodiff()
@@ -44,7 +45,7 @@ fn gradients<const D: usize>(y: &Tensor<D>) -> burn::tensor::Gradients {
 
 macro_rules! compare {
     ($ours:expr, $plain:expr, $($input:ident),+) => {{
-        let (ours, plain) = ($ours.expect("this is training on the CPU"), $plain);
+        let (ours, plain) = ($ours.expect("this is the CPU"), $plain);
         near("the result", &values(ours.clone()), &values(plain.clone()));
         let (a, b) = (gradients(&ours), gradients(&plain));
         $(
@@ -191,44 +192,127 @@ fn modulation_is_the_plain_one() {
 
 #[test]
 fn attention_is_the_plain_one() {
-    let (b, n, heads, width) = (2, 21, 3, 32);
-    let d = heads * width;
-    let positions: Vec<[f32; 3]> = (0..n)
-        .map(|i| [1.0, (i / 5) as f32, (i % 5) as f32])
-        .collect();
-    let rope = Rope::new(&positions, [8, 12, 12], 100.0, &device());
-    let qkv = random([b, n, 3 * d]);
-    let (query, key) = (random([width]), random([width]));
-    let hidden = Tensor::<3>::random([b, n, n], Distribution::Bernoulli(0.2), &device()) * -1e9;
-    for mask in [None, Some(hidden)] {
-        let heads_first = qkv
-            .clone()
-            .reshape([b, n, 3, heads, width])
-            .permute([2, 0, 3, 1, 4]);
-        let part = |i| heads_first.clone().narrow(0, i, 1).squeeze_dim::<4>(0);
-        let normed = |x: Tensor<4>, weight: &Tensor<1>| {
-            let variance = x.clone().square().mean_dim(3) + 1e-6;
-            rope.rotate(x / variance.sqrt() * weight.clone().unsqueeze())
-        };
-        let scores = normed(part(0), &query).matmul(normed(part(1), &key).swap_dims(2, 3));
-        let scores = scores / (width as f64).sqrt();
-        let scores = match &mask {
-            Some(mask) => scores + mask.clone().unsqueeze_dim::<4>(1),
-            None => scores,
-        };
-        let plain = softmax(scores, 3)
-            .matmul(part(2))
-            .swap_dims(1, 2)
-            .reshape([b, n, d]);
-        let (cos, sin) = rope.tables();
-        let ours = attention(&qkv, [&query, &key], [cos, sin], mask.as_ref(), 1e-6);
-        compare!(ours, plain, qkv, query, key);
+    // The last has more queries than a block.
+    for (n, width, axes) in [
+        (21, 32, [8, 12, 12]),
+        (9, 128, [16, 56, 56]),
+        (70, 64, [16, 24, 24]),
+    ] {
+        let (b, heads) = (2, 3);
+        let d = heads * width;
+        let positions: Vec<[f32; 3]> = (0..n)
+            .map(|i| [1.0, (i / 5) as f32, (i % 5) as f32])
+            .collect();
+        let rope = Rope::new(&positions, axes, 100.0, &device());
+        let qkv = random([b, n, 3 * d]);
+        let (query, key) = (random([width]), random([width]));
+        let hidden = Tensor::<3>::random([b, n, n], Distribution::Bernoulli(0.2), &device()) * -1e9;
+        for mask in [None, Some(hidden)] {
+            let heads_first = qkv
+                .clone()
+                .reshape([b, n, 3, heads, width])
+                .permute([2, 0, 3, 1, 4]);
+            let part = |i| heads_first.clone().narrow(0, i, 1).squeeze_dim::<4>(0);
+            let normed = |x: Tensor<4>, weight: &Tensor<1>| {
+                let variance = x.clone().square().mean_dim(3) + 1e-6;
+                rope.rotate(x / variance.sqrt() * weight.clone().unsqueeze())
+            };
+            let scores = normed(part(0), &query).matmul(normed(part(1), &key).swap_dims(2, 3));
+            let scores = scores / (width as f64).sqrt();
+            let scores = match &mask {
+                Some(mask) => scores + mask.clone().unsqueeze_dim::<4>(1),
+                None => scores,
+            };
+            let plain = softmax(scores, 3)
+                .matmul(part(2))
+                .swap_dims(1, 2)
+                .reshape([b, n, d]);
+            let (cos, sin) = rope.tables();
+            let run = |qkv: &Tensor<3>, query: &Tensor<1>, key: &Tensor<1>| {
+                attention(qkv, heads, [query, key], [cos, sin], mask.as_ref(), 1e-6)
+            };
+            compare!(run(&qkv, &query, &key), plain.clone(), qkv, query, key);
+            let (cos, sin) = (cos.clone().inner(), sin.clone().inner());
+            let mask = mask.map(Tensor::inner);
+            let inner = [query.clone().inner(), key.clone().inner()];
+            let norms = inner.each_ref();
+            let rotation = [&cos, &sin];
+            let ours = attention(
+                &qkv.clone().inner(),
+                heads,
+                norms,
+                rotation,
+                mask.as_ref(),
+                1e-6,
+            );
+            near("without gradients", &values(ours.unwrap()), &values(plain));
+        }
     }
 }
 
 #[test]
-fn other_devices_take_the_plain_form() {
-    let x = Tensor::<3>::ones([1, 2, 4], &Device::flex());
-    assert!(gelu(&x).is_none());
-    assert!(x.try_into_primitive::<Flex>().is_ok());
+fn without_gradients_the_results_are_the_same() {
+    let (x, weight, bias) = (random([2, 5, 24]), random([40, 24]), random([40]));
+    let row = random([24]);
+    let same = |ours: Option<Tensor<3>>, tracked: Option<Tensor<3>>| {
+        let (ours, tracked) = (ours.unwrap(), tracked.unwrap());
+        assert!(!ours.is_autodiff() && tracked.is_autodiff());
+        assert_eq!(values(ours), values(tracked));
+    };
+    let (x1, weight1) = (x.clone().inner(), weight.clone().inner());
+    let (bias1, row1) = (bias.clone().inner(), row.clone().inner());
+    same(gelu(&x1), gelu(&x));
+    same(
+        linear(&x1, &weight1, Some(&bias1)),
+        linear(&x, &weight, Some(&bias)),
+    );
+    same(linear(&x1, &weight1, None), linear(&x, &weight, None));
+    same(rms_norm(&x1, &row1, 1e-6), rms_norm(&x, &row, 1e-6));
+    let (clean, noise) = (random([1, 1, 144]), random([2, 1, 144]));
+    let (clean1, noise1) = (clean.clone().inner(), noise.clone().inner());
+    same(
+        modulated(&x1, &clean1, &noise1, 3, 0, 1e-6),
+        modulated(&x, &clean, &noise, 3, 0, 1e-6),
+    );
+    same(
+        gated(&x1, &x1, &clean1, &noise1, 3, 2),
+        gated(&x, &x, &clean, &noise, 3, 2),
+    );
+    let (picture, kernel) = (random([2, 4, 6, 5]), random([40, 4, 3, 3]));
+    let (picture1, kernel1) = (picture.clone().inner(), kernel.clone().inner());
+    let flat = |y: Option<Tensor<4>>| y.map(|y| y.flatten(1, 2));
+    same(
+        flat(conv2d(&picture1, &kernel1, Some(&bias1), 1, [1; 4])),
+        flat(conv2d(&picture, &kernel, Some(&bias), 1, [1; 4])),
+    );
+    let (gamma, beta) = (random([4]), random([4]));
+    let (gamma1, beta1) = (gamma.clone().inner(), beta.clone().inner());
+    same(
+        flat(group_norm_silu(&picture1, &gamma1, &beta1, 2, 1e-6)),
+        flat(group_norm_silu(&picture, &gamma, &beta, 2, 1e-6)),
+    );
+}
+
+#[test]
+fn dequantising_is_the_plain_one() {
+    let device = Device::flex();
+    for encoding in [Encoding::Q8, Encoding::Q4] {
+        let floats: Vec<f32> = values(Tensor::<1>::random(
+            [6 * 128],
+            Distribution::Normal(0.0, 1.0),
+            &device,
+        ));
+        let quantised = encoding.quantize(&floats);
+        let words = |words: Vec<u32>| {
+            let columns = words.len() / 6;
+            let words: Vec<i32> = words.into_iter().map(u32::cast_signed).collect();
+            Tensor::<2, Int>::from_data(TensorData::new(words, [6, columns]), &device)
+        };
+        let pair = |pair: &[f16]| u32::from(pair[0].to_bits()) | u32::from(pair[1].to_bits()) << 16;
+        let packed = words(quantised.packed);
+        let scales = words(quantised.scales.chunks(2).map(pair).collect());
+        let ours = dequantize(&packed, &scales, encoding).unwrap();
+        let plain = crate::gpu::dequantize(packed, scales, encoding);
+        assert_eq!(values(ours), values(plain), "{encoding}");
+    }
 }

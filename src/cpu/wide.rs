@@ -77,6 +77,24 @@ fn total(mut sums: [f32; LANES]) -> f32 {
     sums[0]
 }
 
+/// Mean of a row, and one over its deviation.
+#[inline(always)]
+pub(super) fn moments(x: &[f32], epsilon: f32) -> (f32, f32) {
+    let count = x.len() as f32;
+    let mean = sum(x) / count;
+    let mut squares = [0f32; LANES];
+    let chunks = x.chunks_exact(LANES);
+    let rest = chunks.remainder().iter();
+    let rest: f32 = rest.map(|x| (x - mean) * (x - mean)).sum();
+    for x in chunks {
+        for i in 0..LANES {
+            squares[i] += (x[i] - mean) * (x[i] - mean);
+        }
+    }
+    let variance = (sum(&squares) + rest) / count;
+    (mean, 1.0 / (variance + epsilon).sqrt())
+}
+
 /// The exponential function within three units in the last place, without branches, so that it runs in vectors
 /// (the polynomial of Cephes' expf); below -87 it stays at e^-87.
 #[inline(always)]

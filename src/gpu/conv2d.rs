@@ -30,14 +30,13 @@ pub fn conv2d(
     if let Some(y) = on_gpu(&x, &weight, bias.as_ref(), stride, padding) {
         return y;
     }
-    #[cfg(feature = "tools")]
     if let Some(y) = crate::cpu::conv2d(&x, &weight, bias.as_ref(), stride, padding) {
         return y;
     }
     conv2d_reference(x, weight, bias, stride, padding)
 }
 
-/// [`conv2d`] in burn's operations: what the CPU runs.
+/// [`conv2d`] in burn's operations.
 pub fn conv2d_reference(
     x: Tensor<4>,
     weight: Tensor<4>,

@@ -14,7 +14,6 @@ mod path_trace;
 mod quant_linear;
 
 pub use attention::{attention, attention_reference};
-#[cfg(feature = "tools")]
 pub(crate) use conv2d::output_sides;
 pub use conv2d::{conv2d, conv2d_reference};
 pub use linear::{linear, linear_reference};

@@ -3,7 +3,7 @@
 use burn::tensor::{Int, Tensor};
 
 use super::launch::{self, Shader};
-use super::linear::{TILE, WORKGROUP, linear_reference};
+use super::linear::{TILE, WORKGROUP, linear, linear_reference};
 use crate::weights::quant::{BLOCK, Encoding};
 
 const Q8: Shader = Shader {
@@ -36,8 +36,11 @@ pub fn quant_linear(
     bias: Option<Tensor<1>>,
 ) -> Tensor<3> {
     check(&x, &packed, &scales, encoding);
-    match on_gpu(&x, &packed, &scales, encoding, bias.as_ref()) {
-        Some(y) => y,
+    if let Some(y) = on_gpu(&x, &packed, &scales, encoding, bias.as_ref()) {
+        return y;
+    }
+    match crate::cpu::dequantize(&packed, &scales, encoding) {
+        Some(weight) => linear(x, weight, bias),
         None => quant_linear_reference(x, packed, scales, encoding, bias),
     }
 }

@@ -137,7 +137,6 @@ pub enum Bias {
 /// GELU in its tanh form, `x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))`, written as `x sigmoid(2 u)`: the same
 /// function with one exponential, where tanh and a power cost a fifth of a training step on the CPU.
 pub(crate) fn gelu_tanh(x: Tensor<3>) -> Tensor<3> {
-    #[cfg(feature = "tools")]
     if let Some(y) = crate::cpu::gelu(&x) {
         return y;
     }

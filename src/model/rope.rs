@@ -48,7 +48,6 @@ impl Rope {
     }
 
     /// Cosines and sines, `[1, 1, n, head_dim]`.
-    #[cfg(feature = "tools")]
     pub(crate) fn tables(&self) -> (&Tensor<4>, &Tensor<4>) {
         (&self.cos, &self.sin)
     }

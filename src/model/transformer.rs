@@ -283,7 +283,6 @@ impl Modulation {
 
     /// The norm of `x`, scaled and shifted by the parts `at + 1` and `at`.
     fn shifted(&self, x: &Tensor<3>, n_clean: usize, at: usize, eps: f64) -> Tensor<3> {
-        #[cfg(feature = "tools")]
         if let Some(y) = crate::cpu::modulated(x, &self.clean, &self.noise, n_clean, at, eps) {
             return y;
         }
@@ -294,7 +293,6 @@ impl Modulation {
 
     /// `x + a` times the gate, the part `at`.
     fn gated(&self, x: Tensor<3>, a: Tensor<3>, n_clean: usize, at: usize) -> Tensor<3> {
-        #[cfg(feature = "tools")]
         if let Some(y) = crate::cpu::gated(&x, &a, &self.clean, &self.noise, n_clean, at) {
             return y;
         }
@@ -319,8 +317,7 @@ impl Attention {
     fn forward(&self, x: Tensor<3>, sequence: &Sequence, heads: usize) -> Tensor<3> {
         let [b, n, d] = x.dims();
         let qkv = self.qkv.forward(x);
-        #[cfg(feature = "tools")]
-        if let Some(y) = self.fused(&qkv, sequence) {
+        if let Some(y) = self.on_cpu(&qkv, sequence, heads) {
             return self.out.forward(y);
         }
         let qkv = qkv
@@ -335,14 +332,13 @@ impl Attention {
         self.out.forward(y)
     }
 
-    /// The heads' results in one operation, where training on the CPU is what runs.
-    #[cfg(feature = "tools")]
-    fn fused(&self, qkv: &Tensor<3>, sequence: &Sequence) -> Option<Tensor<3>> {
+    /// The heads' results in one operation, where the CPU is what runs.
+    fn on_cpu(&self, qkv: &Tensor<3>, sequence: &Sequence, heads: usize) -> Option<Tensor<3>> {
         let (query, key) = (self.query_norm.weight.val(), self.key_norm.weight.val());
         let (cos, sin) = sequence.rope.tables();
         let mask = sequence.mask.as_ref();
         let epsilon = self.query_norm.epsilon;
-        crate::cpu::attention(qkv, [&query, &key], [cos, sin], mask, epsilon)
+        crate::cpu::attention(qkv, heads, [&query, &key], [cos, sin], mask, epsilon)
     }
 }
 

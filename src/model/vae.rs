@@ -378,7 +378,6 @@ impl Conv {
 }
 
 fn norm_silu(norm: &GroupNorm, x: Tensor<4>) -> Tensor<4> {
-    #[cfg(feature = "tools")]
     if let (Some(gamma), Some(beta)) = (&norm.gamma, &norm.beta)
         && let Some(y) = crate::cpu::group_norm_silu(
             &x,
