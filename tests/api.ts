@@ -155,8 +155,12 @@ export const half: GenerateOptions = { prompt: "a red cube", height: 64 };
 export async function lifetime(): Promise<void> {
   await using model = await UniReal.load("models/tabletop/");
   same<Same<ReturnType<typeof model.dispose>, Promise<void>>>();
+  const stored: number = await UniReal.storedBytes("models/tabletop/");
+  // @ts-expect-error: an address is needed
+  await UniReal.storedBytes();
   const nothing: void = await UniReal.clearCache("models/tabletop/");
   // @ts-expect-error: dispose takes nothing
   await model.dispose(true);
+  void stored;
   return nothing;
 }

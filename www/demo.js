@@ -4,6 +4,7 @@ import { get, hint, show, status } from "./demo/page.js";
 import { pictures } from "./demo/pictures.js";
 import { drawExamples, drawIdeas, insertName } from "./demo/prompts.js";
 import * as controls from "./demo/settings.js";
+import * as updates from "./demo/updates.js";
 import { duration, explain } from "./demo/words.js";
 
 const query = new URLSearchParams(location.search);
@@ -175,3 +176,4 @@ controls.start();
 drawIdeas();
 drawExamples(new URL("./www/examples/examples.json", document.baseURI), inputs.only);
 engine.start(query.get("pack") || "./www/models/tabletop/");
+updates.start("./service-worker.js");

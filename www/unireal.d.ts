@@ -217,6 +217,9 @@ export declare const UniReal: {
    * @throws UniRealError, or the signal's reason after an abort
    */
   load(url: string | URL, options?: LoadOptions): Promise<Model>;
+  /** Bytes of this browser's storage that the pack takes, those of an unfinished download included; 0 where nothing is
+   * kept. */
+  storedBytes(url: string | URL): Promise<number>;
   /** Deletes what this browser has kept of the pack. */
   clearCache(url: string | URL): Promise<void>;
 };

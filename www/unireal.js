@@ -1,10 +1,11 @@
 /**
- * UniReal in the page: `UniReal.check`, `UniReal.load`, `model.generate`, `model.dispose`, `UniReal.clearCache`.
- * The types and the documentation of every item are in unireal.d.ts; host.js owns the Worker, pictures.js
+ * UniReal in the page: `UniReal.check`, `UniReal.load`, `model.generate`, `model.dispose`, `UniReal.storedBytes`,
+ * `UniReal.clearCache`. The types and the documentation of every item are in unireal.d.ts; host.js owns the Worker, pictures.js
  * the decoding. Everything from pixels and text to pixels is the engine's.
  */
 import { UniRealError, refuse } from "./error.js";
 import { callOnSpare, take } from "./host.js";
+import { keptBytes } from "./kept.js";
 import { bitmap, decode, orAbort } from "./pictures.js";
 
 export { UniRealError };
@@ -204,6 +205,9 @@ export const UniReal = Object.freeze({
     return callOnSpare("check", { url: address(url) }, signal);
   },
   load: (url, options) => Model.load(url, options),
+  async storedBytes(url) {
+    return keptBytes(address(url));
+  },
   async clearCache(url) {
     await callOnSpare("clearCache", { url: address(url) });
   },

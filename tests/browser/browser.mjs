@@ -24,14 +24,17 @@ function executable() {
   throw new Error("no chromium on the PATH; on Debian: apt-get install chromium");
 }
 
+const flags = (webgpu) => ({
+  executablePath: executable(),
+  args: ["--no-sandbox", "--disable-dev-shm-usage", ...(webgpu ? WEBGPU : [])],
+  ignoreDefaultArgs: webgpu ? ["--disable-gpu"] : [],
+});
+
 /** @param {{ webgpu?: boolean }} [options] */
-export function launch({ webgpu = true } = {}) {
-  return chromium.launch({
-    executablePath: executable(),
-    args: ["--no-sandbox", "--disable-dev-shm-usage", ...(webgpu ? WEBGPU : [])],
-    ignoreDefaultArgs: webgpu ? ["--disable-gpu"] : [],
-  });
-}
+export const launch = ({ webgpu = true } = {}) => chromium.launch(flags(webgpu));
+
+/** A browser that keeps a profile, as people's do; the pages of `launch` are private ones, where nothing can be installed. */
+export const launchProfile = (folder) => chromium.launchPersistentContext(folder, flags(false));
 
 /**
  * Waits until the page's status is one of `states`.

@@ -1,7 +1,8 @@
-/** The model's card: what it would take, the download, what it runs on, and deleting it. */
+/** The model's card: what it would take, the download, what it runs on, what is kept of it, and deleting that. */
 import { UniReal } from "../unireal.js";
 import { get, show, status } from "./page.js";
-import { bytes, explain } from "./words.js";
+import { askToKeep, use } from "./storage.js";
+import { bytes, explain, storage } from "./words.js";
 
 /** @type {import("../unireal.d.ts").Model | null} */
 let model = null;
@@ -10,6 +11,8 @@ let loading = null;
 /** Whether the size was shown: only then may a press on the button download. */
 let asked = false;
 let pack = "";
+/** Counts the looks at the storage: only the latest is shown. */
+let looks = 0;
 
 /** The loaded model, or null. */
 export const loaded = () => model;
@@ -28,7 +31,17 @@ function draw(state, text) {
   show("download-panel", state === "loading");
   show("load-error", state === "failed");
   get("load-label").textContent = state === "failed" ? "Try again" : "Download the model";
-  get("forget").disabled = state !== "ready";
+  drawStorage();
+}
+
+/** Shows what is kept of the model. Also one that does not open can be deleted, but none that is being loaded. */
+async function drawStorage() {
+  const look = (looks += 1);
+  const found = get("model").dataset.state === "loading" ? { bytes: 0, promised: false } : await use(pack);
+  if (look === looks) {
+    get("storage-text").textContent = storage(found);
+    get("forget").disabled = found.bytes === 0;
+  }
 }
 
 function failed(error) {
@@ -136,6 +149,14 @@ export function describe() {
   Object.assign(get("model").dataset, { name, device, adapter, bytes: String(size) });
 }
 
+/** A download that somebody asked for. */
+async function download() {
+  const asking = askToKeep();
+  await load();
+  await asking;
+  await drawStorage();
+}
+
 async function forget() {
   await model?.dispose();
   model = null;
@@ -150,7 +171,7 @@ async function forget() {
 /** @param {string} url the pack's folder, relative to the page or absolute */
 export function start(url) {
   pack = url;
-  get("load").addEventListener("click", () => (asked ? load() : check()));
+  get("load").addEventListener("click", () => (asked ? download() : check()));
   get("load-cancel").addEventListener("click", stop);
   get("forget").addEventListener("click", forget);
   get("device").addEventListener("change", () => (model || loading) && load());

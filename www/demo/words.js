@@ -81,6 +81,25 @@ export const OPPOSITES = new Map([
 /** Prompts for pictures that bring none of their own. */
 export const IDEAS = ["remove the red cube", "make the ball green", "add a yellow cone", "move the cube to the left"];
 
+/** What the notice of a new version says. */
+export const UPDATE = {
+  here: "A new version is here. Updating reloads the page and clears the pictures on it.",
+  elsewhere: "This page is open in another tab too, with the old version. Close it there, then update here.",
+  running: "Updating…",
+};
+
+/**
+ * What a model takes of this browser's storage.
+ * @param {{ bytes: number, promised: boolean }} use whether the browser promised to keep it
+ */
+export function storage({ bytes: count, promised }) {
+  if (count === 0) {
+    return "";
+  }
+  const promise = promised ? "which promised to keep it" : "which may delete it when space runs short";
+  return `Takes ${bytes(count)} of the storage of this browser, ${promise}.`;
+}
+
 /** @param {number} count bytes */
 export function bytes(count) {
   const [unit, scale] = count >= 1e9 ? ["GB", 1e9] : count >= 1e6 ? ["MB", 1e6] : ["kB", 1e3];

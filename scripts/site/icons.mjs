@@ -1,0 +1,33 @@
+/**
+ * Draws the icons that an installed page needs, from the one drawing that there is.
+ *
+ *   node icons.mjs DRAWING.svg DIR
+ */
+import { mkdir, readFile } from "node:fs/promises";
+import { join } from "node:path";
+import sharp from "sharp";
+
+/** The drawing's own background. */
+const GROUND = "#0f766e";
+
+/**
+ * A system cuts a maskable icon into a shape of its own, of which only the inner four fifths are sure to stay: there the
+ * drawing lies, on a ground that runs to the edge.
+ */
+const maskable = (drawing) => `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 64 64">
+  <rect width="64" height="64" fill="${GROUND}"/>
+  <g transform="translate(6.4 6.4) scale(.8)">${drawing}</g>
+</svg>`;
+
+const [from, to] = process.argv.slice(2);
+if (!from || !to) {
+  console.error("usage: node icons.mjs DRAWING.svg DIR");
+  process.exit(2);
+}
+const drawing = await readFile(from, "utf8");
+await mkdir(to, { recursive: true });
+for (const [name, side, svg] of [["192", 192, drawing], ["512", 512, drawing], ["maskable-512", 512, maskable(drawing)]]) {
+  // At 72 dots an inch a unit of the drawing is a pixel, and the drawing has 64.
+  const density = (72 * side) / 64;
+  await sharp(Buffer.from(svg), { density }).resize(side, side).png({ compressionLevel: 9 }).toFile(join(to, `${name}.png`));
+}

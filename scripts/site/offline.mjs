@@ -1,0 +1,74 @@
+/**
+ * Gives a built site the service worker that keeps it for visits without a network: the page, its code and its pictures,
+ * whole and of one version. Models stay out of it: the engine has a cache of its own for them.
+ *
+ *   node offline.mjs DIR
+ */
+import { createHash } from "node:crypto";
+import { readFile, writeFile } from "node:fs/promises";
+import { join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import { generateSW } from "workbox-build";
+
+const WASM = "www/wasm/unireal_bg.wasm";
+
+const hash = (bytes, encoding) => createHash("sha256").update(bytes).digest(encoding);
+
+/**
+ * Puts a part of the wasm's hash into the address by which the code next to it asks for it. The page and the service
+ * worker may then share one download of it (the address stands for these bytes, so any cache may answer), and code and
+ * wasm of two versions cannot meet even on a first visit.
+ * @returns {Promise<string>} the address, relative to the site
+ */
+async function addressWasm(folder) {
+  const version = hash(await readFile(join(folder, WASM)), "hex").slice(0, 16);
+  const glue = join(folder, "www/wasm/unireal.js");
+  const code = await readFile(glue, "utf8");
+  const name = /unireal_bg\.wasm(\?v=\w+)?(?=['"])/g;
+  if (!name.test(code)) {
+    throw new Error(`${glue} does not name its wasm`);
+  }
+  await writeFile(glue, code.replace(name, `unireal_bg.wasm?v=${version}`));
+  return `${WASM}?v=${version}`;
+}
+
+/** Makes DIR/service-worker.js. Whatever changes a file of the site has to come before. @param {string} folder */
+export async function makeOffline(folder) {
+  const wasm = await addressWasm(folder);
+  /** A file that is not the one that was built, as while a new version is being copied to its host, ends the installation. */
+  const withIntegrity = async (entry) => {
+    const integrity = `sha256-${hash(await readFile(join(folder, entry.url)), "base64")}`;
+    return entry.url === WASM ? { ...entry, url: wasm, revision: null, integrity } : { ...entry, integrity };
+  };
+  const { count, size, warnings } = await generateSW({
+    swDest: join(folder, "service-worker.js"),
+    globDirectory: folder,
+    globPatterns: ["index.html", "www/**/*"],
+    globIgnores: ["www/models/**", "www/package.json", "www/**/*.d.ts"],
+    manifestTransforms: [async (entries) => ({ manifest: await Promise.all(entries.map(withIntegrity)), warnings: [] })],
+    maximumFileSizeToCacheInBytes: 2 ** 30,
+    cacheId: "unireal",
+    // Whatever stands in the address of the page: were it to come from the network, its code would still be the kept one.
+    ignoreURLParametersMatching: [/./],
+    // The first visit is served by what it has brought; a later version waits until the page asks for it.
+    clientsClaim: true,
+    skipWaiting: false,
+    inlineWorkboxRuntime: true,
+    sourcemap: false,
+    mode: "production",
+  });
+  if (warnings.length > 0) {
+    throw new Error(warnings.join("\n"));
+  }
+  return { count, size };
+}
+
+if (process.argv[1] && resolve(process.argv[1]) === fileURLToPath(import.meta.url)) {
+  const [folder] = process.argv.slice(2);
+  if (!folder) {
+    console.error("usage: node offline.mjs DIR");
+    process.exit(2);
+  }
+  const { count, size } = await makeOffline(folder);
+  console.error(`${count} files, ${(size / 1e6).toFixed(1)} MB, are kept for visits without a network`);
+}

@@ -1,0 +1,288 @@
+/** After the first visit: without a network, installed, and when there is a new version. */
+import assert from "node:assert/strict";
+import { appendFile, cp, mkdtemp, readFile, rename, rm, symlink, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { makeOffline } from "../../scripts/site/offline.mjs";
+import { DIST, launch, launchProfile, load, notice, reach, set } from "./browser.mjs";
+import { serve } from "./server.mjs";
+import { WORK, choose, generate, options, pixels, red } from "./site.mjs";
+
+const PACK = "/www/models/tabletop/";
+
+let folder, browser;
+const problems = [];
+
+before(async () => {
+  folder = await mkdtemp(join(tmpdir(), "unireal-"));
+  browser = await launch({ webgpu: false });
+});
+
+after(async () => {
+  await browser?.close();
+  await rm(folder, { recursive: true, force: true });
+  assert.deepEqual(problems, [], "something was thrown that nobody caught");
+});
+
+/** The site on a host, until the test is over. */
+async function host(t, ...given) {
+  const server = await serve(...given);
+  t.after(() => server.close());
+  return server;
+}
+
+async function visitor(t, contextOptions) {
+  const context = await browser.newContext(contextOptions);
+  t.after(() => context.close());
+  return context;
+}
+
+async function tab(context) {
+  const page = await context.newPage();
+  page.setDefaultTimeout(20_000);
+  page.on("pageerror", (error) => problems.push(error.message));
+  return page;
+}
+
+/** Waits until the service worker has all of the page and serves it. */
+const settled = (page) => page.waitForFunction(() => navigator.serviceWorker.controller?.state === "activated", null,
+  { timeout: WORK });
+
+async function edit(page) {
+  await choose(page, red, 1);
+  await set(page, "steps", 2);
+  await set(page, "seed", 7);
+  const { state } = await generate(page, "remove the red cube");
+  assert.equal(state, "done", await notice(page, "error"));
+  return pixels(page);
+}
+
+/** Waits until the page says this of its storage. @param {RegExp} text */
+const storageText = (page, text) => page.waitForFunction((source) =>
+  new RegExp(source).test(document.getElementById("storage-text").textContent), text.source);
+
+test("one visit, then an edit without a network", { timeout: 240_000 }, async (t) => {
+  const server = await host(t, DIST);
+  const context = await visitor(t);
+  // What a browser would decide by itself, or ask the person.
+  await context.addInitScript(() => {
+    window.timesAsked = 0;
+    StorageManager.prototype.persist = async () => (window.timesAsked += 1) > 0;
+    StorageManager.prototype.persisted = async () => window.timesAsked > 0;
+  });
+  const first = await tab(context);
+  await first.goto(`${server.url}?device=cpu`);
+  await reach(first, ["waiting"]);
+  assert.equal(await first.evaluate(() => window.timesAsked), 0, "asked to keep a model that nobody wanted yet");
+  assert.deepEqual([await first.textContent("#storage-text"), await first.isEnabled("#forget")], ["", false]);
+  await first.click("#load");
+  await reach(first, ["ready"], WORK);
+  assert.equal(await first.evaluate(() => window.timesAsked), 1);
+  await storageText(first, /^Takes [\d.]+ [kMG]B .* promised to keep it\.$/);
+  const bytes = Number(await first.getAttribute("#model", "data-bytes"));
+  const stored = await first.evaluate(async (pack) => (await import("/www/unireal.js")).UniReal.storedBytes(pack), PACK);
+  assert.ok(stored >= bytes && stored < bytes + 1e6, `${stored} bytes are stored of a pack of ${bytes}`);
+  const online = await edit(first);
+  await settled(first);
+  await first.close();
+  await server.close();
+
+  const second = await tab(context);
+  await second.goto(`${server.url}?device=cpu&from=a-link`);
+  await reach(second, ["ready"], WORK);
+  assert.equal(await second.evaluate(() => window.timesAsked), 0, "asked again");
+  await storageText(second, /may delete it/);
+  await second.click("#examples .thumb");
+  await second.waitForSelector('#slots[data-count="1"]', { state: "attached" });
+  await second.click("#slots .remove");
+  assert.equal(await edit(second), online);
+
+  // The model is the engine's to keep: the service worker has nothing of it and answers for nothing of it.
+  const kept = await second.evaluate(async (pack) => {
+    const caches = await Promise.all((await window.caches.keys()).map((name) => window.caches.open(name)));
+    const urls = (await Promise.all(caches.map((cache) => cache.keys()))).flat().map(({ url }) => url);
+    return { urls, model: await fetch(`${pack}model_index.json`).then(() => "answered", () => "no network") };
+  }, PACK);
+  assert.equal(kept.model, "no network");
+  assert.ok(kept.urls.length > 20, String(kept.urls));
+  assert.deepEqual(kept.urls.filter((url) => url.includes("/models/")), []);
+
+  await second.click("#settings summary");
+  await second.click("#forget");
+  assert.equal((await reach(second, ["error"], WORK)).code, "network");
+  await storageText(second, /^$/);
+  assert.equal(await second.isEnabled("#forget"), false);
+});
+
+test("a model that does not open can be deleted", options, async (t) => {
+  const files = new Map();
+  const server = await host(t, DIST, 0, { files });
+  const context = await visitor(t);
+  const page = await tab(context);
+  await load(page, `${server.url}?device=cpu`, WORK);
+  await page.evaluate(async () => {
+    const root = await (await navigator.storage.getDirectory()).getDirectoryHandle("unireal");
+    for await (const pack of root.values()) {
+      await pack.removeEntry("pack.json");
+    }
+  });
+  files.set(`${PACK}model_index.json`, Buffer.from("{}"));
+  await page.reload();
+  assert.equal((await reach(page, ["error"], WORK)).code, "format");
+  files.clear();
+  await storageText(page, /^Takes/);
+  await page.click("#settings summary");
+  await page.click("#forget");
+  await reach(page, ["waiting"], WORK);
+  await storageText(page, /^$/);
+});
+
+/** What a visitor has of each part: the page, its code, its worker, its wasm. */
+async function versions(page) {
+  await reach(page, ["waiting"], WORK);
+  return page.evaluate(async (pack) => {
+    const { UniReal } = await import("/www/unireal.js");
+    const glue = await (await fetch("/www/wasm/unireal.js")).text();
+    const wasm = await fetch(`/www/wasm/${/unireal_bg\.wasm\?v=\w+/.exec(glue)[0]}`);
+    return {
+      page: document.querySelector("h1").textContent === "Version B" ? "B" : "A",
+      code: document.querySelector("#ideas .chip").textContent === "make it version B" ? "B" : "A",
+      worker: (await UniReal.check(pack)).name === "B" ? "B" : "A",
+      wasm: new Uint8Array((await wasm.arrayBuffer()).slice(-4)).join() === "0,2,1,66" ? "B" : "A",
+    };
+  }, PACK);
+}
+
+const all = (version) => ({ page: version, code: version, worker: version, wasm: version });
+
+async function change(file, from, to) {
+  const text = await readFile(file, "utf8");
+  assert.match(text, from, file);
+  await writeFile(file, text.replace(from, to));
+}
+
+/** A copy of a site, without the models, which it shares. */
+async function copy(from, name) {
+  const to = join(folder, name);
+  await cp(from, to, { recursive: true, filter: (path) => !path.endsWith("/www/models") });
+  await symlink(join(DIST, "www/models"), join(to, "www/models"));
+  return to;
+}
+
+/** The next version of a site: another page, other code, another worker, another wasm. */
+async function nextVersion(site) {
+  await change(join(site, "index.html"), /<h1 id="title">.*?<\/h1>/, '<h1 id="title">Version B</h1>');
+  await change(join(site, "www/demo/words.js"), /"remove the red cube"/, '"make it version B"');
+  await change(join(site, "www/worker.js"), /Engine\.check\(url\)/, '$&.then((found) => ({ ...found, name: "B" }))');
+  // A custom section, called B.
+  await appendFile(join(site, "www/wasm/unireal_bg.wasm"), Buffer.from([0, 2, 1, 66]));
+  await makeOffline(site);
+}
+
+/** Looks for a new version and says what became of it. */
+const lookForNew = (page) => page.evaluate(async () => {
+  const registration = await navigator.serviceWorker.getRegistration();
+  await registration.update();
+  const found = registration.installing;
+  while (found?.state === "installing") {
+    await new Promise((changed) => found.addEventListener("statechange", changed, { once: true }));
+  }
+  return found?.state ?? "none";
+});
+
+test("a new version waits for a press, and never meets the old one", { timeout: 240_000 }, async (t) => {
+  const site = await copy(DIST, "site");
+  const next = await copy(site, "next");
+  await nextVersion(next);
+  const server = await host(t, site);
+  const context = await visitor(t, { viewport: { width: 360, height: 740 } });
+  const page = await tab(context);
+  await page.goto(server.url);
+  await settled(page);
+  assert.deepEqual(await versions(page), all("A"));
+  assert.equal(await lookForNew(page), "none");
+
+  // A host in the middle of being copied to: the new service worker is there, the files that it stands for are not.
+  await cp(join(next, "service-worker.js"), join(site, "service-worker.js"));
+  assert.equal(await lookForNew(page), "redundant");
+  assert.equal(await page.isVisible("#update-actions"), false);
+  assert.deepEqual(await versions(page), all("A"));
+
+  await rename(site, join(folder, "old"));
+  await rename(next, site);
+  await page.reload();
+  await page.waitForSelector("#update-actions", { timeout: WORK });
+  assert.match(await page.textContent("#update-text"), /^A new version is here\./);
+  assert.deepEqual(await versions(page), all("A"));
+  await page.goto(`${server.url}?device=cpu&from=a-link`);
+  await page.waitForSelector("#update-actions");
+  assert.deepEqual(await versions(page), all("A"));
+
+  const heights = await page.$$eval("#update-actions button", (all) => all.map((one) => one.getBoundingClientRect().height));
+  assert.ok(heights.length === 2 && Math.min(...heights) >= 44, `too small to be tapped: ${heights}`);
+  assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), "wider than the screen");
+  await page.click("#update-later");
+  assert.deepEqual([await page.isVisible("#update-actions"), await page.textContent("#update-text")], [false, ""]);
+  await page.reload();
+  await page.waitForSelector("#update-actions");
+
+  // Another tab would lose its files under its feet.
+  const other = await tab(context);
+  await other.goto(server.url);
+  await other.waitForSelector("#update-actions");
+  await page.bringToFront();
+  await page.click("#update-now");
+  await page.waitForFunction(() => document.getElementById("update-text").textContent.includes("another tab"));
+  assert.deepEqual(await versions(other), all("A"));
+  assert.deepEqual(await versions(page), all("A"));
+  await other.close();
+  // The browser takes a moment to let go of the closed one.
+  await page.evaluate(async () => {
+    while ((await navigator.locks.query()).held.length > 1) {
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  });
+
+  await page.focus("#update-now");
+  await Promise.all([page.waitForEvent("load", { timeout: WORK }), page.keyboard.press("Enter")]);
+  await settled(page);
+  assert.deepEqual(await versions(page), all("B"));
+  assert.equal(await page.isVisible("#update-actions"), false);
+  assert.equal(await lookForNew(page), "none");
+});
+
+test("the page can be installed", options, async (t) => {
+  const server = await host(t, DIST);
+  const context = await launchProfile(join(folder, "profile"));
+  t.after(() => context.close());
+  const page = await tab(context);
+  await page.goto(server.url);
+  await settled(page);
+  const session = await context.newCDPSession(page);
+  const { data, errors } = await session.send("Page.getAppManifest");
+  assert.deepEqual(errors, []);
+  const { installabilityErrors } = await session.send("Page.getInstallabilityErrors");
+  assert.deepEqual(installabilityErrors, []);
+  for (const { src, sizes } of JSON.parse(data).icons) {
+    const side = await page.evaluate(async (url) => {
+      const image = Object.assign(new Image(), { src: url });
+      await image.decode();
+      return image.naturalWidth;
+    }, new URL(src, `${server.url}www/`).href);
+    assert.ok(sizes === "any" || sizes === `${side}x${side}`, `${src} is ${side} pixels wide, ${sizes} is promised`);
+  }
+});
+
+test("a host without the service worker: the console says so, the page does all else", options, async (t) => {
+  const server = await host(t, DIST, 0, {
+    intercept: ({ url }, response) => url === "/service-worker.js" && (response.writeHead(404).end(), true),
+  });
+  const context = await visitor(t);
+  const page = await tab(context);
+  const warning = page.waitForEvent("console", (message) => message.text().includes("not kept for visits without a network"));
+  await page.goto(`${server.url}?device=cpu`);
+  await warning;
+  await reach(page, ["waiting"]);
+  assert.equal(await page.isVisible("#load-error"), false);
+});
