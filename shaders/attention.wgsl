@@ -7,7 +7,7 @@
 // sizes: n, m, d / 4, heads, mask's batch (0: no mask, 1: one for all, else one for each).
 //
 // Why: burn's own operations take 13.6 s for 8 heads of 512 tokens by 64 on SwiftShader in a page and hold 8 matrices of
-// 512 by 512, this takes 0.41 s (tests/matmul.rs) and holds none.
+// 512 by 512, this takes 0.41 s (tests/bench.rs) and holds none.
 @group(0) @binding(0) var<storage, read_write> q: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read_write> k: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> v: array<vec4<f32>>;

@@ -6,7 +6,7 @@
 // sizes: pixels b v u, o, c / 4, whether there is a bias, height, width of x, height, width of y, of the kernel, s, top, left.
 //
 // Why: burn's own convolution takes 0.67 s for 64 to 64 channels, 3x3, 64x64 pixels on SwiftShader in a page, this one
-// 0.22 s (tests/matmul.rs).
+// 0.22 s (tests/bench.rs).
 @group(0) @binding(0) var<storage, read_write> x: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read_write> weight: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> bias: array<f32>;

@@ -4,7 +4,7 @@
 // columns past the edge read the last valid one and are not stored.
 // sizes: n, o, k / 4, whether there is a bias.
 //
-// Why: burn's own product takes 10.6 s for 1024x512x1536 on SwiftShader in a page, this one 0.70 s (tests/matmul.rs). A large
+// Why: burn's own product takes 10.6 s for 1024x512x1536 on SwiftShader in a page, this one 0.70 s (tests/bench.rs). A large
 // tile in registers reads 24 vectors for 512 multiply-adds, and needs no workgroup memory, which is slow there.
 @group(0) @binding(0) var<storage, read_write> x: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read_write> weight: array<vec4<f32>>;

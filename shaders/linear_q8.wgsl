@@ -6,7 +6,7 @@
 // sizes: n, o, k / 64, whether there is a bias.
 //
 // Why: a matrix keeps a quarter of its bytes on the device; 0.76 s where linear.wgsl takes 0.70 s (1024x512x1536 on SwiftShader,
-// tests/matmul.rs), since a value is unpacked once for 8 rows.
+// tests/bench.rs), since a value is unpacked once for 8 rows.
 @group(0) @binding(0) var<storage, read_write> x: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read_write> packed: array<u32>;
 @group(0) @binding(2) var<storage, read_write> scales: array<u32>;
