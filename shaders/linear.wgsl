@@ -2,7 +2,7 @@
 //
 // Grid: a thread makes 8 rows by 16 columns of y, id = (column / 16, row / 8); a workgroup is 4 x 4 threads. Rows and
 // columns past the edge read the last valid one and are not stored.
-// sizes: n, o, k / 4, whether there is a bias.
+// sizes: n, o, k / 4, whether there is a bias, whether GELU follows.
 //
 // Why: burn's own product takes 10.6 s for 1024x512x1536 on SwiftShader in a page, this one 0.70 s (tests/bench.rs). A large
 // tile in registers reads 24 vectors for 512 multiply-adds, and needs no workgroup memory, which is slow there.
@@ -17,7 +17,12 @@ fn advance(acc: vec4<f32>, x: vec4<f32>, w: mat4x4<f32>) -> vec4<f32> {
   return fma(w[3], vec4(x.w), fma(w[2], vec4(x.z), fma(w[1], vec4(x.y), fma(w[0], vec4(x.x), acc))));
 }
 
-// Four columns of one row, with the bias, as far as they exist.
+// GELU in its tanh form, as x sigmoid(2 u).
+fn gelu(x: f32) -> f32 {
+  return x / (1.0 + exp(min(80.0, -x * (1.5957691 + 0.07135481 * x * x))));
+}
+
+// Four columns of one row, with the bias and the activation, as far as they exist.
 fn store(row: u32, column: u32, value: vec4<f32>) {
   if (row >= sizes[0]) {
     return;
@@ -27,6 +32,9 @@ fn store(row: u32, column: u32, value: vec4<f32>) {
     var out = value[i];
     if (sizes[3] != 0u) {
       out += bias[column + i];
+    }
+    if (sizes[4] != 0u) {
+      out = gelu(out);
     }
     y[row * o + column + i] = out;
   }

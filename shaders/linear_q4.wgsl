@@ -3,7 +3,7 @@
 // two f16 a word, the lower half first; k is a multiple of 64.
 //
 // Grid: as linear.wgsl: a thread makes 8 rows by 16 columns, id = (column / 16, row / 8), a workgroup is 4 x 4 threads.
-// sizes: n, o, k / 64, whether there is a bias.
+// sizes: n, o, k / 64, whether there is a bias, whether GELU follows.
 //
 // Why: a matrix keeps a seventh of its bytes on the device; 0.78 s where linear.wgsl takes 0.70 s (1024x512x1536 on SwiftShader,
 // tests/bench.rs), since a value is unpacked once for 8 rows.
@@ -37,7 +37,12 @@ fn scale(a: u32, b: u32, c: u32, d: u32, upper: bool) -> vec4<f32> {
   return vec4(low, unpack2x16float(c >> shift).x, unpack2x16float(d >> shift).x);
 }
 
-// Four columns of one row, with the bias, as far as they exist.
+// GELU in its tanh form, as x sigmoid(2 u).
+fn gelu(x: f32) -> f32 {
+  return x / (1.0 + exp(min(80.0, -x * (1.5957691 + 0.07135481 * x * x))));
+}
+
+// Four columns of one row, with the bias and the activation, as far as they exist.
 fn store(row: u32, column: u32, value: vec4<f32>) {
   if (row >= sizes[0]) {
     return;
@@ -47,6 +52,9 @@ fn store(row: u32, column: u32, value: vec4<f32>) {
     var out = value[i];
     if (sizes[3] != 0u) {
       out += bias[column + i];
+    }
+    if (sizes[4] != 0u) {
+      out = gelu(out);
     }
     y[row * o + column + i] = out;
   }

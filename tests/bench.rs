@@ -9,7 +9,7 @@ use burn::tensor::{Device, Distribution, Int, Tensor, TensorData};
 use js_sys::{Float32Array, JsString, Object, Reflect, Uint8Array};
 use safetensors::SafeTensors;
 use serde::Deserialize;
-use unireal::gpu::{self, device};
+use unireal::gpu::{self, Activation, device};
 use unireal::model::Model;
 use unireal::model::sequence::{Attention, Grid, InputFrame, TextStates};
 use unireal::request::Role;
@@ -112,7 +112,14 @@ async fn kernels() {
         random([o, k], &device),
         random([o], &device),
     );
-    let linear = || gpu::linear(x.clone(), weight.clone(), Some(bias.clone()));
+    let linear = || {
+        gpu::linear(
+            x.clone(),
+            weight.clone(),
+            Some(bias.clone()),
+            Activation::None,
+        )
+    };
     let slow = || gpu::linear_reference(x.clone(), weight.clone(), Some(bias.clone()));
     let times = race(ROUNDS, linear, slow).await;
     report("linear 1024x512x1536", "burn", times);
@@ -129,7 +136,14 @@ async fn kernels() {
         let (packed, scales) = (words(k / encoding.values_per_word()), words(k / 64));
         let quantised = || {
             let (x, packed, scales) = (x.clone(), packed.clone(), scales.clone());
-            gpu::quant_linear(x, packed, scales, encoding, Some(bias.clone()))
+            gpu::quant_linear(
+                x,
+                packed,
+                scales,
+                encoding,
+                Some(bias.clone()),
+                Activation::None,
+            )
         };
         let times = race(ROUNDS, quantised, linear).await;
         report(

@@ -9,7 +9,7 @@ use half::f16;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use unireal::gpu;
+use unireal::gpu::{self, Activation};
 use unireal::weights::quant::Encoding;
 use unireal::world::{self, Frame, Scene};
 

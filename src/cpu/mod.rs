@@ -14,7 +14,7 @@ mod group_norm;
 mod linear;
 mod modulate;
 mod norm;
-#[cfg(test)]
+#[cfg(all(test, feature = "tools"))]
 mod tests;
 mod wide;
 

@@ -5,7 +5,8 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::{
-    attention, attention_reference, linear, linear_reference, quant_linear, quant_linear_reference,
+    Activation, attention, attention_reference, linear, linear_reference, quant_linear,
+    quant_linear_reference,
 };
 use crate::error::{Error, Result};
 use crate::weights::quant::{BLOCK, Encoding};
@@ -194,7 +195,7 @@ pub async fn canary(device: &Device) -> std::result::Result<(), String> {
         )
     };
     let ((x1, w1, b1), (x2, w2, b2)) = (on(device), on(&cpu));
-    let y = linear(x1.clone(), w1, b1.clone());
+    let y = linear(x1.clone(), w1, b1.clone(), Activation::None);
     agree("linear", y, linear_reference(x2.clone(), w2, b2.clone())).await?;
 
     for encoding in [Encoding::Q8, Encoding::Q4] {
@@ -211,7 +212,7 @@ pub async fn canary(device: &Device) -> std::result::Result<(), String> {
             (packed, Tensor::<2, Int>::from_data(scales.clone(), device))
         };
         let ((p1, s1), (p2, s2)) = (on(device), on(&cpu));
-        let y = quant_linear(x1.clone(), p1, s1, encoding, b1.clone());
+        let y = quant_linear(x1.clone(), p1, s1, encoding, b1.clone(), Activation::None);
         let expected = quant_linear_reference(x2.clone(), p2, s2, encoding, b2.clone());
         agree(&format!("{encoding} linear"), y, expected).await?;
     }

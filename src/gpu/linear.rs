@@ -1,6 +1,6 @@
 //! The product with a matrix of floats: `shaders/linear.wgsl`.
 
-use burn::tensor::Tensor;
+use burn::tensor::{Tensor, activation::sigmoid};
 
 use super::launch::{self, Shader};
 
@@ -16,24 +16,68 @@ const SHADER: Shader = Shader {
     workgroup: WORKGROUP,
 };
 
-/// `y = x W^T + b`.
+/// What is applied to a layer's results before they are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// Nothing.
+    None,
+    /// GELU in its tanh form.
+    Gelu,
+}
+
+impl Activation {
+    /// As the shaders know it.
+    pub(super) fn code(self) -> usize {
+        match self {
+            Activation::None => 0,
+            Activation::Gelu => 1,
+        }
+    }
+
+    /// In operations of its own.
+    pub(super) fn apply(self, y: Tensor<3>) -> Tensor<3> {
+        match self {
+            Activation::None => y,
+            Activation::Gelu => gelu(y),
+        }
+    }
+}
+
+/// GELU in its tanh form, `x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))`, written as `x sigmoid(2 u)`: the same
+/// function with one exponential, where tanh and a power cost a fifth of a training step on the CPU.
+fn gelu(x: Tensor<3>) -> Tensor<3> {
+    if let Some(y) = crate::cpu::gelu(&x) {
+        return y;
+    }
+    let root = (2.0 / std::f64::consts::PI).sqrt();
+    let u = x.clone() * (x.clone() * x.clone() * (2.0 * root * 0.044715) + 2.0 * root);
+    x * sigmoid(u)
+}
+
+/// `y = activation(x W^T + b)`.
 ///
 /// # Shapes
 /// `x [b, n, k]`, `weight [o, k]`, `bias [o]` to `[b, n, o]`.
 ///
 /// # Panics
 /// When the shapes do not fit one another.
-pub fn linear(x: Tensor<3>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<3> {
-    if let Some(y) = on_gpu(&x, &weight, bias.as_ref()) {
+pub fn linear(
+    x: Tensor<3>,
+    weight: Tensor<2>,
+    bias: Option<Tensor<1>>,
+    activation: Activation,
+) -> Tensor<3> {
+    if let Some(y) = on_gpu(&x, &weight, bias.as_ref(), activation) {
         return y;
     }
-    if let Some(y) = crate::cpu::linear(&x, &weight, bias.as_ref()) {
-        return y;
-    }
-    linear_reference(x, weight, bias)
+    let y = match crate::cpu::linear(&x, &weight, bias.as_ref()) {
+        Some(y) => y,
+        None => linear_reference(x, weight, bias),
+    };
+    activation.apply(y)
 }
 
-/// [`linear`] in plain operations.
+/// [`linear`] in plain operations, without an activation.
 pub fn linear_reference(x: Tensor<3>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<3> {
     let [b, n, k] = x.dims();
     let [o, _] = weight.dims();
@@ -45,7 +89,12 @@ pub fn linear_reference(x: Tensor<3>, weight: Tensor<2>, bias: Option<Tensor<1>>
     y.reshape([b, n, o])
 }
 
-fn on_gpu(x: &Tensor<3>, weight: &Tensor<2>, bias: Option<&Tensor<1>>) -> Option<Tensor<3>> {
+fn on_gpu(
+    x: &Tensor<3>,
+    weight: &Tensor<2>,
+    bias: Option<&Tensor<1>>,
+    activation: Activation,
+) -> Option<Tensor<3>> {
     let [b, n, k] = x.dims();
     let [o, inner] = weight.dims();
     // A mismatch is the reference's to report, and so is what has no vectors of four.
@@ -58,7 +107,8 @@ fn on_gpu(x: &Tensor<3>, weight: &Tensor<2>, bias: Option<&Tensor<1>>) -> Option
     let input = launch::floats(x)?;
     let weight = launch::floats(weight)?;
     let offset = launch::optional(bias, &input)?;
-    let sizes = [b * n, o, k / 4, usize::from(bias.is_some())];
+    let bias = usize::from(bias.is_some());
+    let sizes = [b * n, o, k / 4, bias, activation.code()];
     let y = SHADER.launch([o, b * n], &[&input, &weight, &offset], &sizes, [b, n, o])?;
     Some(launch::tensor(y))
 }

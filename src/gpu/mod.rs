@@ -10,12 +10,16 @@ mod conv2d;
 pub mod device;
 mod launch;
 mod linear;
+mod modulate;
 mod path_trace;
 mod quant_linear;
+mod rotate;
 
 pub use attention::{attention, attention_reference};
 pub(crate) use conv2d::output_sides;
 pub use conv2d::{conv2d, conv2d_reference};
-pub use linear::{linear, linear_reference};
+pub use linear::{Activation, linear, linear_reference};
+pub use modulate::{gated, gated_reference, modulated, modulated_reference};
 pub(crate) use path_trace::{NUMBERS, path_trace};
 pub use quant_linear::{dequantize, quant_linear, quant_linear_reference};
+pub use rotate::rotated;

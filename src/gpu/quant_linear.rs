@@ -3,7 +3,7 @@
 use burn::tensor::{Int, Tensor};
 
 use super::launch::{self, Shader};
-use super::linear::{TILE, WORKGROUP, linear, linear_reference};
+use super::linear::{Activation, TILE, WORKGROUP, linear, linear_reference};
 use crate::weights::quant::{BLOCK, Encoding};
 
 const Q8: Shader = Shader {
@@ -20,7 +20,7 @@ const Q4: Shader = Shader {
     workgroup: WORKGROUP,
 };
 
-/// `y = x W^T + b` with a quantised `W` ([`crate::weights::quant`] has the layout).
+/// `y = activation(x W^T + b)` with a quantised `W` ([`crate::weights::quant`] has the layout).
 ///
 /// # Shapes
 /// `x [b, n, k]`, `packed [o, k / 4]` (q8) or `[o, k / 8]` (q4), `scales [o, k / 64]` words of two f16, `bias [o]` to
@@ -34,18 +34,19 @@ pub fn quant_linear(
     scales: Tensor<2, Int>,
     encoding: Encoding,
     bias: Option<Tensor<1>>,
+    activation: Activation,
 ) -> Tensor<3> {
     check(&x, &packed, &scales, encoding);
-    if let Some(y) = on_gpu(&x, &packed, &scales, encoding, bias.as_ref()) {
+    if let Some(y) = on_gpu(&x, &packed, &scales, encoding, bias.as_ref(), activation) {
         return y;
     }
     match crate::cpu::dequantize(&packed, &scales, encoding) {
-        Some(weight) => linear(x, weight, bias),
-        None => quant_linear_reference(x, packed, scales, encoding, bias),
+        Some(weight) => linear(x, weight, bias, activation),
+        None => activation.apply(quant_linear_reference(x, packed, scales, encoding, bias)),
     }
 }
 
-/// [`quant_linear`] in plain operations. The dequantised matrix lives as long as the call.
+/// [`quant_linear`] in plain operations, without an activation. The dequantised matrix lives as long as the call.
 pub fn quant_linear_reference(
     x: Tensor<3>,
     packed: Tensor<2, Int>,
@@ -125,6 +126,7 @@ fn on_gpu(
     scales: &Tensor<2, Int>,
     encoding: Encoding,
     bias: Option<&Tensor<1>>,
+    activation: Activation,
 ) -> Option<Tensor<3>> {
     let [b, n, k] = x.dims();
     let [o, _] = packed.dims();
@@ -138,7 +140,8 @@ fn on_gpu(
     let input = launch::floats(x)?;
     let (packed, scales) = (launch::words(packed)?, launch::words(scales)?);
     let offset = launch::optional(bias, &input)?;
-    let sizes = [b * n, o, k / (2 * BLOCK), usize::from(bias.is_some())];
+    let bias = usize::from(bias.is_some());
+    let sizes = [b * n, o, k / (2 * BLOCK), bias, activation.code()];
     let inputs = [&input, &packed, &scales, &offset];
     let y = shader.launch([o, b * n], &inputs, &sizes, [b, n, o])?;
     Some(launch::tensor(y))

@@ -2,10 +2,9 @@
 
 use burn::module::{Module, Param};
 use burn::nn::Initializer;
-use burn::tensor::activation::sigmoid;
 use burn::tensor::{Device, Int, Tensor};
 
-use crate::gpu;
+use crate::gpu::{self, Activation};
 use crate::weights::quant::Encoding;
 
 /// `y = x W^T + b`, with `W` stored `[out, in]` as in PyTorch's checkpoints.
@@ -91,15 +90,28 @@ impl Linear {
     /// # Shapes
     /// `[b, n, in]` to `[b, n, out]`.
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        self.activated(x, Activation::None)
+    }
+
+    /// With a GELU behind it.
+    ///
+    /// # Shapes
+    /// `[b, n, in]` to `[b, n, out]`.
+    pub fn forward_gelu(&self, x: Tensor<3>) -> Tensor<3> {
+        self.activated(x, Activation::Gelu)
+    }
+
+    fn activated(&self, x: Tensor<3>, activation: Activation) -> Tensor<3> {
         let bias = self.bias.as_ref().map(|bias| bias.val());
         match &self.weight {
-            Weight::Float(weight) => gpu::linear(x, weight.val(), bias),
+            Weight::Float(weight) => gpu::linear(x, weight.val(), bias, activation),
             Weight::Quantized(weight) => gpu::quant_linear(
                 x,
                 weight.packed.val(),
                 weight.scales.val(),
                 weight.encoding,
                 bias,
+                activation,
             ),
         }
     }
@@ -132,15 +144,4 @@ pub enum Bias {
     Yes,
     /// It does not.
     No,
-}
-
-/// GELU in its tanh form, `x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))`, written as `x sigmoid(2 u)`: the same
-/// function with one exponential, where tanh and a power cost a fifth of a training step on the CPU.
-pub(crate) fn gelu_tanh(x: Tensor<3>) -> Tensor<3> {
-    if let Some(y) = crate::cpu::gelu(&x) {
-        return y;
-    }
-    let root = (2.0 / std::f64::consts::PI).sqrt();
-    let u = x.clone() * (x.clone() * x.clone() * (2.0 * root * 0.044715) + 2.0 * root);
-    x * sigmoid(u)
 }

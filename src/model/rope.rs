@@ -6,7 +6,7 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 
-use crate::gpu;
+use crate::gpu::{self, Activation};
 
 /// Cosines and sines for the tokens of one sequence, and the rotation of neighbouring features.
 #[derive(Clone, Debug)]
@@ -59,7 +59,12 @@ impl Rope {
     /// `[b, h, n, head_dim]`, unchanged.
     pub fn rotate(&self, u: Tensor<4>) -> Tensor<4> {
         let [b, h, n, d] = u.dims();
-        let turned = gpu::linear(u.clone().reshape([b * h, n, d]), self.turn.clone(), None);
+        let turned = gpu::linear(
+            u.clone().reshape([b * h, n, d]),
+            self.turn.clone(),
+            None,
+            Activation::None,
+        );
         u * self.cos.clone() + turned.reshape([b, h, n, d]) * self.sin.clone()
     }
 }

@@ -6,7 +6,7 @@ use burn::nn::Initializer;
 use burn::tensor::activation::{relu, softmax};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
-use super::linear::{Bias, Linear, gelu_tanh};
+use super::linear::{Bias, Linear};
 use crate::config::{FeedForward as Kind, TextConfig};
 use crate::weights::quant::Encoding;
 
@@ -220,7 +220,7 @@ impl FeedForward {
     fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         let hidden = match (&self.wi, &self.wi_0, &self.wi_1) {
             (Some(wi), _, _) => relu(wi.forward(x)),
-            (_, Some(gate), Some(value)) => gelu_tanh(gate.forward(x.clone())) * value.forward(x),
+            (_, Some(gate), Some(value)) => gate.forward_gelu(x.clone()) * value.forward(x),
             _ => unreachable!("the constructor makes wi, or wi_0 and wi_1"),
         };
         self.wo.forward(hidden)

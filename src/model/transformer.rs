@@ -10,7 +10,7 @@ use burn::nn::Initializer;
 use burn::tensor::activation::silu;
 use burn::tensor::{Device, Tensor, TensorData, module::layer_norm};
 
-use super::linear::{Bias, Linear, gelu_tanh};
+use super::linear::{Bias, Linear};
 use super::rope::Rope;
 use super::sequence::{
     Attention as Seen, Grid, InputFrame, Layout, Sequence, TextStates, patchify, unpatchify,
@@ -259,15 +259,13 @@ impl Block {
         eps: f64,
     ) -> Tensor<3> {
         let modulation = modulation.offset(self.modulation_offset.val());
-        let a = modulation.shifted(&x, n_clean, 0, eps);
+        let Modulation { clean, noise } = &modulation;
+        let a = gpu::modulated(x.clone(), clean, noise, n_clean, 0, eps);
         let a = self.attention.forward(a, sequence, heads);
-        let x = modulation.gated(x, a, n_clean, 2);
-        let m = modulation.shifted(&x, n_clean, 3, eps);
-        let m = self
-            .mlp
-            .second
-            .forward(gelu_tanh(self.mlp.first.forward(m)));
-        modulation.gated(x, m, n_clean, 5)
+        let x = gpu::gated(x, a, clean, noise, n_clean, 2);
+        let m = gpu::modulated(x.clone(), clean, noise, n_clean, 3, eps);
+        let m = self.mlp.second.forward(self.mlp.first.forward_gelu(m));
+        gpu::gated(x, m, clean, noise, n_clean, 5)
     }
 }
 
@@ -280,37 +278,6 @@ impl Modulation {
             noise: self.noise.clone() + offset,
         }
     }
-
-    /// The norm of `x`, scaled and shifted by the parts `at + 1` and `at`.
-    fn shifted(&self, x: &Tensor<3>, n_clean: usize, at: usize, eps: f64) -> Tensor<3> {
-        if let Some(y) = crate::cpu::modulated(x, &self.clean, &self.noise, n_clean, at, eps) {
-            return y;
-        }
-        let shift = self.per_token(at, x, n_clean);
-        let scale = self.per_token(at + 1, x, n_clean);
-        norm(x.clone(), eps) * scale.add_scalar(1.0) + shift
-    }
-
-    /// `x + a` times the gate, the part `at`.
-    fn gated(&self, x: Tensor<3>, a: Tensor<3>, n_clean: usize, at: usize) -> Tensor<3> {
-        if let Some(y) = crate::cpu::gated(&x, &a, &self.clean, &self.noise, n_clean, at) {
-            return y;
-        }
-        let gate = self.per_token(at, &x, n_clean);
-        x + a * gate
-    }
-
-    /// One of the six parts, spread over the tokens of `x`: `[b, n, d]`.
-    fn per_token(&self, part: usize, x: &Tensor<3>, n_clean: usize) -> Tensor<3> {
-        let [b, n, d] = x.dims();
-        let clean = self.clean.clone().narrow(2, part * d, d);
-        let noise = self.noise.clone().narrow(2, part * d, d);
-        let rows = vec![
-            clean.expand([b, n_clean, d]),
-            noise.expand([b, n - n_clean, d]),
-        ];
-        Tensor::cat(rows, 1)
-    }
 }
 
 impl Attention {
@@ -320,16 +287,30 @@ impl Attention {
         if let Some(y) = self.on_cpu(&qkv, sequence, heads) {
             return self.out.forward(y);
         }
-        let qkv = qkv
-            .reshape([b, n, 3, heads, d / heads])
-            .permute([2, 0, 3, 1, 4]); // [3, b, h, n, head_dim]
-        let part = |i| qkv.clone().narrow(0, i, 1).squeeze_dim::<4>(0);
-        let rotate = |norm: &RmsNorm, u, rope: &Rope| rope.rotate(norm.forward(u));
-        let q = rotate(&self.query_norm, part(0), &sequence.rope);
-        let k = rotate(&self.key_norm, part(1), &sequence.rope);
-        let y = gpu::attention(q, k, part(2), sequence.mask.clone());
+        let [q, k, v] = self.heads(qkv, &sequence.rope, heads);
+        let y = gpu::attention(q, k, v, sequence.mask.clone());
         let y = y.swap_dims(1, 2).reshape([b, n, d]);
         self.out.forward(y)
+    }
+
+    /// Queries, keys and values `[b, h, n, head_dim]`, queries and keys normalised and rotated.
+    fn heads(&self, qkv: Tensor<3>, rope: &Rope, heads: usize) -> [Tensor<4>; 3] {
+        let (query, key) = (self.query_norm.weight.val(), self.key_norm.weight.val());
+        let (cos, sin) = rope.tables();
+        let epsilon = self.query_norm.epsilon;
+        if let Some(all) = gpu::rotated(&qkv, heads, [&query, &key], [cos, sin], epsilon) {
+            return all;
+        }
+        let [b, n, triple] = qkv.dims();
+        let qkv = qkv
+            .reshape([b, n, 3, heads, triple / 3 / heads])
+            .permute([2, 0, 3, 1, 4]); // [3, b, h, n, head_dim]
+        let part = |i| qkv.clone().narrow(0, i, 1).squeeze_dim::<4>(0);
+        [
+            rope.rotate(self.query_norm.forward(part(0))),
+            rope.rotate(self.key_norm.forward(part(1))),
+            part(2),
+        ]
     }
 
     /// The heads' results in one operation, where the CPU is what runs.

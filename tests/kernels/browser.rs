@@ -30,6 +30,98 @@ async fn check<const D: usize>(what: String, actual: Tensor<D>, expected: Tensor
     assert!(error < BAR, "{what}: {error}");
 }
 
+/// GELU in its tanh form, as the books have it.
+fn gelu(x: Tensor<3>) -> Tensor<3> {
+    let u = (x.clone() + x.clone().powi_scalar(3) * 0.044715) * (2.0 / std::f64::consts::PI).sqrt();
+    x * 0.5 * (u.tanh() + 1.0)
+}
+
+#[wasm_bindgen_test]
+async fn modulation_and_gate_are_their_references() {
+    let (gpu, cpu) = (webgpu().await, Device::flex());
+    let mut inputs = seed("modulation");
+    // The last has no vectors of four: it takes the plain way on the GPU.
+    for (b, n, d, n_clean) in [
+        (1, 2, 4, 1),
+        (2, 7, 132, 3),
+        (3, 40, 192, 39),
+        (1, 9, 512, 5),
+        (2, 3, 10, 1),
+    ] {
+        let (x, a) = (
+            inputs.floats(&[b, n, d], 2.0),
+            inputs.floats(&[b, n, d], 1.0),
+        );
+        let clean = inputs.floats(&[1, 1, 6 * d], 1.0);
+        let noise = inputs.floats(&[b, 1, 6 * d], 1.0);
+        let on = |device: &Device| {
+            [&x, &a, &clean, &noise].map(|data| Tensor::<3>::from_data(data.clone(), device))
+        };
+        let ([x1, a1, c1, n1], [x2, a2, c2, n2]) = (on(&gpu), on(&cpu));
+        for at in [0, 3] {
+            let what = format!("modulated {b} {n} {d} {n_clean} {at}");
+            let actual = gpu::modulated(x1.clone(), &c1, &n1, n_clean, at, 1e-6);
+            let plain = gpu::modulated_reference(x2.clone(), &c2, &n2, n_clean, at, 1e-6);
+            check(what, actual, plain).await;
+            let what = format!("gated {b} {n} {d} {n_clean} {at}");
+            let actual = gpu::gated(x1.clone(), a1.clone(), &c1, &n1, n_clean, at + 2);
+            let plain = gpu::gated_reference(x2.clone(), a2.clone(), &c2, &n2, n_clean, at + 2);
+            check(what, actual, plain).await;
+        }
+    }
+}
+
+#[wasm_bindgen_test]
+async fn heads_are_normalised_and_rotated() {
+    let (gpu, cpu) = (webgpu().await, Device::flex());
+    let mut inputs = seed("rotation");
+    for (b, n, h, d) in [(1, 1, 1, 4), (2, 19, 3, 32), (1, 33, 8, 64)] {
+        let qkv = inputs.floats(&[b, n, 3 * h * d], 2.0);
+        let norms = [0; 2].map(|_| inputs.floats(&[d], 1.5));
+        let angles = numbers(&inputs.floats(&[n * d / 2], 3.0));
+        let table = |of: fn(f32) -> f32| {
+            let twice = angles.iter().flat_map(|&angle| [of(angle); 2]);
+            TensorData::new(twice.collect::<Vec<f32>>(), [1, 1, n, d])
+        };
+        let (cos, sin) = (table(f32::cos), table(f32::sin));
+        let on = |data: &TensorData| Tensor::<4>::from_data(data.clone(), &gpu);
+        let row = |data: &TensorData| Tensor::<1>::from_data(data.clone(), &gpu);
+        let (query, key) = (row(&norms[0]), row(&norms[1]));
+        let (c, s) = (on(&cos), on(&sin));
+        let x = Tensor::<3>::from_data(qkv.clone(), &gpu);
+        let all = gpu::rotated(&x, h, [&query, &key], [&c, &s], 1e-6).expect("a shader");
+        // In plain loops.
+        let (qkv, cos, sin) = (numbers(&qkv), numbers(&cos), numbers(&sin));
+        for (part, actual) in all.into_iter().enumerate() {
+            let mut expected = Vec::new();
+            for (sample, head, token) in
+                (0..b).flat_map(|s| (0..h).flat_map(move |k| (0..n).map(move |t| (s, k, t))))
+            {
+                let start = (((sample * n + token) * 3 + part) * h + head) * d;
+                let u = &qkv[start..start + d];
+                if part == 2 {
+                    expected.extend(u);
+                    continue;
+                }
+                let square = u.iter().map(|u| u * u).sum::<f32>() / d as f32;
+                let weight = numbers(&norms[part]);
+                let u: Vec<f32> = u
+                    .iter()
+                    .zip(&weight)
+                    .map(|(u, w)| u * w / (square + 1e-6).sqrt())
+                    .collect();
+                for i in 0..d {
+                    let turned = if i % 2 == 0 { -u[i + 1] } else { u[i - 1] };
+                    expected.push(u[i] * cos[token * d + i] + turned * sin[token * d + i]);
+                }
+            }
+            let expected = TensorData::new(expected, [b, h, n, d]);
+            let expected = Tensor::<4>::from_data(expected, &cpu);
+            check(format!("part {part} of {b} {n} {h} {d}"), actual, expected).await;
+        }
+    }
+}
+
 #[wasm_bindgen_test]
 async fn linear_is_its_reference() {
     let (gpu, cpu) = (webgpu().await, Device::flex());
@@ -57,12 +149,11 @@ async fn linear_is_its_reference() {
             };
             let ((x1, w1, b1), (x2, w2, b2)) = (on(&gpu), on(&cpu));
             let what = format!("linear {b} {n} {k} {o} {biased}");
-            check(
-                what,
-                gpu::linear(x1, w1, b1),
-                gpu::linear_reference(x2, w2, b2),
-            )
-            .await;
+            let plain = gpu::linear_reference(x2, w2, b2);
+            let actual = gpu::linear(x1.clone(), w1.clone(), b1.clone(), Activation::None);
+            check(what.clone(), actual, plain.clone()).await;
+            let actual = gpu::linear(x1, w1, b1, Activation::Gelu);
+            check(format!("{what} gelu"), actual, gelu(plain)).await;
         }
     }
 }
@@ -89,16 +180,17 @@ async fn quantised_linear_is_the_dequantised_one() {
                 bias.clone()
                     .map(|bias| Tensor::<1>::from_data(bias, device))
             };
-            let actual = gpu::quant_linear(
-                Tensor::from_data(x.clone(), &gpu),
-                int(&matrix.packed),
-                int(&matrix.scales),
-                encoding,
-                on(&gpu),
-            );
-            let values = Tensor::from_data(TensorData::new(matrix.values, [o, k]), &cpu);
-            let expected = gpu::linear_reference(Tensor::from_data(x, &cpu), values, on(&cpu));
-            check(format!("{encoding} {b} {n} {k} {o}"), actual, expected).await;
+            let run = |activation| {
+                let (packed, scales) = (int(&matrix.packed), int(&matrix.scales));
+                let x = Tensor::from_data(x.clone(), &gpu);
+                gpu::quant_linear(x, packed, scales, encoding, on(&gpu), activation)
+            };
+            let values = Tensor::from_data(TensorData::new(matrix.values.clone(), [o, k]), &cpu);
+            let x = Tensor::from_data(x.clone(), &cpu);
+            let plain = gpu::linear_reference(x, values, on(&cpu));
+            let what = format!("{encoding} {b} {n} {k} {o}");
+            check(what.clone(), run(Activation::None), plain.clone()).await;
+            check(format!("{what} gelu"), run(Activation::Gelu), gelu(plain)).await;
         }
     }
 }

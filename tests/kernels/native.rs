@@ -42,7 +42,8 @@ fn a_quantised_product_is_that_of_the_dequantised_matrix() {
             let (packed, scales) = (int(&matrix.packed), int(&matrix.scales));
             let values = gpu::dequantize(packed.clone(), scales.clone(), encoding);
             assert_eq!(read(values), matrix.values, "{encoding} {o} by {k}");
-            let y = gpu::quant_linear(tensor(&x), packed, scales, encoding, Some(tensor(&bias)));
+            let (x1, bias1) = (tensor(&x), Some(tensor(&bias)));
+            let y = gpu::quant_linear(x1, packed, scales, encoding, bias1, Activation::None);
             let expected = naive_linear(&numbers(&x), &matrix.values, &numbers(&bias), k);
             let error = error(&read(y), &expected);
             assert!(error < 1e-5, "{encoding} {n} {k} {o}: {error}");
@@ -156,7 +157,7 @@ fn gradients_go_through() {
     let (x, weight) = (inputs.floats(&[1, 3, 4], 1.0), inputs.floats(&[2, 4], 1.0));
     let x = Tensor::<3>::from_data(x, &device);
     let weight = Tensor::<2>::from_data(weight, &device).require_grad();
-    let gradients = gpu::linear(x.clone(), weight.clone(), None)
+    let gradients = gpu::linear(x.clone(), weight.clone(), None, Activation::None)
         .sum()
         .backward();
     let gradient = read(weight.grad(&gradients).expect("a gradient").inner());

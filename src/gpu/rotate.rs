@@ -1,0 +1,57 @@
+//! From a block's joint projection to what attention reads: `shaders/rotate.wgsl`. The plain form is in
+//! [`crate::model::transformer`].
+
+use burn::tensor::Tensor;
+
+use super::launch::{self, Shader};
+
+const SHADER: Shader = Shader {
+    name: "rotate",
+    source: include_str!("../../shaders/rotate.wgsl"),
+    tile: [1, 1],
+    workgroup: [16, 1],
+};
+
+/// Queries, keys and values, heads first; queries and keys normalised, with the weights `norms`, and rotated. `None` where no
+/// shader runs.
+///
+/// # Shapes
+/// `qkv [b, n, 3 h d]`, `norms [d]`, `cos` and `sin [1, 1, n, d]` to three tensors `[b, h, n, d]`.
+pub fn rotated(
+    qkv: &Tensor<3>,
+    heads: usize,
+    norms: [&Tensor<1>; 2],
+    [cos, sin]: [&Tensor<4>; 2],
+    epsilon: f64,
+) -> Option<[Tensor<4>; 3]> {
+    let [b, n, triple] = qkv.dims();
+    let d = triple / 3 / heads;
+    let narrow = norms.iter().all(|norm| norm.dims() == [d]);
+    let tables = cos.dims() == [1, 1, n, d] && sin.dims() == [1, 1, n, d];
+    if !d.is_multiple_of(4) || triple != 3 * heads * d || !narrow || !tables || b * n * d == 0 {
+        return None;
+    }
+    let qkv = launch::floats(qkv)?;
+    let (cos, sin) = (launch::floats(cos)?, launch::floats(sin)?);
+    let epsilon = (epsilon as f32).to_bits() as usize;
+    let part = |number: usize, norm: &Tensor<1>, turns: bool| {
+        let weight = launch::floats(norm)?;
+        let sizes = [
+            n,
+            heads,
+            d / 4,
+            number,
+            epsilon,
+            usize::from(turns),
+            b * heads,
+        ];
+        let inputs = [&qkv, &weight, &cos, &sin];
+        let y = SHADER.launch([n, b * heads], &inputs, &sizes, [b, heads, n, d])?;
+        Some(launch::tensor(y))
+    };
+    Some([
+        part(0, norms[0], true)?,
+        part(1, norms[1], true)?,
+        part(2, norms[1], false)?,
+    ])
+}
