@@ -5,6 +5,8 @@ import type {
   Device, ErrorCode, GenerateOptions, ImageSource, InputImage, Model, Progress, Role, Step, Support, Tag, Timings,
 } from "../www/unireal.js";
 
+import type { EditorRequest, EditorResult, UniRealEditor } from "../www/editor.js";
+
 /** Compiles only where both types are the same. */
 type Same<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false;
 const same = <T extends true>(): T | void => undefined;
@@ -163,4 +165,35 @@ export async function lifetime(): Promise<void> {
   await model.dispose(true);
   void stored;
   return nothing;
+}
+
+export async function editor(file: File): Promise<void> {
+  const element = document.querySelector("unireal-editor")!;
+  same<Same<typeof element, UniRealEditor>>();
+  element.pack = "models/tabletop/";
+  element.device = "cpu";
+  // @ts-expect-error: unknown device
+  element.device = "gpu";
+  // @ts-expect-error: the model comes from load
+  element.model = null;
+  const model: Model = await element.load();
+  element.images = [{ image: file, role: "canvas" }];
+  // @ts-expect-error: a role is needed
+  element.images = [{ image: file }];
+  const kept: Blob = element.images[0]!.image;
+  element.request = { steps: 4, seed: undefined, context: ["realistic style"] };
+  // @ts-expect-error: unknown tag
+  element.request = { context: ["realistic"] };
+  same<Same<typeof element.request, EditorRequest>>();
+  const result = await element.generate();
+  same<Same<typeof result, EditorResult>>();
+  element.addEventListener("unireal-result", ({ detail }) => same<Same<typeof detail, EditorResult>>());
+  document.addEventListener("unireal-error", ({ detail }) => same<Same<typeof detail.code, ErrorCode>>());
+  element.addEventListener("unireal-progress", ({ detail }) => {
+    // @ts-expect-error: bytes are only of a download
+    detail.loaded;
+    if (detail.stage === "steps") same<Same<typeof detail.step, number>>();
+  });
+  element.cancel();
+  void [model, kept];
 }

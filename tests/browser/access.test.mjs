@@ -1,5 +1,6 @@
 /** The demo page by keyboard, on a phone, in both colour schemes. */
 import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
 import { test } from "node:test";
 import { reach, set } from "./browser.mjs";
 import { WORK, blue, choose, generate, options, red, site, stillWorks } from "./site.mjs";
@@ -11,8 +12,8 @@ test("by keyboard alone", { timeout: 180_000 }, async () => {
   await page.goto(shared.address());
   await reach(page, ["waiting"]);
   const tabTo = async (selector) => {
-    for (let presses = 0; presses < 80; presses += 1) {
-      if (await page.evaluate((wanted) => document.activeElement.matches(wanted), selector)) {
+    for (let presses = 0; presses < 100; presses += 1) {
+      if (await page.evaluate(focusMatches, selector)) {
         return;
       }
       await page.keyboard.press("Tab");
@@ -51,7 +52,7 @@ test("by keyboard alone", { timeout: 180_000 }, async () => {
   assert.match(file.suggestedFilename(), /^unireal-\d+\.png$/);
   await tabTo("#use-as-input");
   await page.keyboard.press("Enter");
-  await page.waitForFunction(() => document.activeElement.id === "prompt");
+  await page.waitForFunction(focusMatches, "#prompt");
   await page.context().close();
 });
 
@@ -86,6 +87,12 @@ for (const colorScheme of ["light", "dark"]) {
   });
 }
 
+/** Whether the focus, in the editor or outside of it, is on what a selector names. Runs in the page. */
+function focusMatches(selector) {
+  const { activeElement } = document;
+  return (activeElement.shadowRoot?.activeElement ?? activeElement).matches(selector);
+}
+
 /** Texts whose contrast with what lies behind them is below 4.5 (WCAG AA). Runs in the page. */
 function contrasts() {
   const context = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
@@ -100,7 +107,7 @@ function contrasts() {
     return 0.2126 * r + 0.7152 * g + 0.0722 * b;
   };
   const behind = (element) => {
-    for (let one = element; one; one = one.parentElement) {
+    for (let one = element; one; one = one.parentElement ?? one.getRootNode().host) {
       const color = paint(getComputedStyle(one).backgroundColor);
       if (color[3] === 255) {
         return color;
@@ -109,7 +116,9 @@ function contrasts() {
     return [255, 255, 255, 255];
   };
   const faint = [];
-  for (const element of document.querySelectorAll("h1, h2, p, button, label, summary, .value, .hint, .notice p, .button")) {
+  const texts = "h1, h2, h3, p, button, label, summary, .value, .hint, .notice p, .button, .tag span, .handle";
+  const roots = [document, ...[...document.querySelectorAll("unireal-editor")].map(({ shadowRoot }) => shadowRoot)];
+  for (const element of roots.flatMap((root) => [...root.querySelectorAll(texts)])) {
     if (!element.checkVisibility() || !element.innerText.trim() || element.disabled) {
       continue;
     }
@@ -121,3 +130,48 @@ function contrasts() {
   }
   return faint;
 }
+
+test("axe finds nothing serious, in whatever state the page is", { timeout: 240_000 }, async () => {
+  const source = await readFile(new URL("node_modules/axe-core/axe.min.js", import.meta.url), "utf8");
+  for (const colorScheme of ["light", "dark"]) {
+    const page = await shared.visit({ colorScheme, reducedMotion: "reduce" });
+    await page.goto(shared.address());
+    await reach(page, ["waiting"]);
+    await page.evaluate(source);
+    const clean = async (state) => {
+      const found = await page.evaluate(async () => {
+        const { violations } = await window.axe.run(document, { resultTypes: ["violations"] });
+        return violations.filter(({ impact }) => ["serious", "critical"].includes(impact))
+          .map(({ id, nodes }) => `${id}: ${nodes.map(({ target }) => target.flat().join(" > ")).join(", ")}`);
+      });
+      assert.deepEqual(found, [], `${state}, ${colorScheme}`);
+    };
+    await clean("first");
+    await page.click("#load");
+    await reach(page, ["ready"], WORK);
+    await page.click('#tasks [data-task="fill"]');
+    await choose(page, red, 1);
+    await clean("a start chosen");
+    await page.click("#paint");
+    await page.waitForFunction(focusMatches, "#painter-canvas");
+    await page.keyboard.press("ArrowDown");
+    await page.keyboard.press("Enter");
+    await clean("the painter");
+    await page.click("#painter-done");
+    await page.waitForSelector('#slots[data-count="2"]', { state: "attached" });
+    await page.click("#context summary");
+    await page.click("#settings summary");
+    await set(page, "steps", 1);
+    await stillWorks(page);
+    await page.click("#compare-toggle");
+    await clean("compared");
+    await page.click("#variations");
+    await reach(page, ["working"]);
+    await reach(page, ["done"], WORK);
+    await page.click("#compare-toggle");
+    await clean("variations and history");
+    await generate(page, "IMG9");
+    await clean("an error");
+    await page.context().close();
+  }
+});

@@ -132,7 +132,7 @@ async function save(page, out) {
       const before = await page.getAttribute("#download", "href");
       await page.locator("#result .choice").nth(index).click();
       if (index > 0) {
-        await page.waitForFunction((old) => document.getElementById("download").getAttribute("href") !== old, before, { timeout: 10_000 });
+        await page.waitForSelector(`#download:not([href="${before}"])`, { timeout: 10_000 });
       }
     }
     const [download] = await Promise.all([page.waitForEvent("download", { timeout: 30_000 }), page.click("#download")]);

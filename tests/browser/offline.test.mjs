@@ -60,7 +60,7 @@ async function edit(page) {
 
 /** Waits until the page says this of its storage. @param {RegExp} text */
 const storageText = (page, text) => page.waitForFunction((source) =>
-  new RegExp(source).test(document.getElementById("storage-text").textContent), text.source);
+  new RegExp(source).test(document.querySelector("unireal-editor").shadowRoot.getElementById("storage-text").textContent), text.source);
 
 test("one visit, then an edit without a network", { timeout: 240_000 }, async (t) => {
   const server = await host(t, DIST);
@@ -147,7 +147,7 @@ async function versions(page) {
     const wasm = await fetch(`/www/wasm/${/unireal_bg\.wasm\?v=\w+/.exec(glue)[0]}`);
     return {
       page: document.querySelector("h1").textContent === "Version B" ? "B" : "A",
-      code: document.querySelector("#ideas .chip").textContent === "make it version B" ? "B" : "A",
+      code: document.querySelector("unireal-editor").shadowRoot.querySelector("#ideas .chip").textContent === "make it version B" ? "B" : "A",
       worker: (await UniReal.check(pack)).name === "B" ? "B" : "A",
       wasm: new Uint8Array((await wasm.arrayBuffer()).slice(-4)).join() === "0,2,1,66" ? "B" : "A",
     };
@@ -173,7 +173,7 @@ async function copy(from, name) {
 /** The next version of a site: another page, other code, another worker, another wasm. */
 async function nextVersion(site) {
   await change(join(site, "index.html"), /<h1 id="title">.*?<\/h1>/, '<h1 id="title">Version B</h1>');
-  await change(join(site, "www/demo/words.js"), /"remove the red cube"/, '"make it version B"');
+  await change(join(site, "www/editor/words.js"), /"remove the red cube"/, '"make it version B"');
   await change(join(site, "www/worker.js"), /Engine\.check\(url\)/, '$&.then((found) => ({ ...found, name: "B" }))');
   // A custom section, called B.
   await appendFile(join(site, "www/wasm/unireal_bg.wasm"), Buffer.from([0, 2, 1, 66]));

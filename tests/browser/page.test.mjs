@@ -12,13 +12,13 @@ test("the first visit: download, example, preview, cancel, result, download, use
   await page.addInitScript(() => {
     window.seen = { bytes: [], bar: [], results: [], steps: [] };
     addEventListener("DOMContentLoaded", () => new MutationObserver(() => {
-      const of = (id) => document.getElementById(id);
+      const of = (id) => document.querySelector("unireal-editor").shadowRoot.getElementById(id);
       const add = (list, value) => value && list.at(-1) !== value && list.push(value);
       add(window.seen.bytes, of("download-bytes").textContent);
       add(window.seen.bar, of("download-bar").value);
       add(window.seen.results, of("result").dataset.state);
       add(window.seen.steps, of("step-text").textContent);
-    }).observe(document.body, { subtree: true, childList: true, attributes: true, characterData: true }));
+    }).observe(document.querySelector("unireal-editor").shadowRoot, { subtree: true, childList: true, attributes: true, characterData: true }));
   });
   await page.goto(shared.address());
   await reach(page, ["waiting"]);
@@ -60,7 +60,7 @@ test("the first visit: download, example, preview, cancel, result, download, use
   assert.match(await page.textContent("#timings"), /seed.7$/);
 
   await page.click("#use-as-input");
-  await page.waitForFunction(() => document.getElementById("status").textContent.startsWith("The result is now"));
+  await page.waitForSelector('#status:text("The result is now")');
   assert.equal(await page.getAttribute("#slots", "data-count"), "1");
   assert.deepEqual(await page.$eval("#slots img", ({ naturalWidth: width, naturalHeight: height }) => ({ width, height })), size);
   await stillWorks(page);

@@ -54,7 +54,7 @@ describe("with the model on the CPU", () => {
     await stillWorks(page);
     assert.equal(await page.locator("#result .choice").count(), 2);
     await page.locator("#result .choice").nth(1).click();
-    await page.waitForFunction(() => document.getElementById("download").download.endsWith("-2.png"));
+    await page.waitForSelector('#download[download$="-2.png"]');
     assert.deepEqual(pngSize((await download(page)).bytes), await resultSize(page));
     await set(page, "outputs", 1);
   });
@@ -168,7 +168,7 @@ describe("with the model on the CPU", () => {
 
   test("two calls at once: the second is told that the model is busy", options, async () => {
     const answers = await page.evaluate(async () => {
-      const model = (await import("/www/demo/model.js")).loaded();
+      const { model } = document.querySelector("unireal-editor");
       const first = model.generate({ prompt: "a red cube", steps: 2 });
       const second = await model.generate({ prompt: "a blue cube" }).catch(({ name, code }) => ({ name, code }));
       return { second, pictures: (await first).images.length };
@@ -185,7 +185,7 @@ describe("with the model on the CPU", () => {
       { images: [{ image: new ArrayBuffer(4), role: "canvas" }] },
     ];
     const codes = await page.evaluate(async (requests) => {
-      const model = (await import("/www/demo/model.js")).loaded();
+      const { model } = document.querySelector("unireal-editor");
       const run = (request) => model.generate({ prompt: "a red cube", steps: 1, ...request }).then(() => "done", ({ code, message }) => code ?? message);
       const codes = [];
       for (const request of requests) {
@@ -202,7 +202,7 @@ describe("with the model on the CPU", () => {
 
   test("cancel at any moment", options, async () => {
     const names = await page.evaluate(async () => {
-      const model = (await import("/www/demo/model.js")).loaded();
+      const { model } = document.querySelector("unireal-editor");
       const names = [];
       for (const after of [0, 1, 20, 60, 150, 400]) {
         const signal = AbortSignal.timeout(after);

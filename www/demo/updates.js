@@ -3,8 +3,10 @@
  * version of the page and serves all of it; a new version waits beside it until a person asks for it. So the page, its
  * code and its wasm are always of one version.
  */
-import { get, show } from "./page.js";
 import { UPDATE } from "./words.js";
+
+/** @param {string} id @returns {any} */
+const get = (id) => document.getElementById(id);
 
 /** How long a page that stays open goes without looking for a new version, in milliseconds. */
 const LOOK_EVERY = 3_600_000;
@@ -25,13 +27,13 @@ function say(text) {
 function offer() {
   if (registration.waiting && registration.active && !asked) {
     say(UPDATE.here);
-    show("update-actions", true);
+    get("update-actions").hidden = false;
   }
 }
 
 function later() {
   say("");
-  show("update-actions", false);
+  get("update-actions").hidden = true;
 }
 
 async function isOpenElsewhere() {

@@ -1,0 +1,34 @@
+/** Pictures that are dropped or pasted, on the editor or on all of its page. */
+
+/**
+ * @param {HTMLElement | Window} where
+ * @param {HTMLElement} veil shown while something is dragged over
+ * @param {(files: File[]) => void} add
+ * @param {AbortSignal} signal ends it
+ */
+export function acceptPictures(where, veil, add, signal) {
+  const on = (type, listener) => where.addEventListener(type, listener, { signal });
+  const carries = (event) => [...(event.dataTransfer?.types ?? [])].includes("Files");
+  let depth = 0;
+  const cover = (change) => {
+    depth = Math.max(0, depth + change);
+    veil.hidden = depth === 0;
+  };
+  on("dragenter", (event) => carries(event) && cover(1));
+  on("dragleave", (event) => carries(event) && cover(-1));
+  on("dragover", (event) => carries(event) && event.preventDefault());
+  on("drop", (event) => {
+    if (carries(event)) {
+      event.preventDefault();
+      cover(-depth);
+      add([...event.dataTransfer.files]);
+    }
+  });
+  on("paste", (event) => {
+    const files = [...(event.clipboardData?.files ?? [])].filter(({ type }) => type.startsWith("image/"));
+    if (files.length > 0) {
+      event.preventDefault();
+      add(files);
+    }
+  });
+}
