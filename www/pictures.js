@@ -2,7 +2,7 @@
 import { UniRealError, refuse } from "./error.js";
 
 /** Longest side of a picture that goes to the engine: more than any model's input, and 16 MiB of RGBA at most. */
-const MAX_SIDE = 2048;
+export const MAX_SIDE = 2048;
 
 /** Decode to the stored values: no colour management, no premultiplication, but upright. */
 const DECODE = Object.freeze({
@@ -26,10 +26,16 @@ export function orAbort(promise, signal) {
   });
 }
 
+/** The sides of a picture, scaled down where the longer one is more than `most`. @param {{ width: number, height: number }} of */
+export function within({ width, height }, most) {
+  const scale = Math.min(1, most / Math.max(width, height));
+  const side = (length) => Math.max(1, Math.round(length * scale));
+  return { width: side(width), height: side(height) };
+}
+
 /** Reads a picture's RGBA from anything that a canvas can draw, no side longer than MAX_SIDE. */
 function draw(source, name) {
-  const scale = Math.min(1, MAX_SIDE / Math.max(source.width, source.height));
-  const [width, height] = [source.width, source.height].map((side) => Math.max(1, Math.round(side * scale)));
+  const { width, height } = within(source, MAX_SIDE);
   const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
   if (!context) {
     throw new UniRealError("memory", `no memory to decode ${name} at ${width} x ${height}`);

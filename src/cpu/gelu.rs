@@ -1,4 +1,4 @@
-//! GELU in its tanh form, see [`crate::model::linear`].
+//! GELU in its tanh form, as a layer of [`crate::gpu::linear`] has it.
 
 use burn::backend::flex::FlexTensor;
 use burn::tensor::Tensor;

@@ -62,8 +62,7 @@ impl Operation<3> for GroupNormSilu {
     }
 }
 
-/// `silu(group_norm(x))` with one `gamma` and `beta` a channel; `None` on another
-/// device.
+/// `silu(group_norm(x))` with one `gamma` and `beta` a channel; `None` on another device.
 pub(crate) fn group_norm_silu(
     x: &Tensor<4>,
     gamma: &Tensor<1>,

@@ -1,11 +1,11 @@
-//! What surrounds attention and feed-forward in a block: the modulated norm before, the gated sum after, see
-//! [`crate::model::transformer`].
+//! What surrounds attention and feed-forward in a block: the modulated norm before, the gated sum after.
 
 use burn::backend::flex::FlexTensor;
 use burn::tensor::Tensor;
 
 use super::wide::{dot, moments, sum, wide};
 use super::{Operand, Operation, made, numbers, operand, result};
+use crate::gpu::Modulation;
 
 /// Shapes, and which of the six parts of the modulation are meant.
 #[derive(Clone, Copy, Debug)]
@@ -17,6 +17,21 @@ struct Plan {
     /// The first part: shift and scale, or the gate.
     at: usize,
     epsilon: f32,
+}
+
+impl Plan {
+    /// `None` where the modulation does not fit; that is the plain form's to report.
+    fn new(x: &Tensor<3>, by: &Modulation, at: usize, epsilon: f64) -> Option<Self> {
+        let [b, n, d] = x.dims();
+        by.fits(b, d).then_some(Plan {
+            b,
+            n,
+            d,
+            n_clean: by.n_clean,
+            at,
+            epsilon: epsilon as f32,
+        })
+    }
 }
 
 #[derive(Debug)]
@@ -52,36 +67,21 @@ impl Operation<3> for Modulated {
     }
 }
 
-/// The layer norm of `x [b, n, d]`, scaled and shifted: the first `n_clean` tokens by the parts `at` (shift) and `at + 1`
-/// (scale) of `clean [1, 1, 6 d]`, the others by those of `noise [b, 1, 6 d]`; `None` on
-/// another device.
+/// As [`crate::gpu::modulated`]; `None` on another device.
 pub(crate) fn modulated(
     x: &Tensor<3>,
-    clean: &Tensor<3>,
-    noise: &Tensor<3>,
-    n_clean: usize,
+    by: &Modulation,
     at: usize,
     epsilon: f64,
 ) -> Option<Tensor<3>> {
-    let [b, n, d] = x.dims();
-    if clean.dims() != [1, 1, 6 * d] || noise.dims() != [b, 1, 6 * d] {
-        return None;
-    }
-    let plan = Plan {
-        b,
-        n,
-        d,
-        n_clean,
-        at,
-        epsilon: epsilon as f32,
-    };
-    let operands = [operand(x)?, operand(clean)?, operand(noise)?];
-    let mut values = vec![0f32; b * n * d];
+    let plan = Plan::new(x, by, at, epsilon)?;
+    let operands = [operand(x)?, operand(&by.clean)?, operand(&by.noise)?];
     let [input, rows, others] = operands.each_ref().map(Operand::numbers);
+    let mut values = vec![0f32; input.len()];
     modulated_forward(input, rows, others, &mut values, plan);
     let [input, rows, others] = operands.each_ref().map(|operand| operand.values.clone());
     let state = (input, rows, others, plan);
-    let values = made(values, [b, n, d]);
+    let values = made(values, x.dims());
     Some(result::<Modulated, 3, 3>(operands, state, values))
 }
 
@@ -119,36 +119,24 @@ impl Operation<4> for Gated {
     }
 }
 
-/// `x + a gate`, all `[b, n, d]`, with the gate from the part `at` of the modulations as in [`modulated`]; `None` where
-/// training on the CPU is not what runs.
-pub(crate) fn gated(
-    x: &Tensor<3>,
-    a: &Tensor<3>,
-    clean: &Tensor<3>,
-    noise: &Tensor<3>,
-    n_clean: usize,
-    at: usize,
-) -> Option<Tensor<3>> {
-    let [b, n, d] = x.dims();
-    if a.dims() != [b, n, d] || clean.dims() != [1, 1, 6 * d] || noise.dims() != [b, 1, 6 * d] {
+/// As [`crate::gpu::gated`]; `None` on another device.
+pub(crate) fn gated(x: &Tensor<3>, a: &Tensor<3>, by: &Modulation, at: usize) -> Option<Tensor<3>> {
+    let plan = Plan::new(x, by, at, 0.0)?;
+    if a.dims() != x.dims() {
         return None;
     }
-    let epsilon = 0.0;
-    let plan = Plan {
-        b,
-        n,
-        d,
-        n_clean,
-        at,
-        epsilon,
-    };
-    let operands = [operand(x)?, operand(a)?, operand(clean)?, operand(noise)?];
-    let mut values = vec![0f32; b * n * d];
+    let operands = [
+        operand(x)?,
+        operand(a)?,
+        operand(&by.clean)?,
+        operand(&by.noise)?,
+    ];
     let [input, added, rows, others] = operands.each_ref().map(Operand::numbers);
+    let mut values = vec![0f32; input.len()];
     gated_forward(input, added, rows, others, &mut values, plan);
     let [_, added, rows, others] = operands.each_ref().map(|operand| operand.values.clone());
     let state = (added, rows, others, plan);
-    let values = made(values, [b, n, d]);
+    let values = made(values, x.dims());
     Some(result::<Gated, 4, 3>(operands, state, values))
 }
 

@@ -6,6 +6,7 @@ use burn::tensor::{Device, Distribution, Int, Tensor, TensorData};
 use half::f16;
 
 use super::*;
+use crate::gpu::Modulation;
 use crate::model::rope::Rope;
 use crate::weights::quant::Encoding;
 
@@ -162,6 +163,11 @@ fn modulation_is_the_plain_one() {
     let (b, n, d, n_clean) = (3, 7, 40, 4);
     let (x, a) = (random([b, n, d]), random([b, n, d]));
     let (clean, noise) = (random([1, 1, 6 * d]), random([b, 1, 6 * d]));
+    let by = Modulation {
+        clean: clean.clone(),
+        noise: noise.clone(),
+        n_clean,
+    };
     let part = |at: usize| {
         let clean = clean.clone().narrow(2, at * d, d).expand([b, n_clean, d]);
         let noise = noise
@@ -172,22 +178,9 @@ fn modulation_is_the_plain_one() {
     };
     let ones = Tensor::ones([d], &device());
     let plain = layer_norm(x.clone(), ones, None, 1e-6) * (part(4) + 1.0) + part(3);
-    compare!(
-        modulated(&x, &clean, &noise, n_clean, 3, 1e-6),
-        plain,
-        x,
-        clean,
-        noise
-    );
+    compare!(modulated(&x, &by, 3, 1e-6), plain, x, clean, noise);
     let plain = x.clone() + a.clone() * part(5);
-    compare!(
-        gated(&x, &a, &clean, &noise, n_clean, 5),
-        plain,
-        x,
-        a,
-        clean,
-        noise
-    );
+    compare!(gated(&x, &a, &by, 5), plain, x, a, clean, noise);
 }
 
 #[test]
@@ -227,7 +220,7 @@ fn attention_is_the_plain_one() {
                 .matmul(part(2))
                 .swap_dims(1, 2)
                 .reshape([b, n, d]);
-            let (cos, sin) = rope.tables();
+            let [cos, sin] = rope.tables();
             let run = |qkv: &Tensor<3>, query: &Tensor<1>, key: &Tensor<1>| {
                 attention(qkv, heads, [query, key], [cos, sin], mask.as_ref(), 1e-6)
             };
@@ -268,16 +261,18 @@ fn without_gradients_the_results_are_the_same() {
     );
     same(linear(&x1, &weight1, None), linear(&x, &weight, None));
     same(rms_norm(&x1, &row1, 1e-6), rms_norm(&x, &row, 1e-6));
-    let (clean, noise) = (random([1, 1, 144]), random([2, 1, 144]));
-    let (clean1, noise1) = (clean.clone().inner(), noise.clone().inner());
-    same(
-        modulated(&x1, &clean1, &noise1, 3, 0, 1e-6),
-        modulated(&x, &clean, &noise, 3, 0, 1e-6),
-    );
-    same(
-        gated(&x1, &x1, &clean1, &noise1, 3, 2),
-        gated(&x, &x, &clean, &noise, 3, 2),
-    );
+    let by = Modulation {
+        clean: random([1, 1, 144]),
+        noise: random([2, 1, 144]),
+        n_clean: 3,
+    };
+    let by1 = Modulation {
+        clean: by.clean.clone().inner(),
+        noise: by.noise.clone().inner(),
+        n_clean: 3,
+    };
+    same(modulated(&x1, &by1, 0, 1e-6), modulated(&x, &by, 0, 1e-6));
+    same(gated(&x1, &x1, &by1, 2), gated(&x, &x, &by, 2));
     let (picture, kernel) = (random([2, 4, 6, 5]), random([40, 4, 3, 3]));
     let (picture1, kernel1) = (picture.clone().inner(), kernel.clone().inner());
     let flat = |y: Option<Tensor<4>>| y.map(|y| y.flatten(1, 2));

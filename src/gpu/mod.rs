@@ -2,8 +2,9 @@
 //! `shaders/` and, beside it, the same function in plain operations.
 //!
 //! Each function looks at where its tensors lie. On WebGPU, in 32-bit floats and with sizes that the shader takes, it
-//! launches the shader; anywhere else (the CPU, a device that records gradients, an odd size) it is its `*_reference`.
-//! The shaders are tested against the references in a browser, so the two are one function for the caller.
+//! launches the shader; on the CPU it takes its form in `src/cpu`, where there is one; anywhere else (an odd size, a
+//! device that records gradients) it is its `*_reference`. All forms are tested against the references, the shaders in a
+//! browser, so they are one function for the caller.
 
 mod attention;
 mod conv2d;
@@ -19,7 +20,7 @@ pub use attention::{attention, attention_reference};
 pub(crate) use conv2d::output_sides;
 pub use conv2d::{conv2d, conv2d_reference};
 pub use linear::{Activation, linear, linear_reference};
-pub use modulate::{gated, gated_reference, modulated, modulated_reference};
+pub use modulate::{Modulation, gated, gated_reference, modulated, modulated_reference};
 pub(crate) use path_trace::{NUMBERS, path_trace};
 pub use quant_linear::{dequantize, quant_linear, quant_linear_reference};
 pub use rotate::rotated;

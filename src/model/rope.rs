@@ -48,8 +48,8 @@ impl Rope {
     }
 
     /// Cosines and sines, `[1, 1, n, head_dim]`.
-    pub(crate) fn tables(&self) -> (&Tensor<4>, &Tensor<4>) {
-        (&self.cos, &self.sin)
+    pub(crate) fn tables(&self) -> [&Tensor<4>; 2] {
+        [&self.cos, &self.sin]
     }
 
     /// Rotates every pair (u0, u1) to (u0 cos - u1 sin, u0 sin + u1 cos). The exchange within pairs is a product with a

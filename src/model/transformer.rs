@@ -17,7 +17,7 @@ use super::sequence::{
 };
 use super::text::{RmsNorm, Table, embed};
 use crate::config::TransformerConfig;
-use crate::gpu;
+use crate::gpu::{self, Modulation};
 use crate::request::Role;
 use crate::weights::quant::Encoding;
 
@@ -67,14 +67,6 @@ struct Attention {
     query_norm: RmsNorm,
     key_norm: RmsNorm,
     out: Linear,
-}
-
-/// Modulation for the two kinds of token.
-struct Modulation {
-    /// `[1, 1, k d]` for text and input tokens.
-    clean: Tensor<3>,
-    /// `[b, 1, k d]` for noise tokens.
-    noise: Tensor<3>,
 }
 
 impl Transformer {
@@ -167,22 +159,22 @@ impl Transformer {
         t: Tensor<1>,
     ) -> Vec<Tensor<4>> {
         let time = self.time_embedding(t); // [b, 1, d]
+        let n_clean = sequence.clean.dims()[1];
         let modulation = Modulation {
             clean: self
                 .modulation
                 .forward(silu(self.clean.weight.val().unsqueeze())),
             noise: self.modulation.forward(time.clone()),
+            n_clean,
         };
         let mut tokens = vec![sequence.clean.clone()];
         for (k, latent) in noisy.iter().enumerate() {
             tokens.push(self.patches(latent.clone()) + row(&self.output_index, k));
         }
         let mut x = Tensor::cat(tokens, 1); // [b, n, d]
-        let n_clean = sequence.clean.dims()[1];
         for block in &self.blocks {
             x = block.forward(
                 x,
-                n_clean,
                 &modulation,
                 sequence,
                 self.config.num_attention_heads,
@@ -252,30 +244,27 @@ impl Block {
     fn forward(
         &self,
         x: Tensor<3>,
-        n_clean: usize,
         modulation: &Modulation,
         sequence: &Sequence,
         heads: usize,
         eps: f64,
     ) -> Tensor<3> {
-        let modulation = modulation.offset(self.modulation_offset.val());
-        let Modulation { clean, noise } = &modulation;
-        let a = gpu::modulated(x.clone(), clean, noise, n_clean, 0, eps);
+        let modulation = self.offset(modulation);
+        let a = gpu::modulated(x.clone(), &modulation, 0, eps);
         let a = self.attention.forward(a, sequence, heads);
-        let x = gpu::gated(x, a, clean, noise, n_clean, 2);
-        let m = gpu::modulated(x.clone(), clean, noise, n_clean, 3, eps);
+        let x = gpu::gated(x, a, &modulation, 2);
+        let m = gpu::modulated(x.clone(), &modulation, 3, eps);
         let m = self.mlp.second.forward(self.mlp.first.forward_gelu(m));
-        gpu::gated(x, m, clean, noise, n_clean, 5)
+        gpu::gated(x, m, &modulation, 5)
     }
-}
 
-impl Modulation {
-    /// With a block's offset added.
-    fn offset(&self, offset: Tensor<1>) -> Self {
-        let offset: Tensor<3> = offset.unsqueeze();
+    /// The shared modulation with this block's offset.
+    fn offset(&self, shared: &Modulation) -> Modulation {
+        let offset: Tensor<3> = self.modulation_offset.val().unsqueeze();
         Modulation {
-            clean: self.clean.clone() + offset.clone(),
-            noise: self.noise.clone() + offset,
+            clean: shared.clean.clone() + offset.clone(),
+            noise: shared.noise.clone() + offset,
+            n_clean: shared.n_clean,
         }
     }
 }
@@ -284,23 +273,21 @@ impl Attention {
     fn forward(&self, x: Tensor<3>, sequence: &Sequence, heads: usize) -> Tensor<3> {
         let [b, n, d] = x.dims();
         let qkv = self.qkv.forward(x);
-        if let Some(y) = self.on_cpu(&qkv, sequence, heads) {
+        let (query, key) = (self.query_norm.weight.val(), self.key_norm.weight.val());
+        let (norms, rotation) = ([&query, &key], sequence.rope.tables());
+        let (mask, eps) = (sequence.mask.as_ref(), self.query_norm.epsilon);
+        if let Some(y) = crate::cpu::attention(&qkv, heads, norms, rotation, mask, eps) {
             return self.out.forward(y);
         }
-        let [q, k, v] = self.heads(qkv, &sequence.rope, heads);
+        let [q, k, v] = gpu::rotated(&qkv, heads, norms, rotation, eps)
+            .unwrap_or_else(|| self.heads(qkv, &sequence.rope, heads));
         let y = gpu::attention(q, k, v, sequence.mask.clone());
         let y = y.swap_dims(1, 2).reshape([b, n, d]);
         self.out.forward(y)
     }
 
-    /// Queries, keys and values `[b, h, n, head_dim]`, queries and keys normalised and rotated.
+    /// Queries, keys and values `[b, h, n, head_dim]`, queries and keys normalised and rotated, in plain operations.
     fn heads(&self, qkv: Tensor<3>, rope: &Rope, heads: usize) -> [Tensor<4>; 3] {
-        let (query, key) = (self.query_norm.weight.val(), self.key_norm.weight.val());
-        let (cos, sin) = rope.tables();
-        let epsilon = self.query_norm.epsilon;
-        if let Some(all) = gpu::rotated(&qkv, heads, [&query, &key], [cos, sin], epsilon) {
-            return all;
-        }
         let [b, n, triple] = qkv.dims();
         let qkv = qkv
             .reshape([b, n, 3, heads, triple / 3 / heads])
@@ -311,15 +298,6 @@ impl Attention {
             rope.rotate(self.key_norm.forward(part(1))),
             part(2),
         ]
-    }
-
-    /// The heads' results in one operation, where the CPU is what runs.
-    fn on_cpu(&self, qkv: &Tensor<3>, sequence: &Sequence, heads: usize) -> Option<Tensor<3>> {
-        let (query, key) = (self.query_norm.weight.val(), self.key_norm.weight.val());
-        let (cos, sin) = sequence.rope.tables();
-        let mask = sequence.mask.as_ref();
-        let epsilon = self.query_norm.epsilon;
-        crate::cpu::attention(qkv, heads, [&query, &key], [cos, sin], mask, epsilon)
     }
 }
 

@@ -359,7 +359,7 @@ fn described(sha256: &str) -> String {
 }
 
 /// A folder's name for an address, which may hold characters that file systems do not. A query carries keys that change,
-/// so it is no part of it.
+/// so it is no part of it. `www/kept.js` names it the same way, to look without starting the engine.
 fn folder_name(url: &str) -> String {
     let url = url.split('?').next().unwrap_or(url).trim_end_matches('/');
     hex(&Sha256::digest(url.as_bytes())[..16])

@@ -1,6 +1,7 @@
 //! Every shader against its reference, on WebGPU.
 
 use super::*;
+use unireal::gpu::Modulation;
 use unireal::gpu::device::{Choice, canary, open};
 use wasm_bindgen_test::{console_log, wasm_bindgen_test, wasm_bindgen_test_configure};
 
@@ -55,17 +56,23 @@ async fn modulation_and_gate_are_their_references() {
         let clean = inputs.floats(&[1, 1, 6 * d], 1.0);
         let noise = inputs.floats(&[b, 1, 6 * d], 1.0);
         let on = |device: &Device| {
-            [&x, &a, &clean, &noise].map(|data| Tensor::<3>::from_data(data.clone(), device))
+            let tensor = |data: &TensorData| Tensor::<3>::from_data(data.clone(), device);
+            let by = Modulation {
+                clean: tensor(&clean),
+                noise: tensor(&noise),
+                n_clean,
+            };
+            (tensor(&x), tensor(&a), by)
         };
-        let ([x1, a1, c1, n1], [x2, a2, c2, n2]) = (on(&gpu), on(&cpu));
+        let ((x1, a1, by1), (x2, a2, by2)) = (on(&gpu), on(&cpu));
         for at in [0, 3] {
             let what = format!("modulated {b} {n} {d} {n_clean} {at}");
-            let actual = gpu::modulated(x1.clone(), &c1, &n1, n_clean, at, 1e-6);
-            let plain = gpu::modulated_reference(x2.clone(), &c2, &n2, n_clean, at, 1e-6);
+            let actual = gpu::modulated(x1.clone(), &by1, at, 1e-6);
+            let plain = gpu::modulated_reference(x2.clone(), &by2, at, 1e-6);
             check(what, actual, plain).await;
             let what = format!("gated {b} {n} {d} {n_clean} {at}");
-            let actual = gpu::gated(x1.clone(), a1.clone(), &c1, &n1, n_clean, at + 2);
-            let plain = gpu::gated_reference(x2.clone(), a2.clone(), &c2, &n2, n_clean, at + 2);
+            let actual = gpu::gated(x1.clone(), a1.clone(), &by1, at + 2);
+            let plain = gpu::gated_reference(x2.clone(), a2.clone(), &by2, at + 2);
             check(what, actual, plain).await;
         }
     }

@@ -1,4 +1,5 @@
 /** Before and after, one over the other, with a slider between them. */
+import { MAX_SIDE } from "../pictures.js";
 import { SAY } from "./words.js";
 
 /** @param {import("./view.js").View} view */
@@ -31,7 +32,7 @@ export function comparison({ get, show }) {
       for (const [id, source] of [["compare-before", picture], ["compare-after", after]]) {
         const canvas = get(id);
         // The input may have many more pixels than the result: both are drawn in the shape of the result.
-        const scale = Math.max(1, Math.min(2048, Math.max(picture.width, picture.height)) / Math.max(width, height));
+        const scale = Math.max(1, Math.min(MAX_SIDE, Math.max(picture.width, picture.height)) / Math.max(width, height));
         Object.assign(canvas, { width: Math.round(width * scale), height: Math.round(height * scale) });
         canvas.getContext("2d").imageSmoothingQuality = "high";
         canvas.getContext("2d").drawImage(source, 0, 0, canvas.width, canvas.height);

@@ -1,4 +1,5 @@
 /** What was asked and made, to go back to. Kept in memory only: it ends with the page. */
+import { within } from "../pictures.js";
 import { SAY } from "./words.js";
 
 /** Steps that are kept; the oldest go first. */
@@ -33,9 +34,7 @@ function shownAt(step) {
 
 async function thumbnail(file) {
   const bitmap = await createImageBitmap(file);
-  const scale = Math.min(1, SIDE / Math.max(bitmap.width, bitmap.height));
-  const canvas = document.createElement("canvas");
-  Object.assign(canvas, { width: Math.max(1, Math.round(bitmap.width * scale)), height: Math.max(1, Math.round(bitmap.height * scale)) });
+  const canvas = Object.assign(document.createElement("canvas"), within(bitmap, SIDE));
   canvas.getContext("2d").drawImage(bitmap, 0, 0, canvas.width, canvas.height);
   bitmap.close();
   return canvas;

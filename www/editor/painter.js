@@ -1,10 +1,9 @@
 /** Paints a mask over a picture, with mouse, finger or pen, or a rectangle by the arrow keys. */
+import { MAX_SIDE, within } from "../pictures.js";
 import { pngOf } from "./png.js";
 import { drawStrokes, inside, maskOf } from "./strokes.js";
 import { SAY } from "./words.js";
 
-/** The engine takes no longer side; a mask that is larger would only cost memory. */
-const MOST = 2048;
 /** How far an arrow key moves the rectangle, as a part of the picture. */
 const STEP = 1 / 32;
 
@@ -72,8 +71,8 @@ export function painter({ get, host }, { onDone }) {
   /** Shows the present picture. */
   async function show() {
     const bitmap = await createImageBitmap(now().image);
-    const scale = Math.min(1, MOST / Math.max(bitmap.width, bitmap.height));
-    const size = { width: Math.max(1, Math.round(bitmap.width * scale)), height: Math.max(1, Math.round(bitmap.height * scale)) };
+    // The engine takes no longer side; a mask that is larger would only cost memory.
+    const size = within(bitmap, MAX_SIDE);
     Object.assign(canvas, size);
     Object.assign(picture, size);
     picture.getContext("2d").drawImage(bitmap, 0, 0, size.width, size.height);

@@ -3,7 +3,8 @@ import { draggable } from "./drag.js";
 import { blobOf } from "./png.js";
 import { SAY } from "./words.js";
 
-const MOST = 10;
+/** Pictures that a prompt can name. */
+export const MOST = 10;
 
 /**
  * @typedef {import("../unireal.d.ts").Role} Role

@@ -3,7 +3,7 @@ import { card } from "./view.js";
 import { CONTEXT, OPPOSITES, TAGS, stepCount } from "./words.js";
 
 /** Settings by their name in a request, and the field of each. */
-const FIELDS = { outputs: "outputs", steps: "steps", guidance: "guidance", imageGuidance: "image-guidance", seed: "seed" };
+export const FIELDS = { outputs: "outputs", steps: "steps", guidance: "guidance", imageGuidance: "image-guidance", seed: "seed" };
 
 /** @param {import("./view.js").View} view */
 export function settings({ get, root }) {

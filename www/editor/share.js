@@ -1,8 +1,10 @@
 /** A request as the fragment of an address: words, tags, settings and the roles of the pictures, never a picture. */
 
+import { MOST } from "./pictures.js";
+import { FIELDS } from "./settings.js";
+
 /** Marks a fragment as one of these. */
 const MARK = "unireal";
-const NUMBERS = { outputs: "outputs", steps: "steps", guidance: "guidance", imageGuidance: "image-guidance", seed: "seed" };
 const ROLES = ["canvas", "asset", "control"];
 const MOST_WORDS = 4000;
 
@@ -14,7 +16,7 @@ const MOST_WORDS = 4000;
  */
 export function toFragment(request, roles) {
   const fields = new URLSearchParams({ [MARK]: "1", prompt: request.prompt });
-  for (const [name, key] of Object.entries(NUMBERS)) {
+  for (const [name, key] of Object.entries(FIELDS)) {
     fields.set(key, String(request[name]));
   }
   (request.context ?? []).forEach((tag) => fields.append("tag", tag));
@@ -32,7 +34,7 @@ export function fromFragment(fragment) {
   if (fields.get(MARK) !== "1") {
     return null;
   }
-  const numbers = Object.entries(NUMBERS)
+  const numbers = Object.entries(FIELDS)
     .map(([name, key]) => [name, fields.get(key)])
     .filter(([, text]) => /^\d+(\.\d+)?$/.test(text ?? ""))
     .map(([name, text]) => [name, Number(text)]);
@@ -42,5 +44,5 @@ export function fromFragment(fragment) {
     context: tags.length > 0 ? tags : null,
     ...Object.fromEntries(numbers),
   };
-  return { request, roles: fields.getAll("role").filter((role) => ROLES.includes(role)).slice(0, 10) };
+  return { request, roles: fields.getAll("role").filter((role) => ROLES.includes(role)).slice(0, MOST) };
 }

@@ -88,7 +88,7 @@ export function tasks({ get, show, hint }, { inputs, prompts, settings, keep, pa
     /** Asks for the pictures of a link. @param {import("../unireal.d.ts").Role[]} roles */
     ask(roles) {
       needs = roles.map((role) => ({ role, what: SAY.linkRoles[role] }));
-        expect();
+      expect();
       press("");
       draw();
     },

@@ -88,8 +88,13 @@ pub(super) fn grow(
         }
         _ => Ok(None),
     };
+    // Cells of a patch that become one; where patches stay, so do their layers.
+    let cells = match (old.transformer.patch_size, config.transformer.patch_size) {
+        (patch, 1) => patch * patch,
+        _ => 1,
+    };
     let channels = |name: &str, old: &HostTensor, new: &HostTensor| {
-        let cell = cell(name, old, new);
+        let cell = cell(name, old, cells);
         let old = cell.as_ref().unwrap_or(old);
         let zero = |mut new: HostTensor| {
             new.values.fill(0.0);
@@ -165,27 +170,21 @@ fn component<M: Module>(
     checkpoint::write(&path, &checkpoint::bytes(&grown, None)?)
 }
 
-/// The layer of a patch's values for patches of one cell, from that for larger ones, where `new` has fewer values: what reads
-/// them sums over the cells, what predicts them has their mean.
-fn cell(name: &str, old: &HostTensor, new: &HostTensor) -> Option<HostTensor> {
-    let axis = match name {
-        "patch_in.weight" => 1,
-        "patch_out.weight" | "patch_out.bias" => 0,
+/// The layer of a patch's values for patches of one cell, from that for patches of `cells`: what reads them sums over the cells,
+/// what predicts them has their mean. `None` for other layers.
+fn cell(name: &str, old: &HostTensor, cells: usize) -> Option<HostTensor> {
+    let (axis, share) = match name {
+        "patch_in.weight" => (1, 1.0),
+        "patch_out.weight" | "patch_out.bias" => (0, 1.0 / cells as f32),
         _ => return None,
     };
-    let (from, to) = (old.shape[axis], new.shape[axis]);
-    if from <= to || !from.is_multiple_of(to) {
-        return None;
-    }
-    let cells = from / to;
     let inner: usize = old.shape[axis + 1..].iter().product();
     let mut shape = old.shape.clone();
-    shape[axis] = to;
+    shape[axis] /= cells;
     let mut values = vec![0f32; shape.iter().product()];
     for (i, value) in old.values.iter().enumerate() {
         let (index, place) = (i / inner, i % inner);
-        let share = if axis == 0 { cells as f32 } else { 1.0 };
-        values[index / cells * inner + place] += value / share;
+        values[index / cells * inner + place] += value * share;
     }
     let name = old.name.clone();
     Some(HostTensor {
@@ -463,14 +462,21 @@ mod tests {
             assert!((a - b).abs() < 1e-4, "{a} and {b}");
         }
 
-        config.transformer.hidden_size = 384;
-        let error = grow(&from, &[], &run, config, &settings(folder.path())).unwrap_err();
-        assert!(
-            error.to_string().contains(
-                "only depth, latent channels, the number of patches and vocabulary can grow"
-            ),
-            "{error}"
-        );
+        let refused = |change: fn(&mut Config), take: &[Network]| {
+            let mut config = config.clone();
+            change(&mut config);
+            let error = grow(&from, take, &run, config, &settings(folder.path())).unwrap_err();
+            assert!(
+                error.to_string().contains(
+                    "only depth, latent channels, the number of patches and vocabulary can grow"
+                ),
+                "{error}"
+            );
+        };
+        refused(|config| config.transformer.hidden_size = 384, &[]);
+        // Fewer channels are no smaller patch.
+        let only = [Network::Transformer];
+        refused(|config| config.transformer.in_channels /= 4, &only);
     }
 
     #[test]
@@ -482,17 +488,18 @@ mod tests {
                 .map(|i: usize| i as f32)
                 .collect(),
         };
-        let grown = |name, old: &[usize], new: &[usize]| {
-            cell(name, &tensor(name, old), &tensor(name, new)).map(|cell| cell.values)
+        let grown = |name, shape: &[usize], cells| {
+            cell(name, &tensor(name, shape), cells).map(|cell| cell.values)
         };
         // Two channels of 2 x 2 cells.
-        let sums = grown("patch_in.weight", &[2, 8], &[2, 2]).unwrap();
+        let sums = grown("patch_in.weight", &[2, 8], 4).unwrap();
         assert_eq!(sums, [6., 22., 38., 54.]);
-        let means = grown("patch_out.weight", &[8, 2], &[2, 2]).unwrap();
+        let means = grown("patch_out.weight", &[8, 2], 4).unwrap();
         assert_eq!(means, [3., 4., 11., 12.]);
-        assert_eq!(grown("patch_out.bias", &[8], &[2]).unwrap(), [1.5, 5.5]);
-        assert!(grown("patch_in.weight", &[2, 2], &[2, 8]).is_none());
-        assert!(grown("mlp.0.weight", &[8, 8], &[2, 8]).is_none());
+        assert_eq!(grown("patch_out.bias", &[8], 4).unwrap(), [1.5, 5.5]);
+        let same = grown("patch_in.weight", &[2, 2], 1).unwrap();
+        assert_eq!(same, [0., 1., 2., 3.]);
+        assert!(grown("mlp.0.weight", &[8, 8], 4).is_none());
     }
 
     #[test]
