@@ -98,7 +98,10 @@ fn report(what: &str, against: &str, (ours, theirs): (f64, f64)) {
 
 async fn webgpu() -> Device {
     let opened = device::open(device::Choice::WebGpu).await;
-    opened.expect("WebGPU").device
+    let device = opened.expect("WebGPU").device;
+    let tiles = gpu::measure_tiles(&device, now).await;
+    console_log!("tiles: {}", tiles.expect("some"));
+    device
 }
 
 /// The linear layer in every encoding, and attention and convolution: against burn's own kernels and the adapter's rate.

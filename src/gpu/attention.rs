@@ -2,14 +2,7 @@
 
 use burn::tensor::{Tensor, activation::softmax};
 
-use super::launch::{self, Shader};
-
-const SHADER: Shader = Shader {
-    name: "attention",
-    source: include_str!("../../shaders/attention.wgsl"),
-    tile: [4, 1],
-    workgroup: [16, 1],
-};
+use super::launch::{self, Shader, Threads};
 
 /// `softmax(q k^T / sqrt(d) + mask) v`, for each batch and head.
 ///
@@ -65,6 +58,11 @@ fn on_gpu(
     let mask = launch::optional(mask, &query)?;
     let sizes = [n, m, d / 4, h, batches];
     let inputs = [&query, &key, &value, &mask];
-    let y = SHADER.launch([n, b * h], &inputs, &sizes, [b, h, n, d])?;
+    let shader = Shader {
+        name: "attention",
+        source: include_str!("../../shaders/attention.wgsl"),
+        threads: Threads::attention(n),
+    };
+    let y = shader.launch([n, b * h], &inputs, &sizes, [b, h, n, d])?;
     Some(launch::tensor(y))
 }

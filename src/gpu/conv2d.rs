@@ -2,15 +2,8 @@
 
 use burn::tensor::{Tensor, module, ops::ConvOptions};
 
-use super::launch::{self, Shader};
-use super::linear::{TILE, WORKGROUP};
-
-const SHADER: Shader = Shader {
-    name: "conv2d",
-    source: include_str!("../../shaders/conv2d.wgsl"),
-    tile: TILE,
-    workgroup: WORKGROUP,
-};
+use super::launch::{self, Shader, Threads};
+use super::linear::{Activation, product};
 
 /// Cross-correlation with zeros around the input, as in every framework's `conv2d`.
 ///
@@ -96,6 +89,7 @@ fn on_gpu(
         o,
         c.div_ceil(4),
         usize::from(bias.is_some()),
+        Activation::None.code(),
         height,
         width,
         v,
@@ -107,7 +101,8 @@ fn on_gpu(
         left,
     ];
     let inputs = [&input, &kernel, &offset];
-    let y = SHADER.launch([o, b * v * u], &inputs, &sizes, [b, v, u, o])?;
+    let pixels = b * v * u;
+    let y = product!("conv2d", pixels).launch([pixels, o], &inputs, &sizes, [b, v, u, o])?;
     Some(launch::tensor::<4>(y).permute([0, 3, 1, 2]))
 }
 

@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::{
     Activation, attention, attention_reference, linear, linear_reference, quant_linear,
-    quant_linear_reference,
+    quant_linear_reference, tile,
 };
 use crate::error::{Error, Result};
 use crate::weights::quant::{BLOCK, Encoding};
@@ -96,10 +96,17 @@ async fn webgpu() -> Result<Opened> {
     if let Some(opened) = OPENED.with_borrow(|opened| opened.clone()) {
         return Ok(opened);
     }
+    #[cfg(target_arch = "wasm32")]
+    subgroups::ask_for_them();
     let (device, setup) = Device::wgpu_options()
         .init_with_setup_async()
         .await
         .map_err(|error| Error::Unsupported(format!("WebGPU gave no device: {error}")))?;
+    #[cfg(target_arch = "wasm32")]
+    let quads = subgroups::given();
+    #[cfg(not(target_arch = "wasm32"))]
+    let quads = setup.device.features().contains(wgpu::Features::SUBGROUP);
+    tile::allow_quads(quads);
     let info = setup.adapter.get_info();
     let parts = [named, info.name, info.driver_info];
     let known: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
@@ -154,6 +161,87 @@ async fn available() -> Result<String> {
         .filter(|part| !part.is_empty())
         .collect();
     Ok(parts.join(" "))
+}
+
+/// Subgroups in a browser. wgpu 30 does not know that a browser may offer them, and so asks for none: its request is completed
+/// on the way.
+#[cfg(target_arch = "wasm32")]
+mod subgroups {
+    use std::cell::Cell;
+
+    use js_sys::{Array, Function, Promise, Reflect};
+    use wasm_bindgen::closure::Closure;
+    use wasm_bindgen::{JsCast, JsValue};
+    use wasm_bindgen_futures::{JsFuture, future_to_promise};
+
+    const FEATURE: &str = "subgroups";
+
+    thread_local! {
+        static GIVEN: Cell<bool> = const { Cell::new(false) };
+    }
+
+    /// Whether the last device was asked for them.
+    pub(super) fn given() -> bool {
+        GIVEN.get()
+    }
+
+    /// Makes every adapter that has them give devices that have them, from now on.
+    pub(super) fn ask_for_them() {
+        // What cannot be replaced stays as it is, and devices come without them.
+        let _ = replace_request();
+    }
+
+    fn function(of: &JsValue, name: &str) -> Result<Function, JsValue> {
+        Reflect::get(of, &name.into())?.dyn_into()
+    }
+
+    fn replace_request() -> Result<(), JsValue> {
+        let navigator = Reflect::get(&js_sys::global(), &"navigator".into())?;
+        let gpu = Reflect::get(&navigator, &"gpu".into())?;
+        let request = function(&gpu, "requestAdapter")?;
+        let holder = gpu.clone();
+        let completed = move |options: JsValue| -> Promise {
+            let answer = request.call1(&gpu, &options);
+            future_to_promise(async move {
+                let adapter = JsFuture::from(Promise::resolve(&answer?)).await?;
+                if has_them(&adapter) {
+                    replace_device_request(&adapter)?;
+                }
+                Ok(adapter)
+            })
+        };
+        let completed = Closure::<dyn Fn(JsValue) -> Promise>::new(completed);
+        Reflect::set(
+            &holder,
+            &"requestAdapter".into(),
+            &completed.into_js_value(),
+        )?;
+        Ok(())
+    }
+
+    fn has_them(adapter: &JsValue) -> bool {
+        let has = || -> Result<JsValue, JsValue> {
+            let features = Reflect::get(adapter, &"features".into())?;
+            function(&features, "has")?.call1(&features, &FEATURE.into())
+        };
+        has().is_ok_and(|has| has.is_truthy())
+    }
+
+    fn replace_device_request(adapter: &JsValue) -> Result<(), JsValue> {
+        let request = function(adapter, "requestDevice")?;
+        let holder = adapter.clone();
+        let completed = move |descriptor: JsValue| -> Result<JsValue, JsValue> {
+            let listed = Reflect::get(&descriptor, &"requiredFeatures".into())?;
+            let features: Array = listed.dyn_into()?;
+            features.push(&FEATURE.into());
+            Reflect::set(&descriptor, &"requiredFeatures".into(), &features)?;
+            GIVEN.set(true);
+            request.call1(&holder, &descriptor)
+        };
+        let completed = Closure::<dyn Fn(JsValue) -> Result<JsValue, JsValue>>::new(completed);
+        Reflect::set(adapter, &"requestDevice".into(), &completed.into_js_value())?;
+        Ok(())
+    }
 }
 
 /// Natively the runtime's own errors say it.

@@ -6,27 +6,59 @@ use cubecl::prelude::KernelId;
 use cubecl::server::KernelArguments;
 use cubecl::{CubeCount, CubeDim};
 
+use super::tile::{Tile, tiles};
+
 /// A WGSL kernel: bindings are its inputs, its output, then its sizes as `array<u32>`, all `read_write`, since burn may
 /// keep several tensors in one buffer and WebGPU allows one kind of use of a buffer at a time. Its entry point is `main`.
 #[derive(Clone, Copy)]
 pub(super) struct Shader {
     /// Tells shaders apart in the cache of pipelines.
     pub(super) name: &'static str,
-    /// The text, valid WGSL as it stands.
+    /// The text: valid WGSL as it stands, or, with a tile, as [`Tile::write_out`] makes it.
     pub(super) source: &'static str,
-    /// What one thread computes of the grid's x and y.
-    pub(super) tile: [usize; 2],
-    /// Threads of a workgroup in x and y, as the text says.
-    pub(super) workgroup: [usize; 2],
+    /// How the grid is divided.
+    pub(super) threads: Threads,
+}
+
+/// How a shader divides its grid among threads.
+#[derive(Clone, Copy)]
+pub(super) enum Threads {
+    /// A thread for each place, in workgroups of so many in x and y, as the text says.
+    Each([usize; 2]),
+    /// A thread for each tile, and a workgroup for so many places in x and y.
+    Tiled { tile: Tile, covers: [usize; 2] },
+}
+
+impl Threads {
+    /// For a product with a matrix that has so many rows of results.
+    pub(super) fn product(rows: usize) -> Self {
+        let tile = tiles().linear.fit(rows);
+        let covers = [tile.rows * tile.threads, tile.columns];
+        Threads::Tiled { tile, covers }
+    }
+
+    /// For attention of so many queries.
+    pub(super) fn attention(queries: usize) -> Self {
+        let tile = tiles().attention.fit(queries);
+        let covers = [tile.rows * tile.threads, 1];
+        Threads::Tiled { tile, covers }
+    }
 }
 
 impl KernelSource for Shader {
     fn source(&self) -> SourceTemplate {
-        SourceTemplate::new(self.source)
+        match self.threads {
+            Threads::Each(_) => SourceTemplate::new(self.source),
+            Threads::Tiled { tile, .. } => SourceTemplate::new(tile.write_out(self.source)),
+        }
     }
 
     fn id(&self) -> KernelId {
-        KernelId::new::<Self>().info(self.name)
+        let tile = match self.threads {
+            Threads::Each(_) => None,
+            Threads::Tiled { tile, .. } => Some(tile),
+        };
+        KernelId::new::<Self>().info((self.name, tile))
     }
 
     fn lang(&self) -> &'static str {
@@ -48,7 +80,11 @@ impl Shader {
         let first = inputs[0];
         let client = first.client.clone();
         let properties = client.properties();
-        let count = [0, 1].map(|i| grid[i].div_ceil(self.tile[i] * self.workgroup[i]));
+        let (workgroup, covered) = match self.threads {
+            Threads::Each(workgroup) => (workgroup, workgroup),
+            Threads::Tiled { tile, covers } => ([tile.threads, 1], covers),
+        };
+        let count = [0, 1].map(|i| grid[i].div_ceil(covered[i]));
         let most = properties.hardware.max_cube_count;
         if count[0] > most.0 as usize || count[1] > most.1 as usize {
             return None;
@@ -76,7 +112,7 @@ impl Shader {
         arguments = arguments
             .with_buffer(output.clone().binding())
             .with_buffer(sizes.binding());
-        let workgroup = CubeDim::new_2d(self.workgroup[0] as u32, self.workgroup[1] as u32);
+        let workgroup = CubeDim::new_2d(workgroup[0] as u32, workgroup[1] as u32);
         client.launch(
             Box::new(SourceKernel::new(self, workgroup)),
             CubeCount::Static(count[0] as u32, count[1] as u32, 1),

@@ -2,19 +2,22 @@
 
 use burn::tensor::{Tensor, activation::sigmoid};
 
-use super::launch::{self, Shader};
+use super::launch::{self, Shader, Threads};
 
-/// What one thread of the linear shaders makes: columns, rows.
-pub(super) const TILE: [usize; 2] = [16, 8];
-/// Threads of a workgroup of the linear shaders.
-pub(super) const WORKGROUP: [usize; 2] = [4, 4];
-
-const SHADER: Shader = Shader {
-    name: "linear",
-    source: include_str!("../../shaders/linear.wgsl"),
-    tile: TILE,
-    workgroup: WORKGROUP,
-};
+/// A shader that is a product with a matrix, with its text and what such shaders share, for so many rows of results.
+macro_rules! product {
+    ($name:literal, $rows:expr) => {
+        Shader {
+            name: $name,
+            source: concat!(
+                include_str!(concat!("../../shaders/", $name, ".wgsl")),
+                include_str!("../../shaders/tile.wgsl")
+            ),
+            threads: Threads::product($rows),
+        }
+    };
+}
+pub(super) use product;
 
 /// What is applied to a layer's results before they are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,6 +112,7 @@ fn on_gpu(
     let offset = launch::optional(bias, &input)?;
     let bias = usize::from(bias.is_some());
     let sizes = [b * n, o, k / 4, bias, activation.code()];
-    let y = SHADER.launch([o, b * n], &[&input, &weight, &offset], &sizes, [b, n, o])?;
+    let inputs = [&input, &weight, &offset];
+    let y = product!("linear", b * n).launch([b * n, o], &inputs, &sizes, [b, n, o])?;
     Some(launch::tensor(y))
 }

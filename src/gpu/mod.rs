@@ -15,6 +15,7 @@ mod modulate;
 mod path_trace;
 mod quant_linear;
 mod rotate;
+mod tile;
 
 pub use attention::{attention, attention_reference};
 pub(crate) use conv2d::output_sides;
@@ -24,3 +25,4 @@ pub use modulate::{Modulation, gated, gated_reference, modulated, modulated_refe
 pub(crate) use path_trace::{NUMBERS, path_trace};
 pub use quant_linear::{dequantize, quant_linear, quant_linear_reference};
 pub use rotate::rotated;
+pub use tile::{measure_tiles, tile_names, use_tiles};

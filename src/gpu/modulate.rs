@@ -2,20 +2,21 @@
 
 use burn::tensor::{Tensor, module::layer_norm};
 
-use super::launch::{self, Shader};
+use super::launch::{self, Shader, Threads};
+
+/// Threads that share a token.
+const ROW: usize = 32;
 
 const MODULATE: Shader = Shader {
     name: "modulate",
     source: include_str!("../../shaders/modulate.wgsl"),
-    tile: [1, 1],
-    workgroup: [32, 1],
+    threads: Threads::Each([ROW, 1]),
 };
 
 const GATE: Shader = Shader {
     name: "gate",
     source: include_str!("../../shaders/gate.wgsl"),
-    tile: [1, 1],
-    workgroup: [64, 1],
+    threads: Threads::Each([64, 1]),
 };
 
 /// Shifts, scales and gates of a block for the two kinds of token: the first `n_clean` tokens of a sequence, and the others.
@@ -94,7 +95,7 @@ fn modulated_on_gpu(x: &Tensor<3>, by: &Modulation, at: usize, epsilon: f64) -> 
     let epsilon = (epsilon as f32).to_bits() as usize;
     let sizes = [n, by.n_clean, d / 4, at, epsilon];
     // A workgroup is a token: its lanes are the grid's x.
-    let grid = [MODULATE.workgroup[0], b * n];
+    let grid = [ROW, b * n];
     let y = MODULATE.launch(grid, &inputs, &sizes, [b, n, d])?;
     Some(launch::tensor(y))
 }

@@ -4,13 +4,12 @@ use std::ops::Range;
 
 use burn::tensor::Tensor;
 
-use super::launch::{self, Shader};
+use super::launch::{self, Shader, Threads};
 
 const SHADER: Shader = Shader {
     name: "path_trace",
     source: include_str!("../../shaders/path_trace.wgsl"),
-    tile: [1, 1],
-    workgroup: [8, 8],
+    threads: Threads::Each([8, 8]),
 };
 
 /// Numbers of a pixel: light r, g, b; id; depth.

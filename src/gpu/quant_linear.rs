@@ -2,23 +2,9 @@
 
 use burn::tensor::{Int, Tensor};
 
-use super::launch::{self, Shader};
-use super::linear::{Activation, TILE, WORKGROUP, linear, linear_reference};
+use super::launch::{self, Shader, Threads};
+use super::linear::{Activation, linear, linear_reference, product};
 use crate::weights::quant::{BLOCK, Encoding};
-
-const Q8: Shader = Shader {
-    name: "linear_q8",
-    source: include_str!("../../shaders/linear_q8.wgsl"),
-    tile: TILE,
-    workgroup: WORKGROUP,
-};
-
-const Q4: Shader = Shader {
-    name: "linear_q4",
-    source: include_str!("../../shaders/linear_q4.wgsl"),
-    tile: TILE,
-    workgroup: WORKGROUP,
-};
 
 /// `y = activation(x W^T + b)` with a quantised `W` ([`crate::weights::quant`] has the layout).
 ///
@@ -134,8 +120,8 @@ fn on_gpu(
         return None;
     }
     let shader = match encoding {
-        Encoding::Q8 => Q8,
-        _ => Q4,
+        Encoding::Q8 => product!("linear_q8", b * n),
+        _ => product!("linear_q4", b * n),
     };
     let input = launch::floats(x)?;
     let (packed, scales) = (launch::words(packed)?, launch::words(scales)?);
@@ -143,6 +129,6 @@ fn on_gpu(
     let bias = usize::from(bias.is_some());
     let sizes = [b * n, o, k / (2 * BLOCK), bias, activation.code()];
     let inputs = [&input, &packed, &scales, &offset];
-    let y = shader.launch([o, b * n], &inputs, &sizes, [b, n, o])?;
+    let y = shader.launch([b * n, o], &inputs, &sizes, [b, n, o])?;
     Some(launch::tensor(y))
 }

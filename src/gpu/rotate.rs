@@ -3,13 +3,12 @@
 
 use burn::tensor::Tensor;
 
-use super::launch::{self, Shader};
+use super::launch::{self, Shader, Threads};
 
 const SHADER: Shader = Shader {
     name: "rotate",
     source: include_str!("../../shaders/rotate.wgsl"),
-    tile: [1, 1],
-    workgroup: [16, 1],
+    threads: Threads::Each([16, 1]),
 };
 
 /// Queries, keys and values, heads first; queries and keys normalised, with the weights `norms`, and rotated. `None` where no

@@ -7,8 +7,9 @@ use std::time::Instant;
 
 use serde::Serialize;
 
+use super::open_device;
 use crate::error::{Error, Result};
-use crate::gpu::device::{self, Choice};
+use crate::gpu::device::Choice;
 use crate::image::Image;
 use crate::pipeline::{Event, Pipeline};
 use crate::request::{Frame, Method, Request, Role, Tag};
@@ -141,7 +142,7 @@ async fn generate(options: &Options, request: &Request) -> Result<Report> {
     let started = Instant::now();
     let source = Location::new(&options.pack);
     let plan = Plan::read(&source).await?;
-    let opened = device::open(options.device).await?;
+    let opened = open_device(options.device).await?;
     if let Some(note) = &opened.note {
         eprintln!("{note}");
     }

@@ -18,6 +18,7 @@ use super::fetch::{Http, Patience};
 use super::js::{message, now, object, plain, property, thrown};
 use super::report::{Clock, Report};
 use super::request::{parse, pictures};
+use super::tuned;
 use super::wait::{or_abort, turn};
 use crate::error::{Error, Result};
 use crate::gpu::device::{self, Choice};
@@ -235,7 +236,9 @@ async fn open(url: &JsValue, options: &JsValue, on_progress: Option<Function>) -
         }
     };
     let choice: Choice = option("device", "auto")?.parse()?;
-    let (cache, no_cache) = match option("cache", "opfs")?.as_str() {
+    let cache = option("cache", "opfs")?;
+    let remember = cache != "none";
+    let (cache, no_cache) = match cache.as_str() {
         "none" => (None, None),
         "opfs" => match Cache::open(&url).await {
             Ok(cache) => (Some(cache), None),
@@ -255,6 +258,7 @@ async fn open(url: &JsValue, options: &JsValue, on_progress: Option<Function>) -
     {
         return Err(problem);
     }
+    tuned::tune(&opened, remember).await;
     let bytes = plan.bytes();
     let report = Report::new(on_progress);
     let pipeline = load(plan, kept, &source, opened.device, &report).await?;

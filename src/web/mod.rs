@@ -1,7 +1,7 @@
 //! The browser: the only code that knows of JavaScript.
 //!
 //! [`engine`] is the face that `www/worker.js` calls; [`fetch`] brings a pack's bytes, with `host` for the requests below it;
-//! [`cache`] keeps them in the origin's private file system, with `folder` for the files below it; [`request`] reads what
+//! [`cache`] keeps them in the origin's private file system, with `folder` for the files below it; `tuned` remembers what suits the adapter; [`request`] reads what
 //! the page asked and `report` tells it how far things are; [`wait`] is cancellation and time; `js` is the little of the
 //! browser that these need, declared by hand.
 //!
@@ -16,6 +16,7 @@ mod host;
 mod js;
 mod report;
 pub mod request;
+mod tuned;
 pub mod wait;
 
 use wasm_bindgen::prelude::*;

@@ -132,35 +132,39 @@ async fn heads_are_normalised_and_rotated() {
 #[wasm_bindgen_test]
 async fn linear_is_its_reference() {
     let (gpu, cpu) = (webgpu().await, Device::flex());
+    console_log!("tiles: {}", gpu::tile_names(&gpu).join(", "));
     let mut inputs = seed("linear");
-    // The last has no vectors of four: it takes the plain way on the GPU, and must still be right.
-    for (b, n, k, o) in [
-        (1, 1, 4, 1),
-        (2, 13, 36, 17),
-        (1, 64, 64, 16),
-        (1, 65, 256, 768),
-        (2, 8, 512, 130),
-        (1, 5, 7, 3),
-    ] {
-        for biased in [true, false] {
-            let x = inputs.floats(&[b, n, k], 1.0);
-            let weight = inputs.floats(&[o, k], 1.0);
-            let bias = biased.then(|| inputs.floats(&[o], 1.0));
-            let on = |device: &Device| {
-                (
-                    Tensor::<3>::from_data(x.clone(), device),
-                    Tensor::<2>::from_data(weight.clone(), device),
-                    bias.clone()
-                        .map(|bias| Tensor::<1>::from_data(bias, device)),
-                )
-            };
-            let ((x1, w1, b1), (x2, w2, b2)) = (on(&gpu), on(&cpu));
-            let what = format!("linear {b} {n} {k} {o} {biased}");
-            let plain = gpu::linear_reference(x2, w2, b2);
-            let actual = gpu::linear(x1.clone(), w1.clone(), b1.clone(), Activation::None);
-            check(what.clone(), actual, plain.clone()).await;
-            let actual = gpu::linear(x1, w1, b1, Activation::Gelu);
-            check(format!("{what} gelu"), actual, gelu(plain)).await;
+    for tiles in gpu::tile_names(&gpu) {
+        assert!(gpu::use_tiles(&gpu, tiles), "{tiles}");
+        // The last has no vectors of four: it takes the plain way on the GPU, and must still be right.
+        for (b, n, k, o) in [
+            (1, 1, 4, 1),
+            (2, 13, 36, 17),
+            (1, 64, 64, 16),
+            (1, 65, 256, 768),
+            (2, 8, 512, 130),
+            (1, 5, 7, 3),
+        ] {
+            for biased in [true, false] {
+                let x = inputs.floats(&[b, n, k], 1.0);
+                let weight = inputs.floats(&[o, k], 1.0);
+                let bias = biased.then(|| inputs.floats(&[o], 1.0));
+                let on = |device: &Device| {
+                    (
+                        Tensor::<3>::from_data(x.clone(), device),
+                        Tensor::<2>::from_data(weight.clone(), device),
+                        bias.clone()
+                            .map(|bias| Tensor::<1>::from_data(bias, device)),
+                    )
+                };
+                let ((x1, w1, b1), (x2, w2, b2)) = (on(&gpu), on(&cpu));
+                let what = format!("{tiles} linear {b} {n} {k} {o} {biased}");
+                let plain = gpu::linear_reference(x2, w2, b2);
+                let actual = gpu::linear(x1.clone(), w1.clone(), b1.clone(), Activation::None);
+                check(what.clone(), actual, plain.clone()).await;
+                let actual = gpu::linear(x1, w1, b1, Activation::Gelu);
+                check(format!("{what} gelu"), actual, gelu(plain)).await;
+            }
         }
     }
 }
@@ -169,35 +173,39 @@ async fn linear_is_its_reference() {
 async fn quantised_linear_is_the_dequantised_one() {
     let (gpu, cpu) = (webgpu().await, Device::flex());
     let mut inputs = seed("quantised linear");
-    for encoding in [Encoding::Q8, Encoding::Q4] {
-        for (b, n, k, o) in [
-            (1, 1, 64, 1),
-            (2, 13, 192, 19),
-            (1, 70, 256, 768),
-            (1, 8, 1024, 256),
-        ] {
-            let x = inputs.floats(&[b, n, k], 1.0);
-            let mut matrix = numbers(&inputs.floats(&[o, k], 1.0));
-            matrix[..32].fill(0.0);
-            matrix[32..64].fill(-1e-5);
-            let matrix = quantise(encoding, &matrix, o);
-            let bias = (n > 1).then(|| inputs.floats(&[o], 1.0));
-            let int = |data: &TensorData| Tensor::<2, Int>::from_data(data.clone(), &gpu);
-            let on = |device: &Device| {
-                bias.clone()
-                    .map(|bias| Tensor::<1>::from_data(bias, device))
-            };
-            let run = |activation| {
-                let (packed, scales) = (int(&matrix.packed), int(&matrix.scales));
-                let x = Tensor::from_data(x.clone(), &gpu);
-                gpu::quant_linear(x, packed, scales, encoding, on(&gpu), activation)
-            };
-            let values = Tensor::from_data(TensorData::new(matrix.values.clone(), [o, k]), &cpu);
-            let x = Tensor::from_data(x.clone(), &cpu);
-            let plain = gpu::linear_reference(x, values, on(&cpu));
-            let what = format!("{encoding} {b} {n} {k} {o}");
-            check(what.clone(), run(Activation::None), plain.clone()).await;
-            check(format!("{what} gelu"), run(Activation::Gelu), gelu(plain)).await;
+    for tiles in gpu::tile_names(&gpu) {
+        assert!(gpu::use_tiles(&gpu, tiles), "{tiles}");
+        for encoding in [Encoding::Q8, Encoding::Q4] {
+            for (b, n, k, o) in [
+                (1, 1, 64, 1),
+                (2, 13, 192, 19),
+                (1, 70, 256, 768),
+                (1, 8, 1024, 256),
+            ] {
+                let x = inputs.floats(&[b, n, k], 1.0);
+                let mut matrix = numbers(&inputs.floats(&[o, k], 1.0));
+                matrix[..32].fill(0.0);
+                matrix[32..64].fill(-1e-5);
+                let matrix = quantise(encoding, &matrix, o);
+                let bias = (n > 1).then(|| inputs.floats(&[o], 1.0));
+                let int = |data: &TensorData| Tensor::<2, Int>::from_data(data.clone(), &gpu);
+                let on = |device: &Device| {
+                    bias.clone()
+                        .map(|bias| Tensor::<1>::from_data(bias, device))
+                };
+                let run = |activation| {
+                    let (packed, scales) = (int(&matrix.packed), int(&matrix.scales));
+                    let x = Tensor::from_data(x.clone(), &gpu);
+                    gpu::quant_linear(x, packed, scales, encoding, on(&gpu), activation)
+                };
+                let values =
+                    Tensor::from_data(TensorData::new(matrix.values.clone(), [o, k]), &cpu);
+                let x = Tensor::from_data(x.clone(), &cpu);
+                let plain = gpu::linear_reference(x, values, on(&cpu));
+                let what = format!("{tiles} {encoding} {b} {n} {k} {o}");
+                check(what.clone(), run(Activation::None), plain.clone()).await;
+                check(format!("{what} gelu"), run(Activation::Gelu), gelu(plain)).await;
+            }
         }
     }
 }
@@ -206,28 +214,31 @@ async fn quantised_linear_is_the_dequantised_one() {
 async fn attention_is_its_reference() {
     let (gpu, cpu) = (webgpu().await, Device::flex());
     let mut inputs = seed("attention");
-    for (b, h, n, m, d, batches) in [
-        (1, 1, 1, 1, 4, 0),
-        (2, 3, 5, 17, 12, 2),
-        (1, 4, 100, 100, 32, 1),
-        (2, 8, 66, 130, 64, 0),
-        (2, 2, 33, 48, 64, 1),
-        (1, 1, 64, 64, 128, 0),
-        (1, 2, 6, 9, 6, 1),
-    ] {
-        let [q, k, v] = [n, m, m].map(|rows| inputs.floats(&[b, h, rows, d], 3.0));
-        let mask = (batches > 0).then(|| inputs.mask([batches, n, m]));
-        let on = |device: &Device| {
-            let part = |data: &TensorData| Tensor::<4>::from_data(data.clone(), device);
-            let mask = mask
-                .clone()
-                .map(|mask| Tensor::<3>::from_data(mask, device));
-            (part(&q), part(&k), part(&v), mask)
-        };
-        let ((q1, k1, v1, m1), (q2, k2, v2, m2)) = (on(&gpu), on(&cpu));
-        let what = format!("attention {b} {h} {n} {m} {d} mask {batches}");
-        let expected = gpu::attention_reference(q2, k2, v2, m2);
-        check(what, gpu::attention(q1, k1, v1, m1), expected).await;
+    for tiles in gpu::tile_names(&gpu) {
+        assert!(gpu::use_tiles(&gpu, tiles), "{tiles}");
+        for (b, h, n, m, d, batches) in [
+            (1, 1, 1, 1, 4, 0),
+            (2, 3, 5, 17, 12, 2),
+            (1, 4, 100, 100, 32, 1),
+            (2, 8, 66, 130, 64, 0),
+            (2, 2, 33, 48, 64, 1),
+            (1, 1, 64, 64, 128, 0),
+            (1, 2, 6, 9, 6, 1),
+        ] {
+            let [q, k, v] = [n, m, m].map(|rows| inputs.floats(&[b, h, rows, d], 3.0));
+            let mask = (batches > 0).then(|| inputs.mask([batches, n, m]));
+            let on = |device: &Device| {
+                let part = |data: &TensorData| Tensor::<4>::from_data(data.clone(), device);
+                let mask = mask
+                    .clone()
+                    .map(|mask| Tensor::<3>::from_data(mask, device));
+                (part(&q), part(&k), part(&v), mask)
+            };
+            let ((q1, k1, v1, m1), (q2, k2, v2, m2)) = (on(&gpu), on(&cpu));
+            let what = format!("{tiles} attention {b} {h} {n} {m} {d} mask {batches}");
+            let expected = gpu::attention_reference(q2, k2, v2, m2);
+            check(what, gpu::attention(q1, k1, v1, m1), expected).await;
+        }
     }
 }
 
@@ -252,28 +263,31 @@ async fn shared_memory_is_no_error() {
 async fn convolution_is_its_reference() {
     let (gpu, cpu) = (webgpu().await, Device::flex());
     let mut inputs = seed("conv2d");
-    for (b, c, h, w, o, kernel, stride, padding) in [
-        (1, 3, 16, 16, 32, 3, 1, [1, 1, 1, 1]),
-        (2, 5, 7, 9, 18, 3, 2, [0, 0, 1, 1]),
-        (1, 32, 12, 12, 64, 3, 1, [1, 1, 1, 1]),
-        (1, 64, 8, 8, 4, 1, 1, [0, 0, 0, 0]),
-        (1, 4, 6, 5, 7, 3, 2, [2, 1, 0, 3]),
-    ] {
-        let x = inputs.floats(&[b, c, h, w], 1.0);
-        let weight = inputs.floats(&[o, c, kernel, kernel], 1.0);
-        let bias = (o > 4).then(|| inputs.floats(&[o], 1.0));
-        let on = |device: &Device| {
-            (
-                Tensor::<4>::from_data(x.clone(), device),
-                Tensor::<4>::from_data(weight.clone(), device),
-                bias.clone()
-                    .map(|bias| Tensor::<1>::from_data(bias, device)),
-            )
-        };
-        let ((x1, w1, b1), (x2, w2, b2)) = (on(&gpu), on(&cpu));
-        let what = format!("conv2d {b} {c} {h} {w} {o} {kernel} {stride} {padding:?}");
-        let expected = gpu::conv2d_reference(x2, w2, b2, stride, padding);
-        check(what, gpu::conv2d(x1, w1, b1, stride, padding), expected).await;
+    for tiles in gpu::tile_names(&gpu) {
+        assert!(gpu::use_tiles(&gpu, tiles), "{tiles}");
+        for (b, c, h, w, o, kernel, stride, padding) in [
+            (1, 3, 16, 16, 32, 3, 1, [1, 1, 1, 1]),
+            (2, 5, 7, 9, 18, 3, 2, [0, 0, 1, 1]),
+            (1, 32, 12, 12, 64, 3, 1, [1, 1, 1, 1]),
+            (1, 64, 8, 8, 4, 1, 1, [0, 0, 0, 0]),
+            (1, 4, 6, 5, 7, 3, 2, [2, 1, 0, 3]),
+        ] {
+            let x = inputs.floats(&[b, c, h, w], 1.0);
+            let weight = inputs.floats(&[o, c, kernel, kernel], 1.0);
+            let bias = (o > 4).then(|| inputs.floats(&[o], 1.0));
+            let on = |device: &Device| {
+                (
+                    Tensor::<4>::from_data(x.clone(), device),
+                    Tensor::<4>::from_data(weight.clone(), device),
+                    bias.clone()
+                        .map(|bias| Tensor::<1>::from_data(bias, device)),
+                )
+            };
+            let ((x1, w1, b1), (x2, w2, b2)) = (on(&gpu), on(&cpu));
+            let what = format!("{tiles} conv2d {b} {c} {h} {w} {o} {kernel} {stride} {padding:?}");
+            let expected = gpu::conv2d_reference(x2, w2, b2, stride, padding);
+            check(what, gpu::conv2d(x1, w1, b1, stride, padding), expected).await;
+        }
     }
 }
 

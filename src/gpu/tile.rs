@@ -1,0 +1,189 @@
+//! Tiled shaders: texts that say a tile once, written out for the tile that suits the adapter.
+//!
+//! WGSL has no arrays in registers, so a shader that keeps a tile of results there has to name each of them. Such a text has
+//! three signs: a line with `$r` stands for one line a row of the tile, with `$q` one for every four of its columns, with `$j`
+//! one for each of those four; with several signs, one for each combination, rows first. `ROWS`, `COLUMNS` and `THREADS` are the tile's
+//! numbers. A line that ends in `// quad` is only there where four neighbouring threads load four columns once and pass them
+//! to one another, one that ends in `// alone` only where every thread loads its own.
+
+use std::fmt::Write;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use burn::tensor::{Device, Tensor};
+
+use super::device::canary;
+use super::{Activation, attention, launch, linear};
+
+/// What a thread of a tiled shader makes, and with how many others.
+#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq)]
+pub(super) struct Tile {
+    /// Rows of results.
+    pub(super) rows: usize,
+    /// Columns of results, a multiple of four.
+    pub(super) columns: usize,
+    /// Threads of a workgroup, which lie below one another; a multiple of four.
+    pub(super) threads: usize,
+    /// Whether four threads share what they load, through a subgroup's quads.
+    pub(super) quads: bool,
+}
+
+impl Tile {
+    /// The text of a shader for this tile.
+    pub(super) fn write_out(self, text: &str) -> String {
+        let mut out = String::new();
+        if self.quads {
+            // A size that lies in a buffer counts as different for every thread, though it is not.
+            out.push_str("enable subgroups;\ndiagnostic(off, subgroup_uniformity);\n");
+        }
+        for (name, number) in [
+            ("ROWS", self.rows),
+            ("COLUMNS", self.columns),
+            ("THREADS", self.threads),
+        ] {
+            writeln!(out, "const {name} = {number}u;").expect("a String takes every text");
+        }
+        let dropped = if self.quads { "// alone" } else { "// quad" };
+        for line in text.lines() {
+            if line.ends_with(dropped) || line.trim_start().starts_with("//") {
+                continue;
+            }
+            let mut lines = vec![line.to_owned()];
+            for (sign, count) in [("$r", self.rows), ("$q", self.columns / 4), ("$j", 4)] {
+                if line.contains(sign) {
+                    let each = |line: &String| {
+                        let line = line.clone();
+                        (0..count).map(move |i| line.replace(sign, &i.to_string()))
+                    };
+                    lines = lines.iter().flat_map(each).collect();
+                }
+            }
+            for line in lines {
+                out.push_str(&line);
+                out.push('\n');
+            }
+        }
+        out
+    }
+
+    /// This tile for a matrix of `rows` rows: with fewer of them, where a workgroup would hold more than there are.
+    pub(super) fn fit(mut self, rows: usize) -> Self {
+        while self.rows > 1 && rows <= self.rows / 2 * self.threads {
+            self.rows /= 2;
+        }
+        self
+    }
+}
+
+/// Tiles that suit a kind of adapter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Tiles {
+    /// What [`name`] says.
+    name: &'static str,
+    /// Of products with a matrix, and of convolutions.
+    pub(super) linear: Tile,
+    /// Of attention: queries by keys.
+    pub(super) attention: Tile,
+}
+
+const fn tile(rows: usize, columns: usize, threads: usize, quads: bool) -> Tile {
+    Tile {
+        rows,
+        columns,
+        threads,
+        quads,
+    }
+}
+
+/// What is tried on an adapter. The large ones are for adapters whose registers cost nothing beside their loads, such as
+/// processors; the small ones leave a GPU registers for many threads.
+const ALL: [Tiles; 4] = [
+    Tiles {
+        name: "large",
+        linear: tile(16, 16, 4, false),
+        attention: tile(16, 32, 4, false),
+    },
+    Tiles {
+        name: "large-quads",
+        linear: tile(16, 16, 4, true),
+        attention: tile(16, 32, 4, true),
+    },
+    Tiles {
+        name: "small",
+        linear: tile(4, 8, 32, false),
+        attention: tile(2, 16, 32, false),
+    },
+    Tiles {
+        name: "small-quads",
+        linear: tile(4, 16, 32, true),
+        attention: tile(4, 16, 32, true),
+    },
+];
+
+/// Which of [`ALL`] is used. A process has one WebGPU device.
+static CHOSEN: AtomicUsize = AtomicUsize::new(0);
+
+/// Whether the device has subgroups.
+static QUADS: AtomicBool = AtomicBool::new(false);
+
+/// Says whether the device has subgroups.
+pub(super) fn allow_quads(has: bool) {
+    QUADS.store(has, Ordering::Relaxed);
+}
+
+/// The tiles that are used.
+pub(super) fn tiles() -> &'static Tiles {
+    &ALL[CHOSEN.load(Ordering::Relaxed)]
+}
+
+/// The names of the tiles that `device` can use; none where it is no WebGPU device.
+pub fn tile_names(device: &Device) -> Vec<&'static str> {
+    if launch::floats(&Tensor::<1>::zeros([4], device)).is_none() {
+        return Vec::new();
+    }
+    let quads = QUADS.load(Ordering::Relaxed);
+    let usable = |tiles: &&Tiles| quads || !(tiles.linear.quads || tiles.attention.quads);
+    ALL.iter().filter(usable).map(|tiles| tiles.name).collect()
+}
+
+/// Measures which tiles are the fastest on `device`, by a product and an attention of a small model's size, and uses the
+/// fastest that pass the start-up check. Gives their name; none where `device` is no WebGPU device, or fails. `now` is a clock
+/// in milliseconds.
+pub async fn measure_tiles(device: &Device, now: impl Fn() -> f64) -> Option<&'static str> {
+    let mut measured = Vec::new();
+    for name in tile_names(device) {
+        use_tiles(device, name);
+        // The first run compiles.
+        run(device).await?;
+        let start = now();
+        run(device).await?;
+        measured.push((name, now() - start));
+    }
+    measured.sort_by(|a, b| a.1.total_cmp(&b.1));
+    for (name, _) in measured {
+        use_tiles(device, name);
+        if canary(device).await.is_ok() {
+            return Some(name);
+        }
+    }
+    None
+}
+
+async fn run(device: &Device) -> Option<()> {
+    let (n, d, h) = (256, 384, 6);
+    let x = Tensor::ones([1, n, d], device);
+    let y = linear(x, Tensor::ones([d, d], device), None, Activation::None);
+    let heads = y.reshape([1, n, h, d / h]).swap_dims(1, 2);
+    let (q, k, v) = (heads.clone() * 1e-3, heads.clone() * 2e-3, heads);
+    let y = attention(q, k, v, None).reshape([-1]).narrow(0, 0, 1);
+    y.into_data_async().await.ok().map(drop)
+}
+
+/// Uses the tiles of this name from now on; whether there are such tiles for `device`.
+pub fn use_tiles(device: &Device, name: &str) -> bool {
+    let known = ALL.iter().position(|tiles| tiles.name == name);
+    match known.filter(|_| tile_names(device).contains(&name)) {
+        Some(index) => CHOSEN.store(index, Ordering::Relaxed),
+        None => return false,
+    }
+    true
+}

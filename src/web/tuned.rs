@@ -1,0 +1,43 @@
+//! Which tiles are the fastest on an adapter: measured once, and remembered in the origin's private file system.
+
+use sha2::{Digest, Sha256};
+
+use super::folder::{Folder, Thrown, directory, origin_folder};
+use super::js;
+use crate::gpu::device::Opened;
+use crate::gpu::{measure_tiles, use_tiles};
+use crate::weights::source::hex;
+
+/// The folder, with a file for each adapter and version of the shaders, which holds the tiles' name.
+const FOLDER: &str = "unireal-adapters";
+
+/// Longer than every name of tiles.
+const LONGEST: u64 = 64;
+
+/// Makes the shaders use the tiles that are the fastest on the adapter. Where `remember` is not set, or nothing can be kept, they
+/// are measured each time.
+pub(super) async fn tune(opened: &Opened, remember: bool) {
+    let folder = match remember {
+        true => folder().await.ok(),
+        false => None,
+    };
+    let of = format!("{} {}", env!("CARGO_PKG_VERSION"), opened.adapter);
+    let file = hex(&Sha256::digest(of.as_bytes())[..16]);
+    if let Some(folder) = &folder
+        && let Some(name) = folder.get(&file, LONGEST).await
+        && let Ok(name) = str::from_utf8(&name)
+        && use_tiles(&opened.device, name)
+    {
+        return;
+    }
+    let fastest = measure_tiles(&opened.device, js::now).await;
+    if let (Some(folder), Some(name)) = (folder, fastest) {
+        // Without it, the next visit measures again.
+        let _ = folder.put(&file, name.as_bytes()).await;
+    }
+}
+
+async fn folder() -> Thrown<Folder> {
+    let origin = origin_folder().await?;
+    Folder::list(directory(&origin, FOLDER, true).await?).await
+}
