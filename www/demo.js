@@ -1,4 +1,5 @@
 /** The demo page: the editor, told by the page's address which model and device it takes, and the page's own updates. */
+import "./demo/trusted.js";
 import "./editor.js";
 import * as updates from "./demo/updates.js";
 

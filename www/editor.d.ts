@@ -15,7 +15,9 @@
  *   requests are shared as links to the page. Without it the editor minds itself only. Read when the element is connected.
  *
  * It works under `script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; style-src 'self'; img-src 'self' blob:;
- * connect-src 'self'`, where 'self' stands for the hosts of this module, the pack and the examples.
+ * connect-src 'self'`, where 'self' stands for the hosts of this module, the pack and the examples. Under Trusted Types
+ * (`require-trusted-types-for 'script'`) it needs `trusted-types unireal-editor`, and a default policy of the page whose
+ * `createScriptURL` lets this module's `worker.js` through; `demo/trusted.js` is such a policy.
  *
  * Slot: `intro`, shown beside the model's card.
  *

@@ -192,6 +192,12 @@ const MARKUP = `
   </template>
 `;
 
+/** The fixed markup for a page that lets only trusted text become HTML; it is the one text that ever does. */
+function trusted(html) {
+  const types = globalThis.trustedTypes;
+  return types ? types.createPolicy("unireal-editor", { createHTML: (text) => text }).createHTML(html) : html;
+}
+
 /** @type {HTMLTemplateElement | null} */
 let template = null;
 
@@ -201,7 +207,7 @@ let template = null;
  * @returns {DocumentFragment}
  */
 export function markup(styles) {
-  template ??= Object.assign(document.createElement("template"), { innerHTML: MARKUP });
+  template ??= Object.assign(document.createElement("template"), { innerHTML: trusted(MARKUP) });
   const content = template.content.cloneNode(true);
   const page = content.getElementById("page");
   const link = Object.assign(document.createElement("link"), { rel: "stylesheet", href: styles });
