@@ -38,6 +38,7 @@ mod cpu;
 pub mod error;
 pub mod gpu;
 pub mod image;
+mod keep;
 pub mod model;
 pub mod noise;
 pub mod pipeline;

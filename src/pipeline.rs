@@ -8,6 +8,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::image::Image;
+use crate::keep::keep;
 use crate::model::Model;
 use crate::model::sequence::{Attention, Grid, InputFrame, Sequence, TextStates};
 use crate::model::vae::Tiling;
@@ -159,16 +160,18 @@ impl Pipeline {
             (sequence, weight)
         })
         .collect();
+        let kept = request.kept().map(|canvas| canvas.resize(width, height));
+        let kept = kept.as_ref();
         let times = sampler::schedule(request.steps, self.config.scheduler.shift);
         let velocity = async |x: &[Tensor<4>], t: f64| Ok(self.guided(&branches, x, t));
         let latents = sampler::sample(request.method, &times, noise, velocity, async |step| {
-            self.report_step(&mut on_event, request.preview_every, step)
+            self.report_step(&mut on_event, request.preview_every, step, kept)
                 .await
         })
         .await?;
 
         report(&mut on_event, Stage::Decode).await?;
-        self.decode(&latents).await
+        self.decode(&latents, kept).await
     }
 
     async fn report_step(
@@ -176,11 +179,12 @@ impl Pipeline {
         on_event: &mut impl AsyncFnMut(Event) -> ControlFlow<()>,
         every: usize,
         step: Step<'_>,
+        kept: Option<&Image>,
     ) -> Result<ControlFlow<()>> {
         settle(&step.estimate[0]).await?;
         let wanted = every > 0 && step.step.is_multiple_of(every) && step.step < step.steps;
         let preview = match wanted {
-            true => Some(self.decode(step.estimate).await?),
+            true => Some(self.decode(step.estimate, kept).await?),
             false => None,
         };
         let (step, steps) = (step.step, step.steps);
@@ -227,13 +231,18 @@ impl Pipeline {
         }
     }
 
-    async fn decode(&self, latents: &[Tensor<4>]) -> Result<Vec<Image>> {
+    /// The pictures of these latents; with a canvas, its pixels where nothing changed.
+    async fn decode(&self, latents: &[Tensor<4>], kept: Option<&Image>) -> Result<Vec<Image>> {
         let mut images = Vec::new();
         for latent in latents {
             let [_, _, y, x] = latent.dims();
             let tiling = self.tiling(y * x * self.config.vae.stride().pow(2));
             let pixels = self.model.vae.decode(latent.clone(), tiling);
-            images.push(Image::from_tensor(pixels).await?);
+            let image = Image::from_tensor(pixels).await?;
+            images.push(match kept {
+                Some(canvas) => keep(canvas, &image, self.config.vae.stride()),
+                None => image,
+            });
         }
         Ok(images)
     }

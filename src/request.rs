@@ -165,6 +165,8 @@ pub struct Request {
     pub guidance: f32,
     /// Image guidance scale; 1 is none.
     pub image_guidance: f32,
+    /// Whether what an edit leaves alone comes from its canvas, pixel for pixel: see [`Request::kept`].
+    pub keep: bool,
     /// Seed of the noise.
     pub seed: u64,
     /// Decode the estimate of the result every so many steps, for a live preview; 0 is never.
@@ -173,7 +175,7 @@ pub struct Request {
 
 impl Request {
     /// A request with the defaults: no images, derived tags, one output, 20 Euler steps, text guidance 2, image
-    /// guidance 1, seed 0, no previews.
+    /// guidance 1, what is left alone kept, seed 0, no previews.
     pub fn new(prompt: impl Into<String>) -> Self {
         Request {
             prompt: prompt.into(),
@@ -185,6 +187,7 @@ impl Request {
             method: Method::Euler,
             guidance: 2.0,
             image_guidance: 1.0,
+            keep: true,
             seed: 0,
             preview_every: 0,
         }
@@ -221,6 +224,21 @@ impl Request {
         tags.sort();
         tags.dedup();
         tags
+    }
+
+    /// The picture whose pixels stay where nothing changes: the one canvas of a request for one picture in which the rest holds
+    /// still, as its tags say.
+    pub fn kept(&self) -> Option<&Image> {
+        let tags = self.tags();
+        let still = tags.contains(&Tag::StaticScenario) && !tags.contains(&Tag::PerceptionTask);
+        let mut canvases = self
+            .frames
+            .iter()
+            .filter(|frame| frame.role == Role::Canvas);
+        match (canvases.next(), canvases.next()) {
+            (Some(canvas), None) if self.keep && still && self.outputs == 1 => Some(&canvas.image),
+            _ => None,
+        }
     }
 
     /// The text that the encoder reads: context tags, then the base prompt.
@@ -351,6 +369,32 @@ mod tests {
         assert!(
             with(|r| r.context = Some(vec![Tag::StaticScenario, Tag::DynamicScenario]))
                 .contains("contradict")
+        );
+    }
+
+    #[test]
+    fn what_is_left_alone_is_kept_in_an_edit_of_one_canvas() {
+        let image = || Image::from_rgb(1, 1, vec![0; 3]).expect("a pixel");
+        let edit = || Request::new("remove the cube").frame(image(), Role::Canvas);
+        assert!(edit().kept().is_some());
+        assert!(edit().frame(image(), Role::Asset).kept().is_some());
+        let changed: [fn(&mut Request); 4] = [
+            |request| request.keep = false,
+            |request| request.outputs = 2,
+            |request| request.context = Some(vec![Tag::DynamicScenario]),
+            |request| request.context = Some(vec![Tag::StaticScenario, Tag::PerceptionTask]),
+        ];
+        for change in changed {
+            let mut request = edit();
+            change(&mut request);
+            assert!(request.kept().is_none());
+        }
+        assert!(edit().frame(image(), Role::Canvas).kept().is_none());
+        assert!(
+            Request::new("a cube")
+                .frame(image(), Role::Asset)
+                .kept()
+                .is_none()
         );
     }
 

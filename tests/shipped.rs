@@ -32,6 +32,8 @@ fn results(folder: &Path) -> Vec<Image> {
             for edit in edits.into_iter().take(2) {
                 let mut request = Request::new(&edit.texts[0]).frame(edit.before, Role::Canvas);
                 request.seed = scene;
+                // Every pixel is the model's: what is compared is the model.
+                request.keep = false;
                 let go_on = async |_| ControlFlow::Continue(());
                 let result = pipeline.generate(&request, go_on).await;
                 images.extend(result.expect("a picture"));

@@ -49,6 +49,7 @@ export interface EditorRequest {
   readonly steps: number;
   readonly guidance: number;
   readonly imageGuidance: number;
+  readonly keep: boolean;
   /** Left out, every request gets a new one. */
   readonly seed?: number | undefined;
 }

@@ -162,6 +162,9 @@ interface RequestBase {
   readonly guidance?: number | undefined;
   /** Image guidance, 0 to 100, 1 is none; default 1. */
   readonly imageGuidance?: number | undefined;
+  /** Whether what an edit leaves alone comes from its canvas, pixel for pixel; default true. It applies to one result of one
+   * canvas with the tag `static scenario`, and not to perception tasks. */
+  readonly keep?: boolean | undefined;
   /** Seed of the noise, a whole number from 0 to 2^53 - 1; default random 32 bits. */
   readonly seed?: number | undefined;
   /** Ask for a preview every so many steps; default 0, never. */

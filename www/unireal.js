@@ -87,6 +87,12 @@ async function prepare(options, signal) {
   if (options.method != null) {
     request.method = String(options.method);
   }
+  if (options.keep != null) {
+    if (typeof options.keep !== "boolean") {
+      throw refuse(`keep of ${String(options.keep)}; it must be true or false`);
+    }
+    request.keep = options.keep;
+  }
   request.seed ??= crypto.getRandomValues(new Uint32Array(1))[0];
   request.images = [];
   for (const [index, entry] of images.entries()) {

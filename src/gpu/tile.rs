@@ -149,14 +149,18 @@ pub fn tile_names(device: &Device) -> Vec<&'static str> {
 /// fastest that pass the start-up check. Gives their name; none where `device` is no WebGPU device, or fails. `now` is a clock
 /// in milliseconds.
 pub async fn measure_tiles(device: &Device, now: impl Fn() -> f64) -> Option<&'static str> {
-    let mut measured = Vec::new();
-    for name in tile_names(device) {
-        use_tiles(device, name);
-        // The first run compiles.
-        run(device).await?;
-        let start = now();
-        run(device).await?;
-        measured.push((name, now() - start));
+    let names = tile_names(device);
+    let mut measured: Vec<(&str, f64)> = names.iter().map(|name| (*name, f64::MAX)).collect();
+    for round in 0..=ROUNDS {
+        for (name, best) in &mut measured {
+            use_tiles(device, name);
+            let start = now();
+            run(device).await?;
+            // The first run compiles. Of the others the fastest counts: a machine may be busy for a moment, never idle.
+            if round > 0 {
+                *best = best.min(now() - start);
+            }
+        }
     }
     measured.sort_by(|a, b| a.1.total_cmp(&b.1));
     for (name, _) in measured {
@@ -167,6 +171,9 @@ pub async fn measure_tiles(device: &Device, now: impl Fn() -> f64) -> Option<&'s
     }
     None
 }
+
+/// How often each kind of tiles is measured.
+const ROUNDS: usize = 4;
 
 async fn run(device: &Device) -> Option<()> {
     let (n, d, h) = (256, 384, 6);

@@ -49,6 +49,9 @@ pub struct Options {
     /// Image guidance
     #[arg(long, default_value_t = 1.0)]
     pub image_guidance: f32,
+    /// Take every pixel from the model, also where the edit leaves the canvas alone
+    #[arg(long)]
+    pub no_keep: bool,
     /// Seed of the noise
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
@@ -112,6 +115,7 @@ pub fn request(options: &Options) -> Result<Request> {
     request.method = options.method;
     request.guidance = options.guidance;
     request.image_guidance = options.image_guidance;
+    request.keep = !options.no_keep;
     request.seed = options.seed;
     request.check()?;
     Ok(request)

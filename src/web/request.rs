@@ -15,7 +15,7 @@ pub const MAX_INPUT_SIDE: u32 = 8192;
 const MAX_WHOLE: f64 = 9_007_199_254_740_991.0;
 
 /// Reads a request: `{ prompt, images: [{ width, height, data, role }], context, width, height, outputs, steps, method,
-/// guidance, imageGuidance, seed, previewEvery }`, of which only the prompt is needed. `data` is RGBA. Defaults are
+/// guidance, imageGuidance, keep, seed, previewEvery }`, of which only the prompt is needed. `data` is RGBA. Defaults are
 /// [`Request::new`]'s.
 ///
 /// # Errors
@@ -56,6 +56,9 @@ pub fn parse(value: &JsValue) -> Result<Request> {
     }
     if let Some(guidance) = fields.number("imageGuidance")? {
         request.image_guidance = guidance as f32;
+    }
+    if let Some(keep) = fields.flag("keep")? {
+        request.keep = keep;
     }
     if let Some(seed) = fields.whole("seed", MAX_WHOLE)? {
         request.seed = seed as u64;
@@ -183,6 +186,15 @@ impl<'a> Fields<'a> {
         let text = value.as_string();
         let text = text.ok_or_else(|| wrong(&self.path(field), &value, "a text"));
         text.map(Some)
+    }
+
+    fn flag(&self, field: &str) -> Result<Option<bool>> {
+        let Some(value) = self.optional(field)? else {
+            return Ok(None);
+        };
+        let flag = value.as_bool();
+        let flag = flag.ok_or_else(|| wrong(&self.path(field), &value, "true or false"));
+        flag.map(Some)
     }
 
     fn array(&self, field: &str) -> Result<Option<Array>> {

@@ -47,6 +47,29 @@ describe("with the model on the CPU", () => {
     assert.equal(new Set(pictures).size, pictures.length);
   });
 
+  test("what an edit leaves alone is the canvas, pixel for pixel, unless the model is to make all of it", options, async () => {
+    const part = await page.evaluate(async () => {
+      const { model } = document.querySelector("unireal-editor");
+      const example = await (await fetch("/www/examples/tabletop-9.png")).blob();
+      const numbers = (picture) => {
+        const context = new OffscreenCanvas(64, 64).getContext("2d");
+        context.drawImage(picture, 0, 0, 64, 64);
+        return context.getImageData(0, 0, 64, 64).data;
+      };
+      // At the model's own size, so that nothing is resized on the way.
+      const before = numbers(await createImageBitmap(example));
+      const image = new ImageData(before, 64, 64);
+      const same = async (keep) => {
+        const { images } = await model.generate({ prompt: "remove the cyan sphere", images: [{ image, role: "canvas" }], steps: 8, seed: 1, keep });
+        const after = numbers(images[0]);
+        return before.filter((value, i) => i % 4 < 3 && value === after[i]).length / (0.75 * before.length);
+      };
+      return { kept: await same(true), made: await same(false) };
+    });
+    assert.ok(part.kept > 0.5 && part.kept < 0.999, `${part.kept} of the numbers are the canvas's`);
+    assert.ok(part.made < 0.3, `${part.made} of the numbers are the canvas's, by chance`);
+  });
+
   test("several results from one pass, each to be chosen and downloaded", options, async () => {
     await clear(page);
     await choose(page, red, 1);
@@ -181,7 +204,7 @@ describe("with the model on the CPU", () => {
       { steps: 0 }, { steps: 1.5 }, { steps: 5000 }, { outputs: 0 }, { outputs: 11 }, { guidance: -1 }, { guidance: NaN },
       { imageGuidance: Infinity }, { seed: -1 }, { seed: 2 ** 60 }, { width: 64 }, { width: 7, height: 7 },
       { width: 1e9, height: 64 }, { context: ["sunny"] }, { context: ["static scenario", "dynamic scenario"] },
-      { method: "guess" }, { previewEvery: -1 }, { prompt: 5 }, { images: "x" }, { images: [{ image: "x" }] },
+      { method: "guess" }, { keep: "yes" }, { previewEvery: -1 }, { prompt: 5 }, { images: "x" }, { images: [{ image: "x" }] },
       { images: [{ image: new ArrayBuffer(4), role: "canvas" }] },
     ];
     const codes = await page.evaluate(async (requests) => {

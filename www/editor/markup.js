@@ -95,6 +95,10 @@ const MARKUP = `
                 <label for="image-guidance">Image guidance <span>how closely to follow the pictures</span><output for="image-guidance"></output></label>
                 <input id="image-guidance" type="range" min="0" max="10" step="0.1" value="1">
               </div>
+              <div class="field wide switch">
+                <input id="keep" type="checkbox" checked>
+                <label for="keep">Keep the rest <span>what the edit leaves alone stays as it is, pixel for pixel</span></label>
+              </div>
               <div class="field wide">
                 <label for="device">Device <span>where the model runs</span></label>
                 <select id="device">

@@ -78,7 +78,7 @@ export function settings({ get, root }) {
   /** What is set. `keepSeed` tells whether the next request takes the same seed again. */
   function read() {
     const numbers = Object.entries(FIELDS).map(([name, id]) => [name, Number(get(id).value)]);
-    return { context: tags && [...tags], ...Object.fromEntries(numbers), keepSeed: isLocked() };
+    return { context: tags && [...tags], ...Object.fromEntries(numbers), keep: get("keep").checked, keepSeed: isLocked() };
   }
 
   return {
@@ -101,6 +101,9 @@ export function settings({ get, root }) {
     put(given) {
       for (const [name, id] of Object.entries(FIELDS)) {
         fill(get(id), given[name]);
+      }
+      if (typeof given.keep === "boolean") {
+        get("keep").checked = given.keep;
       }
       if (given.keepSeed !== undefined || given.seed !== undefined) {
         lock(given.keepSeed ?? given.seed != null);

@@ -10,7 +10,7 @@ const MOST_WORDS = 4000;
 
 /**
  * @param {{ prompt: string, context: string[] | null, outputs: number, steps: number, guidance: number,
- *   imageGuidance: number, seed: number }} request
+ *   imageGuidance: number, keep: boolean, seed: number }} request
  * @param {import("../unireal.d.ts").Role[]} roles
  * @returns {string} with its #
  */
@@ -18,6 +18,9 @@ export function toFragment(request, roles) {
   const fields = new URLSearchParams({ [MARK]: "1", prompt: request.prompt });
   for (const [name, key] of Object.entries(FIELDS)) {
     fields.set(key, String(request[name]));
+  }
+  if (!request.keep) {
+    fields.set("keep", "0");
   }
   (request.context ?? []).forEach((tag) => fields.append("tag", tag));
   roles.forEach((role) => fields.append("role", role));
@@ -43,6 +46,7 @@ export function fromFragment(fragment) {
     prompt: (fields.get("prompt") ?? "").slice(0, MOST_WORDS),
     context: tags.length > 0 ? tags : null,
     ...Object.fromEntries(numbers),
+    keep: fields.get("keep") !== "0",
   };
   return { request, roles: fields.getAll("role").filter((role) => ROLES.includes(role)).slice(0, MOST) };
 }

@@ -50,6 +50,9 @@ pub struct Options {
     /// Image guidance
     #[arg(long, default_value_t = 1.0)]
     pub image_guidance: f32,
+    /// Take every pixel from the model, also where the edit leaves the canvas alone
+    #[arg(long)]
+    pub no_keep: bool,
     /// auto, cpu or gpu
     #[arg(long, default_value = "cpu")]
     pub device: Choice,
@@ -176,6 +179,7 @@ async fn result(pipeline: &Pipeline, options: &Options, case: &Case, seed: u64) 
     request.steps = options.steps;
     request.guidance = options.guidance;
     request.image_guidance = options.image_guidance;
+    request.keep = !options.no_keep;
     request.seed = seed;
     let go_on = async |_| ControlFlow::Continue(());
     let images = pipeline.generate(&request, go_on).await?;
