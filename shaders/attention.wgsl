@@ -6,7 +6,7 @@
 // the maximum grows. No n by m matrix exists anywhere, and d is free.
 // sizes: n, m, d / 4, heads, mask's batch (0: no mask, 1: one for all, else one for each).
 //
-// Why: burn's own operations take 28 times as long for 8 heads of 512 tokens by 64 on SwiftShader in a page and hold 8 matrices
+// Why: burn's own operations take 49 times as long for 8 heads of 512 tokens by 64 on SwiftShader in a page and hold 8 matrices
 // of 512 by 512 (tests/bench.rs); this holds none.
 @group(0) @binding(0) var<storage, read_write> q: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read_write> k: array<vec4<f32>>;

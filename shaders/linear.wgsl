@@ -4,7 +4,7 @@
 // Rows and columns past the edge read the last valid one and are not stored.
 // sizes: n, o, k / 4, whether there is a bias, whether GELU follows.
 //
-// Why: burn's own product takes 15 times as long for 1024x512x1536 on SwiftShader in a page (tests/bench.rs). A large tile in
+// Why: burn's own product takes 25 times as long for 1024x512x1536 on SwiftShader in a page (tests/bench.rs). A large tile in
 // registers loads 32 vectors for 1024 multiply-adds, and where threads share what they load, 20; it needs no workgroup memory.
 @group(0) @binding(0) var<storage, read_write> x: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read_write> weight: array<vec4<f32>>;
