@@ -18,11 +18,6 @@
 // Far below every score, and still finite: infinities are not portable in WGSL.
 const LOWEST = -3.0e38;
 
-// acc + x . w.
-fn advance(acc: f32, x: vec4<f32>, w: vec4<f32>) -> f32 {
-  return fma(x.w, w.w, fma(x.z, w.z, fma(x.y, w.y, fma(x.x, w.x, acc))));
-}
-
 // acc + the sum of four vectors with these weights.
 fn gather(acc: vec4<f32>, weights: vec4<f32>, a: vec4<f32>, b: vec4<f32>, c: vec4<f32>, d: vec4<f32>) -> vec4<f32> {
   return fma(d, vec4(weights.w), fma(c, vec4(weights.z), fma(b, vec4(weights.y), fma(a, vec4(weights.x), acc))));
@@ -60,7 +55,7 @@ fn main(
   let lane = invocation & 3u; // quad
   let batch = select(0u, head / sizes[3], sizes[4] > 1u);
   let q$r = (head * n + min(query + $ru, bottom)) * depth;
-  var tile: array<vec4<f32>, ROWS * COLUMNS / 4u>;
+  var tile: Tile;
   var top: array<f32, ROWS>;
   var sum: array<f32, ROWS>;
   var keep: array<f32, ROWS>;

@@ -368,10 +368,11 @@ async fn cases() -> Vec<Case> {
 
 #[wasm_bindgen_test]
 async fn transformer_on_webgpu() {
+    let device = webgpu().await;
     for case in cases().await {
-        against_onnxruntime(&case, "f32", 1e-4, webgpu().await, "webgpu").await;
+        against_onnxruntime(&case, "f32", 1e-4, device.clone(), "webgpu").await;
         // Eight bits move the velocity itself; how much is the pack's own test.
-        against_onnxruntime(&case, "q8", 0.1, webgpu().await, "webgpu").await;
+        against_onnxruntime(&case, "q8", 0.1, device.clone(), "webgpu").await;
     }
 }
 

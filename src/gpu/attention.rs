@@ -60,7 +60,7 @@ fn on_gpu(
     let inputs = [&query, &key, &value, &mask];
     let shader = Shader {
         name: "attention",
-        source: include_str!("../../shaders/attention.wgsl"),
+        texts: &[include_str!("../../shaders/attention.wgsl")],
         threads: Threads::attention(n),
     };
     let y = shader.launch([n, b * h], &inputs, &sizes, [b, h, n, d])?;

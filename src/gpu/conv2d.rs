@@ -3,7 +3,7 @@
 use burn::tensor::{Tensor, module, ops::ConvOptions};
 
 use super::launch::{self, Shader, Threads};
-use super::linear::{Activation, product};
+use super::linear::{Activation, STORE};
 
 /// Cross-correlation with zeros around the input, as in every framework's `conv2d`.
 ///
@@ -102,7 +102,12 @@ fn on_gpu(
     ];
     let inputs = [&input, &kernel, &offset];
     let pixels = b * v * u;
-    let y = product!("conv2d", pixels).launch([pixels, o], &inputs, &sizes, [b, v, u, o])?;
+    let shader = Shader {
+        name: "conv2d",
+        texts: &[include_str!("../../shaders/conv2d.wgsl"), STORE],
+        threads: Threads::product(pixels),
+    };
+    let y = shader.launch([pixels, o], &inputs, &sizes, [b, v, u, o])?;
     Some(launch::tensor::<4>(y).permute([0, 3, 1, 2]))
 }
 

@@ -14,8 +14,8 @@ use super::tile::{Tile, tiles};
 pub(super) struct Shader {
     /// Tells shaders apart in the cache of pipelines.
     pub(super) name: &'static str,
-    /// The text: valid WGSL as it stands, or, with a tile, as [`Tile::write_out`] makes it.
-    pub(super) source: &'static str,
+    /// The text, in parts: valid WGSL as it stands, or, with a tile, as [`Tile::write_out`] makes it.
+    pub(super) texts: &'static [&'static str],
     /// How the grid is divided.
     pub(super) threads: Threads,
 }
@@ -48,8 +48,8 @@ impl Threads {
 impl KernelSource for Shader {
     fn source(&self) -> SourceTemplate {
         match self.threads {
-            Threads::Each(_) => SourceTemplate::new(self.source),
-            Threads::Tiled { tile, .. } => SourceTemplate::new(tile.write_out(self.source)),
+            Threads::Each(_) => SourceTemplate::new(self.texts.concat()),
+            Threads::Tiled { tile, .. } => SourceTemplate::new(tile.write_out(self.texts)),
         }
     }
 

@@ -4,20 +4,8 @@ use burn::tensor::{Tensor, activation::sigmoid};
 
 use super::launch::{self, Shader, Threads};
 
-/// A shader that is a product with a matrix, with its text and what such shaders share, for so many rows of results.
-macro_rules! product {
-    ($name:literal, $rows:expr) => {
-        Shader {
-            name: $name,
-            source: concat!(
-                include_str!(concat!("../../shaders/", $name, ".wgsl")),
-                include_str!("../../shaders/tile.wgsl")
-            ),
-            threads: Threads::product($rows),
-        }
-    };
-}
-pub(super) use product;
+/// How the shaders that are a product with a matrix write their results.
+pub(super) const STORE: &str = include_str!("../../shaders/store.wgsl");
 
 /// What is applied to a layer's results before they are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,6 +101,11 @@ fn on_gpu(
     let bias = usize::from(bias.is_some());
     let sizes = [b * n, o, k / 4, bias, activation.code()];
     let inputs = [&input, &weight, &offset];
-    let y = product!("linear", b * n).launch([b * n, o], &inputs, &sizes, [b, n, o])?;
+    let shader = Shader {
+        name: "linear",
+        texts: &[include_str!("../../shaders/linear.wgsl"), STORE],
+        threads: Threads::product(b * n),
+    };
+    let y = shader.launch([b * n, o], &inputs, &sizes, [b, n, o])?;
     Some(launch::tensor(y))
 }

@@ -15,6 +15,8 @@ mod modulate;
 mod path_trace;
 mod quant_linear;
 mod rotate;
+#[cfg(target_arch = "wasm32")]
+mod subgroups;
 mod tile;
 
 pub use attention::{attention, attention_reference};

@@ -9,13 +9,13 @@ const ROW: usize = 32;
 
 const MODULATE: Shader = Shader {
     name: "modulate",
-    source: include_str!("../../shaders/modulate.wgsl"),
+    texts: &[include_str!("../../shaders/modulate.wgsl")],
     threads: Threads::Each([ROW, 1]),
 };
 
 const GATE: Shader = Shader {
     name: "gate",
-    source: include_str!("../../shaders/gate.wgsl"),
+    texts: &[include_str!("../../shaders/gate.wgsl")],
     threads: Threads::Each([64, 1]),
 };
 

@@ -8,7 +8,7 @@ use super::launch::{self, Shader, Threads};
 
 const SHADER: Shader = Shader {
     name: "path_trace",
-    source: include_str!("../../shaders/path_trace.wgsl"),
+    texts: &[include_str!("../../shaders/path_trace.wgsl")],
     threads: Threads::Each([8, 8]),
 };
 
@@ -47,7 +47,9 @@ mod tests {
     fn the_shader_names_what_the_host_packs() {
         for (name, value) in crate::world::pack::names::NAMES {
             let start = format!("const {name} = ");
-            let line = SHADER.source.lines().find(|line| line.starts_with(&start));
+            let line = SHADER.texts[0]
+                .lines()
+                .find(|line| line.starts_with(&start));
             let line = line.unwrap_or_else(|| panic!("the shader has no {name}"));
             let text = line[start.len()..].trim_end_matches([';', 'u']);
             let found: f64 = text.parse().expect("a number");

@@ -1,10 +1,14 @@
-//! The product with a matrix that stays quantised: `shaders/linear_q8.wgsl` and `shaders/linear_q4.wgsl`.
+//! The product with a matrix that stays quantised: `shaders/linear_quant.wgsl`.
 
 use burn::tensor::{Int, Tensor};
 
 use super::launch::{self, Shader, Threads};
-use super::linear::{Activation, linear, linear_reference, product};
+use super::linear::{Activation, STORE, linear, linear_reference};
 use crate::weights::quant::{BLOCK, Encoding};
+
+const PRODUCT: &str = include_str!("../../shaders/linear_quant.wgsl");
+const VALUES_Q8: &str = include_str!("../../shaders/values_q8.wgsl");
+const VALUES_Q4: &str = include_str!("../../shaders/values_q4.wgsl");
 
 /// `y = activation(x W^T + b)` with a quantised `W` ([`crate::weights::quant`] has the layout).
 ///
@@ -119,9 +123,14 @@ fn on_gpu(
     if b * n * o == 0 || bias.is_some_and(|bias| bias.dims() != [o]) {
         return None;
     }
-    let shader = match encoding {
-        Encoding::Q8 => product!("linear_q8", b * n),
-        _ => product!("linear_q4", b * n),
+    let (name, texts): (_, &[_]) = match encoding {
+        Encoding::Q8 => ("linear_q8", &[PRODUCT, VALUES_Q8, STORE]),
+        _ => ("linear_q4", &[PRODUCT, VALUES_Q4, STORE]),
+    };
+    let shader = Shader {
+        name,
+        texts,
+        threads: Threads::product(b * n),
     };
     let input = launch::floats(x)?;
     let (packed, scales) = (launch::words(packed)?, launch::words(scales)?);

@@ -7,7 +7,7 @@ use super::launch::{self, Shader, Threads};
 
 const SHADER: Shader = Shader {
     name: "rotate",
-    source: include_str!("../../shaders/rotate.wgsl"),
+    texts: &[include_str!("../../shaders/rotate.wgsl")],
     threads: Threads::Each([16, 1]),
 };
 

@@ -2,9 +2,9 @@
 //!
 //! WGSL has no arrays in registers, so a shader that keeps a tile of results there has to name each of them. Such a text has
 //! three signs: a line with `$r` stands for one line a row of the tile, with `$q` one for every four of its columns, with `$j`
-//! one for each of those four; with several signs, one for each combination, rows first. `ROWS`, `COLUMNS` and `THREADS` are the tile's
-//! numbers. A line that ends in `// quad` is only there where four neighbouring threads load four columns once and pass them
-//! to one another, one that ends in `// alone` only where every thread loads its own.
+//! one for each of those four; with several signs, one for each combination, rows first. `ROWS`, `COLUMNS` and `THREADS` are
+//! the tile's numbers. A line that ends in `// quad` is only there where four neighbouring threads load four columns once and
+//! pass them to one another, one that ends in `// alone` only where every thread loads its own.
 
 use std::fmt::Write;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -27,9 +27,12 @@ pub(super) struct Tile {
     pub(super) quads: bool,
 }
 
+/// What every tiled shader has.
+const SHARED: &str = include_str!("../../shaders/tile.wgsl");
+
 impl Tile {
-    /// The text of a shader for this tile.
-    pub(super) fn write_out(self, text: &str) -> String {
+    /// The text of a shader for this tile, after what all of them have.
+    pub(super) fn write_out(self, texts: &[&str]) -> String {
         let mut out = String::new();
         if self.quads {
             // A size that lies in a buffer counts as different for every thread, though it is not.
@@ -43,7 +46,8 @@ impl Tile {
             writeln!(out, "const {name} = {number}u;").expect("a String takes every text");
         }
         let dropped = if self.quads { "// alone" } else { "// quad" };
-        for line in text.lines() {
+        let all = [SHARED].into_iter().chain(texts.iter().copied());
+        for line in all.flat_map(str::lines) {
             if line.ends_with(dropped) || line.trim_start().starts_with("//") {
                 continue;
             }
@@ -77,7 +81,7 @@ impl Tile {
 /// Tiles that suit a kind of adapter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Tiles {
-    /// What [`name`] says.
+    /// By which they are chosen and remembered.
     name: &'static str,
     /// Of products with a matrix, and of convolutions.
     pub(super) linear: Tile,
@@ -137,23 +141,32 @@ pub(super) fn tiles() -> &'static Tiles {
 
 /// The names of the tiles that `device` can use; none where it is no WebGPU device.
 pub fn tile_names(device: &Device) -> Vec<&'static str> {
+    usable(device).into_iter().map(|i| ALL[i].name).collect()
+}
+
+/// Which of [`ALL`] `device` can use.
+fn usable(device: &Device) -> Vec<usize> {
     if launch::floats(&Tensor::<1>::zeros([4], device)).is_none() {
         return Vec::new();
     }
     let quads = QUADS.load(Ordering::Relaxed);
-    let usable = |tiles: &&Tiles| quads || !(tiles.linear.quads || tiles.attention.quads);
-    ALL.iter().filter(usable).map(|tiles| tiles.name).collect()
+    let fits = |tiles: &Tiles| quads || !(tiles.linear.quads || tiles.attention.quads);
+    (0..ALL.len()).filter(|&i| fits(&ALL[i])).collect()
+}
+
+fn choose(index: usize) {
+    CHOSEN.store(index, Ordering::Relaxed);
 }
 
 /// Measures which tiles are the fastest on `device`, by a product and an attention of a small model's size, and uses the
 /// fastest that pass the start-up check. Gives their name; none where `device` is no WebGPU device, or fails. `now` is a clock
 /// in milliseconds.
 pub async fn measure_tiles(device: &Device, now: impl Fn() -> f64) -> Option<&'static str> {
-    let names = tile_names(device);
-    let mut measured: Vec<(&str, f64)> = names.iter().map(|name| (*name, f64::MAX)).collect();
+    let indices = usable(device).into_iter();
+    let mut measured: Vec<(usize, f64)> = indices.map(|index| (index, f64::MAX)).collect();
     for round in 0..=ROUNDS {
-        for (name, best) in &mut measured {
-            use_tiles(device, name);
+        for (index, best) in &mut measured {
+            choose(*index);
             let start = now();
             run(device).await?;
             // The first run compiles. Of the others the fastest counts: a machine may be busy for a moment, never idle.
@@ -163,10 +176,10 @@ pub async fn measure_tiles(device: &Device, now: impl Fn() -> f64) -> Option<&'s
         }
     }
     measured.sort_by(|a, b| a.1.total_cmp(&b.1));
-    for (name, _) in measured {
-        use_tiles(device, name);
+    for (index, _) in measured {
+        choose(index);
         if canary(device).await.is_ok() {
-            return Some(name);
+            return Some(ALL[index].name);
         }
     }
     None
@@ -187,10 +200,6 @@ async fn run(device: &Device) -> Option<()> {
 
 /// Uses the tiles of this name from now on; whether there are such tiles for `device`.
 pub fn use_tiles(device: &Device, name: &str) -> bool {
-    let known = ALL.iter().position(|tiles| tiles.name == name);
-    match known.filter(|_| tile_names(device).contains(&name)) {
-        Some(index) => CHOSEN.store(index, Ordering::Relaxed),
-        None => return false,
-    }
-    true
+    let found = usable(device).into_iter().find(|&i| ALL[i].name == name);
+    found.map(choose).is_some()
 }

@@ -236,9 +236,7 @@ async fn open(url: &JsValue, options: &JsValue, on_progress: Option<Function>) -
         }
     };
     let choice: Choice = option("device", "auto")?.parse()?;
-    let cache = option("cache", "opfs")?;
-    let remember = cache != "none";
-    let (cache, no_cache) = match cache.as_str() {
+    let (cache, no_cache) = match option("cache", "opfs")?.as_str() {
         "none" => (None, None),
         "opfs" => match Cache::open(&url).await {
             Ok(cache) => (Some(cache), None),
@@ -250,6 +248,7 @@ async fn open(url: &JsValue, options: &JsValue, on_progress: Option<Function>) -
             )));
         }
     };
+    let remember = cache.is_some();
     let source = Http::new(&url, cache, Patience::default());
     let (plan, kept) = source.plan().await?;
     let opened = device::open(choice).await?;

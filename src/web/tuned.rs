@@ -14,9 +14,12 @@ const FOLDER: &str = "unireal-adapters";
 /// Longer than every name of tiles.
 const LONGEST: u64 = 64;
 
-/// Makes the shaders use the tiles that are the fastest on the adapter. Where `remember` is not set, or nothing can be kept, they
-/// are measured each time.
+/// Makes the shaders use the tiles that are the fastest on the adapter. Where `remember` is not set, or nothing can be kept,
+/// they are measured each time.
 pub(super) async fn tune(opened: &Opened, remember: bool) {
+    if opened.kind == "cpu" {
+        return;
+    }
     let folder = match remember {
         true => folder().await.ok(),
         false => None,

@@ -58,7 +58,7 @@ async function runs(folder) {
       const source = new ImageData(64, 64);
       source.data.fill(200);
       const { images } = await model.generate({ prompt: "remove the cube", images: [{ image: source, role: "canvas" }], steps: 1 });
-      const refused = await model.generate({ prompt: "" , images: 7 }).catch((error) => error);
+      const refused = await model.generate({ prompt: "", images: 7 }).catch((error) => error);
       return { width: images[0].width, height: images[0].height, typed: refused instanceof UniRealError, code: refused.code };
     });
     assert.deepEqual(result, { width: 64, height: 64, typed: true, code: "request" });

@@ -1,23 +1,18 @@
-// y[n, o] = sum over k of x[n, k] value[o, k] scale[o, k / 32], + bias[o]; the values of 8 bits are dequantised in registers.
-// x, y, bias f32, row-major; packed u32 [o, k / 4], four i8 a word, lowest bits first; scales u32 [o, k / 64],
-// two f16 a word, the lower half first; k is a multiple of 64.
+// y[n, o] = sum over k of x[n, k] value[o, k] scale[o, k / 32], + bias[o]; the values are dequantised in registers.
+// x, y, bias f32, row-major; packed u32, as values_q8.wgsl or values_q4.wgsl reads it; scales u32 [o, k / 64], two f16 a word,
+// the lower half first; k is a multiple of 64.
 //
 // Grid: as linear.wgsl: a tile of ROWS by COLUMNS of y a thread, id = (row / ROWS, column / COLUMNS).
 // sizes: n, o, k / 64, whether there is a bias, whether GELU follows.
 //
-// Why: a matrix keeps a quarter of its bytes on the device, at the speed of linear.wgsl (tests/bench.rs), since a value is
-// unpacked once for ROWS rows, and where threads share what they load, once for all of theirs.
+// Why: a matrix keeps a quarter of its bytes on the device, or a seventh, near the speed of linear.wgsl (tests/bench.rs), since a
+// value is unpacked once for ROWS rows, and where threads share what they load, once for all of theirs.
 @group(0) @binding(0) var<storage, read_write> x: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read_write> packed: array<u32>;
 @group(0) @binding(2) var<storage, read_write> scales: array<u32>;
 @group(0) @binding(3) var<storage, read_write> bias: array<f32>;
 @group(0) @binding(4) var<storage, read_write> y: array<f32>;
 @group(0) @binding(5) var<storage, read_write> sizes: array<u32>;
-
-// The four i8 of a word, lowest bits first.
-fn unpack(word: u32) -> vec4<f32> {
-  return vec4<f32>(bitcast<vec4<i32>>(vec4(word) << vec4(24u, 16u, 8u, 0u)) >> vec4(24u));
-}
 
 @compute @workgroup_size(THREADS, 1, 1)
 fn main(
@@ -41,9 +36,9 @@ fn main(
     let s$q_$j = unpack2x16float(scales[c$q_$j + pair] >> shift).x; // alone
     for (var t = 8u * block; t < 8u * block + 8u; t++) {
       let x$r = x[r$r + t];
-      let own$q = unpack(packed[c$q * 16u + t]) * s$q; // quad
+      let own$q = values(c$q, t) * s$q; // quad
       let w$q_$j = quadBroadcast(own$q, $ju); // quad
-      let w$q_$j = unpack(packed[c$q_$j * 16u + t]) * s$q_$j; // alone
+      let w$q_$j = values(c$q_$j, t) * s$q_$j; // alone
       a$r_$q_$j = advance(a$r_$q_$j, x$r, w$q_$j);
     }
   }
