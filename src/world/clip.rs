@@ -267,7 +267,9 @@ mod tests {
                 for (i, solid) in scene.solids.iter().enumerate() {
                     let (low, high) = solid.heights();
                     let what = || format!("seed {seed}, frame {frame}, solid {i}: {solid:?}");
-                    assert!(low > -0.02, "{low} below the table: {}", what());
+                    // A frame may show the very step in which a solid lands, at 4 units a second and 120 steps: 0.033 at most
+                    // (0.024 was the most in 4000 films).
+                    assert!(low > -0.035, "{low} below the table: {}", what());
                     assert!(high < 3.0, "{high} above the table: {}", what());
                     let norm: f32 = solid.pose.rotation.iter().map(|r| r * r).sum();
                     assert!((norm - 1.0).abs() < 1e-3, "{}", what());
