@@ -117,6 +117,30 @@ pub struct TransformerConfig {
     pub frequency_dim: usize,
     /// Added to the variance in every norm.
     pub norm_eps: f64,
+    /// Who may attend to what; a file without it means [`Attention::Full`].
+    #[serde(default, skip_serializing_if = "Attention::is_full")]
+    pub attention: Attention,
+}
+
+/// Who may attend to what. Tokens that see no noise are the same in every step of the sampler, so their keys and values are
+/// computed once: [`crate::model::transformer::Transformer::prepare`].
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Attention {
+    /// Everything to everything, as in the paper.
+    #[default]
+    Full,
+    /// Input images only to input images.
+    InputsApart,
+    /// Text and input images only to text and input images.
+    CleanApart,
+}
+
+impl Attention {
+    /// Whether nothing is hidden.
+    fn is_full(&self) -> bool {
+        *self == Attention::Full
+    }
 }
 
 impl TransformerConfig {
@@ -411,6 +435,7 @@ impl Config {
                 max_outputs: 10,
                 frequency_dim: 256,
                 norm_eps: 1e-6,
+                attention: Attention::Full,
             },
             scheduler: SchedulerConfig {
                 num_train_timesteps: 1000,
@@ -498,6 +523,7 @@ impl Config {
                 max_outputs: 10,
                 frequency_dim: 256,
                 norm_eps: 1e-6,
+                attention: Attention::Full,
             },
             scheduler: SchedulerConfig {
                 num_train_timesteps: 1000,

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::image::Image;
 use crate::keep::keep;
 use crate::model::Model;
-use crate::model::sequence::{Attention, Grid, InputFrame, Sequence, TextStates};
+use crate::model::sequence::{Grid, InputFrame, Sequence, TextStates};
 use crate::model::vae::Tiling;
 use crate::noise::Noise;
 use crate::request::{Frame, Request, Role};
@@ -155,8 +155,7 @@ impl Pipeline {
                 Branch::Images => (&empty, inputs.as_slice()),
                 Branch::Nothing => (&empty, [].as_slice()),
             };
-            let transformer = &self.model.transformer;
-            let sequence = transformer.sequence(text, inputs, &outputs, Attention::Full);
+            let sequence = self.model.transformer.prepare(text, inputs, &outputs);
             (sequence, weight)
         })
         .collect();

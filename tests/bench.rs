@@ -9,9 +9,10 @@ use burn::tensor::{Device, Distribution, Int, Tensor, TensorData};
 use js_sys::{Float32Array, JsString, Object, Reflect, Uint8Array};
 use safetensors::SafeTensors;
 use serde::Deserialize;
+use unireal::config::Attention;
 use unireal::gpu::{self, Activation, device};
 use unireal::model::Model;
-use unireal::model::sequence::{Attention, Grid, InputFrame, TextStates};
+use unireal::model::sequence::{Grid, InputFrame, Sequence, TextStates};
 use unireal::request::Role;
 use unireal::web::fetch::{Http, Patience};
 use unireal::weights::quant::Encoding;
@@ -191,9 +192,10 @@ struct Step {
 }
 
 impl Step {
-    async fn load(case: &str, pack: &str, device: Device) -> Self {
+    async fn load(case: &str, pack: &str, attention: Attention, device: Device) -> Self {
         let source = Http::new(&format!("{HOST}{case}/{pack}/"), None, Patience::default());
-        let (plan, _) = source.plan().await.expect("a pack");
+        let (mut plan, _) = source.plan().await.expect("a pack");
+        plan.config.transformer.attention = attention;
         let model = plan
             .load(&source, &device, &mut |_| ())
             .await
@@ -229,6 +231,13 @@ impl Step {
 
     /// The velocity, as the pipeline computes it: tokens of text and input are made anew too, as the peer's graph does.
     fn velocity(&self) -> Tensor<4> {
+        let (text, inputs, grid) = self.arguments();
+        let sequence = self.model.transformer.sequence(&text, &inputs, &[grid]);
+        self.forward(&sequence)
+    }
+
+    /// What goes before the noise.
+    fn arguments(&self) -> (TextStates, [InputFrame; 1], Grid) {
         let states = self.tensor::<3>("text");
         let [b, n, _] = states.dims();
         let mask = self.tensor::<2>("mask");
@@ -237,16 +246,19 @@ impl Step {
             words: Tensor::zeros([b, n], &self.device),
             mask: (b > 1).then_some(mask),
         };
-        let noise = self.tensor::<4>("noise");
-        let network = &self.model.transformer;
         let inputs = [InputFrame {
             latent: self.tensor("source"),
             role: Role::Canvas,
         }];
-        let grid = Grid::of(&noise, self.patch);
-        let sequence = network.sequence(&text, &inputs, &[grid], Attention::Full);
+        let grid = Grid::of(&self.tensor("noise"), self.patch);
+        (text, inputs, grid)
+    }
+
+    fn forward(&self, sequence: &Sequence) -> Tensor<4> {
+        let noise = self.tensor::<4>("noise");
+        let network = &self.model.transformer;
         network
-            .forward(&sequence, &[noise], self.tensor("t"))
+            .forward(sequence, &[noise], self.tensor("t"))
             .remove(0)
     }
 
@@ -289,7 +301,7 @@ impl Step {
 /// Ours and the peer in turns, for each form of the peer's graph; reports the form in which the peer does best. A machine's speed
 /// drifts over minutes, so times are compared within a round.
 async fn against_onnxruntime(case: &Case, pack: &str, bound: f32, on: Device, provider: &str) {
-    let step = Step::load(&case.name, pack, on).await;
+    let step = Step::load(&case.name, pack, Attention::Full, on).await;
     let (_, found) = step.ours().await;
     let error = step.error(&found);
     assert!(
@@ -381,4 +393,30 @@ async fn transformer_on_the_cpu() {
     for case in cases().await {
         against_onnxruntime(&case, "f32", 1e-4, Device::flex(), "wasm").await;
     }
+}
+
+/// A step of the block's case when text and input are computed once, against one that computes them anew.
+async fn kept(on: Device, name: &str) {
+    for (attention, what) in [
+        (Attention::InputsApart, "input kept"),
+        (Attention::CleanApart, "text and input kept"),
+    ] {
+        let step = Step::load("block", "f32", attention, on.clone()).await;
+        let (text, inputs, grid) = step.arguments();
+        let network = &step.model.transformer;
+        let whole = network.sequence(&text, &inputs, &[grid]);
+        let prepared = network.prepare(&text, &inputs, &[grid]);
+        let difference = (step.forward(&whole) - step.forward(&prepared)).abs().max();
+        let difference = difference.into_data_async().await.expect("readable");
+        let difference = difference.iter::<f32>().next().expect("a number");
+        assert!(difference < 1e-4, "{what} on {name}: {difference} apart");
+        let times = race(ROUNDS, || step.forward(&prepared), || step.forward(&whole)).await;
+        report(&format!("block {name}, {what}"), "every token anew", times);
+    }
+}
+
+#[wasm_bindgen_test]
+async fn kept_keys_and_values() {
+    kept(webgpu().await, "WebGPU").await;
+    kept(Device::flex(), "CPU").await;
 }

@@ -12,8 +12,8 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use safetensors::Dtype;
 use serde::Deserialize;
 
-use unireal::config::{TextConfig, TransformerConfig, VaeConfig};
-use unireal::model::sequence::{Attention, Grid, InputFrame, TextStates, Word};
+use unireal::config::{Attention, TextConfig, TransformerConfig, VaeConfig};
+use unireal::model::sequence::{Grid, InputFrame, TextStates, Word};
 use unireal::model::text::{self, TextEncoder};
 use unireal::model::transformer::{self, Transformer};
 use unireal::model::vae::{self, Autoencoder, Tiling};
@@ -168,9 +168,12 @@ struct TransformerCase {
     inputs_apart: bool,
 }
 
-fn twin(device: &Device) -> (Fixture, TransformerConfig, Transformer) {
+fn twin(attention: Attention, device: &Device) -> (Fixture, TransformerConfig, Transformer) {
     let fixture = Fixture::open("transformer.safetensors");
-    let config: TransformerConfig = fixture.json("config");
+    let config = TransformerConfig {
+        attention,
+        ..fixture.json("config")
+    };
     let model = Transformer::new(&config, Encoding::F32, device);
     let model = fixture.load(model, transformer::NAMES, device);
     (fixture, config, model)
@@ -195,63 +198,130 @@ fn rows(
     Tensor::from_data(TensorData::new(rows, shape), device)
 }
 
-/// Every output's velocity, and what the twin says.
-fn transformer_case(name: &str) -> Vec<(Tensor<4>, Tensor<4>)> {
-    let device = Device::flex();
-    let (fixture, config, model) = twin(&device);
+/// The arguments of a case.
+struct Arguments {
+    text: TextStates,
+    inputs: Vec<InputFrame>,
+    outputs: Vec<Grid>,
+    noisy: Vec<Tensor<4>>,
+    t: Tensor<1>,
+}
+
+fn arguments(
+    name: &str,
+    fixture: &Fixture,
+    config: &TransformerConfig,
+    device: &Device,
+) -> Arguments {
     let cases: HashMap<String, TransformerCase> = fixture.json("cases");
     let case = &cases[name];
-    let get = |tensor: String| fixture.floats::<4>(&format!("{name}.{tensor}"), &device);
+    let get = |tensor: String| fixture.floats::<4>(&format!("{name}.{tensor}"), device);
     let (shape, words) = fixture.integers(&format!("{name}.words"));
-    let text = TextStates {
-        states: fixture.floats(&format!("{name}.text"), &device),
-        words: rows(shape, &words, &config, &device),
-        mask: case
-            .text_mask
-            .then(|| fixture.floats(&format!("{name}.text_mask"), &device)),
+    let inputs = case.inputs.iter().enumerate();
+    Arguments {
+        text: TextStates {
+            states: fixture.floats(&format!("{name}.text"), device),
+            words: rows(shape, &words, config, device),
+            mask: case
+                .text_mask
+                .then(|| fixture.floats(&format!("{name}.text_mask"), device)),
+        },
+        inputs: inputs
+            .map(|(i, input)| InputFrame {
+                latent: get(format!("input.{i}")),
+                role: input.role.parse::<Role>().expect("a role"),
+            })
+            .collect(),
+        outputs: case
+            .outputs
+            .iter()
+            .map(|output| Grid {
+                rows: output.y / config.patch_size,
+                columns: output.x / config.patch_size,
+            })
+            .collect(),
+        noisy: (0..case.outputs.len())
+            .map(|i| get(format!("noise.{i}")))
+            .collect(),
+        t: fixture.floats(&format!("{name}.t"), device),
+    }
+}
+
+/// Every output's velocity, by one step and by one of many, and what the twin says.
+fn transformer_case(name: &str) -> Vec<([Tensor<4>; 2], Tensor<4>)> {
+    let device = Device::flex();
+    let cases: HashMap<String, TransformerCase> =
+        Fixture::open("transformer.safetensors").json("cases");
+    let attention = match cases[name].inputs_apart {
+        true => Attention::InputsApart,
+        false => Attention::Full,
     };
-    let inputs: Vec<InputFrame> = case
-        .inputs
-        .iter()
+    let (fixture, config, model) = twin(attention, &device);
+    let Arguments {
+        text,
+        inputs,
+        outputs,
+        noisy,
+        t,
+    } = arguments(name, &fixture, &config, &device);
+    let sequences = [
+        model.sequence(&text, &inputs, &outputs),
+        model.prepare(&text, &inputs, &outputs),
+    ];
+    let [one, many] = sequences.map(|sequence| model.forward(&sequence, &noisy, t.clone()));
+    assert_eq!((one.len(), many.len()), (outputs.len(), outputs.len()));
+    std::iter::zip(one, many)
         .enumerate()
-        .map(|(i, input)| InputFrame {
-            latent: get(format!("input.{i}")),
-            role: input.role.parse::<Role>().expect("a role"),
+        .map(|(i, (one, many))| {
+            let expected = fixture.floats(&format!("{name}.velocity.{i}"), &device);
+            ([one, many], expected)
         })
-        .collect();
-    let outputs: Vec<Grid> = case
-        .outputs
-        .iter()
-        .map(|output| Grid {
-            rows: output.y / config.patch_size,
-            columns: output.x / config.patch_size,
-        })
-        .collect();
-    let attention = if case.inputs_apart {
-        Attention::InputsApart
-    } else {
-        Attention::Full
-    };
-    let sequence = model.sequence(&text, &inputs, &outputs, attention);
-    let indices = 0..outputs.len();
-    let noisy: Vec<_> = indices.clone().map(|i| get(format!("noise.{i}"))).collect();
-    let t = fixture.floats(&format!("{name}.t"), &device);
-    let velocities = model.forward(&sequence, &noisy, t);
-    assert_eq!(velocities.len(), outputs.len());
-    velocities
-        .into_iter()
-        .zip(indices.map(|i| get(format!("velocity.{i}"))))
         .collect()
 }
 
 fn transformer_parity(name: &str) {
-    for (i, (velocity, expected)) in transformer_case(name).iter().enumerate() {
-        assert_close(
-            &format!("case {name}, output {i}"),
-            velocity,
-            expected,
-            1e-4,
-        );
+    for (i, ([one, many], expected)) in transformer_case(name).iter().enumerate() {
+        let what = format!("case {name}, output {i}");
+        assert_close(&what, one, expected, 1e-4);
+        assert_close(&format!("{what}, of many steps"), many, expected, 1e-4);
+    }
+}
+
+/// Whatever sees no noise can be computed once: the velocities are those of the masked sequence, and not those of the whole.
+#[test]
+fn what_is_kept_changes_nothing() {
+    let device = Device::flex();
+    for name in ["a", "b", "c", "e"] {
+        let velocities = |attention| {
+            let (fixture, config, model) = twin(attention, &device);
+            let case = arguments(name, &fixture, &config, &device);
+            let one = model.sequence(&case.text, &case.inputs, &case.outputs);
+            let many = model.prepare(&case.text, &case.inputs, &case.outputs);
+            let apart = match attention {
+                Attention::Full => false,
+                Attention::InputsApart => !case.inputs.is_empty(),
+                Attention::CleanApart => true,
+            };
+            let layers = if apart { config.num_layers } else { 0 };
+            assert_eq!(many.kept.len(), layers, "case {name}, {attention:?}");
+            [one, many].map(|sequence| model.forward(&sequence, &case.noisy, case.t.clone()))
+        };
+        let [full, _] = velocities(Attention::Full);
+        for attention in [Attention::InputsApart, Attention::CleanApart] {
+            let [one, many] = velocities(attention);
+            for (i, (one, many)) in std::iter::zip(&one, &many).enumerate() {
+                let what = format!("case {name}, output {i}, {attention:?}");
+                assert_close(&what, many, one, 1e-5);
+            }
+            // Case a has no input images.
+            let hides = name != "a" || attention == Attention::CleanApart;
+            let moved = (full[0].clone() - one[0].clone()).abs().max();
+            assert_eq!(
+                moved.into_scalar::<f32>() > 1e-3,
+                hides,
+                "case {name}, {attention:?}"
+            );
+        }
     }
 }
 
@@ -327,7 +397,7 @@ fn batch(fixture: &Fixture, config: &TransformerConfig, i: usize, device: &Devic
 #[test]
 fn ten_steps_of_training_are_those_of_the_twin() {
     let device = Device::flex().autodiff();
-    let (_, config, mut model) = twin(&device);
+    let (_, config, mut model) = twin(Attention::Full, &device);
     let fixture = Fixture::open("training.safetensors");
     let adamw: AdamW = fixture.json("optimizer");
     let mut optimizer = Optimizer::new(&OptimizerConfig {

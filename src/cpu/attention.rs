@@ -1,6 +1,6 @@
 //! Attention of a block from its joint projection to the heads' results: norms of queries and keys, rotary positions,
 //! softmax and the weighted sum, head by head in the processor's cache. The backward pass computes the heads anew, so that
-//! no matrix of scores is kept.
+//! no matrix of scores is kept; it knows nothing of kept keys and values, which only sampling has.
 
 use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
@@ -18,6 +18,8 @@ struct Constants {
     cos: FlexTensor,
     sin: FlexTensor,
     mask: Option<FlexTensor>,
+    /// Further keys and values `[b, heads, m, width]`, which every query sees before those of its own sequence.
+    kept: Option<[FlexTensor; 2]>,
     epsilon: f32,
 }
 
@@ -30,9 +32,12 @@ struct View<'a> {
     cos: &'a [f32],
     sin: &'a [f32],
     mask: Option<&'a [f32]>,
+    kept: Option<[&'a [f32]; 2]>,
     epsilon: f32,
     b: usize,
     n: usize,
+    /// How many keys and values were kept.
+    m: usize,
     heads: usize,
     /// Of a head.
     width: usize,
@@ -51,6 +56,7 @@ struct Kept {
 impl Kept {
     fn view(&self) -> View<'_> {
         let [b, n, d] = self.shape;
+        let kept = self.constants.kept.as_ref();
         View {
             qkv: numbers(&self.qkv),
             query_weight: numbers(&self.query_weight),
@@ -58,9 +64,11 @@ impl Kept {
             cos: numbers(&self.constants.cos),
             sin: numbers(&self.constants.sin),
             mask: self.constants.mask.as_ref().map(numbers),
+            kept: kept.map(|parts| parts.each_ref().map(numbers)),
             epsilon: self.constants.epsilon,
             b,
             n,
+            m: kept.map_or(0, |[keys, _]| numbers(keys).len() / (b * d)),
             heads: self.heads,
             width: d / self.heads,
         }
@@ -97,14 +105,16 @@ impl Operation<3> for Attention {
 const WIDTHS: [usize; 3] = [32, 64, 128];
 
 /// From queries, keys and values side by side `[b, n, 3 d]` to the heads' results `[b, n, d]`; `cos` and `sin`
-/// `[1, 1, n, d / heads]`, weights of the norms `[d / heads]`, mask `[1 or b, n, n]`. `None` on another device, or where heads
-/// have another width.
+/// `[1, 1, n, d / heads]`, weights of the norms `[d / heads]`, mask `[1 or b, n, n]`. With `kept` keys and values
+/// `[b, heads, m, d / heads]`, which take no gradient, there is no mask. `None` on another device, or where heads have another
+/// width.
 pub(crate) fn attention(
     qkv: &Tensor<3>,
     heads: usize,
     norms: [&Tensor<1>; 2],
     rotation: [&Tensor<4>; 2],
     mask: Option<&Tensor<3>>,
+    kept: Option<&[Tensor<4>; 2]>,
     epsilon: f64,
 ) -> Option<Tensor<3>> {
     let [b, n, triple] = qkv.dims();
@@ -114,19 +124,24 @@ pub(crate) fn attention(
         .iter()
         .all(|table| table.dims() == [1, 1, n, width]);
     let narrow = norms.iter().all(|norm| norm.dims() == [width]);
-    let fits = mask.is_none_or(|mask| [[1, n, n], [b, n, n]].contains(&mask.dims()));
+    let fits = mask.is_none_or(|mask| [[1, n, n], [b, n, n]].contains(&mask.dims()))
+        && kept.is_none_or(|[keys, values]| {
+            let m = keys.dims()[2];
+            mask.is_none() && [keys, values].map(Tensor::dims) == [[b, heads, m, width]; 2]
+        });
     if !WIDTHS.contains(&width) || triple != 3 * heads * width || !table || !narrow || !fits {
         return None;
     }
     let operands = [operand(qkv)?, operand(norms[0])?, operand(norms[1])?];
-    let constant = |tensor: Tensor<3>| {
-        #[cfg(feature = "tools")]
-        let tensor = tensor.without_autodiff();
-        let primitive = tensor.try_into_primitive::<Flex>().ok();
-        primitive.map(|primitive| dense(&primitive))
-    };
+    if kept.is_some() && operands.iter().any(Operand::wants_gradient) {
+        return None;
+    }
     let mask = match mask {
         Some(mask) => Some(constant(mask.clone())?),
+        None => None,
+    };
+    let others = match kept {
+        Some([keys, values]) => Some([constant(keys.clone())?, constant(values.clone())?]),
         None => None,
     };
     let [all, query_weight, key_weight] = operands
@@ -140,6 +155,7 @@ pub(crate) fn attention(
             cos: constant(rotation[0].clone().squeeze_dim::<3>(0))?,
             sin: constant(rotation[1].clone().squeeze_dim::<3>(0))?,
             mask,
+            kept: others,
             epsilon: epsilon as f32,
         },
         shape: [b, n, d],
@@ -151,10 +167,20 @@ pub(crate) fn attention(
     Some(result::<Attention, 3, 3>(operands, kept, values))
 }
 
-/// One head's matrices, used again for every head: rows of `W`, turned ones of `columns` (the tokens, filled up with zeros to
-/// whole vectors).
+/// The numbers of a tensor that takes no gradient.
+fn constant<const D: usize>(tensor: Tensor<D>) -> Option<FlexTensor> {
+    #[cfg(feature = "tools")]
+    let tensor = tensor.without_autodiff();
+    let primitive = tensor.try_into_primitive::<Flex>().ok();
+    primitive.map(|primitive| dense(&primitive))
+}
+
+/// One head's matrices, used again for every head: rows of `W`, turned ones of `columns` (the keys, filled up with zeros to whole
+/// vectors).
 struct Head<const W: usize> {
     n: usize,
+    /// Kept keys, which come first.
+    m: usize,
     columns: usize,
     /// Rotated queries and keys, and values.
     q: Vec<f32>,
@@ -167,14 +193,15 @@ struct Head<const W: usize> {
 
 impl<const W: usize> Head<W> {
     /// With room for the weights of `queries` at once.
-    fn new(n: usize, queries: usize) -> Self {
-        let columns = n.next_multiple_of(LANES);
+    fn new(n: usize, m: usize, queries: usize) -> Self {
+        let columns = (m + n).next_multiple_of(LANES);
         Head {
             n,
+            m,
             columns,
             q: vec![0.0; n * W],
-            k: vec![0.0; n * W],
-            v: vec![0.0; n * W],
+            k: vec![0.0; (m + n) * W],
+            v: vec![0.0; (m + n) * W],
             turned: vec![0.0; W * columns],
             weights: vec![0.0; queries * columns],
         }
@@ -183,23 +210,29 @@ impl<const W: usize> Head<W> {
     /// Takes in a head of a sample.
     #[inline(always)]
     fn fill(&mut self, view: View<'_>, sample: usize, head: usize) {
+        if let Some([keys, values]) = view.kept {
+            let start = (sample * view.heads + head) * self.m * W;
+            let all = start..start + self.m * W;
+            self.k[..self.m * W].copy_from_slice(&keys[all.clone()]);
+            self.v[..self.m * W].copy_from_slice(&values[all]);
+        }
         for token in 0..self.n {
             let rows = view.rows::<W>(sample, token, head);
             let tables = view.tables::<W>(token);
-            let row = token * W..(token + 1) * W;
-            let q = &mut self.q[row.clone()];
+            let q = &mut self.q[token * W..(token + 1) * W];
             rotated::<W>(rows[0], view.query_weight, tables, view.epsilon, q);
+            let row = (self.m + token) * W..(self.m + token + 1) * W;
             let k = &mut self.k[row.clone()];
             rotated::<W>(rows[1], view.key_weight, tables, view.epsilon, k);
             self.v[row].copy_from_slice(rows[2]);
         }
-        turn::<W>(&self.k, self.n, self.columns, &mut self.turned);
+        turn::<W>(&self.k, self.m + self.n, self.columns, &mut self.turned);
     }
 
     /// Computes the weights of `count` queries from `first` on.
     #[inline(always)]
     fn weigh(&mut self, view: View<'_>, sample: usize, first: usize, count: usize) {
-        let (n, columns) = (self.n, self.columns);
+        let (n, m, columns) = (self.n, self.m, self.columns);
         let queries = &self.q[first * W..(first + count) * W];
         product(
             [queries, &self.turned],
@@ -214,7 +247,7 @@ impl<const W: usize> Head<W> {
             .take(count)
             .enumerate()
         {
-            let (row, rest) = row.split_at_mut(n);
+            let (row, rest) = row.split_at_mut(m + n);
             rest.fill(0.0);
             match view.mask {
                 Some(mask) => {
@@ -365,9 +398,9 @@ fn product(
 /// The heads' results.
 #[inline(always)]
 fn forward_of<const W: usize>(view: View<'_>, y: &mut [f32]) {
-    let (n, d) = (view.n, view.heads * W);
+    let (n, m, d) = (view.n, view.m, view.heads * W);
     let most = BLOCK.min(n);
-    let mut head = Head::<W>::new(n, most);
+    let mut head = Head::<W>::new(n, m, most);
     let mut result = vec![0f32; most * W];
     for sample in 0..view.b {
         for number in 0..view.heads {
@@ -379,7 +412,7 @@ fn forward_of<const W: usize>(view: View<'_>, y: &mut [f32]) {
                     [&head.weights, &head.v],
                     [head.columns, 1, W],
                     &mut result,
-                    [count, n, W],
+                    [count, m + n, W],
                 );
                 for (i, row) in result.chunks_exact(W).take(count).enumerate() {
                     let start = (sample * n + first + i) * d + number * W;
@@ -400,7 +433,7 @@ fn backward_of<const W: usize>(
     into_key: &mut [f32],
 ) {
     let (n, d) = (view.n, view.heads * W);
-    let mut head = Head::<W>::new(n, n);
+    let mut head = Head::<W>::new(n, 0, n);
     let columns = head.columns;
     let [mut dy, mut dv, mut dq, mut dk] = [0; 4].map(|_| vec![0f32; n * W]);
     let mut turned = vec![0f32; W * columns];

@@ -222,7 +222,15 @@ fn attention_is_the_plain_one() {
                 .reshape([b, n, d]);
             let [cos, sin] = rope.tables();
             let run = |qkv: &Tensor<3>, query: &Tensor<1>, key: &Tensor<1>| {
-                attention(qkv, heads, [query, key], [cos, sin], mask.as_ref(), 1e-6)
+                attention(
+                    qkv,
+                    heads,
+                    [query, key],
+                    [cos, sin],
+                    mask.as_ref(),
+                    None,
+                    1e-6,
+                )
             };
             compare!(run(&qkv, &query, &key), plain.clone(), qkv, query, key);
             let (cos, sin) = (cos.clone().inner(), sin.clone().inner());
@@ -236,9 +244,33 @@ fn attention_is_the_plain_one() {
                 norms,
                 rotation,
                 mask.as_ref(),
+                None,
                 1e-6,
             );
-            near("without gradients", &values(ours.unwrap()), &values(plain));
+            near(
+                "without gradients",
+                &values(ours.unwrap()),
+                &values(plain.clone()),
+            );
+            if mask.is_some() {
+                continue;
+            }
+            // The first tokens' keys and values as kept ones: the others' results stay.
+            let (m, rest) = (4, n - 4);
+            let keys = normed(part(1), &key).narrow(2, 0, m).inner();
+            let kept = [keys, part(2).narrow(2, 0, m).inner()];
+            let others = |table: &Tensor<4>| table.clone().narrow(2, m, rest);
+            let ours = attention(
+                &qkv.clone().inner().narrow(1, m, rest),
+                heads,
+                norms,
+                [&others(&cos), &others(&sin)],
+                None,
+                Some(&kept),
+                1e-6,
+            );
+            let plain = plain.narrow(1, m, rest);
+            near("with kept keys", &values(ours.unwrap()), &values(plain));
         }
     }
 }

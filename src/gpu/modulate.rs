@@ -39,12 +39,11 @@ impl Modulation {
 
     /// One of the six parts, spread over the tokens: `[b, n, d]`.
     fn per_token(&self, part: usize, [b, n, d]: [usize; 3]) -> Tensor<3> {
-        let of = |modulation: &Tensor<3>| modulation.clone().narrow(2, part * d, d);
-        let rows = vec![
-            of(&self.clean).expand([b, self.n_clean, d]),
-            of(&self.noise).expand([b, n - self.n_clean, d]),
-        ];
-        Tensor::cat(rows, 1)
+        let rows = [(&self.clean, self.n_clean), (&self.noise, n - self.n_clean)]
+            .into_iter()
+            .filter(|&(_, tokens)| tokens > 0)
+            .map(|(of, tokens)| of.clone().narrow(2, part * d, d).expand([b, tokens, d]));
+        Tensor::cat(rows.collect(), 1)
     }
 
     /// The shape of `x`, when a shader can modulate it: rows are whole vectors of four.

@@ -4,11 +4,13 @@
 //! Order: text, input frames, output frames. Only output frames change while sampling, so a [`Sequence`] holds the
 //! tokens of everything before them, the positions of all, and where each output frame lies.
 
+use std::ops::Range;
+
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use super::rope::Rope;
 use super::text::HIDDEN;
-use crate::config::TransformerConfig;
+use crate::config::{Attention, TransformerConfig};
 use crate::request::Role;
 
 /// What the text encoder made of a batch of prompts.
@@ -55,17 +57,6 @@ pub struct InputFrame {
     pub role: Role,
 }
 
-/// Who may attend to what.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Attention {
-    /// Everything to everything, as in the paper.
-    #[default]
-    Full,
-    /// Input images only to input images, so that their keys and values do not depend on the noise and can be kept
-    /// over the sampler's steps.
-    InputsApart,
-}
-
 /// Height and width of a frame in tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Grid {
@@ -99,14 +90,17 @@ impl Grid {
 /// Everything that stays while the output frames are denoised.
 #[derive(Clone, Debug)]
 pub struct Sequence {
-    /// Text and input tokens, `[b, n_clean, d]`.
-    pub clean: Tensor<3>,
+    /// Text and input tokens that every step computes, `[b, n_clean, d]`; `None` when there are none.
+    pub clean: Option<Tensor<3>>,
     /// The output frames, RES1 first.
     pub outputs: Vec<Grid>,
-    /// Positions of all tokens.
+    /// Positions of the clean tokens and of the outputs'.
     pub rope: Rope,
     /// Added to the attention scores, `[1 or b, n, n]`; `None` when everything may be seen.
     pub mask: Option<Tensor<3>>,
+    /// Keys and values `[b, h, m, head_dim]` of further clean tokens, for each block, that were computed once; empty when there are
+    /// none.
+    pub kept: Vec<[Tensor<4>; 2]>,
 }
 
 /// Where the tokens lie: the geometry of a sequence, without values.
@@ -128,6 +122,38 @@ impl Layout {
     fn tokens(&self) -> usize {
         let outputs: usize = self.outputs.iter().map(|grid| grid.tokens()).sum();
         self.text + self.input_tokens() + outputs
+    }
+
+    /// Which tokens see only one another.
+    fn apart(&self, attention: Attention) -> Range<usize> {
+        let n_clean = self.clean_tokens();
+        match attention {
+            Attention::Full => 0..0,
+            Attention::InputsApart => self.text..n_clean,
+            Attention::CleanApart => 0..n_clean,
+        }
+    }
+
+    /// The layout of the tokens that see only one another, and that of the others.
+    pub fn split(&self, attention: Attention) -> [Layout; 2] {
+        let nothing = Layout {
+            text: 0,
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+        };
+        let (mut apart, mut others) = (nothing, self.clone());
+        if attention != Attention::Full {
+            apart.inputs = std::mem::take(&mut others.inputs);
+        }
+        if attention == Attention::CleanApart {
+            apart.text = std::mem::take(&mut others.text);
+        }
+        [apart, others]
+    }
+
+    /// How many tokens are text or of input images.
+    pub fn clean_tokens(&self) -> usize {
+        self.text + self.input_tokens()
     }
 
     /// Rotary positions. Choice: text stays unrotated, since T5's states know their order; input k stands at frame k
@@ -160,12 +186,12 @@ impl Layout {
             let shown = Tensor::zeros([b, 1, n - n_text], device);
             Tensor::cat(vec![hidden, shown], 2).expand([b, n, n])
         });
-        let apart = (attention == Attention::InputsApart && !self.inputs.is_empty()).then(|| {
-            let inputs = self.text..self.text + self.input_tokens();
+        let apart = self.apart(attention);
+        let apart = (!apart.is_empty()).then(|| {
             let hidden: Vec<f32> = (0..n * n)
                 .map(|i| {
                     let (query, key) = (i / n, i % n);
-                    let allowed = !inputs.contains(&query) || inputs.contains(&key);
+                    let allowed = !apart.contains(&query) || apart.contains(&key);
                     if allowed { 0.0 } else { HIDDEN }
                 })
                 .collect();

@@ -12,9 +12,7 @@ use burn::tensor::{Device, Tensor, TensorData, module::layer_norm};
 
 use super::linear::{Bias, Linear};
 use super::rope::Rope;
-use super::sequence::{
-    Attention as Seen, Grid, InputFrame, Layout, Sequence, TextStates, patchify, unpatchify,
-};
+use super::sequence::{Grid, InputFrame, Layout, Sequence, TextStates, patchify, unpatchify};
 use super::text::{RmsNorm, Table, embed};
 use crate::config::TransformerConfig;
 use crate::gpu::{self, Modulation};
@@ -52,6 +50,25 @@ pub struct Transformer {
 struct Pair {
     first: Linear,
     second: Linear,
+}
+
+/// What a block's attention reads besides its tokens.
+#[derive(Clone, Copy)]
+struct Seen<'a> {
+    rope: &'a Rope,
+    mask: Option<&'a Tensor<3>>,
+    kept: Option<&'a [Tensor<4>; 2]>,
+}
+
+impl<'a> Seen<'a> {
+    /// Nothing hidden and nothing kept.
+    fn all(rope: &'a Rope) -> Self {
+        Seen {
+            rope,
+            mask: None,
+            kept: None,
+        }
+    }
 }
 
 #[derive(Module, Debug)]
@@ -115,22 +132,81 @@ impl Transformer {
     ///
     /// # Shapes
     /// All latents `[b, c, y, x]` with sides that are a multiple of the patch; `outputs` in tokens.
-    pub fn sequence(
-        &self,
-        text: &TextStates,
-        inputs: &[InputFrame],
-        outputs: &[Grid],
-        attention: Seen,
-    ) -> Sequence {
+    pub fn sequence(&self, text: &TextStates, inputs: &[InputFrame], outputs: &[Grid]) -> Sequence {
         let device = text.states.device();
-        let layout = Layout {
+        let layout = self.layout(text, inputs, outputs);
+        Sequence {
+            clean: Some(self.clean_tokens(text, inputs)),
+            rope: layout.rope(&self.config, &device),
+            mask: layout.mask(self.config.attention, text, &device),
+            outputs: layout.outputs,
+            kept: Vec::new(),
+        }
+    }
+
+    /// [`Transformer::sequence`] for many steps: the tokens that [`TransformerConfig::attention`] lets see no noise go through all
+    /// blocks here, and the steps read their keys and values. Velocities are the same.
+    pub fn prepare(&self, text: &TextStates, inputs: &[InputFrame], outputs: &[Grid]) -> Sequence {
+        let [apart, others] = self
+            .layout(text, inputs, outputs)
+            .split(self.config.attention);
+        let n_apart = apart.clean_tokens();
+        // What is padded differs from sample to sample; only training has that, and it makes one step.
+        if n_apart == 0 || text.mask.is_some() {
+            return self.sequence(text, inputs, outputs);
+        }
+        let device = text.states.device();
+        let clean = self.clean_tokens(text, inputs);
+        let n_others = others.clean_tokens();
+        // Of both, those that every step computes come first: text, where the inputs alone are apart.
+        let kept = clean.clone().narrow(1, n_others, n_apart);
+        Sequence {
+            clean: (n_others > 0).then(|| clean.narrow(1, 0, n_others)),
+            rope: others.rope(&self.config, &device),
+            mask: None,
+            kept: self.keys_and_values(kept, &apart.rope(&self.config, &device)),
+            outputs: others.outputs,
+        }
+    }
+
+    /// Keys and values in every block of tokens that see only one another.
+    fn keys_and_values(&self, tokens: Tensor<3>, rope: &Rope) -> Vec<[Tensor<4>; 2]> {
+        let [b, n, d] = tokens.dims();
+        let clean = self.clean_modulation();
+        let modulation = Modulation {
+            noise: clean.clone().expand([b, 1, 6 * d]),
+            clean,
+            n_clean: n,
+        };
+        let (heads, eps) = (self.config.num_attention_heads, self.config.norm_eps);
+        let mut x = tokens;
+        let mut kept = Vec::new();
+        for (i, block) in self.blocks.iter().enumerate() {
+            let a = gpu::modulated(x.clone(), &block.offset(&modulation), 0, eps);
+            let [_, k, v] = block
+                .attention
+                .heads(block.attention.qkv.forward(a), rope, heads);
+            kept.push([k, v]);
+            if i + 1 < self.blocks.len() {
+                x = block.forward(x, &modulation, Seen::all(rope), heads, eps);
+            }
+        }
+        kept
+    }
+
+    fn layout(&self, text: &TextStates, inputs: &[InputFrame], outputs: &[Grid]) -> Layout {
+        let patch = self.config.patch_size;
+        Layout {
             text: text.states.dims()[1],
             inputs: inputs
                 .iter()
-                .map(|input| Grid::of(&input.latent, self.config.patch_size))
+                .map(|input| Grid::of(&input.latent, patch))
                 .collect(),
             outputs: outputs.to_vec(),
-        };
+        }
+    }
+
+    fn clean_tokens(&self, text: &TextStates, inputs: &[InputFrame]) -> Tensor<3> {
         let mut tokens = vec![self.text_tokens(text)];
         for (k, input) in inputs.iter().enumerate() {
             let category = Role::ALL
@@ -140,12 +216,13 @@ impl Transformer {
             let marks = row(&self.input_index, k) + row(&self.category, category);
             tokens.push(self.patches(input.latent.clone()) + marks);
         }
-        Sequence {
-            clean: Tensor::cat(tokens, 1),
-            rope: layout.rope(&self.config, &device),
-            mask: layout.mask(attention, text, &device),
-            outputs: layout.outputs,
-        }
+        Tensor::cat(tokens, 1)
+    }
+
+    /// How every token that is not noise is modulated, `[1, 1, 6 d]`.
+    fn clean_modulation(&self) -> Tensor<3> {
+        self.modulation
+            .forward(silu(self.clean.weight.val().unsqueeze()))
     }
 
     /// The velocity of every output frame at time `t`.
@@ -159,27 +236,25 @@ impl Transformer {
         t: Tensor<1>,
     ) -> Vec<Tensor<4>> {
         let time = self.time_embedding(t); // [b, 1, d]
-        let n_clean = sequence.clean.dims()[1];
+        let n_clean = sequence.clean.as_ref().map_or(0, |clean| clean.dims()[1]);
         let modulation = Modulation {
-            clean: self
-                .modulation
-                .forward(silu(self.clean.weight.val().unsqueeze())),
+            clean: self.clean_modulation(),
             noise: self.modulation.forward(time.clone()),
             n_clean,
         };
-        let mut tokens = vec![sequence.clean.clone()];
+        let mut tokens: Vec<_> = sequence.clean.iter().cloned().collect();
         for (k, latent) in noisy.iter().enumerate() {
             tokens.push(self.patches(latent.clone()) + row(&self.output_index, k));
         }
         let mut x = Tensor::cat(tokens, 1); // [b, n, d]
-        for block in &self.blocks {
-            x = block.forward(
-                x,
-                &modulation,
-                sequence,
-                self.config.num_attention_heads,
-                self.config.norm_eps,
-            );
+        let (heads, eps) = (self.config.num_attention_heads, self.config.norm_eps);
+        for (i, block) in self.blocks.iter().enumerate() {
+            let seen = Seen {
+                rope: &sequence.rope,
+                mask: sequence.mask.as_ref(),
+                kept: sequence.kept.get(i),
+            };
+            x = block.forward(x, &modulation, seen, heads, eps);
         }
         self.velocities(x, n_clean, &sequence.outputs, time)
     }
@@ -245,13 +320,13 @@ impl Block {
         &self,
         x: Tensor<3>,
         modulation: &Modulation,
-        sequence: &Sequence,
+        seen: Seen<'_>,
         heads: usize,
         eps: f64,
     ) -> Tensor<3> {
         let modulation = self.offset(modulation);
         let a = gpu::modulated(x.clone(), &modulation, 0, eps);
-        let a = self.attention.forward(a, sequence, heads);
+        let a = self.attention.forward(a, seen, heads);
         let x = gpu::gated(x, a, &modulation, 2);
         let m = gpu::modulated(x.clone(), &modulation, 3, eps);
         let m = self.mlp.second.forward(self.mlp.first.forward_gelu(m));
@@ -270,24 +345,39 @@ impl Block {
 }
 
 impl Attention {
-    fn forward(&self, x: Tensor<3>, sequence: &Sequence, heads: usize) -> Tensor<3> {
+    fn forward(&self, x: Tensor<3>, seen: Seen<'_>, heads: usize) -> Tensor<3> {
         let [b, n, d] = x.dims();
         let qkv = self.qkv.forward(x);
-        let (query, key) = (self.query_norm.weight.val(), self.key_norm.weight.val());
-        let (norms, rotation) = ([&query, &key], sequence.rope.tables());
-        let (mask, eps) = (sequence.mask.as_ref(), self.query_norm.epsilon);
-        if let Some(y) = crate::cpu::attention(&qkv, heads, norms, rotation, mask, eps) {
+        let norms = [self.query_norm.weight.val(), self.key_norm.weight.val()];
+        let rotation = seen.rope.tables();
+        let (norms, eps) = (norms.each_ref(), self.query_norm.epsilon);
+        if let Some(y) =
+            crate::cpu::attention(&qkv, heads, norms, rotation, seen.mask, seen.kept, eps)
+        {
             return self.out.forward(y);
         }
-        let [q, k, v] = gpu::rotated(&qkv, heads, norms, rotation, eps)
-            .unwrap_or_else(|| self.heads(qkv, &sequence.rope, heads));
-        let y = gpu::attention(q, k, v, sequence.mask.clone());
+        let [q, k, v] = self.heads(qkv, seen.rope, heads);
+        let [k, v] = match seen.kept {
+            Some([keys, values]) => {
+                [(keys, k), (values, v)].map(|(kept, own)| Tensor::cat(vec![kept.clone(), own], 2))
+            }
+            None => [k, v],
+        };
+        let y = gpu::attention(q, k, v, seen.mask.cloned());
         let y = y.swap_dims(1, 2).reshape([b, n, d]);
         self.out.forward(y)
     }
 
-    /// Queries, keys and values `[b, h, n, head_dim]`, queries and keys normalised and rotated, in plain operations.
+    /// Queries, keys and values `[b, h, n, head_dim]`, queries and keys normalised and rotated.
     fn heads(&self, qkv: Tensor<3>, rope: &Rope, heads: usize) -> [Tensor<4>; 3] {
+        let norms = [self.query_norm.weight.val(), self.key_norm.weight.val()];
+        let (norms, eps) = (norms.each_ref(), self.query_norm.epsilon);
+        gpu::rotated(&qkv, heads, norms, rope.tables(), eps)
+            .unwrap_or_else(|| self.plain_heads(qkv, rope, heads))
+    }
+
+    /// [`Self::heads`] in plain operations.
+    fn plain_heads(&self, qkv: Tensor<3>, rope: &Rope, heads: usize) -> [Tensor<4>; 3] {
         let [b, n, triple] = qkv.dims();
         let qkv = qkv
             .reshape([b, n, 3, heads, triple / 3 / heads])

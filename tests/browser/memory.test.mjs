@@ -9,6 +9,7 @@ import { setTimeout as pause } from "node:timers/promises";
 import { DIST, launch } from "./browser.mjs";
 import { deepen, readPack, reshard } from "./packs.mjs";
 import { serve } from "./server.mjs";
+import { watchHeap } from "./watch.mjs";
 
 /** About 98 MB in all, 6 MB a shard. */
 const LAYERS = 200;
@@ -45,46 +46,13 @@ after(async () => {
   await server?.close();
 });
 
-/** Calls to the engine's worker in DevTools' protocol, which counts what a script cannot see. */
-async function devtools() {
-  const session = await page.context().newCDPSession(page);
-  const attached = new Promise((resolve) => session.once("Target.attachedToTarget", resolve));
-  await session.send("Target.setAutoAttach", { autoAttach: true, waitForDebuggerOnStart: false, flatten: false });
-  const { sessionId } = await attached;
-  const waiting = new Map();
-  let next = 0;
-  session.on("Target.receivedMessageFromTarget", ({ message }) => {
-    const { id, result, error } = JSON.parse(message);
-    const call = waiting.get(id);
-    waiting.delete(id);
-    error ? call?.reject(new Error(error.message)) : call?.resolve(result);
-  });
-  return (method, params = {}) => new Promise((resolve, reject) => {
-    const id = (next += 1);
-    waiting.set(id, { resolve, reject });
-    session.send("Target.sendMessageToTarget", { sessionId, message: JSON.stringify({ id, method, params }) }).catch(reject);
-  });
-}
-
 test("a load holds a few shards, however many there are", { timeout: 240_000 }, async () => {
   await page.evaluate(async () => {
     const { UniReal } = await import("/www/unireal.js");
     window.UniReal = UniReal;
     await UniReal.check("/pack/");
   });
-  const [worker] = page.workers();
-  const call = await devtools();
-  // The wasm runs already: to start it once more only returns what it exports. Its memory never shrinks, so the last
-  // sample holds the peak.
-  const wasm = () => worker.evaluate(async (url) => {
-    const { default: start } = await import(url);
-    return (await start()).memory.buffer.byteLength;
-  }, `${server.url}www/wasm/unireal.js`);
-  const sample = async () => {
-    await call("HeapProfiler.collectGarbage");
-    const { backingStorageSize } = await call("Runtime.getHeapUsage");
-    return { wasm: await wasm(), buffers: backingStorageSize };
-  };
+  const sample = await watchHeap(page, `${server.url}www/wasm/unireal.js`);
   const idle = await sample();
 
   let loading = true;

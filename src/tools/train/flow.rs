@@ -3,7 +3,7 @@
 
 use burn::tensor::Tensor;
 
-use crate::model::sequence::{Attention, Grid, InputFrame, TextStates};
+use crate::model::sequence::{Grid, InputFrame, TextStates};
 use crate::model::transformer::Transformer;
 
 /// One training example batch whose samples share their geometry.
@@ -35,7 +35,7 @@ pub fn flow_losses(transformer: &Transformer, patch: usize, batch: &Batch) -> Te
         .iter()
         .map(|target| Grid::of(target, patch))
         .collect();
-    let sequence = transformer.sequence(&batch.text, &batch.inputs, &grids, Attention::Full);
+    let sequence = transformer.sequence(&batch.text, &batch.inputs, &grids);
     let t = batch.t.clone().reshape([-1, 1, 1, 1]);
     let noisy: Vec<Tensor<4>> = batch
         .targets

@@ -81,7 +81,10 @@ pub fn run(options: &Options) -> Result<()> {
     let settings = chosen(Settings::read(&options.config)?, options)?;
     let run = &options.out;
     if !run.join("model_index.json").exists() {
-        let config = Config::preset(&settings.preset)?.check()?;
+        let mut config = Config::preset(&settings.preset)?.check()?;
+        if let Some(attention) = settings.attention {
+            config.transformer.attention = attention;
+        }
         match &options.from {
             Some(from) => grow::grow(from, &options.take, run, config, &settings)?,
             None => config.write(run)?,

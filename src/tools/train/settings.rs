@@ -9,7 +9,7 @@ use rand_distr::{Distribution as _, StandardNormal};
 use serde::{Deserialize, Serialize};
 
 use super::optimizer::Rule;
-use crate::config;
+use crate::config::{self, Attention};
 use crate::error::{Error, Result};
 use crate::tools::data::Kind;
 
@@ -19,6 +19,9 @@ use crate::tools::data::Kind;
 pub struct Settings {
     /// The model's shape for a new run, see [`crate::config::Config::preset`].
     pub preset: String,
+    /// Who may attend to what, for a new run; the preset's own when left out.
+    #[serde(default)]
+    pub attention: Option<Attention>,
     /// Tar shards: files, folders that hold them, or names with a `*` in the last part. Folders may still be filling.
     pub data: Vec<PathBuf>,
     /// Shards on which the loss is measured but never trained.
