@@ -1,7 +1,7 @@
 //! The native command `unireal`: one line a subcommand.
 
 use clap::{Parser, Subcommand};
-use unireal::tools::{data, evaluate, generate, pack, train, world};
+use unireal::tools::{bench, data, evaluate, generate, pack, train, world};
 
 /// UniReal in the open: one transformer that generates and edits images.
 #[derive(Parser)]
@@ -27,8 +27,8 @@ enum Command {
     World(world::Options),
     /// Train a model on shards of samples
     Train(train::Options),
-    /// Time training
-    Bench(train::bench::Options),
+    /// Time what the others do
+    Bench(bench::Options),
 }
 
 fn main() -> std::process::ExitCode {
@@ -40,7 +40,7 @@ fn main() -> std::process::ExitCode {
         Command::Evaluate(options) => evaluate::run(&options),
         Command::World(options) => world::run(&options),
         Command::Train(options) => train::run(&options),
-        Command::Bench(options) => train::bench::run(&options),
+        Command::Bench(options) => bench::run(&options),
     };
     match result {
         Ok(()) => std::process::ExitCode::SUCCESS,

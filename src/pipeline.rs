@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
-use crate::config::Config;
+use crate::config::{Attention, Config};
 use crate::error::{Error, Result};
 use crate::image::Image;
 use crate::keep::keep;
@@ -25,6 +25,10 @@ pub const MAX_SIDE: u32 = 4096;
 /// Latents with more cells than this are encoded and decoded in tiles: 128 x 128 cells are 1024 pixels at stride 8.
 const UNTILED_CELLS: usize = 128 * 128;
 
+/// Sequences of at most so many tokens go through the network with another branch of guidance beside them; a longer one fills a
+/// device by itself.
+const BATCHED_TOKENS: usize = 1024;
+
 /// Tiles as diffusers cuts them.
 const TILING: Tiling = Tiling {
     latent: 64,
@@ -39,6 +43,15 @@ pub struct Pipeline {
     pub(crate) tokenizer: Tokenizer,
     pub(crate) model: Model,
     pub(crate) device: Device,
+}
+
+/// Branches of guidance that are predicted together.
+#[derive(Debug)]
+struct Prediction {
+    /// A sample for each branch.
+    sequence: Sequence,
+    /// What each branch's velocity counts.
+    weights: Vec<f64>,
 }
 
 /// The parts of a generation, in order.
@@ -113,8 +126,9 @@ impl Pipeline {
         ];
 
         report(&mut on_event, Stage::Text).await?;
-        let [full, empty] = tokens.map(|tokens| self.encode_text(&[&tokens]));
-        settle(&full.states).await?;
+        let texts = self.encode_text(&tokens.each_ref());
+        let lengths = tokens.each_ref().map(|tokens| tokens.ids.len());
+        settle(&texts.states).await?;
 
         report(&mut on_event, Stage::Encode).await?;
         let inputs: Vec<InputFrame> = request
@@ -143,26 +157,16 @@ impl Pipeline {
             .collect();
         let grid = Grid::of(&noise[0], self.config.transformer.patch_size);
         let outputs = vec![grid; request.outputs];
-        let branches: Vec<(Sequence, f64)> = sampler::guidance(
+        let branches = sampler::guidance(
             f64::from(request.guidance),
             f64::from(request.image_guidance),
             !inputs.is_empty(),
-        )
-        .into_iter()
-        .map(|(branch, weight)| {
-            let (text, inputs) = match branch {
-                Branch::Full => (&full, inputs.as_slice()),
-                Branch::Images => (&empty, inputs.as_slice()),
-                Branch::Nothing => (&empty, [].as_slice()),
-            };
-            let sequence = self.model.transformer.prepare(text, inputs, &outputs);
-            (sequence, weight)
-        })
-        .collect();
+        );
+        let predictions = self.predictions(&branches, &texts, lengths, &inputs, &outputs);
         let kept = request.kept().map(|canvas| canvas.resize(width, height));
         let kept = kept.as_ref();
         let times = sampler::schedule(request.steps, self.config.scheduler.shift);
-        let velocity = async |x: &[Tensor<4>], t: f64| Ok(self.guided(&branches, x, t));
+        let velocity = async |x: &[Tensor<4>], t: f64| Ok(self.guided(&predictions, x, t));
         let latents = sampler::sample(request.method, &times, noise, velocity, async |step| {
             self.report_step(&mut on_event, request.preview_every, step, kept)
                 .await
@@ -195,13 +199,79 @@ impl Pipeline {
         Ok(on_event(event).await)
     }
 
+    /// The branches of guidance as sequences. Two short ones with the same images are one batch, which asks a device for half as
+    /// many small steps. `texts` holds the prompt and an empty one, of these lengths.
+    fn predictions(
+        &self,
+        branches: &[(Branch, f64)],
+        texts: &TextStates,
+        lengths: [usize; 2],
+        inputs: &[InputFrame],
+        outputs: &[Grid],
+    ) -> Vec<Prediction> {
+        let transformer = &self.model.transformer;
+        // Without images, nothing is what the images say.
+        let alike = |branch| branch != Branch::Nothing || inputs.is_empty();
+        let frames = inputs
+            .iter()
+            .map(|input| Grid::of(&input.latent, self.config.transformer.patch_size));
+        let tokens: usize = frames
+            .chain(outputs.iter().copied())
+            .map(Grid::tokens)
+            .sum();
+        // Where tokens can be kept over the steps, none may be padding.
+        let short = lengths[0] + tokens <= BATCHED_TOKENS
+            && self.config.transformer.attention == Attention::Full;
+        let (mut pair, others): (Vec<_>, Vec<_>) = branches
+            .iter()
+            .partition(|(branch, _)| short && alike(*branch));
+        let alone = match pair.len() {
+            2 => others,
+            _ => [std::mem::take(&mut pair), others].concat(),
+        };
+        let mut predictions = Vec::new();
+        if !pair.is_empty() {
+            let inputs: Vec<InputFrame> = inputs
+                .iter()
+                .map(|input| InputFrame {
+                    latent: input.latent.clone().repeat_dim(0, 2),
+                    role: input.role,
+                })
+                .collect();
+            predictions.push(Prediction {
+                sequence: transformer.sequence(texts, &inputs, outputs),
+                weights: pair.into_iter().map(|(_, weight)| weight).collect(),
+            });
+        }
+        for (branch, weight) in alone {
+            let (text, inputs) = match branch {
+                Branch::Full => (0, inputs),
+                Branch::Images => (1, inputs),
+                Branch::Nothing => (1, [].as_slice()),
+            };
+            let text = texts.sample(text, lengths[text]);
+            predictions.push(Prediction {
+                sequence: transformer.prepare(&text, inputs, outputs),
+                weights: vec![weight],
+            });
+        }
+        predictions
+    }
+
     /// The weighted sum of the branches' velocities.
-    fn guided(&self, branches: &[(Sequence, f64)], x: &[Tensor<4>], t: f64) -> Vec<Tensor<4>> {
-        let t = Tensor::from_data(TensorData::new(vec![t as f32], [1]), &self.device);
-        let velocities = branches.iter().map(|(sequence, weight)| {
-            let v = self.model.transformer.forward(sequence, x, t.clone());
-            v.into_iter().map(|v| v * *weight).collect::<Vec<_>>()
-        });
+    fn guided(&self, predictions: &[Prediction], x: &[Tensor<4>], t: f64) -> Vec<Tensor<4>> {
+        let velocities = predictions
+            .iter()
+            .flat_map(|Prediction { sequence, weights }| {
+                let b = weights.len();
+                let t = Tensor::from_data(TensorData::new(vec![t as f32; b], [b]), &self.device);
+                let x: Vec<Tensor<4>> = x.iter().map(|x| x.clone().repeat_dim(0, b)).collect();
+                let v = self.model.transformer.forward(sequence, &x, t);
+                weights.iter().enumerate().map(move |(i, weight)| {
+                    let own = v.iter().map(|v| v.clone().narrow(0, i, 1) * *weight);
+                    own.collect::<Vec<_>>()
+                })
+            });
         velocities
             .reduce(|sum, v| sum.into_iter().zip(v).map(|(a, b)| a + b).collect())
             .expect("guidance always keeps a branch")

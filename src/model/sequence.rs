@@ -24,6 +24,17 @@ pub struct TextStates {
     pub mask: Option<Tensor<2>>,
 }
 
+impl TextStates {
+    /// One prompt of a batch without its padding: its first `n` tokens.
+    pub fn sample(&self, index: usize, n: usize) -> Self {
+        TextStates {
+            states: self.states.clone().narrow(0, index, 1).narrow(1, 0, n),
+            words: self.words.clone().narrow(0, index, 1).narrow(1, 0, n),
+            mask: None,
+        }
+    }
+}
+
 /// A token that names an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Word {

@@ -8,6 +8,7 @@ macro_rules! say {
     }};
 }
 
+pub mod bench;
 pub mod data;
 pub mod evaluate;
 pub mod generate;

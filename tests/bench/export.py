@@ -17,13 +17,11 @@ import onnx
 import onnxruntime
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "golden"))
-
-import twin  # noqa: E402
-from twin import TransformerConfig, UniRealTransformer  # noqa: E402
+from packs import UniRealTransformer, read_config, transformer, twin_of
+import twin  # packs makes it known
 
 # Opsets of the peer: with the newer, attention and RMS norm are operations of their own, with the older plain ones.
 OPSETS = {"opset23": 23, "opset20": 20}
@@ -77,15 +75,6 @@ class Step(nn.Module):
         return twin.unpatchify(model.patch_out(x * (1 + scale) + shift), model.config.patch_size, noise.shape[1], *noise.shape[2:])
 
 
-def read_config(pack: Path) -> dict:
-    return json.loads((pack / "transformer/config.json").read_text())
-
-
-def twin_of(config: dict) -> UniRealTransformer:
-    fields = {name: config[name] for name in TransformerConfig.__dataclass_fields__}
-    return UniRealTransformer(TransformerConfig(**fields | {"axes_dims": tuple(fields["axes_dims"])}))
-
-
 def block(pack: Path) -> tuple[dict, UniRealTransformer]:
     """One block of width 512 with random weights that f16 holds exactly."""
     config = read_config(pack) | {
@@ -98,17 +87,6 @@ def block(pack: Path) -> tuple[dict, UniRealTransformer]:
         parameter.data = (torch.randn_like(parameter) * scale).half().float()
     for norm in (module for module in model.modules() if isinstance(module, nn.RMSNorm)):
         norm.weight.data.fill_(1.0)
-    return config, model
-
-
-def shipped(pack: Path) -> tuple[dict, UniRealTransformer]:
-    """The shipped transformer."""
-    config = read_config(pack)
-    model = twin_of(config)
-    weights: dict[str, Tensor] = {}
-    for path in sorted((pack / "transformer").glob("*.safetensors")):
-        weights |= load_file(path)
-    model.load_state_dict({name: value.float() for name, value in weights.items()})
     return config, model
 
 
@@ -170,7 +148,7 @@ def main() -> None:
     cases = [
         export("block", block(pack), pack, out, b=1, n_text=56, cells=44),
         # Two branches of guidance: the prompt's words and none, padded to one length.
-        export("step", shipped(pack), pack, out, b=2, n_text=40, cells=8),
+        export("step", transformer(pack), pack, out, b=2, n_text=40, cells=8),
     ]
     (out / "cases.json").write_text(json.dumps(cases, indent=1))
 

@@ -19,21 +19,6 @@ use crate::model::transformer::Transformer;
 use crate::request::Role;
 use crate::weights::quant::Encoding;
 
-/// What `unireal bench` is asked for.
-#[derive(Clone, Debug, clap::Args)]
-pub struct Options {
-    /// What to time
-    #[command(subcommand)]
-    pub what: What,
-}
-
-/// What to time.
-#[derive(Clone, Debug, clap::Subcommand)]
-pub enum What {
-    /// Steps of training: forward, backward and AdamW on the transformer, one input and one output frame
-    Train(TrainOptions),
-}
-
 /// What `unireal bench train` is asked for.
 #[derive(Clone, Debug, clap::Args)]
 pub struct TrainOptions {
@@ -61,8 +46,7 @@ pub struct TrainOptions {
 ///
 /// # Errors
 /// [`Error::Request`] for a shape that the model does not take.
-pub fn run(options: &Options) -> Result<()> {
-    let What::Train(options) = &options.what;
+pub fn run(options: &TrainOptions) -> Result<()> {
     let config = Config::preset(&options.preset)?.check()?;
     let (batch, threads) = (options.batch, options.threads);
     let grid = config.grid();
