@@ -5,13 +5,14 @@
 //! are printed against the bars.
 #![cfg(target_arch = "wasm32")]
 
-use burn::tensor::{Device, Distribution, Int, Tensor, TensorData};
+use burn::tensor::{Device, Distribution, Int, Tensor, TensorData, activation::gelu};
 use js_sys::{Float32Array, JsString, Object, Reflect, Uint8Array};
 use safetensors::SafeTensors;
 use serde::Deserialize;
 use unireal::config::Attention;
-use unireal::gpu::{self, Activation, device};
+use unireal::gpu::{self, Activation, Modulation, device};
 use unireal::model::Model;
+use unireal::model::rope::Rope;
 use unireal::model::sequence::{Grid, InputFrame, Sequence, TextStates};
 use unireal::request::Role;
 use unireal::web::fetch::{Http, Patience};
@@ -181,6 +182,74 @@ async fn kernels() {
     let fast = || gpu::conv2d(x.clone(), weight.clone(), None, 1, [1; 4]);
     let slow = || gpu::conv2d_reference(x.clone(), weight.clone(), None, 1, [1; 4]);
     report("conv2d 64x64x64 3x3", "burn", race(1, fast, slow).await);
+}
+
+/// What is fused into one pass over memory, against the same in operations of their own.
+#[wasm_bindgen_test]
+async fn fused_passes() {
+    let device = webgpu().await;
+    let (n, h, d) = (1024, 8, 64);
+    let width = h * d;
+    let x = random([1, n, width], &device);
+    let by = Modulation {
+        clean: random([1, 1, 6 * width], &device),
+        noise: random([1, 1, 6 * width], &device),
+        n_clean: n / 2,
+    };
+    let fused = || gpu::modulated(x.clone(), &by, 0, 1e-6);
+    let plain = || gpu::modulated_reference(x.clone(), &by, 0, 1e-6);
+    let times = race(ROUNDS, fused, plain).await;
+    report("norm and modulation 1024x512", "burn", times);
+    let fused = || gpu::gated(x.clone(), x.clone(), &by, 2);
+    let plain = || gpu::gated_reference(x.clone(), x.clone(), &by, 2);
+    let times = race(ROUNDS, fused, plain).await;
+    report("gate and residual 1024x512", "burn", times);
+
+    let weight = random([4 * width, width], &device);
+    let bias = Some(random([4 * width], &device));
+    let layer = |activation| gpu::linear(x.clone(), weight.clone(), bias.clone(), activation);
+    let apart = || gelu(layer(Activation::None));
+    let times = race(ROUNDS, || layer(Activation::Gelu), apart).await;
+    report(
+        "linear and GELU 1024x512x2048",
+        "our linear, burn's GELU",
+        times,
+    );
+
+    let positions: Vec<[f32; 3]> = (0..n)
+        .map(|i| [1.0, (i / 32) as f32, (i % 32) as f32])
+        .collect();
+    let rope = Rope::new(&positions, [16, 24, 24], 100.0, &device);
+    let qkv = random([1, n, 3 * width], &device);
+    let norm = random([d], &device);
+    let fused = || {
+        let heads = gpu::rotated(&qkv, h, [&norm, &norm], rope.tables(), 1e-6);
+        // The last to be launched.
+        heads
+            .expect("a shader")
+            .into_iter()
+            .next_back()
+            .expect("three")
+    };
+    let plain = || {
+        let heads = qkv
+            .clone()
+            .reshape([1, n, 3, h, d])
+            .permute([2, 0, 3, 1, 4]);
+        let part = |i| heads.clone().narrow(0, i, 1).squeeze_dim::<4>(0);
+        let turned = |x: Tensor<4>| {
+            let size = (x.clone().square().mean_dim(3) + 1e-6).sqrt();
+            rope.rotate(x / size * norm.clone().unsqueeze())
+        };
+        // All three are computed, and one is read.
+        turned(part(0)) + turned(part(1)) + part(2)
+    };
+    let times = race(ROUNDS, fused, plain).await;
+    report(
+        "norm and rotation of queries and keys 8x1024x64",
+        "burn",
+        times,
+    );
 }
 
 /// A network with one set of arguments.

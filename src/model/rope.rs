@@ -48,7 +48,7 @@ impl Rope {
     }
 
     /// Cosines and sines, `[1, 1, n, head_dim]`.
-    pub(crate) fn tables(&self) -> [&Tensor<4>; 2] {
+    pub fn tables(&self) -> [&Tensor<4>; 2] {
         [&self.cos, &self.sin]
     }
 

@@ -43,6 +43,8 @@ struct Loaded {
     pipeline: Pipeline,
     info: Info,
     busy: Cell<bool>,
+    /// Settles when the device has its tiles: they are measured while the visitor writes, not while the model loads.
+    tuned: Promise,
 }
 
 /// `ModelInfo` of `unireal.d.ts`.
@@ -130,7 +132,11 @@ impl Engine {
             let on_step: Option<Function> = on_step.dyn_into().ok();
             let _turn = Running::begin(&loaded.busy).map_err(thrown)?;
             let request = parse(&request).map_err(thrown)?;
-            let run = generate(&loaded.pipeline, request, on_step);
+            let run = async {
+                // It has no way to fail: without tiles of its own the device takes the first ones.
+                let _ = JsFuture::from(loaded.tuned.clone()).await;
+                generate(&loaded.pipeline, request, on_step).await
+            };
             or_abort(signal.as_ref(), run).await.map_err(thrown)
         })
     }
@@ -257,26 +263,34 @@ async fn open(url: &JsValue, options: &JsValue, on_progress: Option<Function>) -
     {
         return Err(problem);
     }
-    tuned::tune(&opened, remember).await;
     let bytes = plan.bytes();
     let report = Report::new(on_progress);
-    let pipeline = load(plan, kept, &source, opened.device, &report).await?;
-    let notes = [opened.note, no_cache, source.note().map(str::to_owned)];
+    let pipeline = load(plan, kept, &source, opened.device.clone(), &report).await?;
+    let notes = [
+        opened.note.clone(),
+        no_cache,
+        source.note().map(str::to_owned),
+    ];
     let notes: Vec<String> = notes.into_iter().flatten().collect();
     let info = Info {
         name: pipeline.config.index.name.clone(),
         device: opened.kind,
-        adapter: opened.adapter,
+        adapter: opened.adapter.clone(),
         note: (!notes.is_empty()).then(|| notes.join("; ")),
         sample_size: pipeline.config.index.sample_size,
         bytes,
     };
+    let tuned = future_to_promise(async move {
+        tuned::tune(&opened, remember).await;
+        Ok(JsValue::UNDEFINED)
+    });
     let busy = Cell::new(false);
     Ok(Engine {
         loaded: Rc::new(Loaded {
             pipeline,
             info,
             busy,
+            tuned,
         }),
     })
 }

@@ -3,7 +3,7 @@
  *
  *   node page.mjs > lines-of-json
  *
- * Loads of a pack of about half a gigabyte, the shipped one with its blocks over and over, in turns with a plain `fetch` of the same
+ * Loads of a pack of about half a gigabyte, the shipped one made wider and deeper, in turns with a plain `fetch` of the same
  * bytes; what the shipped one holds on the device; its first picture after a warm load; the download's size.
  */
 import { readFile } from "node:fs/promises";
@@ -11,21 +11,22 @@ import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { brotliCompressSync, constants } from "node:zlib";
 import { DIST, launch } from "../browser/browser.mjs";
-import { deepen, readPack, reshard } from "../browser/packs.mjs";
+import { readPack, reshard, widen } from "../browser/packs.mjs";
 import { serve } from "../browser/server.mjs";
 import { watchDevice, watchHeap } from "../browser/watch.mjs";
 
-/** Blocks of the large pack, about 490 KB each, and its shards, below the 32 MiB that a shard may have. */
-const LAYERS = 1000;
+/** How many times as wide as the shipped transformer the large one is, its blocks of about 12 MB, and its shards of less than 32 MiB. */
+const TIMES = 5;
+const LAYERS = 42;
 const SHARDS = 18;
-const ROUNDS = 5;
+const ROUNDS = 3;
 const MIB = 2 ** 20;
 
 const report = (line) => console.log(JSON.stringify(line));
 const median = (numbers) => numbers.toSorted((a, b) => a - b)[numbers.length >> 1];
 
 const shipped = await readPack(join(DIST, "www/models/tabletop"));
-const large = reshard(deepen(shipped, LAYERS), "transformer", SHARDS);
+const large = reshard(widen(shipped, TIMES, LAYERS), "transformer", SHARDS);
 const files = new Map([...large].map(([path, bytes]) => [`/large/${path}`, bytes]));
 files.set("/blank.html", Buffer.from("<!doctype html><title>blank</title>"));
 const shards = [...large.keys()].filter((path) => path.endsWith(".safetensors"));

@@ -147,3 +147,32 @@ export function deepen(files, layers) {
     config.num_layers = layers;
   });
 }
+
+/**
+ * A transformer `times` as wide, with `layers` blocks: a large pack of few and large tensors, as real ones are. Its weights are the
+ * own ones over and over, so it computes, but nothing sensible.
+ * @param {Pack} files in one shard a component, with q8 weights
+ * @param {number} times
+ * @param {number} layers
+ * @returns {Pack}
+ */
+export function widen(files, times, layers) {
+  const deep = deepen(files, layers);
+  const { hidden_size: d, mlp_ratio: ratio } = JSON.parse(files.get("transformer/config.json").toString());
+  // Sides that are parts or multiples of the width: of matrices, of their words of four values, and of their blocks of 32.
+  const sides = [d, 2 * d, 3 * d, 6 * d, ratio * d].flatMap((side) => [side, side / 4, side / 32]);
+  const own = new Set(sides.filter((side) => Number.isInteger(side) && side >= d / 32));
+  const { metadata } = index(deep, "transformer");
+  const [shard] = Object.keys(metadata.shards);
+  const tensors = new Map();
+  for (const [name, { dtype, shape, bytes }] of unpack(deep.get(`transformer/${shard}`))) {
+    const scaled = shape.map((side) => (own.has(side) ? side * times : side));
+    const factor = scaled.reduce((product, side, i) => (product * side) / shape[i], 1);
+    tensors.set(name, { dtype, shape: scaled, bytes: Buffer.concat(Array(factor).fill(bytes)) });
+  }
+  const widened = withShard(deep, "transformer", shard, pack(tensors));
+  return withJson(widened, "transformer/config.json", (config) => {
+    config.hidden_size *= times;
+    config.num_attention_heads *= times;
+  });
+}

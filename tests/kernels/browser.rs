@@ -48,6 +48,8 @@ async fn modulation_and_gate_are_their_references() {
         (3, 40, 192, 39),
         (1, 9, 512, 5),
         (2, 3, 10, 1),
+        (1, 6, 64, 0),
+        (2, 7, 96, 7),
     ] {
         let (x, a) = (
             inputs.floats(&[b, n, d], 2.0),
