@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
+use safetensors::{Dtype, SafeTensors};
 use unireal::image::Image;
 use unireal::pipeline::Pipeline;
 use unireal::request::{Request, Role};
@@ -92,5 +93,34 @@ fn the_shipped_pack_is_that_of_the_float_weights() {
     let shipped = results(Path::new("www/models/tabletop"));
     for (a, b) in made.iter().zip(&shipped) {
         assert!(decibels(a, b) >= 40.0, "{:.1} dB", decibels(a, b));
+    }
+}
+
+/// What `UniReal.check` says of memory, against the tensors in the files.
+#[test]
+fn memory_is_known_before_a_weight_is_read() {
+    for folder in ["www/models/tabletop", "www/models/tabletop-f16"] {
+        let source = Location::folder(Path::new(folder));
+        let plan = pollster::block_on(Plan::read(&source)).expect("a pack");
+        let (mut largest, mut all) = (0, 0);
+        for shard in plan.shards() {
+            let bytes = std::fs::read(Path::new(folder).join(&shard.path)).expect("a shard");
+            let tensors = SafeTensors::deserialize(&bytes).expect("safetensors");
+            for (name, view) in tensors.iter() {
+                // Floats become f32 on the device; words and scales stay.
+                let half = view.dtype() == Dtype::F16 && !name.ends_with(".scales");
+                let size = view.data().len() as u64 * if half { 2 } else { 1 };
+                (largest, all) = (largest.max(size), all + size);
+            }
+        }
+        let needs = plan.needs();
+        assert_eq!(needs.largest, largest, "{folder}");
+        // The estimate counts a component's headers, and its floats beside quantised matrices as they are stored.
+        let off = needs.weights.abs_diff(all) as f64 / all as f64;
+        assert!(
+            off < 0.2,
+            "{folder}: {} estimated, {all} found",
+            needs.weights
+        );
     }
 }

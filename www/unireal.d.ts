@@ -81,6 +81,19 @@ export interface Component {
   readonly bytes: number;
 }
 
+/** Bytes that a pack needs on the device. */
+export interface Memory {
+  /** All weights, as they lie on the device. */
+  readonly weights: number;
+  /** The most that a picture of the model's own size takes besides; an estimate from the shapes. */
+  readonly activations: number;
+  /** The largest matrix, which must fit into one buffer. */
+  readonly largest: number;
+  /** The largest buffer that this browser's WebGPU adapter gives; null where there is no adapter. How much memory a GPU has in
+   * all, browsers do not tell. */
+  readonly limit: number | null;
+}
+
 interface SupportFacts {
   /** The pack's name. */
   readonly name: string;
@@ -92,6 +105,8 @@ interface SupportFacts {
   readonly sampleSize: number;
   /** The pack's parts by name, such as `transformer`. */
   readonly components: Readonly<Record<string, Component>>;
+  /** What it needs of the device, against what the device has. */
+  readonly memory: Memory;
 }
 
 /** What is known before any weight is downloaded. */

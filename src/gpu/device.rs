@@ -87,7 +87,23 @@ fn cpu(note: Option<String>) -> Opened {
     }
 }
 
+/// Runs the constructors of statics, with which cubecl's compiler registers some hundred operations.
+///
+/// Where nothing calls them, wasm's linker has every exported function call them first: each object that passes from JavaScript
+/// then costs tens of microseconds, and a load of 507 MB takes 31 s instead of 6 (`scripts/bench page`).
+#[cfg(target_arch = "wasm32")]
+fn construct() {
+    unsafe extern "C" {
+        /// Made by the linker.
+        safe fn __wasm_call_ctors();
+    }
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| __wasm_call_ctors());
+}
+
 async fn webgpu() -> Result<Opened> {
+    #[cfg(target_arch = "wasm32")]
+    construct();
     let named = available().await?;
     // The runtime behind a device is made once in a process and cannot be made anew.
     thread_local! {

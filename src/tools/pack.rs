@@ -273,7 +273,7 @@ pub fn inspect(options: &InspectOptions) -> Result<Report> {
         let plan = Plan::read(&source).await?;
         for shard in plan.shards() {
             let fetched = source.shard(shard, Origin::Any, &mut |_| {}).await?;
-            VerifiedShard::new(shard, fetched.bytes)?;
+            VerifiedShard::verify(shard, fetched.bytes, &source).await?;
         }
         let float = Model::new(
             &plan.config,

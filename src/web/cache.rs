@@ -1,9 +1,9 @@
 //! Where the browser keeps a pack: a folder for each pack's address in the origin's private file system (OPFS), which
 //! gives a dedicated worker synchronous access to files.
 //!
-//! A shard is committed in two phases. Its bytes go to `<sha256>.partial` as they arrive; when they are verified, they are
-//! flushed and the file is renamed to `<sha256>`, or, in a browser that cannot rename, declared whole by an empty
-//! `<sha256>.done`. Whatever ends the page in between leaves a partial file, which a later load resumes where the host
+//! A shard is committed in two phases. Its bytes go to `<sha256>.partial` as they arrive; when they are verified, the file is
+//! renamed to `<sha256>`, or, in a browser that cannot rename, declared whole by an empty `<sha256>.done`. It is not flushed to the
+//! disc, which would hold the load up: what a loss of power takes from it is found out when it is read. Whatever ends the page in between leaves a partial file, which a later load resumes where the host
 //! still has the version that `<sha256>.json` names. The pack's JSON files are kept as one file, [`DESCRIPTIONS`], which is
 //! written last, when every shard is committed.
 //!
@@ -205,7 +205,6 @@ impl Cache {
     /// Declares a shard whole, once its bytes were verified.
     pub async fn commit(&self, shard: Partial) {
         let commit = async {
-            shard.access.0.flush()?;
             let Partial {
                 access,
                 file,

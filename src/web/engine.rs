@@ -24,10 +24,9 @@ use crate::error::{Error, Result};
 use crate::gpu::device::{self, Choice};
 use crate::pipeline::{Event, Pipeline};
 use crate::weights::load::Plan;
-use crate::weights::manifest::Manifest;
-use crate::weights::quant::Encoding;
+use crate::weights::memory::Needs;
 
-/// Bytes of weights that the CPU has room for: wasm addresses 4 GiB, and activations need some of it.
+/// Bytes that the CPU has room for: wasm addresses 4 GiB, and a load needs some of it.
 const CPU_ROOM: u64 = 3 << 30;
 
 /// A loaded model.
@@ -69,6 +68,7 @@ struct Support {
     cached_bytes: u64,
     sample_size: usize,
     components: BTreeMap<String, Component>,
+    memory: Memory,
     #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -78,6 +78,14 @@ struct Support {
 #[derive(Debug, Serialize)]
 struct Component {
     bytes: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Memory {
+    #[serde(flatten)]
+    needs: Needs,
+    /// The largest buffer that the adapter gives; none without an adapter.
+    limit: Option<u64>,
 }
 
 #[wasm_bindgen]
@@ -184,9 +192,10 @@ async fn check(url: &JsValue) -> Result<JsValue> {
         let bytes = manifest.bytes();
         (manifest.component.clone(), Component { bytes })
     });
-    let problem = match has_gpu().await {
-        true => None,
-        false => cpu_problem(&plan),
+    let (needs, limit) = (plan.needs(), largest_buffer().await);
+    let problem = match limit {
+        Some(limit) => gpu_problem(needs, limit),
+        None => cpu_problem(needs),
     };
     plain(&Support {
         ok: problem.is_none(),
@@ -195,33 +204,41 @@ async fn check(url: &JsValue) -> Result<JsValue> {
         cached_bytes: source.cached_bytes(&plan),
         sample_size: plan.config.index.sample_size,
         components: components.collect(),
+        memory: Memory { needs, limit },
         code: problem.as_ref().map(Error::code),
         message: problem.as_ref().map(Error::to_string),
     })
 }
 
-/// Whether the browser has a WebGPU adapter at all; opening it is for the load.
-async fn has_gpu() -> bool {
+/// The largest buffer of the browser's WebGPU adapter; `None` when there is no adapter. Opening it is for the load.
+async fn largest_buffer() -> Option<u64> {
     let gpu = property(&property(&js_sys::global(), "navigator"), "gpu");
-    let Ok(request) = property(&gpu, "requestAdapter").dyn_into::<Function>() else {
-        return false;
-    };
-    match request.call0(&gpu) {
-        Ok(promise) => {
-            let adapter = JsFuture::from(Promise::resolve(&promise)).await;
-            adapter.is_ok_and(|adapter| adapter.is_truthy())
-        }
-        Err(_) => false,
-    }
+    let request: Function = property(&gpu, "requestAdapter").dyn_into().ok()?;
+    let promise = Promise::resolve(&request.call0(&gpu).ok()?);
+    let adapter = JsFuture::from(promise)
+        .await
+        .ok()
+        .filter(JsValue::is_truthy)?;
+    let limits = property(&adapter, "limits");
+    let limit = |name| property(&limits, name).as_f64().unwrap_or(f64::MAX);
+    let limit = limit("maxBufferSize").min(limit("maxStorageBufferBindingSize"));
+    Some(limit as u64)
+}
+
+/// Why the pack cannot run on an adapter that gives buffers of so many bytes, if it cannot. How much memory a GPU has in all,
+/// browsers do not tell.
+fn gpu_problem(needs: Needs, limit: u64) -> Option<Error> {
+    (needs.largest > limit).then(|| {
+        let [needed, room] = [needs.largest, limit].map(|bytes| bytes as f64 / f64::from(1 << 20));
+        Error::Memory(format!(
+            "a matrix of the model needs {needed:.0} MiB in one piece, this device gives {room:.0} MiB at most"
+        ))
+    })
 }
 
 /// Why the pack cannot run on the CPU, if it cannot.
-fn cpu_problem(plan: &Plan) -> Option<Error> {
-    let on_device = |manifest: &Manifest| match manifest.encoding {
-        Encoding::F16 => 2 * manifest.bytes(),
-        _ => manifest.bytes(),
-    };
-    let needed: u64 = plan.manifests.iter().map(on_device).sum();
+fn cpu_problem(needs: Needs) -> Option<Error> {
+    let needed = needs.weights + needs.activations;
     (needed > CPU_ROOM).then(|| {
         let [needed, room] = [needed, CPU_ROOM].map(|bytes| bytes as f64 / f64::from(1 << 30));
         Error::Memory(format!(
@@ -259,7 +276,7 @@ async fn open(url: &JsValue, options: &JsValue, on_progress: Option<Function>) -
     let (plan, kept) = source.plan().await?;
     let opened = device::open(choice).await?;
     if opened.kind == "cpu"
-        && let Some(problem) = cpu_problem(&plan)
+        && let Some(problem) = cpu_problem(plan.needs())
     {
         return Err(problem);
     }

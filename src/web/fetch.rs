@@ -13,9 +13,12 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 
+use sha2::{Digest, Sha256};
+
 use super::cache::{Cache, Descriptions, Partial};
 pub use super::host::Patience;
 use super::host::{Failure, Host, Try, Version, append, header};
+use super::js;
 use crate::error::{Error, Result};
 use crate::weights::load::Plan;
 use crate::weights::manifest::Shard;
@@ -291,6 +294,14 @@ impl ShardSource for Http {
             && partial.written() == shard.bytes().len()
         {
             cache.commit(partial).await;
+        }
+    }
+
+    /// By the browser, beside this thread and with the processor's own instructions; only a page on plain HTTP has no such thing.
+    async fn digest(&self, bytes: &[u8]) -> [u8; 32] {
+        match js::digest(bytes).await {
+            Some(digest) => digest,
+            None => Sha256::digest(bytes).into(),
         }
     }
 }

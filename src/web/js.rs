@@ -3,8 +3,9 @@
 //! `web-sys` has most of it, but each of its features is shared by the whole build, and it lacks
 //! `FileSystemFileHandle.move` and the modes of access handles.
 
-use js_sys::{Object, Promise, Reflect};
+use js_sys::{Function, Object, Promise, Reflect, Uint8Array};
 use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::JsFuture;
 use web_sys::AbortSignal;
 
 use crate::error::{Error, Result};
@@ -125,4 +126,17 @@ pub(super) fn plain(value: &impl serde::Serialize) -> Result<JsValue> {
     value
         .serialize(&serde_wasm_bindgen::Serializer::json_compatible())
         .map_err(|e| Error::Internal(format!("an answer cannot be passed on: {e}")))
+}
+
+/// The SHA-256 of bytes by `crypto.subtle`, which takes a copy of them; `None` where a page has no such thing.
+pub(super) async fn digest(bytes: &[u8]) -> Option<[u8; 32]> {
+    let subtle = property(&property(&js_sys::global(), "crypto"), "subtle");
+    let digest: Function = property(&subtle, "digest").dyn_into().ok()?;
+    // SAFETY: the view ends before wasm's memory could grow or `bytes` be dropped: the call copies what it shows.
+    let promise = unsafe {
+        let view = Uint8Array::view(bytes);
+        digest.call2(&subtle, &"SHA-256".into(), &view).ok()?
+    };
+    let buffer = JsFuture::from(Promise::resolve(&promise)).await.ok()?;
+    Uint8Array::new(&buffer).to_vec().try_into().ok()
 }

@@ -21,17 +21,8 @@ pub mod wait;
 
 use wasm_bindgen::prelude::*;
 
-unsafe extern "C" {
-    /// Made by the linker: runs the constructors of statics, with which burn's compiler registers some hundred operations.
-    safe fn __wasm_call_ctors();
-}
-
 /// Runs once when the module starts: a panic then shows its message and place in the console.
-///
-/// Where nothing calls the constructors, the linker has every exported function call them first, so that each object that passes
-/// from JavaScript would cost a hundred microseconds (seen in a load's profile, where they took most of its time).
 #[wasm_bindgen(start)]
 pub fn start() {
-    __wasm_call_ctors();
     console_error_panic_hook::set_once();
 }

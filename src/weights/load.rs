@@ -165,7 +165,6 @@ impl<S: ShardSource> Loader<'_, S> {
         while let Some(shard) = shards.next().await {
             let shard = shard?;
             found.read(manifest, place, shard.bytes(), self.device)?;
-            self.source.keep(&shard).await;
             place += 1;
         }
         drop(shards);
@@ -179,15 +178,21 @@ impl<S: ShardSource> Loader<'_, S> {
         fill(module, names, found.whole(&file)?, &file)
     }
 
-    /// A shard with the promised bytes; what a cache holds gets one second chance from the origin.
+    /// A shard with the promised bytes, kept for the next time; what a cache holds gets one second chance from the origin.
     async fn verified(&self, shard: &Shard) -> Result<VerifiedShard> {
+        let shard = self.promised(shard).await?;
+        self.source.keep(&shard).await;
+        Ok(shard)
+    }
+
+    async fn promised(&self, shard: &Shard) -> Result<VerifiedShard> {
         let counted = Cell::new(0);
         let fetched = self.fetch(shard, Origin::Any, &counted).await?;
         let cached = fetched.cached;
-        match VerifiedShard::new(shard, fetched.bytes) {
+        match VerifiedShard::verify(shard, fetched.bytes, self.source).await {
             Err(_) if cached => {
                 let fetched = self.fetch(shard, Origin::Fresh, &counted).await?;
-                VerifiedShard::new(shard, fetched.bytes)
+                VerifiedShard::verify(shard, fetched.bytes, self.source).await
             }
             result => result,
         }

@@ -9,6 +9,7 @@
 pub mod files;
 pub mod load;
 pub mod manifest;
+pub mod memory;
 pub mod module;
 pub mod quant;
 #[cfg(feature = "tools")]

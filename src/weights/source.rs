@@ -32,6 +32,11 @@ pub trait ShardSource {
 
     /// Offers verified bytes for keeping; a source that cannot keep them goes on without.
     async fn keep(&self, shard: &VerifiedShard);
+
+    /// The SHA-256 of bytes that came, in the fastest way that there is where they came.
+    async fn digest(&self, bytes: &[u8]) -> [u8; 32] {
+        Sha256::digest(bytes).into()
+    }
 }
 
 /// Where a shard may be taken from.
@@ -74,6 +79,20 @@ impl VerifiedShard {
     /// # Errors
     /// [`Error::Integrity`] with the expected and the found length or hash.
     pub fn new(shard: &Shard, bytes: Vec<u8>) -> Result<Self> {
+        let digest = Sha256::digest(&bytes).into();
+        Self::judged(shard, bytes, digest)
+    }
+
+    /// [`VerifiedShard::new`] with the source's own way to a digest.
+    ///
+    /// # Errors
+    /// As [`VerifiedShard::new`].
+    pub async fn verify(shard: &Shard, bytes: Vec<u8>, source: &impl ShardSource) -> Result<Self> {
+        let digest = source.digest(&bytes).await;
+        Self::judged(shard, bytes, digest)
+    }
+
+    fn judged(shard: &Shard, bytes: Vec<u8>, digest: [u8; 32]) -> Result<Self> {
         let wrong = |reason: String| Error::Integrity {
             file: shard.path.clone(),
             reason,
@@ -85,7 +104,7 @@ impl VerifiedShard {
                 shard.length
             )));
         }
-        let found = hex(&Sha256::digest(&bytes));
+        let found = hex(&digest);
         if found != shard.sha256 {
             return Err(wrong(format!(
                 "the bytes have SHA-256 {found}, the index promises {}",

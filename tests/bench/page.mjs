@@ -6,11 +6,12 @@
  * Loads of a pack of about half a gigabyte, the shipped one made wider and deeper, in turns with a plain `fetch` of the same
  * bytes; what the shipped one holds on the device; its first picture after a warm load; the download's size.
  */
-import { readFile } from "node:fs/promises";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { brotliCompressSync, constants } from "node:zlib";
-import { DIST, launch } from "../browser/browser.mjs";
+import { DIST, launch, launchProfile } from "../browser/browser.mjs";
 import { readPack, reshard, widen } from "../browser/packs.mjs";
 import { serve } from "../browser/server.mjs";
 import { watchDevice, watchHeap } from "../browser/watch.mjs";
@@ -32,9 +33,10 @@ files.set("/blank.html", Buffer.from("<!doctype html><title>blank</title>"));
 const shards = [...large.keys()].filter((path) => path.endsWith(".safetensors"));
 const server = await serve(DIST, 0, { files });
 
-/** A fresh profile's page with the module and its engine started. */
-async function open(browser) {
-  const context = await browser.newContext();
+/** A private page with the module and its engine started. */
+const open = async (browser) => start(await browser.newContext());
+
+async function start(context) {
   const page = await context.newPage();
   await page.goto(`${server.url}blank.html`);
   await page.evaluate(async () => {
@@ -64,10 +66,12 @@ const plain = (page) => page.evaluate(async (paths) => {
   return performance.now() - start;
 }, shards);
 
-async function loads(browser) {
+async function loads() {
   const times = { plain: [], none: [], opfs: [], again: [] };
   for (let round = 0; round < ROUNDS; round += 1) {
-    const { page, context } = await open(browser);
+    // A profile as people have one: what private pages keep lies in memory, behind another process.
+    const folder = await mkdtemp(join(tmpdir(), "unireal-bench-"));
+    const { page, context } = await start(await launchProfile(folder, { webgpu: true }));
     times.plain.push(await plain(page));
     times.none.push(await load(page, "/large/", "none"));
     await page.evaluate(() => window.model.dispose());
@@ -82,6 +86,7 @@ async function loads(browser) {
       throw new Error(`the second load asked for ${asked.map(({ path }) => path).join(", ")}`);
     }
     await context.close();
+    await rm(folder, { recursive: true });
   }
   const bytes = shards.reduce((sum, path) => sum + large.get(path).length, 0);
   const of = ([name, list]) => [name, Math.round(median(list))];

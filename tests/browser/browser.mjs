@@ -34,7 +34,7 @@ const flags = (webgpu) => ({
 export const launch = ({ webgpu = true } = {}) => chromium.launch(flags(webgpu));
 
 /** A browser that keeps a profile, as people's do; the pages of `launch` are private ones, where nothing can be installed. */
-export const launchProfile = (folder) => chromium.launchPersistentContext(folder, flags(false));
+export const launchProfile = (folder, { webgpu = false } = {}) => chromium.launchPersistentContext(folder, flags(webgpu));
 
 /**
  * Waits until the page's status is one of `states`.

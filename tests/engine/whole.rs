@@ -33,6 +33,12 @@ async fn from_an_address_to_pictures_and_again_from_the_cache() {
     assert_eq!(get(&support, "name"), JsValue::from("random"));
     assert_eq!(number(&support, "bytes"), bytes as f64);
     assert_eq!(number(&support, "cachedBytes"), 0.0);
+    let memory = get(&support, "memory");
+    let weights = number(&memory, "weights");
+    assert!((bytes as f64..=2.0 * bytes as f64).contains(&weights));
+    assert!(number(&memory, "activations") > 0.0);
+    // The test's browser has an adapter, and its largest buffer holds far more than this pack.
+    assert!(number(&memory, "largest") < weights && weights < number(&memory, "limit"));
     assert_eq!(number(&support, "sampleSize"), 64.0);
     assert_eq!(
         number(&support, "components.vae.bytes"),

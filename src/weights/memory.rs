@@ -1,0 +1,70 @@
+//! What a pack needs of a device's memory, known before any weight is fetched.
+
+use serde::Serialize;
+
+use super::load::Plan;
+use super::manifest::Manifest;
+use super::quant::Encoding;
+
+/// Bytes on the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Needs {
+    /// All weights: quantised ones as they are stored, others as f32.
+    pub weights: u64,
+    /// The most that one picture of the model's own size takes besides, with one input picture and guidance: an estimate from
+    /// the shapes.
+    pub activations: u64,
+    /// The largest matrix, which must fit into one buffer.
+    pub largest: u64,
+}
+
+/// Tokens of text for which activations are estimated.
+const TEXT: u64 = 64;
+/// Branches of guidance that go through the network together.
+const BRANCHES: u64 = 2;
+/// Bytes of an f32.
+const FLOAT: u64 = 4;
+
+impl Plan {
+    /// What the pack needs.
+    pub fn needs(&self) -> Needs {
+        let on_device = |manifest: &Manifest| match manifest.encoding {
+            Encoding::F16 => 2 * manifest.bytes(),
+            _ => manifest.bytes(),
+        };
+        let (text, network, vae) = (
+            &self.config.text_encoder,
+            &self.config.transformer,
+            &self.config.vae,
+        );
+        let d = network.hidden_size as u64;
+        let encodings = self.encodings();
+        let matrix = |values: u64, encoding| match encoding {
+            Encoding::F32 | Encoding::F16 => FLOAT * values,
+            Encoding::Q8 => values,
+            Encoding::Q4 => values / 2,
+        };
+        let widest = vae.block_out_channels.iter().copied().max().unwrap_or(0) as u64;
+        let largest = [
+            // The modulation that all blocks share.
+            matrix(6 * d * d, encodings.transformer),
+            matrix((text.d_ff * text.d_model) as u64, encodings.text_encoder),
+            // Tables are never quantised.
+            matrix((text.vocab_size * text.d_model) as u64, Encoding::F32),
+            matrix(9 * widest * widest, encodings.vae),
+        ];
+        let side = self.config.index.sample_size as u64;
+        let across = side / self.config.grid() as u64;
+        let tokens = BRANCHES * (TEXT + 2 * across * across);
+        // A token with its queries, keys and values, or with the hidden layer of its feed-forward part.
+        let steps = FLOAT * tokens * (2 * d + (3 * d).max(network.mlp_dim() as u64));
+        // The decoder's last level: what a convolution reads, what it writes, and what waits for the sum.
+        let channels = vae.block_out_channels.iter().take(2).max();
+        let pictures = 3 * FLOAT * side * side * channels.copied().unwrap_or(0) as u64;
+        Needs {
+            weights: self.manifests.iter().map(on_device).sum(),
+            activations: steps.max(pictures),
+            largest: largest.into_iter().max().unwrap_or(0),
+        }
+    }
+}
