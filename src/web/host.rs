@@ -31,6 +31,9 @@ impl Default for Patience {
     }
 }
 
+/// The longest that a host may ask to be left alone, in milliseconds; one that asks for more is given up.
+const LONGEST_WAIT: f64 = 60_000.0;
+
 /// A connection that brought this many bytes before it was cut was worth its try: the count of retries begins anew.
 const WORTHWHILE: usize = 256 << 10;
 
@@ -58,6 +61,8 @@ pub(super) struct Host {
 pub(super) enum Failure {
     /// It is worth another try.
     Cut(String),
+    /// It is worth another try after so many milliseconds: the host says so.
+    Later(String, f64),
     /// It is not.
     Final(Error),
 }
@@ -112,11 +117,17 @@ impl Host {
         let mut failures = 0;
         loop {
             let before = progress(state);
-            let reason = match attempt(state).await {
+            let (reason, asked) = match attempt(state).await {
                 Ok(result) => return Ok(result),
                 Err(Failure::Final(error)) => return Err(error),
-                Err(Failure::Cut(reason)) => reason,
+                Err(Failure::Cut(reason)) => (reason, 0.0),
+                Err(Failure::Later(reason, wait)) => (reason, wait),
             };
+            if asked > LONGEST_WAIT {
+                let seconds = asked / 1e3;
+                let reason = format!("{reason}, and asks to come back in {seconds:.0} s");
+                return Err(self.network(path, reason));
+            }
             if progress(state) >= before + WORTHWHILE {
                 failures = 0;
             }
@@ -124,7 +135,7 @@ impl Host {
                 let tries = failures + 1;
                 return Err(self.network(path, format!("{reason}; tried {tries} times")));
             }
-            sleep(self.patience.backoff << failures).await;
+            sleep((self.patience.backoff << failures).max(asked as u32)).await;
             failures += 1;
         }
     }
@@ -170,7 +181,10 @@ impl Host {
             let reason = format!("answered {status} {}", response.status_text());
             let reason = reason.trim().to_owned();
             return Err(match status {
-                408 | 425 | 429 | 500.. => Failure::Cut(reason),
+                408 | 425 | 429 | 500.. => match retry_after(&response) {
+                    Some(wait) => Failure::Later(reason, wait),
+                    None => Failure::Cut(reason),
+                },
                 _ => Failure::Final(self.network(path, reason)),
             });
         }
@@ -282,6 +296,17 @@ impl Version {
 
 pub(super) fn header(response: &Response, name: &str) -> Option<String> {
     response.headers().get(name).ok().flatten()
+}
+
+/// Milliseconds that a host asks to be left alone: `Retry-After` in seconds or as a date.
+fn retry_after(response: &Response) -> Option<f64> {
+    let text = header(response, "retry-after")?;
+    let wait = match text.trim().parse::<u32>() {
+        Ok(seconds) => f64::from(seconds) * 1e3,
+        Err(_) => js_sys::Date::parse(&text) - js_sys::Date::now(),
+    };
+    // A date that is none gives no number.
+    (wait >= 0.0).then_some(wait)
 }
 
 fn set(headers: &Object, name: &str, value: impl Into<JsValue>) {

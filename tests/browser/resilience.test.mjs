@@ -1,0 +1,312 @@
+/** What goes wrong while it works: hosts that stutter, tabs and devices that go, storage that is refused. The next request works. */
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { after, afterEach, before, test } from "node:test";
+import { setTimeout as pause } from "node:timers/promises";
+import { DIST, launch } from "./browser.mjs";
+import { index, readPack, reshard } from "./packs.mjs";
+import { serve } from "./server.mjs";
+import { watchHeap } from "./watch.mjs";
+
+const LIMIT = 120_000;
+const SHARDS = 6;
+/** Mixed requests of the soak; `SOAK=200` is a long one. */
+const SOAK = Number(process.env.SOAK ?? 60);
+
+const files = new Map([["/blank.html", Buffer.from("<!doctype html><title>blank</title>")]]);
+let intercept = () => false;
+let server, browser, good, names;
+
+before(async () => {
+  good = reshard(await readPack(join(DIST, "www/models/tabletop")), "transformer", SHARDS);
+  names = Object.keys(index(good, "transformer").metadata.shards);
+  server = await serve(DIST, 0, { files, intercept: (request, response) => intercept(request, response) });
+  browser = await launch();
+});
+
+afterEach(() => (intercept = () => false));
+
+after(async () => {
+  await browser?.close();
+  await server?.close();
+});
+
+let folders = 0;
+
+/** Puts the pack on the host, in a folder of its own. */
+function host() {
+  const folder = `/packs/${(folders += 1)}`;
+  for (const [path, bytes] of good) {
+    files.set(`${folder}/${path}`, bytes);
+  }
+  return folder;
+}
+
+/** A page of a private profile, with what the tests call in it. */
+async function open(context) {
+  const page = await (context ?? (await browser.newContext())).newPage();
+  await page.goto(`${server.url}blank.html`);
+  await page.evaluate(async () => {
+    const { UniReal, UniRealError } = await import("/www/unireal.js");
+    window.UniReal = UniReal;
+    window.code = (error) => (error instanceof UniRealError ? error.code : error.name);
+    window.events = [];
+    window.load = async (url, device = "cpu") => {
+      window.events = [];
+      try {
+        window.model = await UniReal.load(url, { device, onProgress: (event) => window.events.push(event) });
+        return { ok: true, note: window.model.info.note, device: window.model.info.device };
+      } catch (error) {
+        return { code: window.code(error), message: error.message };
+      }
+    };
+    window.picture = async (options = {}) => {
+      try {
+        const { images } = await window.model.generate({ prompt: "a red cube", steps: 1, seed: 1, ...options });
+        images.forEach((image) => image.close());
+        return { ok: true };
+      } catch (error) {
+        return { code: window.code(error), message: error.message };
+      }
+    };
+  });
+  return page;
+}
+
+const load = (page, folder, device) => page.evaluate((given) => window.load(...given), [`${folder}/`, device]);
+const picture = (page, options) => page.evaluate((given) => window.picture(given), options);
+
+/** `loaded` never falls, `total` never changes, "ready" comes once and last, when all is there. */
+function assertLaws(events) {
+  assert.ok(events.length > 1, `${events.length} events`);
+  const total = events[0].total;
+  let before = 0;
+  events.forEach(({ stage, loaded, total: now }, i) => {
+    assert.equal(now, total);
+    assert.ok(loaded >= before && loaded <= total, `${loaded} after ${before} of ${total}`);
+    before = loaded;
+    assert.equal(stage === "ready", i === events.length - 1, `event ${i} of ${events.length} is "${stage}"`);
+  });
+  assert.equal(before, total);
+}
+
+test("ten cuts at random bytes are taken up with If-Range, and progress keeps its laws", { timeout: LIMIT }, async (t) => {
+  const folder = host();
+  const paths = [...good.keys()].filter((path) => path.endsWith(".safetensors")).map((path) => `${folder}/${path}`);
+  // A host that cuts the same file over and over without sending much is given up, so none is cut more than twice.
+  const cuts = new Map();
+  const places = [];
+  intercept = ({ url, headers, method }, response) => {
+    if (!paths.includes(url) || method !== "GET" || places.length >= 10 || cuts.get(url) >= 2) {
+      return false;
+    }
+    const bytes = files.get(url);
+    const from = Number(/^bytes=(\d+)-/.exec(headers.range ?? "")?.[1] ?? 0);
+    const more = 1 + Math.floor(Math.random() * (bytes.length - from - 1));
+    if (from + more >= bytes.length) {
+      return false;
+    }
+    cuts.set(url, (cuts.get(url) ?? 0) + 1);
+    places.push(`${url.slice(-28)} at ${from + more}`);
+    response.writeHead(from > 0 ? 206 : 200, {
+      "Content-Type": "application/octet-stream", "Content-Length": bytes.length - from, ETag: '"one"', "Accept-Ranges": "bytes",
+      ...(from > 0 && { "Content-Range": `bytes ${from}-${bytes.length - 1}/${bytes.length}` }),
+    });
+    response.write(bytes.subarray(from, from + more), () => setTimeout(() => response.destroy(), 100));
+    return true;
+  };
+  const page = await open();
+  const start = server.requests.length;
+  const result = await load(page, folder);
+  t.diagnostic(places.join("; "));
+  assert.deepEqual(result, { ok: true, note: null, device: "cpu" });
+  assert.equal(places.length, 10);
+  const resumed = server.requests.slice(start).filter(({ range }) => range);
+  assert.ok(resumed.length > 0 && resumed.every(({ ifRange }) => ifRange === '"one"'), JSON.stringify(resumed));
+  assertLaws(await page.evaluate(() => window.events));
+  assert.deepEqual(await picture(page), { ok: true });
+  await page.context().close();
+});
+
+test("too many requests and a failing host are waited out", { timeout: LIMIT }, async () => {
+  const folder = host();
+  const answers = [[429, { "Retry-After": "1" }], [500, {}], [503, { "Retry-After": "1" }]];
+  const times = [];
+  intercept = ({ url }, response) => {
+    if (url !== `${folder}/transformer/${names[2]}`) {
+      return false;
+    }
+    times.push(performance.now());
+    const [status, headers] = answers.shift() ?? [];
+    return status !== undefined && (response.writeHead(status, headers).end(), true);
+  };
+  const page = await open();
+  assert.equal((await load(page, folder)).ok, true);
+  assert.equal(times.length, 4);
+  assert.ok(times[1] - times[0] > 900 && times[3] - times[2] > 900, "a wait that the host asked for was cut short");
+  assertLaws(await page.evaluate(() => window.events));
+  await page.context().close();
+});
+
+test("a pack that is replaced in mid-download is never mixed", { timeout: LIMIT }, async () => {
+  const folder = host();
+  // The same weights in other shards: each fits its own index alone.
+  const other = reshard(await readPack(join(DIST, "www/models/tabletop")), "transformer", SHARDS + 1);
+  intercept = ({ url }) => {
+    if (url === `${folder}/transformer/${names[3]}`) {
+      for (const path of [...files.keys()].filter((path) => path.startsWith(`${folder}/`))) {
+        files.delete(path);
+      }
+      other.forEach((bytes, path) => files.set(`${folder}/${path}`, bytes));
+    }
+    return false;
+  };
+  const page = await open();
+  const { ok, code } = await load(page, folder);
+  assert.ok(ok || code === "integrity" || code === "network", code);
+  intercept = () => false;
+  assert.equal((await load(page, folder)).ok, true);
+  assert.deepEqual(await picture(page), { ok: true });
+  await page.context().close();
+});
+
+test("a browser that keeps nothing: it loads, and says so", { timeout: LIMIT }, async () => {
+  const folder = host();
+  const page = await open();
+  await page.evaluate((url) => window.UniReal.check(url), `${folder}/`);
+  await page.workers()[0].evaluate(() => {
+    const refuse = () => Promise.reject(new DOMException("not here", "SecurityError"));
+    Object.defineProperty(navigator.storage, "getDirectory", { value: refuse });
+  });
+  const { ok, note } = await load(page, folder);
+  assert.equal(ok, true);
+  assert.match(note, /no room to keep the model/);
+  assert.deepEqual(await picture(page), { ok: true });
+  await page.context().close();
+});
+
+test("two tabs load the same pack at once", { timeout: LIMIT }, async () => {
+  const folder = host();
+  const context = await browser.newContext();
+  const pages = [await open(context), await open(context)];
+  const results = await Promise.all(pages.map((page) => load(page, folder)));
+  assert.ok(results.every(({ ok }) => ok), JSON.stringify(results));
+  for (const page of pages) {
+    assert.deepEqual(await picture(page), { ok: true });
+  }
+  // Whatever they kept between them is whole.
+  const third = await open(context);
+  assert.equal((await load(third, folder)).ok, true);
+  await context.close();
+});
+
+test("a tab that is closed in mid-write: the next one goes on from there", { timeout: LIMIT }, async () => {
+  const folder = host();
+  const path = `${folder}/transformer/${names[0]}`;
+  const bytes = files.get(path);
+  const half = bytes.length >> 1;
+  // It never ends: the tab is closed while it waits for the rest.
+  intercept = ({ url, headers }, response) => {
+    if (url !== path || headers.range) {
+      return false;
+    }
+    response.writeHead(200, { "Content-Length": bytes.length, ETag: '"one"', "Accept-Ranges": "bytes", "Content-Type": "application/octet-stream" });
+    response.write(bytes.subarray(0, half));
+    return true;
+  };
+  const context = await browser.newContext();
+  const page = await open(context);
+  load(page, folder).catch(() => {});
+  await page.waitForFunction((least) => window.events.at(-1)?.loaded >= least, half, { timeout: 30_000 });
+  await page.close();
+  files.set(path, bytes);
+  const start = server.requests.length;
+  intercept = ({ url, headers }, response) => {
+    if (url !== path || headers["if-range"] !== '"one"') {
+      return false;
+    }
+    const from = Number(/^bytes=(\d+)-/.exec(headers.range)[1]);
+    response.writeHead(206, {
+      "Content-Type": "application/octet-stream", ETag: '"one"', "Content-Length": bytes.length - from,
+      "Content-Range": `bytes ${from}-${bytes.length - 1}/${bytes.length}`,
+    });
+    response.end(bytes.subarray(from));
+    return true;
+  };
+  const again = await open(context);
+  assert.equal((await load(again, folder)).ok, true);
+  const asked = server.requests.slice(start).filter((request) => request.path === path);
+  // What was written goes out in pieces of a MiB, and the whole of a smaller one when the tab's worker is ended in order; a tab that
+  // is killed loses at most a piece.
+  assert.ok(asked.length === 1, JSON.stringify(asked));
+  assert.deepEqual(await picture(again), { ok: true });
+  await context.close();
+});
+
+test("the device goes away during a step, twice", { timeout: LIMIT }, async () => {
+  const folder = host();
+  const page = await open();
+  for (let time = 0; time < 2; time += 1) {
+    await page.evaluate((url) => window.UniReal.check(url), `${folder}/`);
+    await page.workers().at(-1).evaluate(() => {
+      const { requestDevice } = GPUAdapter.prototype;
+      GPUAdapter.prototype.requestDevice = async function (...given) {
+        return (self.device = await requestDevice.apply(this, given));
+      };
+    });
+    assert.deepEqual(await load(page, folder, "webgpu"), { ok: true, note: null, device: "webgpu" });
+    assert.deepEqual(await picture(page), { ok: true });
+    const worker = page.workers().at(-1);
+    const running = picture(page, { steps: 500 });
+    await pause(300);
+    await worker.evaluate(() => self.device.destroy());
+    const { code, message } = await running;
+    assert.equal(code, "device-lost", message);
+    // The same model: its worker is replaced and loads what is kept.
+    assert.deepEqual(await picture(page), { ok: true });
+    await page.evaluate(() => window.model.dispose());
+  }
+  await page.context().close();
+});
+
+test(`${SOAK} requests with faults in between leave no memory behind`, { timeout: 4 * LIMIT }, async (t) => {
+  const folder = host();
+  const page = await open();
+  await page.evaluate((url) => window.UniReal.check(url), `${folder}/`);
+  assert.equal((await load(page, folder)).ok, true);
+  const sample = await watchHeap(page, `${server.url}www/wasm/unireal.js`);
+  const requests = {
+    good: () => picture(page, { outputs: 1 + Math.floor(Math.random() * 2) }),
+    refused: () => picture(page, { prompt: "IMG3 is not there" }),
+    busy: async () => {
+      const [first, second] = await Promise.all([picture(page), picture(page)]);
+      assert.equal(second.code, "busy");
+      return first;
+    },
+    aborted: () => page.evaluate(async () => {
+      const end = new AbortController();
+      const running = window.picture({ steps: 50, signal: end.signal });
+      setTimeout(() => end.abort(), 20 + Math.random() * 100);
+      return running;
+    }),
+    checked: () => page.evaluate((url) => window.UniReal.check(url).then(({ ok }) => ({ ok })), `${folder}/`),
+    missing: () => page.evaluate(() => window.UniReal.check("/nowhere/").then(() => ({ ok: true }), (error) => ({ code: window.code(error) }))),
+  };
+  const expected = { good: { ok: true }, busy: { ok: true }, checked: { ok: true }, refused: "request", aborted: "AbortError", missing: "network" };
+  const kinds = Object.keys(requests);
+  let early;
+  for (let i = 0; i < SOAK; i += 1) {
+    const kind = kinds[Math.floor(Math.random() * kinds.length)];
+    const result = await requests[kind]();
+    const want = expected[kind];
+    typeof want === "string" ? assert.equal(result.code, want, `${kind}: ${result.message}`) : assert.deepEqual(result, want, kind);
+    if (i === 19) {
+      early = await sample();
+    }
+  }
+  assert.deepEqual(await picture(page), { ok: true });
+  const late = await sample();
+  t.diagnostic(`after 20: ${JSON.stringify(early)}, after ${SOAK}: ${JSON.stringify(late)}`);
+  assert.ok(late.wasm - early.wasm < 2 ** 20 && late.buffers - early.buffers < 2 ** 20);
+  await page.context().close();
+});
