@@ -132,9 +132,10 @@ async function shippedPack(browser) {
   const { page, context } = await open(browser);
   const url = "/www/models/tabletop/";
   await load(page, url, "opfs");
+  await picture(page, 1);
   await page.evaluate(() => window.model.dispose());
 
-  // A new tab of the same profile: the weights are kept, no shader is compiled.
+  // A new tab of the same profile: weights and the adapter's tiles are kept, no shader is compiled.
   const tab = await context.newPage();
   await tab.goto(`${server.url}blank.html`);
   await tab.evaluate(async (url) => {
