@@ -112,7 +112,7 @@ async fn step(options: &StepOptions) -> Result<()> {
     let evaluate = || {
         let started = Instant::now();
         let sequence = network.sequence(&text, &inputs, &[grid]);
-        let velocity = network.forward(&sequence, &[noise.clone()], t.clone());
+        let velocity = network.forward(&sequence, std::slice::from_ref(&noise), t.clone());
         let all = velocity[0].clone().into_data();
         drop(all);
         started.elapsed().as_secs_f64()
