@@ -9,7 +9,7 @@ use super::quant::Encoding;
 /// Bytes on the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Needs {
-    /// All weights: quantised ones as they are stored, others as f32.
+    /// All weights, nearly: quantised ones as they are stored, others as f32.
     pub weights: u64,
     /// The most that one picture of the model's own size takes besides, with one input picture and guidance: an estimate from
     /// the shapes.
@@ -28,9 +28,15 @@ const FLOAT: u64 = 4;
 impl Plan {
     /// What the pack needs.
     pub fn needs(&self) -> Needs {
-        let on_device = |manifest: &Manifest| match manifest.encoding {
-            Encoding::F16 => 2 * manifest.bytes(),
-            _ => manifest.bytes(),
+        // Half floats become f32 on the device. The autoencoder's convolutions are never quantised.
+        let halves = |manifest: &Manifest| match manifest.encoding {
+            Encoding::F32 => false,
+            Encoding::F16 => true,
+            Encoding::Q8 | Encoding::Q4 => manifest.component == "vae",
+        };
+        let on_device = |manifest: &Manifest| match halves(manifest) {
+            true => 2 * manifest.bytes(),
+            false => manifest.bytes(),
         };
         let (text, network, vae) = (
             &self.config.text_encoder,
