@@ -222,13 +222,10 @@ impl Pipeline {
         // Where tokens can be kept over the steps, none may be padding.
         let short = lengths[0] + tokens <= BATCHED_TOKENS
             && self.config.transformer.attention == Attention::Full;
-        let (mut pair, others): (Vec<_>, Vec<_>) = branches
+        let together = short && branches.iter().filter(|(branch, _)| alike(*branch)).count() == 2;
+        let (pair, alone): (Vec<_>, Vec<_>) = branches
             .iter()
-            .partition(|(branch, _)| short && alike(*branch));
-        let alone = match pair.len() {
-            2 => others,
-            _ => [std::mem::take(&mut pair), others].concat(),
-        };
+            .partition(|(branch, _)| together && alike(*branch));
         let mut predictions = Vec::new();
         if !pair.is_empty() {
             let inputs: Vec<InputFrame> = inputs

@@ -132,17 +132,13 @@ impl Layout {
 
     fn tokens(&self) -> usize {
         let outputs: usize = self.outputs.iter().map(|grid| grid.tokens()).sum();
-        self.text + self.input_tokens() + outputs
+        self.clean_tokens() + outputs
     }
 
     /// Which tokens see only one another.
     fn apart(&self, attention: Attention) -> Range<usize> {
-        let n_clean = self.clean_tokens();
-        match attention {
-            Attention::Full => 0..0,
-            Attention::InputsApart => self.text..n_clean,
-            Attention::CleanApart => 0..n_clean,
-        }
+        let [_, others] = self.split(attention);
+        others.clean_tokens()..self.clean_tokens()
     }
 
     /// The layout of the tokens that see only one another, and that of the others.

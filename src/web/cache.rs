@@ -3,9 +3,9 @@
 //!
 //! A shard is committed in two phases. Its bytes go to `<sha256>.partial` as they arrive; when they are verified, the file is
 //! renamed to `<sha256>`, or, in a browser that cannot rename, declared whole by an empty `<sha256>.done`. It is not flushed to the
-//! disc, which would hold the load up: what a loss of power takes from it is found out when it is read. Whatever ends the page in between leaves a partial file, which a later load resumes where the host
-//! still has the version that `<sha256>.json` names. The pack's JSON files are kept as one file, [`DESCRIPTIONS`], which is
-//! written last, when every shard is committed.
+//! disc, which would hold the load up: what a loss of power takes from it is found out when it is read. Whatever ends the page in
+//! between leaves a partial file, which a later load resumes where the host still has the version that `<sha256>.json` names. The
+//! pack's JSON files are kept as one file, [`DESCRIPTIONS`], which is written last, when every shard is committed.
 //!
 //! Nothing here fails a load. A browser without room, or another tab that has a file open, means that bytes are not
 //! kept; [`Cache::note`] says so. Nothing here is trusted either: what is read is verified like what a host sends.
