@@ -389,6 +389,7 @@ fn batch(fixture: &Fixture, config: &TransformerConfig, i: usize, device: &Devic
         noise: vec![latents("eps")],
         t: at::<1, 2>(fixture.floats("t", device), i),
         weights: Vec::new(),
+        meant: None,
     }
 }
 

@@ -194,6 +194,11 @@ impl Transformer {
         kept
     }
 
+    /// How many blocks there are.
+    pub fn depth(&self) -> usize {
+        self.blocks.len()
+    }
+
     fn layout(&self, text: &TextStates, inputs: &[InputFrame], outputs: &[Grid]) -> Layout {
         let patch = self.config.patch_size;
         Layout {
@@ -235,6 +240,18 @@ impl Transformer {
         noisy: &[Tensor<4>],
         t: Tensor<1>,
     ) -> Vec<Tensor<4>> {
+        self.forward_watched(sequence, noisy, t, |_, _| ())
+    }
+
+    /// [`Transformer::forward`], which shows `after` what every block makes of the tokens: how many blocks they have passed,
+    /// and all of them, `[b, n, d]`, those of the outputs last.
+    pub fn forward_watched(
+        &self,
+        sequence: &Sequence,
+        noisy: &[Tensor<4>],
+        t: Tensor<1>,
+        mut after: impl FnMut(usize, &Tensor<3>),
+    ) -> Vec<Tensor<4>> {
         let time = self.time_embedding(t); // [b, 1, d]
         let n_clean = sequence.clean.as_ref().map_or(0, |clean| clean.dims()[1]);
         let modulation = Modulation {
@@ -255,6 +272,7 @@ impl Transformer {
                 kept: sequence.kept.get(i),
             };
             x = block.forward(x, &modulation, seen, heads, eps);
+            after(i + 1, &x);
         }
         self.velocities(x, n_clean, &sequence.outputs, time)
     }
@@ -363,7 +381,8 @@ impl Attention {
             }
             None => [k, v],
         };
-        let y = gpu::attention(q, k, v, seen.mask.cloned());
+        let mask = seen.mask.map(|mask| mask.clone().unsqueeze_dim(1));
+        let y = gpu::attention(q, k, v, mask);
         let y = y.swap_dims(1, 2).reshape([b, n, d]);
         self.out.forward(y)
     }
@@ -391,7 +410,8 @@ impl Attention {
     }
 }
 
-fn norm(x: Tensor<3>, eps: f64) -> Tensor<3> {
+/// Each token with mean 0 and variance 1.
+pub(crate) fn norm(x: Tensor<3>, eps: f64) -> Tensor<3> {
     let ones = Tensor::ones([x.dims()[2]], &x.device());
     layer_norm(x, ones, None, eps)
 }

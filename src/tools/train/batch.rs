@@ -6,6 +6,7 @@ use rand_distr::{Distribution as _, StandardNormal};
 
 use super::data::{Drawn, Geometry, Latents};
 use super::flow::Batch;
+use super::grounding::Meant;
 use super::settings::{PromptPart, Stage};
 use crate::config::Config;
 use crate::error::Result;
@@ -36,6 +37,8 @@ struct Row {
     t: f32,
     /// What each cell of an output counts; empty counts all alike.
     weights: Vec<f32>,
+    /// Which cells of an output the prompt means; empty where that is not known, or the prompt is left out.
+    meant: Vec<bool>,
 }
 
 /// What turns samples into parts.
@@ -124,6 +127,10 @@ impl Maker<'_> {
             noise,
             t: self.stage.time.draw(rng),
             weights: weights(&entry.changed, self.stage.changed),
+            meant: match silent {
+                true => Vec::new(),
+                false => entry.changed.clone(),
+            },
         })
     }
 }
@@ -152,8 +159,14 @@ impl Part {
         self.rows.iter().map(|row| row.name.as_str())
     }
 
-    /// The batch on a device, its words encoded by `text`.
-    pub(super) fn batch(&self, config: &Config, text: &TextEncoder, device: &Device) -> Batch {
+    /// The batch on a device, its words encoded by `text`; what is meant only where it is `grounded`.
+    pub(super) fn batch(
+        &self,
+        config: &Config,
+        grounded: bool,
+        text: &TextEncoder,
+        device: &Device,
+    ) -> Batch {
         let b = self.rows.len();
         let channels = config.vae.latent_channels;
         let tokens: Vec<&Tokens> = self.rows.iter().map(|row| &row.tokens).collect();
@@ -192,6 +205,13 @@ impl Part {
                     .collect(),
                 false => Vec::new(),
             },
+            meant: grounded
+                .then(|| {
+                    let rows: Vec<&[bool]> = self.rows.iter().map(|row| &row.meant[..]).collect();
+                    let patch = config.transformer.patch_size;
+                    Meant::new(&rows, self.geometry.outputs[0], patch, device)
+                })
+                .flatten(),
         }
     }
 

@@ -148,6 +148,7 @@ impl Task for Bench {
             noise: vec![latent()],
             t: Tensor::random([b], Distribution::Uniform(0.0, 1.0), on),
             weights: Vec::new(),
+            meant: None,
         };
         let losses = flow_losses(module, self.config.patch_size, &batch);
         Ok(Losses {

@@ -126,6 +126,7 @@ mod tests {
                 noise: vec![noise.tensor(shape, on)],
                 t: Tensor::from_data(TensorData::new(vec![0.3f32, 0.8], [2]), on),
                 weights: Vec::new(),
+                meant: None,
             };
             let losses = flow_losses(module, self.0.patch_size, &batch);
             Ok(Losses {

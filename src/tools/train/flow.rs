@@ -3,6 +3,7 @@
 
 use burn::tensor::Tensor;
 
+use super::grounding::{Grounding, Meant};
 use crate::model::sequence::{Grid, InputFrame, TextStates};
 use crate::model::transformer::Transformer;
 
@@ -21,6 +22,8 @@ pub struct Batch {
     pub t: Tensor<1>,
     /// What each cell's error counts, `[b, 1, y, x]` with mean 1 for each output; empty counts all alike.
     pub weights: Vec<Tensor<4>>,
+    /// Which tokens of the first output the prompts mean, where that is learnt and known.
+    pub meant: Option<Meant>,
 }
 
 /// Mean squared error of the velocity, a tensor of one number.
@@ -30,6 +33,43 @@ pub fn flow_loss(transformer: &Transformer, patch: usize, batch: &Batch) -> Tens
 
 /// Mean squared error of the velocity of each sample, `[b]`.
 pub fn flow_losses(transformer: &Transformer, patch: usize, batch: &Batch) -> Tensor<1> {
+    watched(transformer, patch, batch, |_, _| ())
+}
+
+/// [`flow_losses`], and those of `grounding` where the batch knows what is meant, 0 for samples of which nothing is.
+pub(super) fn grounded_losses(
+    transformer: &Transformer,
+    grounding: &Grounding,
+    patch: usize,
+    batch: &Batch,
+) -> (Tensor<1>, Option<Tensor<1>>) {
+    let Some(meant) = &batch.meant else {
+        return (flow_losses(transformer, patch, batch), None);
+    };
+    let outputs: usize = batch
+        .targets
+        .iter()
+        .map(|x| Grid::of(x, patch).tokens())
+        .sum();
+    let middle = transformer.depth() / 2;
+    let mut seen = None;
+    let losses = watched(transformer, patch, batch, |blocks, tokens| {
+        if blocks == middle {
+            let [_, n, _] = tokens.dims();
+            let first = Grid::of(&batch.targets[0], patch).tokens();
+            seen = Some(tokens.clone().narrow(1, n - outputs, first));
+        }
+    });
+    let grounded = seen.map(|tokens| grounding.losses(tokens, meant, batch.t.clone()));
+    (losses, grounded)
+}
+
+fn watched(
+    transformer: &Transformer,
+    patch: usize,
+    batch: &Batch,
+    after: impl FnMut(usize, &Tensor<3>),
+) -> Tensor<1> {
     let grids: Vec<Grid> = batch
         .targets
         .iter()
@@ -43,7 +83,7 @@ pub fn flow_losses(transformer: &Transformer, patch: usize, batch: &Batch) -> Te
         .zip(&batch.noise)
         .map(|(x0, eps)| x0.clone() + (eps.clone() - x0.clone()) * t.clone())
         .collect();
-    let velocities = transformer.forward(&sequence, &noisy, batch.t.clone());
+    let velocities = transformer.forward_watched(&sequence, &noisy, batch.t.clone(), after);
     let outputs = velocities.len() as f64;
     let losses = velocities.into_iter().enumerate().map(|(i, v)| {
         let error = (v - (batch.noise[i].clone() - batch.targets[i].clone())).square();

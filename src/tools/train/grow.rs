@@ -418,6 +418,7 @@ mod tests {
             noise: vec![latent(2)],
             t: Tensor::from_floats([0.4], &device),
             weights: Vec::new(),
+            meant: None,
         };
         let losses = flow_losses(&network.unwrap(), config.transformer.patch_size, &batch);
         losses.into_scalar::<f32>()

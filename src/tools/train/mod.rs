@@ -13,6 +13,7 @@ mod curve;
 mod data;
 pub mod devices;
 pub mod flow;
+pub mod grounding;
 pub mod grow;
 pub mod optimizer;
 mod plot;

@@ -125,6 +125,11 @@ pub struct Stage {
     /// How much more the cells count that change from canvas to result (flow).
     #[serde(default = "three")]
     pub changed: f32,
+    /// Weight of the loss of telling, after half of the blocks, which cells the prompt means: those that change, or that the
+    /// mask covers. It ties words to places sooner than the pictures alone do; what it adds to the networks is not shipped
+    /// (flow).
+    #[serde(default)]
+    pub grounding: f64,
     /// Which times are drawn (flow).
     #[serde(default)]
     pub time: Time,
@@ -335,6 +340,7 @@ impl Stage {
             ("text_dropout", self.text_dropout, 0.0..=1.0),
             ("image_dropout", self.image_dropout, 0.0..=1.0),
             ("changed", self.changed.into(), 1.0..=1e3),
+            ("grounding", self.grounding, 0.0..=1e3),
             ("kl", self.kl, 0.0..=1e3),
             ("l1", self.l1, 0.0..=1e3),
             ("gradient", self.gradient, 0.0..=1e3),

@@ -9,7 +9,8 @@ use rand_chacha::ChaCha8Rng;
 
 use super::batch::{Maker, Part};
 use super::data::{Crop, Crops, Encoder, Pool};
-use super::flow::flow_losses;
+use super::flow::grounded_losses;
+use super::grounding::Grounding;
 use super::settings::{Settings, Stage};
 use super::vae::vae_losses;
 use super::{checkpoint, preview, vocabulary};
@@ -210,11 +211,12 @@ impl Task for VaeTask {
     }
 }
 
-/// Text encoder and transformer, which the flow stages train together.
+/// Text encoder and transformer, which the flow stages train together, and what helps them to learn.
 #[derive(Module, Debug)]
 pub(super) struct FlowNetworks {
     text: TextEncoder,
     transformer: Transformer,
+    grounding: Grounding,
 }
 
 /// Text encoder and transformer on latents.
@@ -310,17 +312,26 @@ impl Task for FlowTask {
         FlowNetworks {
             text: TextEncoder::new(&self.config.text_encoder, Encoding::F32, &self.device),
             transformer: Transformer::new(&self.config.transformer, Encoding::F32, &self.device),
+            grounding: Grounding::new(&self.config.transformer, &self.device),
         }
     }
 
     fn published(&self, run: &Path) -> Result<Option<FlowNetworks>> {
-        let FlowNetworks { text, transformer } = self.fresh();
+        let FlowNetworks {
+            text,
+            transformer,
+            grounding,
+        } = self.fresh();
         let at = |name| run.join(name);
         let text = checkpoint::load(text, text::NAMES, &at("text_encoder"), &self.device)?;
         let names = transformer::NAMES;
         let transformer = checkpoint::load(transformer, names, &at("transformer"), &self.device)?;
         let both = text.zip(transformer);
-        Ok(both.map(|(text, transformer)| FlowNetworks { text, transformer }))
+        Ok(both.map(|(text, transformer)| FlowNetworks {
+            text,
+            transformer,
+            grounding,
+        }))
     }
 
     fn parts(&self, threads: usize, rng: &mut ChaCha8Rng) -> Result<Vec<Part>> {
@@ -366,12 +377,17 @@ impl Task for FlowTask {
     }
 
     fn losses(&self, module: &FlowNetworks, part: &Part, on: &Device) -> Result<Losses> {
-        let batch = part.batch(&self.config, &module.text, on);
+        let weight = self.stage.grounding;
+        let batch = part.batch(&self.config, weight > 0.0, &module.text, on);
         let patch = self.config.transformer.patch_size;
-        let losses = flow_losses(&module.transformer, patch, &batch);
+        let (shown, grounded) =
+            grounded_losses(&module.transformer, &module.grounding, patch, &batch);
         Ok(Losses {
-            shown: losses.clone(),
-            losses,
+            losses: match grounded {
+                Some(grounded) => shown.clone() + grounded * weight,
+                None => shown.clone(),
+            },
+            shown,
             names: part.names().map(str::to_owned).collect(),
         })
     }

@@ -32,6 +32,9 @@ const CHUNK: usize = 16;
 /// tracer or a video leaves in what stands still.
 const CHANGED: u32 = 8;
 
+/// What an index says of a sample, counted up when that changes.
+const FORM: u32 = 2;
+
 /// Where a latent lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in super::super) struct Place {
@@ -66,7 +69,8 @@ pub(in super::super) struct Entry {
     pub(in super::super) prompts: Vec<String>,
     pub(in super::super) inputs: Vec<(Place, Role)>,
     pub(in super::super) outputs: Vec<Place>,
-    /// For each cell of the outputs, whether the sample changes it; empty when that means nothing for its kind.
+    /// For each cell of the outputs, whether the sample changes it or its mask covers it; empty when that means nothing for its
+    /// kind.
     pub(in super::super) changed: Vec<bool>,
 }
 
@@ -182,7 +186,7 @@ impl Encoder {
         }
         hash.update(format!("{:?}", config.vae));
         let (hash, grid) = (hash.finalize(), config.grid());
-        let name = format!("{}-{size}-{grid}", hex(&hash[..8]));
+        let name = format!("{}-{size}-{grid}-{FORM}", hex(&hash[..8]));
         Ok(Encoder {
             vae,
             device: device.clone(),
@@ -380,18 +384,19 @@ impl Encoder {
 }
 
 /// For each of `cells` (rows, columns) whether the sample changes something in it: its mask, and where a canvas of the
-/// output's size differs from the first output, since shadows and reflections change too.
+/// output's size differs from the first output, since shadows and reflections change too. Of a segmentation, whether the mask
+/// that it asks for covers something of it.
 fn changed(sample: &Sample, [rows, columns]: [u32; 2]) -> Vec<bool> {
-    let keeps_the_rest = matches!(
-        sample.kind,
-        Kind::Edit | Kind::FrameToFrame | Kind::Insertion | Kind::ObjectAdd
-    );
-    if !keeps_the_rest {
-        return Vec::new();
-    }
     let output = &sample.outputs[0];
+    let (mask, canvas) = match sample.kind {
+        Kind::Edit | Kind::FrameToFrame | Kind::Insertion | Kind::ObjectAdd => {
+            let canvas = sample.inputs.iter().find(|(_, role)| *role == Role::Canvas);
+            (sample.changed.as_ref(), canvas)
+        }
+        Kind::Segmentation => (Some(output), None),
+        _ => return Vec::new(),
+    };
     let same_size = |image: &&Image| (image.width, image.height) == (output.width, output.height);
-    let canvas = sample.inputs.iter().find(|(_, role)| *role == Role::Canvas);
     let canvas = canvas.map(|(image, _)| image).filter(same_size);
     let cells = (rows * columns) as usize;
     let (mut masked, mut sums, mut counts) =
@@ -401,7 +406,7 @@ fn changed(sample: &Sample, [rows, columns]: [u32; 2]) -> Vec<bool> {
         let cell = (y * rows / output.height * columns + x * columns / output.width) as usize;
         let at = 3 * i as usize;
         counts[cell] += 3;
-        if let Some(mask) = &sample.changed {
+        if let Some(mask) = mask {
             masked[cell] |= mask.rgb[at] > 127;
         }
         if let Some(canvas) = canvas {
