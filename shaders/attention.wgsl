@@ -1,10 +1,10 @@
 // y[i] = sum over j of softmax_j(q[i] . k[j] / sqrt(d) + mask[i, j]) v[j], for every batch and head.
-// q, y [b h, n, d], k, v [b h, m, d], f32, row-major, d a multiple of 4; mask [b or 1, n, m].
+// q, y [b h, n, d], k, v [b h, m, d], f32, row-major, d a multiple of 4; mask [b or 1, h or 1, n, m].
 //
 // Grid: a thread makes ROWS queries of one head, id = (query / ROWS, head). It goes over the keys COLUMNS at a time with a
 // running maximum and sum (the online softmax), and keeps its weighted sum of values in y itself, which it scales down when
 // the maximum grows. No n by m matrix exists anywhere, and d is free.
-// sizes: n, m, d / 4, heads, mask's batch (0: no mask, 1: one for all, else one for each).
+// sizes: n, m, d / 4, heads, the mask's batches (0: no mask, 1: one for all, else one for each), its heads (1: one for all).
 //
 // Why: burn's own operations take 49 times as long for 8 heads of 512 tokens by 64 on SwiftShader in a page and hold 8 matrices
 // of 512 by 512 (tests/bench.rs); this holds none.
@@ -28,7 +28,7 @@ fn present(key: u32) -> vec4<bool> {
   return vec4(key, key + 1u, key + 2u, key + 3u) < vec4(sizes[1]);
 }
 
-// Scaled and masked scores of one query (row `row` of the mask, from 0 on over the batches) against keys key..key+3.
+// Scaled and masked scores of one query (row `row` of the mask, from 0 on over batches and heads) against keys key..key+3.
 fn score(dots: vec4<f32>, row: u32, key: u32) -> vec4<f32> {
   let m = sizes[1];
   var out = dots * inverseSqrt(4.0 * f32(sizes[2]));
@@ -53,7 +53,7 @@ fn main(
   let bottom = n - 1u;
   let last = m - 1u;
   let lane = invocation & 3u; // quad
-  let batch = select(0u, head / sizes[3], sizes[4] > 1u);
+  let plane = select(0u, head / sizes[3], sizes[4] > 1u) * sizes[5] + select(0u, head % sizes[3], sizes[5] > 1u);
   let q$r = (head * n + min(query + $ru, bottom)) * depth;
   var tile: Tile;
   var top: array<f32, ROWS>;
@@ -74,7 +74,7 @@ fn main(
     // In loops, not a line for each: what is written out here takes a compiler seconds.
     tile[$r * COLUMNS / 4u + $q] = vec4(s$r_$q_0, s$r_$q_1, s$r_$q_2, s$r_$q_3);
     for (var r = 0u; r < ROWS; r++) {
-      let row = batch * n + min(query + r, bottom);
+      let row = plane * n + min(query + r, bottom);
       let before = top[r];
       for (var c = 0u; c < COLUMNS; c += 4u) {
         let scores = score(tile[(r * COLUMNS + c) / 4u], row, key + c);

@@ -5,7 +5,10 @@
  *   in:  { id, method, value } | { id, method: "abort" }
  *   out: { id, event } | { id, result } | { id, error: { code, message, cause?, fatal? } }
  */
+import { keepPipelines, prepared, watchPipelines } from "./pipelines.js";
 import init, { Engine } from "./wasm/unireal.js";
+
+watchPipelines();
 
 /** @type {Promise<unknown> | null} */
 let started = null;
@@ -16,6 +19,15 @@ const running = new Map();
 
 /** One turn of the event loop: the engine awaits it between steps, so that an abort message can get in. */
 const turn = () => new Promise((resolve) => setTimeout(resolve));
+
+/** Awaits what never fails, or throws as soon as the signal aborts. */
+function unlessAborted(promise, signal) {
+  return new Promise((resolve, reject) => {
+    const abort = () => reject(signal.reason);
+    signal.aborted ? abort() : signal.addEventListener("abort", abort, { once: true });
+    promise.then(resolve);
+  });
+}
 
 /** Pixels as a buffer of their own; a view into wasm memory could not be transferred. */
 function own(picture) {
@@ -41,7 +53,9 @@ const methods = {
       post({ event: { step, steps, preview: pictures } }, pictures?.map(({ data }) => data.buffer));
       return turn();
     };
+    await unlessAborted(prepared(), signal);
     const { images, seed, timings } = await engine.generate(request, onStep, signal);
+    await keepPipelines((code) => Engine.usesShader(code));
     return { images: images.map(own), seed, timings };
   },
 };

@@ -7,12 +7,12 @@ use super::launch::{self, Shader, Threads};
 /// `softmax(q k^T / sqrt(d) + mask) v`, for each batch and head.
 ///
 /// # Shapes
-/// `q [b, h, n, d]`, `k` and `v [b, h, m, d]`, `mask [b or 1, n, m]` to `[b, h, n, d]`. The mask is added: 0 lets a key
-/// in, a large negative number keeps it out.
+/// `q [b, h, n, d]`, `k` and `v [b, h, m, d]`, `mask [b or 1, h or 1, n, m]` to `[b, h, n, d]`. The mask is added: 0 lets a
+/// key in, a large negative number keeps it out.
 ///
 /// # Panics
 /// When the shapes do not fit one another.
-pub fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, mask: Option<Tensor<3>>) -> Tensor<4> {
+pub fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, mask: Option<Tensor<4>>) -> Tensor<4> {
     match on_gpu(&q, &k, &v, mask.as_ref()) {
         Some(y) => y,
         None => attention_reference(q, k, v, mask),
@@ -24,12 +24,12 @@ pub fn attention_reference(
     q: Tensor<4>,
     k: Tensor<4>,
     v: Tensor<4>,
-    mask: Option<Tensor<3>>,
+    mask: Option<Tensor<4>>,
 ) -> Tensor<4> {
     let scale = 1.0 / (q.dims()[3] as f64).sqrt();
     let scores = q.mul_scalar(scale).matmul(k.swap_dims(2, 3));
     let scores = match mask {
-        Some(mask) => scores + mask.unsqueeze_dim::<4>(1),
+        Some(mask) => scores + mask,
         None => scores,
     };
     softmax(scores, 3).matmul(v)
@@ -39,7 +39,7 @@ fn on_gpu(
     q: &Tensor<4>,
     k: &Tensor<4>,
     v: &Tensor<4>,
-    mask: Option<&Tensor<3>>,
+    mask: Option<&Tensor<4>>,
 ) -> Option<Tensor<4>> {
     let [b, h, n, d] = q.dims();
     let [_, _, m, _] = k.dims();
@@ -50,13 +50,19 @@ fn on_gpu(
     if b * h * n * m * d == 0 {
         return None;
     }
-    let batches = mask.map_or(0, |mask| mask.dims()[0]);
-    if mask.is_some_and(|mask| mask.dims()[1..] != [n, m] || (batches != 1 && batches != b)) {
-        return None;
-    }
+    let [batches, heads] = match mask.map(Tensor::dims) {
+        None => [0, 1],
+        Some([batches, heads, rows, columns]) => {
+            let fits = (batches == 1 || batches == b) && (heads == 1 || heads == h);
+            if !fits || [rows, columns] != [n, m] {
+                return None;
+            }
+            [batches, heads]
+        }
+    };
     let (query, key, value) = (launch::floats(q)?, launch::floats(k)?, launch::floats(v)?);
     let mask = launch::optional(mask, &query)?;
-    let sizes = [n, m, d / 4, h, batches];
+    let sizes = [n, m, d / 4, h, batches, heads];
     let inputs = [&query, &key, &value, &mask];
     let shader = Shader {
         name: "attention",

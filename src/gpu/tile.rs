@@ -33,18 +33,7 @@ const SHARED: &str = include_str!("../../shaders/tile.wgsl");
 impl Tile {
     /// The text of a shader for this tile, after what all of them have.
     pub(super) fn write_out(self, texts: &[&str]) -> String {
-        let mut out = String::new();
-        if self.quads {
-            // A size that lies in a buffer counts as different for every thread, though it is not.
-            out.push_str("enable subgroups;\ndiagnostic(off, subgroup_uniformity);\n");
-        }
-        for (name, number) in [
-            ("ROWS", self.rows),
-            ("COLUMNS", self.columns),
-            ("THREADS", self.threads),
-        ] {
-            writeln!(out, "const {name} = {number}u;").expect("a String takes every text");
-        }
+        let mut out = self.head();
         let dropped = if self.quads { "// alone" } else { "// quad" };
         let all = [SHARED].into_iter().chain(texts.iter().copied());
         for line in all.flat_map(str::lines) {
@@ -69,10 +58,28 @@ impl Tile {
         out
     }
 
-    /// This tile for a matrix of `rows` rows: with fewer of them, where a workgroup would hold more than there are.
+    /// What the texts for this tile begin with, and no others.
+    fn head(self) -> String {
+        let mut out = String::new();
+        if self.quads {
+            // A size that lies in a buffer counts as different for every thread, though it is not.
+            out.push_str("enable subgroups;\ndiagnostic(off, subgroup_uniformity);\n");
+        }
+        for (name, number) in [
+            ("ROWS", self.rows),
+            ("COLUMNS", self.columns),
+            ("THREADS", self.threads),
+        ] {
+            writeln!(out, "const {name} = {number}u;").expect("a String takes every text");
+        }
+        out
+    }
+
+    /// This tile for a matrix of `rows` rows: with one of them, where that covers all that there are. No sizes between, since each
+    /// is a pipeline to compile, which takes a software adapter a second.
     pub(super) fn fit(mut self, rows: usize) -> Self {
-        while self.rows > 1 && rows <= self.rows / 2 * self.threads {
-            self.rows /= 2;
+        if rows <= self.threads {
+            self.rows = 1;
         }
         self
     }
@@ -104,12 +111,12 @@ const ALL: [Tiles; 4] = [
     Tiles {
         name: "large",
         linear: tile(16, 16, 4, false),
-        attention: tile(16, 32, 4, false),
+        attention: tile(8, 32, 4, false),
     },
     Tiles {
         name: "large-quads",
         linear: tile(16, 16, 4, true),
-        attention: tile(16, 32, 4, true),
+        attention: tile(8, 32, 4, true),
     },
     Tiles {
         name: "small",
@@ -152,6 +159,23 @@ fn usable(device: &Device) -> Vec<usize> {
     let quads = QUADS.load(Ordering::Relaxed);
     let fits = |tiles: &Tiles| quads || !(tiles.linear.quads || tiles.attention.quads);
     (0..ALL.len()).filter(|&i| fits(&ALL[i])).collect()
+}
+
+impl Tiles {
+    /// Whether a shader's text is for one of these tiles.
+    fn have(&self, text: &str) -> bool {
+        let mut tiles = [self.linear, self.attention].into_iter();
+        tiles.any(|tile| {
+            [tile, tile.fit(1)]
+                .iter()
+                .any(|tile| text.starts_with(&tile.head()))
+        })
+    }
+}
+
+/// Whether a shader's text may be used again: it is for the tiles that are used, or for no tiles. The others were only measured.
+pub fn in_use(text: &str) -> bool {
+    tiles().have(text) || !ALL.iter().any(|other| other.have(text))
 }
 
 fn choose(index: usize) {

@@ -3,11 +3,12 @@
 
 use burn::module::{Module, Param};
 use burn::nn::Initializer;
-use burn::tensor::activation::{relu, softmax};
+use burn::tensor::activation::relu;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use super::linear::{Bias, Linear};
 use crate::config::{FeedForward as Kind, TextConfig};
+use crate::gpu;
 use crate::weights::quant::Encoding;
 
 /// From this module's parameter paths to transformers' names.
@@ -199,7 +200,7 @@ pub(crate) fn embed(table: Tensor<2>, ids: Tensor<2, Int>) -> Tensor<3> {
 }
 
 impl Attention {
-    /// T5 does not scale its scores; the position bias is part of them.
+    /// T5 does not scale its scores, which attention does; the position bias is part of them.
     fn forward(&self, x: Tensor<3>, bias: Tensor<4>, heads: usize) -> Tensor<3> {
         let [b, n, _] = x.dims();
         let split = |y: Tensor<3>| {
@@ -209,10 +210,10 @@ impl Attention {
         let q = split(self.q.forward(x.clone()));
         let k = split(self.k.forward(x.clone()));
         let v = split(self.v.forward(x));
-        let weights = softmax(q.matmul(k.swap_dims(2, 3)) + bias, 3);
-        let y = weights.matmul(v).swap_dims(1, 2); // [b, n, h, width]
-        let width = y.dims()[3] * heads;
-        self.o.forward(y.reshape([b, n, width]))
+        let width = q.dims()[3];
+        let unscaled = q.mul_scalar((width as f64).sqrt());
+        let y = gpu::attention(unscaled, k, v, Some(bias)).swap_dims(1, 2); // [b, n, h, width]
+        self.o.forward(y.reshape([b, n, width * heads]))
     }
 }
 

@@ -21,6 +21,7 @@ use super::request::{parse, pictures};
 use super::tuned;
 use super::wait::{or_abort, turn};
 use crate::error::{Error, Result};
+use crate::gpu;
 use crate::gpu::device::{self, Choice};
 use crate::pipeline::{Event, Pipeline};
 use crate::weights::load::Plan;
@@ -121,6 +122,12 @@ impl Engine {
     /// None that can be foreseen.
     pub fn info(&self) -> std::result::Result<JsValue, JsValue> {
         plain(&self.loaded.info).map_err(thrown)
+    }
+
+    /// Whether the shader with this text may be used again, or only served to measure how the device computes best.
+    #[wasm_bindgen(js_name = usesShader)]
+    pub fn uses_shader(text: &str) -> bool {
+        gpu::in_use(text)
     }
 
     /// Runs a request ([`super::request::parse`] says of what form) to `{ images: [{ width, height, data }], seed, timings

@@ -218,26 +218,27 @@ async fn attention_is_its_reference() {
     let mut inputs = seed("attention");
     for tiles in gpu::tile_names(&gpu) {
         assert!(gpu::use_tiles(&gpu, tiles), "{tiles}");
-        for (b, h, n, m, d, batches) in [
-            (1, 1, 1, 1, 4, 0),
-            (2, 3, 5, 17, 12, 2),
-            (1, 4, 100, 100, 32, 1),
-            (2, 8, 66, 130, 64, 0),
-            (2, 2, 33, 48, 64, 1),
-            (1, 1, 64, 64, 128, 0),
-            (1, 2, 6, 9, 6, 1),
+        for (b, h, n, m, d, [batches, heads]) in [
+            (1, 1, 1, 1, 4, [0, 1]),
+            (2, 3, 5, 17, 12, [2, 1]),
+            (1, 4, 100, 100, 32, [1, 4]),
+            (2, 8, 66, 130, 64, [0, 1]),
+            (2, 2, 33, 48, 64, [1, 1]),
+            (2, 2, 33, 48, 64, [2, 2]),
+            (1, 1, 64, 64, 128, [0, 1]),
+            (1, 2, 6, 9, 6, [1, 1]),
         ] {
             let [q, k, v] = [n, m, m].map(|rows| inputs.floats(&[b, h, rows, d], 3.0));
-            let mask = (batches > 0).then(|| inputs.mask([batches, n, m]));
+            let mask = (batches > 0).then(|| inputs.mask([batches * heads, n, m]));
             let on = |device: &Device| {
                 let part = |data: &TensorData| Tensor::<4>::from_data(data.clone(), device);
-                let mask = mask
-                    .clone()
-                    .map(|mask| Tensor::<3>::from_data(mask, device));
+                let mask = mask.clone().map(|mask| {
+                    Tensor::<3>::from_data(mask, device).reshape([batches, heads, n, m])
+                });
                 (part(&q), part(&k), part(&v), mask)
             };
             let ((q1, k1, v1, m1), (q2, k2, v2, m2)) = (on(&gpu), on(&cpu));
-            let what = format!("{tiles} attention {b} {h} {n} {m} {d} mask {batches}");
+            let what = format!("{tiles} attention {b} {h} {n} {m} {d} mask {batches} {heads}");
             let expected = gpu::attention_reference(q2, k2, v2, m2);
             check(what, gpu::attention(q1, k1, v1, m1), expected).await;
         }

@@ -54,17 +54,18 @@ fn a_quantised_product_is_that_of_the_dequantised_matrix() {
 #[test]
 fn attention_is_a_weighted_mean() {
     let (b, h, n, m, d) = (2, 3, 5, 7, 8);
-    for batches in [0, 1, 2] {
+    for [batches, heads] in [[0, 1], [1, 1], [2, 1], [1, 3], [2, 3]] {
         let mut inputs = Inputs::new(3);
         let q = inputs.floats(&[b, h, n, d], 2.0);
         let k = inputs.floats(&[b, h, m, d], 2.0);
         let v = inputs.floats(&[b, h, m, d], 2.0);
-        let mask = (batches > 0).then(|| inputs.mask([batches, n, m]));
+        let mask = (batches > 0).then(|| inputs.mask([batches * heads, n, m]));
         let y = gpu::attention(
             tensor(&q),
             tensor(&k),
             tensor(&v),
-            mask.as_ref().map(tensor),
+            mask.as_ref()
+                .map(|mask| tensor::<3>(mask).reshape([batches, heads, n, m])),
         );
         let (q, k, v) = (numbers(&q), numbers(&k), numbers(&v));
         let mask = mask.as_ref().map(numbers);
@@ -76,7 +77,8 @@ fn attention_is_a_weighted_mean() {
                         .map(|t| f64::from(q[(head * n + i) * d + t] * k[(head * m + j) * d + t]));
                     let added = mask.as_ref().map_or(0.0, |mask| {
                         let batch = if batches > 1 { head / h } else { 0 };
-                        f64::from(mask[(batch * n + i) * m + j])
+                        let plane = batch * heads + if heads > 1 { head % h } else { 0 };
+                        f64::from(mask[(plane * n + i) * m + j])
                     });
                     (products.sum::<f64>() / (d as f64).sqrt() + added).exp()
                 };
