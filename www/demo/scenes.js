@@ -20,7 +20,7 @@ const get = (id) => document.getElementById(id);
 function render(number, side) {
   const worker = new Worker(new URL("./scene-worker.js", import.meta.url), { type: "module" });
   return new Promise((resolve, reject) => {
-    let waiting = [];
+    const waiting = [];
     worker.onerror = (event) => {
       event.preventDefault();
       const error = new Error(event.message || "its code did not load");
