@@ -1,5 +1,6 @@
 //! Pixels between the user and the model: RGB8 on the host, `[1, 3, y, x]` in -1..1 on the device.
 
+#[cfg(feature = "engine")]
 use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::error::{Error, Result};
@@ -87,7 +88,10 @@ impl Image {
             rgb: scaled.into_raw(),
         }
     }
+}
 
+#[cfg(feature = "engine")]
+impl Image {
     /// Pixels as `[1, 3, y, x]` in -1..1.
     pub fn to_tensor(&self, device: &Device) -> Tensor<4> {
         let (w, h) = (self.width as usize, self.height as usize);

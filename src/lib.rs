@@ -10,7 +10,7 @@
 //! ```
 //! Each arrow is one function, each noun one type. A module uses only the layers below its own:
 //! ```text
-//! 5  web                     tools
+//! 5  web   scenes            tools
 //! 4  pipeline
 //! 3  model    sampler  world weights::{load, save, module}
 //! 2  gpu  cpu  tokenizer  image  noise    weights::source
@@ -20,7 +20,8 @@
 //!
 //! # What holds
 //! - [`model`] knows nothing of files, addresses or JavaScript; [`sampler`] takes a closure and knows nothing of the model.
-//! - Only [`gpu`] names wgpu and includes shaders; only `web` names JavaScript.
+//! - Only [`gpu`] names wgpu and includes shaders; only `web` and `scenes` name JavaScript. They are the page's two modules:
+//!   one is built with the feature `engine`, the other with `world` alone, of which [`world`], [`image`] and [`error`] are all.
 //! - Only [`model::linear`], [`gpu::quant_linear()`] and [`weights`] know that weights may be quantised.
 //! - Bytes that were not verified have no path to the device: see [`weights::source::VerifiedShard`].
 //! - No code path belongs to a task: text to image is a [`request::Request`] without frames.
@@ -33,21 +34,34 @@
 //! b batch, n tokens, d width, h heads, c channels, y and x a grid's rows and columns; q, k and v as in attention; x_t, v,
 //! eps and t as in flow matching: `x_t = (1 - t) x0 + t eps`, `v = eps - x0`.
 
+#[cfg(feature = "engine")]
 pub mod config;
+#[cfg(feature = "engine")]
 mod cpu;
 pub mod error;
+#[cfg(feature = "engine")]
 pub mod gpu;
 pub mod image;
+#[cfg(feature = "engine")]
 mod keep;
+#[cfg(feature = "engine")]
 pub mod model;
+#[cfg(feature = "engine")]
 pub mod noise;
+#[cfg(feature = "engine")]
 pub mod pipeline;
+#[cfg(feature = "engine")]
 pub mod request;
+#[cfg(feature = "engine")]
 pub mod sampler;
+#[cfg(all(target_arch = "wasm32", feature = "world"))]
+pub mod scenes;
+#[cfg(feature = "engine")]
 pub mod tokenizer;
 #[cfg(feature = "tools")]
 pub mod tools;
-#[cfg(target_arch = "wasm32")]
+#[cfg(all(target_arch = "wasm32", feature = "engine"))]
 pub mod web;
+#[cfg(feature = "engine")]
 pub mod weights;
 pub mod world;

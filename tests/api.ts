@@ -5,7 +5,7 @@ import type {
   Device, ErrorCode, GenerateOptions, ImageSource, InputImage, Model, Progress, Role, Step, Support, Tag, Timings,
 } from "../www/unireal.js";
 
-import type { EditorRequest, EditorResult, UniRealEditor } from "../www/editor.js";
+import type { EditorImage, EditorRequest, EditorResult, UniRealEditor } from "../www/editor.js";
 
 /** Compiles only where both types are the same. */
 type Same<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false;
@@ -190,6 +190,14 @@ export async function editor(file: File): Promise<void> {
   const result = await element.generate();
   same<Same<typeof result, EditorResult>>();
   element.addEventListener("unireal-result", ({ detail }) => same<Same<typeof detail, EditorResult>>());
+  same<Same<typeof result.inputs, readonly EditorImage[]>>();
+  element.addEventListener("unireal-shown", ({ detail }) => same<Same<typeof detail.images, readonly File[]>>());
+  same<Same<typeof element.sampleSize, number | null>>();
+  // @ts-expect-error: the pack says it
+  element.sampleSize = 64;
+  element.ideas = ["remove the red cube"];
+  // @ts-expect-error: texts are needed
+  element.ideas = [1];
   document.addEventListener("unireal-error", ({ detail }) => same<Same<typeof detail.code, ErrorCode>>());
   element.addEventListener("unireal-progress", ({ detail }) => {
     // @ts-expect-error: bytes are only of a download

@@ -2,7 +2,7 @@
 //! inputs that are new in each run (the seed is printed); natively the references are held against naive loops.
 //!
 //! In the browser: `CHROMEDRIVER=$(command -v chromedriver) wasm-pack test --headless --chrome --mode no-install --release
-//! --no-default-features --test kernels`.
+//! --no-default-features --features engine --test kernels`.
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use half::f16;

@@ -1,6 +1,7 @@
-/** The demo page: the editor, told by the page's address which model and device it takes, and the page's own updates. */
+/** The demo page: the editor, told by the page's address which model and device it takes, new scenes, and the page's own updates. */
 import "./demo/trusted.js";
 import "./editor.js";
+import * as scenes from "./demo/scenes.js";
 import * as updates from "./demo/updates.js";
 
 const editor = document.querySelector("unireal-editor");
@@ -16,4 +17,5 @@ document.querySelector(".skip").addEventListener("click", (event) => {
   editor.focus();
 });
 
+scenes.start(editor);
 updates.start("./service-worker.js");

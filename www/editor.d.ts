@@ -19,9 +19,10 @@
  * (`require-trusted-types-for 'script'`) it needs `trusted-types unireal-editor`, and a default policy of the page whose
  * `createScriptURL` lets this module's `worker.js` through; `demo/trusted.js` is such a policy.
  *
- * Slot: `intro`, shown beside the model's card.
+ * Slots: `intro`, shown beside the model's card; `start`, below the examples; `beside`, next to the result, as for a picture to
+ * compare it with.
  *
- * Events, all of which bubble: `unireal-ready`, `unireal-progress`, `unireal-result`, `unireal-error`.
+ * Events, all of which bubble: `unireal-ready`, `unireal-progress`, `unireal-shown`, `unireal-result`, `unireal-error`.
  *
  * Theme: CSS variables on the element or above it. Each has a light and a dark default, and the property `color-scheme`
  * of the element chooses between them (default: as the reader's system).
@@ -68,6 +69,13 @@ export interface EditorResult {
   readonly seeds: number[];
   readonly timings: Timings;
   readonly request: EditorRequest;
+  /** The pictures that it was made from. */
+  readonly inputs: readonly EditorImage[];
+}
+
+/** The files of the result that is on show now, made or gone back to; none while one is made. */
+export interface EditorShown {
+  readonly images: readonly File[];
 }
 
 /** Bytes of a download, or steps of a request. */
@@ -92,6 +100,10 @@ export declare class UniRealEditor extends HTMLElement {
   get images(): EditorImage[];
   set images(images: readonly InputImage[]);
   prompt: string;
+  /** Pixels of a side of the pictures that the model makes, or null until the pack was looked at. */
+  readonly sampleSize: number | null;
+  /** What is offered below the prompt, to be taken by a press. */
+  set ideas(texts: readonly string[]);
   /** Prompt and settings. Setting it changes what is given. */
   get request(): EditorRequest;
   set request(request: Partial<EditorRequest>);
@@ -106,6 +118,7 @@ export declare class UniRealEditor extends HTMLElement {
 export interface UniRealEditorEventMap {
   "unireal-ready": CustomEvent<ModelInfo>;
   "unireal-progress": CustomEvent<EditorProgress>;
+  "unireal-shown": CustomEvent<EditorShown>;
   "unireal-result": CustomEvent<EditorResult>;
   "unireal-error": CustomEvent<EditorError>;
 }

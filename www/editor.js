@@ -95,6 +95,7 @@ export class UniRealEditor extends HTMLElement {
   }
 
   set images(list) {
+    this.#parts.history.keep();
     this.#parts.inputs.give([...list]);
   }
 
@@ -104,6 +105,14 @@ export class UniRealEditor extends HTMLElement {
 
   set prompt(text) {
     this.#parts.prompts.set(String(text));
+  }
+
+  get sampleSize() {
+    return this.#parts.engine.sampleSize();
+  }
+
+  set ideas(texts) {
+    this.#parts.prompts.drawIdeas([...texts].map(String));
   }
 
   get request() {

@@ -113,6 +113,28 @@ self.addEventListener("message", async ({ data: { id, method, value } }) => {
   }
 });
 
+/**
+ * A device without room says so in an event, at which wgpu ends the module: this hears it first, and answers the open calls
+ * with what it was. Nothing else tells a buffer that is too large for the device from a defect.
+ */
+function onDeviceError({ error }) {
+  if (error instanceof GPUOutOfMemoryError || /max buffer size/.test(error.message)) {
+    const message = `out of memory: the GPU has no room for what the request needs: ${error.message.split("\n")[0]}`;
+    for (const id of running.keys()) {
+      self.postMessage({ id, error: { code: "memory", message, fatal: true } });
+    }
+  }
+}
+
+if ("GPUAdapter" in self) {
+  const { requestDevice } = GPUAdapter.prototype;
+  GPUAdapter.prototype.requestDevice = async function (...given) {
+    const device = await requestDevice.apply(this, given);
+    device.addEventListener("uncapturederror", onDeviceError);
+    return device;
+  };
+}
+
 // A panic inside a task that nobody awaits would leave the call open for ever: as an error event it reaches the page.
 self.addEventListener("unhandledrejection", ({ reason }) => {
   if (reason instanceof WebAssembly.RuntimeError) {

@@ -6,39 +6,48 @@
  */
 import { createHash } from "node:crypto";
 import { readFile, writeFile } from "node:fs/promises";
-import { join, resolve } from "node:path";
+import { basename, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { generateSW } from "workbox-build";
 
-const WASM = "www/wasm/unireal_bg.wasm";
+/** The page's modules of wasm: the engine, and the tabletop's scenes. */
+const MODULES = ["www/wasm/unireal", "www/wasm/tabletop"];
 
 const hash = (bytes, encoding) => createHash("sha256").update(bytes).digest(encoding);
 
 /**
- * Puts a part of the wasm's hash into the address by which the code next to it asks for it. The page and the service
- * worker may then share one download of it (the address stands for these bytes, so any cache may answer), and code and
- * wasm of two versions cannot meet even on a first visit.
- * @returns {Promise<string>} the address, relative to the site
+ * Puts a part of a wasm's hash into the address by which the code next to it asks for it. The page and the service
+ * worker may then share one download of it (the address stands for these bytes, so any cache may answer). The code gets the
+ * whole hash as well and runs nothing else: so code and wasm of two versions cannot meet even on a first visit, and a wasm
+ * that a host or a cache has changed does not start.
+ * @param {string} folder
+ * @param {string} module its path without the endings
+ * @returns {Promise<[string, string]>} its path, and the address, relative to the site
  */
-async function addressWasm(folder) {
-  const version = hash(await readFile(join(folder, WASM)), "hex").slice(0, 16);
-  const glue = join(folder, "www/wasm/unireal.js");
+async function addressWasm(folder, module) {
+  const path = `${module}_bg.wasm`;
+  const wasm = await readFile(join(folder, path));
+  const version = hash(wasm, "hex").slice(0, 16);
+  const glue = join(folder, `${module}.js`);
   const code = await readFile(glue, "utf8");
-  const name = /unireal_bg\.wasm(\?v=\w+)?(?=['"])/g;
-  if (!name.test(code)) {
-    throw new Error(`${glue} does not name its wasm`);
+  const file = basename(path);
+  const name = new RegExp(`${file.replace(".", "\\.")}(\\?v=\\w+)?(?=['"])`, "g");
+  const request = /fetch\(module_or_path(, \{ integrity: "[^"]*" \})?\)/;
+  if (!name.test(code) || !request.test(code)) {
+    throw new Error(`${glue} does not name and fetch its wasm`);
   }
-  await writeFile(glue, code.replace(name, `unireal_bg.wasm?v=${version}`));
-  return `${WASM}?v=${version}`;
+  const checked = `fetch(module_or_path, { integrity: "sha256-${hash(wasm, "base64")}" })`;
+  await writeFile(glue, code.replace(name, `${file}?v=${version}`).replace(request, checked));
+  return [path, `${path}?v=${version}`];
 }
 
 /** Makes DIR/service-worker.js. Whatever changes a file of the site has to come before. @param {string} folder */
 export async function makeOffline(folder) {
-  const wasm = await addressWasm(folder);
+  const wasm = new Map(await Promise.all(MODULES.map((module) => addressWasm(folder, module))));
   /** A file that is not the one that was built, as while a new version is being copied to its host, ends the installation. */
   const withIntegrity = async (entry) => {
     const integrity = `sha256-${hash(await readFile(join(folder, entry.url)), "base64")}`;
-    return entry.url === WASM ? { ...entry, url: wasm, revision: null, integrity } : { ...entry, integrity };
+    return wasm.has(entry.url) ? { ...entry, url: wasm.get(entry.url), revision: null, integrity } : { ...entry, integrity };
   };
   const { count, size, warnings } = await generateSW({
     swDest: join(folder, "service-worker.js"),

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::data::tabletop::{EditedScene, clip, mask, shoot};
 use crate::error::{Error, Result};
 use crate::image::Image;
+use crate::world::still::still;
 use crate::world::{Frame, Scene, Settings, Wording, film, render, words};
 
 mod video;
@@ -152,22 +153,23 @@ fn write_edits(folder: &Path, seed: u64, options: &Options) -> Result<Vec<Value>
     let shoot = shoot(seed, options.size);
     let (scene, frame) = &shoot.base;
     save_frame(folder, "edit-before", frame)?;
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let wording = options.wording();
-    let edits = shoot.edits.iter().enumerate();
+    let texts = still(seed).instructions(seed, options.wording());
+    let edits = std::iter::zip(&shoot.edits, texts).enumerate();
     edits
         .map(
             |(
                 i,
-                EditedScene {
-                    edit,
-                    scene: after,
-                    frame,
-                },
+                (
+                    EditedScene {
+                        edit,
+                        scene: after,
+                        frame,
+                    },
+                    text,
+                ),
             )| {
                 let stem = format!("edit-{i}-after");
                 save_frame(folder, &stem, frame)?;
-                let text = words::instruction(scene, edit, wording, &mut rng);
                 let solids = edit.solids(scene);
                 Ok(json!({
                     "kind": edit.kind().name(),

@@ -18,17 +18,15 @@ use super::fetch::{Http, Patience};
 use super::js::{message, now, object, plain, property, thrown};
 use super::report::{Clock, Report};
 use super::request::{parse, pictures};
+use super::room;
 use super::tuned;
 use super::wait::{or_abort, turn};
 use crate::error::{Error, Result};
 use crate::gpu;
-use crate::gpu::device::{self, Choice};
+use crate::gpu::device::Choice;
 use crate::pipeline::{Event, Pipeline};
 use crate::weights::load::Plan;
 use crate::weights::memory::Needs;
-
-/// Bytes that the CPU has room for: wasm addresses 4 GiB, and a load needs some of it.
-const CPU_ROOM: u64 = 3 << 30;
 
 /// A loaded model.
 #[wasm_bindgen]
@@ -199,10 +197,10 @@ async fn check(url: &JsValue) -> Result<JsValue> {
         let bytes = manifest.bytes();
         (manifest.component.clone(), Component { bytes })
     });
-    let (needs, limit) = (plan.needs(), largest_buffer().await);
+    let (needs, limit) = (plan.needs(), room::largest_buffer().await);
     let problem = match limit {
-        Some(limit) => gpu_problem(needs, limit),
-        None => cpu_problem(needs),
+        Some(limit) => room::gpu_problem(needs, limit),
+        None => room::cpu_problem(needs),
     };
     plain(&Support {
         ok: problem.is_none(),
@@ -214,43 +212,6 @@ async fn check(url: &JsValue) -> Result<JsValue> {
         memory: Memory { needs, limit },
         code: problem.as_ref().map(Error::code),
         message: problem.as_ref().map(Error::to_string),
-    })
-}
-
-/// The largest buffer of the browser's WebGPU adapter; `None` when there is no adapter. Opening it is for the load.
-async fn largest_buffer() -> Option<u64> {
-    let gpu = property(&property(&js_sys::global(), "navigator"), "gpu");
-    let request: Function = property(&gpu, "requestAdapter").dyn_into().ok()?;
-    let promise = Promise::resolve(&request.call0(&gpu).ok()?);
-    let adapter = JsFuture::from(promise)
-        .await
-        .ok()
-        .filter(JsValue::is_truthy)?;
-    let limits = property(&adapter, "limits");
-    let limit = |name| property(&limits, name).as_f64().unwrap_or(f64::MAX);
-    let limit = limit("maxBufferSize").min(limit("maxStorageBufferBindingSize"));
-    Some(limit as u64)
-}
-
-/// Why the pack cannot run on an adapter that gives buffers of so many bytes, if it cannot. How much memory a GPU has in all,
-/// browsers do not tell.
-fn gpu_problem(needs: Needs, limit: u64) -> Option<Error> {
-    (needs.largest > limit).then(|| {
-        let [needed, room] = [needs.largest, limit].map(|bytes| bytes as f64 / f64::from(1 << 20));
-        Error::Memory(format!(
-            "a matrix of the model needs {needed:.0} MiB in one piece, this device gives {room:.0} MiB at most"
-        ))
-    })
-}
-
-/// Why the pack cannot run on the CPU, if it cannot.
-fn cpu_problem(needs: Needs) -> Option<Error> {
-    let needed = needs.weights + needs.activations;
-    (needed > CPU_ROOM).then(|| {
-        let [needed, room] = [needed, CPU_ROOM].map(|bytes| bytes as f64 / f64::from(1 << 30));
-        Error::Memory(format!(
-            "the model needs {needed:.1} GiB, on a CPU there is room for {room:.1} GiB, and this browser offers no WebGPU"
-        ))
     })
 }
 
@@ -281,9 +242,9 @@ async fn open(url: &JsValue, options: &JsValue, on_progress: Option<Function>) -
     let remember = cache.is_some();
     let source = Http::new(&url, cache, Patience::default());
     let (plan, kept) = source.plan().await?;
-    let opened = device::open(choice).await?;
+    let opened = room::open_device(choice, plan.needs()).await?;
     if opened.kind == "cpu"
-        && let Some(problem) = cpu_problem(plan.needs())
+        && let Some(problem) = room::cpu_problem(plan.needs())
     {
         return Err(problem);
     }

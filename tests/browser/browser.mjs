@@ -30,11 +30,69 @@ const flags = (webgpu) => ({
   ignoreDefaultArgs: webgpu ? ["--disable-gpu"] : [],
 });
 
-/** @param {{ webgpu?: boolean }} [options] */
-export const launch = ({ webgpu = true } = {}) => chromium.launch(flags(webgpu));
+/** The longest address that a page asks for: a picture would not fit in. */
+const LONGEST = 2048;
 
-/** A browser that keeps a profile, as people's do; the pages of `launch` are private ones, where nothing can be installed. */
-export const launchProfile = (folder, { webgpu = false } = {}) => chromium.launchPersistentContext(folder, flags(webgpu));
+/** Why a request must not be: pages ask their own host, which in all tests is this machine, and send nothing. Null for one that may. */
+function stray(request) {
+  const { protocol, hostname } = new URL(request.url());
+  if (["data:", "blob:"].includes(protocol)) {
+    return null;
+  }
+  const reason = hostname !== "localhost" ? "to another host"
+    : !["GET", "HEAD"].includes(request.method()) || request.postDataBuffer() ? "that sends something"
+    : request.url().length > LONGEST ? "with a very long address" : null;
+  return reason && `a request ${reason}: ${request.method()} ${request.url().slice(0, 200)}`;
+}
+
+/**
+ * Watches all that the pages of a context ask for, and makes closing it, or its browser, an error where anything left the tab that
+ * must not.
+ * @param {import("playwright-core").BrowserContext} context
+ * @param {string[]} strays
+ */
+function guard(context, strays) {
+  context.on("request", (request) => {
+    const found = stray(request);
+    found && strays.push(found);
+  });
+  const close = context.close.bind(context);
+  context.close = async (...given) => {
+    await close(...given);
+    if (strays.length > 0) {
+      throw new Error(strays.splice(0).join("; "));
+    }
+  };
+  return context;
+}
+
+/**
+ * A browser whose pages are private ones. Closing it is an error where a page asked another host for anything, or sent anything.
+ * @param {{ webgpu?: boolean }} [options]
+ */
+export async function launch({ webgpu = true } = {}) {
+  const browser = await chromium.launch(flags(webgpu));
+  const strays = [];
+  const newContext = browser.newContext.bind(browser);
+  browser.newContext = async (options) => guard(await newContext(options), strays);
+  browser.newPage = async (options) => {
+    const context = await browser.newContext(options);
+    const page = await context.newPage();
+    page.once("close", () => context.close().catch((error) => strays.push(error.message)));
+    return page;
+  };
+  const close = browser.close.bind(browser);
+  browser.close = async () => {
+    await close();
+    if (strays.length > 0) {
+      throw new Error(strays.join("; "));
+    }
+  };
+  return browser;
+}
+
+/** A browser that keeps a profile, as people's do: there a page can be installed. Its requests are watched as well. */
+export const launchProfile = async (folder, { webgpu = false } = {}) => guard(await chromium.launchPersistentContext(folder, flags(webgpu)), []);
 
 /**
  * Waits until the page's status is one of `states`.

@@ -98,6 +98,10 @@ test("one visit, then an edit without a network", { timeout: 240_000 }, async (t
   await second.click("#slots .remove");
   assert.equal(await edit(second), online);
 
+  // The renderer of new scenes is kept as well, though nobody has asked for one yet.
+  await second.click("#scene");
+  await second.waitForSelector('#scene-status:text("Here it is")', { timeout: WORK });
+
   // The model is the engine's to keep: the service worker has nothing of it and answers for nothing of it.
   const kept = await second.evaluate(async (pack) => {
     const caches = await Promise.all((await window.caches.keys()).map((name) => window.caches.open(name)));

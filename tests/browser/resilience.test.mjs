@@ -1,80 +1,18 @@
 /** What goes wrong while it works: hosts that stutter, tabs and devices that go, storage that is refused. The next request works. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { after, afterEach, before, test } from "node:test";
+import { test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
-import { DIST, launch } from "./browser.mjs";
-import { index, readPack, reshard } from "./packs.mjs";
-import { serve } from "./server.mjs";
+import { DIST } from "./browser.mjs";
+import { LIMIT, SHARDS, load, picture, workshop } from "./module.mjs";
+import { readPack, reshard } from "./packs.mjs";
 import { watchHeap } from "./watch.mjs";
 
-const LIMIT = 120_000;
-const SHARDS = 6;
 /** Mixed requests of the soak; `SOAK=200` is a long one. */
 const SOAK = Number(process.env.SOAK ?? 60);
 
-const files = new Map([["/blank.html", Buffer.from("<!doctype html><title>blank</title>")]]);
-let intercept = () => false;
-let server, browser, good, names;
-
-before(async () => {
-  good = reshard(await readPack(join(DIST, "www/models/tabletop")), "transformer", SHARDS);
-  names = Object.keys(index(good, "transformer").metadata.shards);
-  server = await serve(DIST, 0, { files, intercept: (request, response) => intercept(request, response) });
-  browser = await launch();
-});
-
-afterEach(() => (intercept = () => false));
-
-after(async () => {
-  await browser?.close();
-  await server?.close();
-});
-
-let folders = 0;
-
-/** Puts the pack on the host, in a folder of its own. */
-function host() {
-  const folder = `/packs/${(folders += 1)}`;
-  for (const [path, bytes] of good) {
-    files.set(`${folder}/${path}`, bytes);
-  }
-  return folder;
-}
-
-/** A page of a private profile, with what the tests call in it. */
-async function open(context) {
-  const page = await (context ?? (await browser.newContext())).newPage();
-  await page.goto(`${server.url}blank.html`);
-  await page.evaluate(async () => {
-    const { UniReal, UniRealError } = await import("/www/unireal.js");
-    window.UniReal = UniReal;
-    window.code = (error) => (error instanceof UniRealError ? error.code : error.name);
-    window.events = [];
-    window.load = async (url, device = "cpu") => {
-      window.events = [];
-      try {
-        window.model = await UniReal.load(url, { device, onProgress: (event) => window.events.push(event) });
-        return { ok: true, note: window.model.info.note, device: window.model.info.device };
-      } catch (error) {
-        return { code: window.code(error), message: error.message };
-      }
-    };
-    window.picture = async (options = {}) => {
-      try {
-        const { images } = await window.model.generate({ prompt: "a red cube", steps: 1, seed: 1, ...options });
-        images.forEach((image) => image.close());
-        return { ok: true };
-      } catch (error) {
-        return { code: window.code(error), message: error.message };
-      }
-    };
-  });
-  return page;
-}
-
-const load = (page, folder, device) => page.evaluate((given) => window.load(...given), [`${folder}/`, device]);
-const picture = (page, options) => page.evaluate((given) => window.picture(given), options);
+const shop = workshop();
+const { files } = shop;
 
 /** `loaded` never falls, `total` never changes, "ready" comes once and last, when all is there. */
 function assertLaws(events) {
@@ -91,12 +29,12 @@ function assertLaws(events) {
 }
 
 test("ten cuts at random bytes are taken up with If-Range, and progress keeps its laws", { timeout: LIMIT }, async (t) => {
-  const folder = host();
+  const folder = shop.host();
   const paths = [...good.keys()].filter((path) => path.endsWith(".safetensors")).map((path) => `${folder}/${path}`);
   // A host that cuts the same file over and over without sending much is given up, so none is cut more than twice.
   const cuts = new Map();
   const places = [];
-  intercept = ({ url, headers, method }, response) => {
+  shop.intercept = ({ url, headers, method }, response) => {
     if (!paths.includes(url) || method !== "GET" || places.length >= 10 || cuts.get(url) >= 2) {
       return false;
     }
@@ -115,13 +53,13 @@ test("ten cuts at random bytes are taken up with If-Range, and progress keeps it
     response.write(bytes.subarray(from, from + more), () => setTimeout(() => response.destroy(), 100));
     return true;
   };
-  const page = await open();
-  const start = server.requests.length;
+  const page = await shop.open();
+  const start = shop.server.requests.length;
   const result = await load(page, folder);
   t.diagnostic(places.join("; "));
   assert.deepEqual(result, { ok: true, note: null, device: "cpu" });
   assert.equal(places.length, 10);
-  const resumed = server.requests.slice(start).filter(({ range }) => range);
+  const resumed = shop.server.requests.slice(start).filter(({ range }) => range);
   assert.ok(resumed.length > 0 && resumed.every(({ ifRange }) => ifRange === '"one"'), JSON.stringify(resumed));
   assertLaws(await page.evaluate(() => window.events));
   assert.deepEqual(await picture(page), { ok: true });
@@ -129,18 +67,18 @@ test("ten cuts at random bytes are taken up with If-Range, and progress keeps it
 });
 
 test("too many requests and a failing host are waited out", { timeout: LIMIT }, async () => {
-  const folder = host();
+  const folder = shop.host();
   const answers = [[429, { "Retry-After": "1" }], [500, {}], [503, { "Retry-After": "1" }]];
   const times = [];
-  intercept = ({ url }, response) => {
-    if (url !== `${folder}/transformer/${names[2]}`) {
+  shop.intercept = ({ url }, response) => {
+    if (url !== `${folder}/transformer/${shop.names[2]}`) {
       return false;
     }
     times.push(performance.now());
     const [status, headers] = answers.shift() ?? [];
     return status !== undefined && (response.writeHead(status, headers).end(), true);
   };
-  const page = await open();
+  const page = await shop.open();
   assert.equal((await load(page, folder)).ok, true);
   assert.equal(times.length, 4);
   assert.ok(times[1] - times[0] > 900 && times[3] - times[2] > 900, "a wait that the host asked for was cut short");
@@ -149,11 +87,11 @@ test("too many requests and a failing host are waited out", { timeout: LIMIT }, 
 });
 
 test("a pack that is replaced in mid-download is never mixed", { timeout: LIMIT }, async () => {
-  const folder = host();
+  const folder = shop.host();
   // The same weights in other shards: each fits its own index alone.
   const other = reshard(await readPack(join(DIST, "www/models/tabletop")), "transformer", SHARDS + 1);
-  intercept = ({ url }) => {
-    if (url === `${folder}/transformer/${names[3]}`) {
+  shop.intercept = ({ url }) => {
+    if (url === `${folder}/transformer/${shop.names[3]}`) {
       for (const path of [...files.keys()].filter((path) => path.startsWith(`${folder}/`))) {
         files.delete(path);
       }
@@ -161,18 +99,18 @@ test("a pack that is replaced in mid-download is never mixed", { timeout: LIMIT 
     }
     return false;
   };
-  const page = await open();
+  const page = await shop.open();
   const { ok, code } = await load(page, folder);
   assert.ok(ok || code === "integrity" || code === "network", code);
-  intercept = () => false;
+  shop.intercept = () => false;
   assert.equal((await load(page, folder)).ok, true);
   assert.deepEqual(await picture(page), { ok: true });
   await page.context().close();
 });
 
 test("a browser that keeps nothing: it loads, and says so", { timeout: LIMIT }, async () => {
-  const folder = host();
-  const page = await open();
+  const folder = shop.host();
+  const page = await shop.open();
   await page.evaluate((url) => window.UniReal.check(url), `${folder}/`);
   await page.workers()[0].evaluate(() => {
     const refuse = () => Promise.reject(new DOMException("not here", "SecurityError"));
@@ -186,27 +124,27 @@ test("a browser that keeps nothing: it loads, and says so", { timeout: LIMIT }, 
 });
 
 test("two tabs load the same pack at once", { timeout: LIMIT }, async () => {
-  const folder = host();
-  const context = await browser.newContext();
-  const pages = [await open(context), await open(context)];
+  const folder = shop.host();
+  const context = await shop.browser.newContext();
+  const pages = [await shop.open(context), await shop.open(context)];
   const results = await Promise.all(pages.map((page) => load(page, folder)));
   assert.ok(results.every(({ ok }) => ok), JSON.stringify(results));
   for (const page of pages) {
     assert.deepEqual(await picture(page), { ok: true });
   }
   // Whatever they kept between them is whole.
-  const third = await open(context);
+  const third = await shop.open(context);
   assert.equal((await load(third, folder)).ok, true);
   await context.close();
 });
 
 test("a tab that is closed in mid-write: the next one goes on from there", { timeout: LIMIT }, async () => {
-  const folder = host();
-  const path = `${folder}/transformer/${names[0]}`;
+  const folder = shop.host();
+  const path = `${folder}/transformer/${shop.names[0]}`;
   const bytes = files.get(path);
   const half = bytes.length >> 1;
   // It never ends: the tab is closed while it waits for the rest.
-  intercept = ({ url, headers }, response) => {
+  shop.intercept = ({ url, headers }, response) => {
     if (url !== path || headers.range) {
       return false;
     }
@@ -214,14 +152,14 @@ test("a tab that is closed in mid-write: the next one goes on from there", { tim
     response.write(bytes.subarray(0, half));
     return true;
   };
-  const context = await browser.newContext();
-  const page = await open(context);
+  const context = await shop.browser.newContext();
+  const page = await shop.open(context);
   load(page, folder).catch(() => {});
   await page.waitForFunction((least) => window.events.at(-1)?.loaded >= least, half, { timeout: 30_000 });
   await page.close();
   files.set(path, bytes);
-  const start = server.requests.length;
-  intercept = ({ url, headers }, response) => {
+  const start = shop.server.requests.length;
+  shop.intercept = ({ url, headers }, response) => {
     if (url !== path || headers["if-range"] !== '"one"') {
       return false;
     }
@@ -233,9 +171,9 @@ test("a tab that is closed in mid-write: the next one goes on from there", { tim
     response.end(bytes.subarray(from));
     return true;
   };
-  const again = await open(context);
+  const again = await shop.open(context);
   assert.equal((await load(again, folder)).ok, true);
-  const asked = server.requests.slice(start).filter((request) => request.path === path);
+  const asked = shop.server.requests.slice(start).filter((request) => request.path === path);
   // What was written goes out in pieces of a MiB, and the whole of a smaller one when the tab's worker is ended in order; a tab that
   // is killed loses at most a piece.
   assert.ok(asked.length === 1, JSON.stringify(asked));
@@ -244,8 +182,8 @@ test("a tab that is closed in mid-write: the next one goes on from there", { tim
 });
 
 test("the device goes away during a step, twice", { timeout: LIMIT }, async () => {
-  const folder = host();
-  const page = await open();
+  const folder = shop.host();
+  const page = await shop.open();
   for (let time = 0; time < 2; time += 1) {
     await page.evaluate((url) => window.UniReal.check(url), `${folder}/`);
     await page.workers().at(-1).evaluate(() => {
@@ -270,11 +208,11 @@ test("the device goes away during a step, twice", { timeout: LIMIT }, async () =
 });
 
 test(`${SOAK} requests with faults in between leave no memory behind`, { timeout: 4 * LIMIT }, async (t) => {
-  const folder = host();
-  const page = await open();
+  const folder = shop.host();
+  const page = await shop.open();
   await page.evaluate((url) => window.UniReal.check(url), `${folder}/`);
   assert.equal((await load(page, folder)).ok, true);
-  const sample = await watchHeap(page, `${server.url}www/wasm/unireal.js`);
+  const sample = await watchHeap(page, `${shop.server.url}www/wasm/unireal.js`);
   const requests = {
     good: () => picture(page, { outputs: 1 + Math.floor(Math.random() * 2) }),
     refused: () => picture(page, { prompt: "IMG3 is not there" }),

@@ -1,10 +1,33 @@
-/** What the page's policy promises: text stays text, and only the page's own scripts run. That no request leaves its host, every test checks. */
+/** What the page's policy promises: text stays text, and only the page's own scripts run. That no request leaves its host and none sends anything, every test checks. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { load } from "./browser.mjs";
+import { launch, load, reach } from "./browser.mjs";
 import { WORK, choose, generate, options, red, site } from "./site.mjs";
 
 const shared = site();
+
+test("a request to another host, or one that sends something, is noticed wherever it comes from", options, async () => {
+  const attempts = {
+    "to another host": () => fetch("http://elsewhere.invalid/").catch(() => {}),
+    "that sends something": () => fetch("/blank", { method: "POST", body: "a picture" }).catch(() => {}),
+    "with a very long address": () => fetch(`/?${"a picture".repeat(300)}`).catch(() => {}),
+  };
+  for (const [what, attempt] of Object.entries(attempts)) {
+    for (const inWorker of [false, true]) {
+      const browser = await launch({ webgpu: false });
+      const page = await browser.newPage();
+      // A page without the demo's policy, which lets none of these out.
+      await page.goto(new URL("www/icon.svg", shared.address("")).href);
+      if (inWorker) {
+        const [worker] = await Promise.all([page.waitForEvent("worker"), page.evaluate(() => void (window.worker = new Worker("/www/kept.js", { type: "module" })))]);
+        await worker.evaluate(attempt);
+      } else {
+        await page.evaluate(attempt);
+      }
+      await assert.rejects(browser.close(), new RegExp(what), `${what}, from ${inWorker ? "a worker" : "the page"}`);
+    }
+  }
+});
 
 test("no text becomes HTML or a script", options, async () => {
   const page = await shared.visit();
@@ -38,10 +61,34 @@ test("no text becomes HTML or a script", options, async () => {
   assert.deepEqual(refusals.map((text) => /'(Trusted\w+)'/.exec(text)?.[1]), ["TrustedHTML", "TrustedScript", "TrustedScriptURL", "TrustedScriptURL"]);
 });
 
+test("a wasm that is not the one of its code does not start, and the right one does", options, async () => {
+  const page = await shared.visit({ serviceWorkers: "block" });
+  await page.route("**/wasm/unireal_bg.wasm*", async (route) => {
+    const response = await route.fetch();
+    // A custom section: it would run as before.
+    await route.fulfill({ response, body: Buffer.concat([await response.body(), Buffer.from([0, 2, 1, 66])]) });
+  });
+  await page.goto(shared.address());
+  const { code } = await reach(page, ["error"], WORK);
+  assert.equal(code, "network");
+  await page.unroute("**/wasm/unireal_bg.wasm*");
+  await page.click("#load");
+  await reach(page, ["waiting"], WORK);
+  await page.context().close();
+});
+
 test("names of files and prompts are shown as they are written", { timeout: 2 * WORK }, async () => {
-  const page = await shared.visit();
-  await load(page, shared.address(), WORK);
+  const page = await shared.visit({ serviceWorkers: "block" });
   const evil = '<img src=x onerror="window.struck = true">';
+  const changed = (change) => async (route) => {
+    const response = await route.fetch();
+    await route.fulfill({ response, json: change(await response.json()) });
+  };
+  await page.route("**/model_index.json", changed((index) => ({ ...index, name: evil })));
+  await page.route("**/examples.json", changed((list) => list.map((one) => ({ ...one, prompt: evil, label: evil }))));
+  await load(page, shared.address(), WORK);
+  assert.ok((await page.textContent("#model-text")).includes(evil), "the model's name is shown as it is");
+  assert.equal(await page.textContent("#examples .chip >> nth=0"), evil);
   await choose(page, [{ ...red, name: `${evil}.png` }], 1);
   const { state } = await generate(page, `remove ${evil} ${"</script><script>window.struck = true</script>"}`);
   assert.equal(state, "done");

@@ -3,8 +3,8 @@
  * rules let through. The editor's fixed markup has a rule of its own (editor/markup.js).
  */
 
-/** The scripts that this page may start, beside the modules it consists of: the engine's worker and the service worker. */
-const SCRIPTS = new Set(["www/worker.js", "service-worker.js"].map((path) => new URL(path, document.baseURI).href));
+/** The scripts that this page may start, beside the modules it consists of: its workers and the service worker. */
+const SCRIPTS = new Set(["www/worker.js", "www/demo/scene-worker.js", "service-worker.js"].map((path) => new URL(path, document.baseURI).href));
 
 globalThis.trustedTypes?.createPolicy("default", {
   createScriptURL(address) {

@@ -1,5 +1,14 @@
 /** What the demo page says itself; the editor on it has its own words. */
 
+/** What is said of new scenes. */
+export const SCENE = {
+  making: "Drawing and rendering…",
+  made: (count) => `Here it is, with ${count === 1 ? "something" : `${count} things`} to ask of it under the prompt. Ask for one as it stands there, and the true answer comes with the result.`,
+  failed: "The scene could not be made; check the connection and try again.",
+  answer: "True answer",
+  answerTo: (prompt) => `The true answer to: ${prompt}`,
+};
+
 /** What the notice of a new version says. */
 export const UPDATE = {
   here: "A new version is here. Updating reloads the page and clears the pictures on it.",

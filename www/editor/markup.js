@@ -30,6 +30,8 @@ const MARKUP = `
       <ul id="examples" class="examples"></ul>
     </section>
 
+    <slot name="start"></slot>
+
     <form id="editor" class="bench" novalidate>
       <div class="column">
         <section class="card" aria-labelledby="pictures-title">
@@ -121,15 +123,21 @@ const MARKUP = `
             <button id="redo" class="icon" type="button" aria-label="Redo: on to the step after" title="Redo: on to the step after" disabled><svg viewBox="0 0 24 24" width="20" height="20" aria-hidden="true"><path d="M16 5l4 4-4 4M20 9H10a6 6 0 0 0 0 12h3"/></svg></button>
           </p>
         </div>
-        <div id="result" class="result" data-state="empty">
-          <p class="placeholder">The edited picture appears here.<br><span>Without a picture, your words make a new one.</span></p>
-        </div>
-        <div id="compare" class="compare" hidden>
-          <canvas id="compare-before" role="img" aria-label="Before"></canvas>
-          <canvas id="compare-after" role="img" aria-label="After"></canvas>
-          <span class="side" aria-hidden="true">Before</span>
-          <span class="side" aria-hidden="true">After</span>
-          <input id="compare-range" type="range" min="0" max="100" step="1" value="50" aria-label="How much of the result is shown">
+        <div class="answers">
+          <div>
+            <div id="result" class="result" data-state="empty">
+              <p class="placeholder">The edited picture appears here.<br><span>Without a picture, your words make a new one.</span></p>
+            </div>
+            <div id="compare" class="compare" hidden>
+              <canvas id="compare-before" role="img" aria-label="Before"></canvas>
+              <canvas id="compare-after" role="img" aria-label="After"></canvas>
+              <span class="side" aria-hidden="true">Before</span>
+              <span class="side" aria-hidden="true">After</span>
+              <input id="compare-range" type="range" min="0" max="100" step="1" value="50" aria-label="How much of the result is shown">
+            </div>
+            <p class="whose">Model's answer</p>
+          </div>
+          <slot name="beside"></slot>
         </div>
         <div id="steps-panel" class="steps-panel" hidden>
           <progress id="step-bar" aria-label="Steps"></progress>
@@ -219,9 +227,11 @@ export function markup(styles) {
     page.hidden = false;
   };
   content.prepend(link);
-  const intro = content.querySelector("slot[name=intro]");
-  intro.addEventListener("slotchange", () => {
-    intro.parentElement.classList.toggle("with-intro", intro.assignedElements().length > 0);
-  });
+  for (const name of ["intro", "beside"]) {
+    const slot = content.querySelector(`slot[name=${name}]`);
+    slot.addEventListener("slotchange", () => {
+      slot.parentElement.classList.toggle(`with-${name}`, slot.assignedElements().length > 0);
+    });
+  }
   return content;
 }

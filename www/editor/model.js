@@ -28,6 +28,8 @@ export function engine({ get, show, status, emit }) {
   /** Whether the size was shown: only then may a press on the button download. */
   let asked = false;
   let pack = "";
+  /** @type {number | null} */
+  let sampleSize = null;
   /** Counts the looks at the storage, and at the pack: only the latest is shown. */
   let looks = 0;
   let checks = 0;
@@ -79,6 +81,7 @@ export function engine({ get, show, status, emit }) {
         return failed(new UniRealError(support.code, support.message));
       }
       asked = true;
+      sampleSize = support.sampleSize;
       const missing = support.bytes - support.cachedBytes;
       if (missing <= 0) {
         return void (await load().catch(() => {}));
@@ -191,6 +194,8 @@ export function engine({ get, show, status, emit }) {
   return {
     /** The loaded model, or null. */
     loaded: () => model,
+    /** Pixels of a side of the model's pictures; null where no pack was looked at yet. */
+    sampleSize: () => sampleSize,
     /** Whether a load is under way. */
     isLoading: () => loading !== null,
     /** Stops a load; what has arrived is kept. */
@@ -202,6 +207,7 @@ export function engine({ get, show, status, emit }) {
     async start(url) {
       await this.close();
       pack = url;
+      sampleSize = null;
       await check();
     },
 

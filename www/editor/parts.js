@@ -152,6 +152,8 @@ export function parts(host, root) {
         show("examples-section", false);
         return;
       }
+      // It keeps its place while they come; where there are none it goes.
+      show("examples-section", true);
       prompts.drawExamples(new URL(address, document.baseURI), async (file) => {
         history.keep();
         await inputs.only(file);

@@ -17,7 +17,7 @@ const fileName = (seed, index) => (index === 0 ? `unireal-${seed}.png` : `unirea
  *   picture, and who is told of the seed of the one that was chosen among several
  */
 export function results(view, { onInput, onChoose }) {
-  const { get, show, hint } = view;
+  const { get, show, hint, emit } = view;
   /** @type {Result | null} */
   let shown = null;
   const compare = comparison(view);
@@ -114,6 +114,7 @@ export function results(view, { onInput, onChoose }) {
     choose(made.chosen);
     show("save-both", made.before !== null);
     show("result-actions", true);
+    emit("shown", { images: made.pictures.map(({ file }) => file) });
   }
 
   return {
@@ -124,6 +125,7 @@ export function results(view, { onInput, onChoose }) {
       compare.hide();
       show("error", false);
       show("result-actions", false);
+      emit("shown", { images: [] });
     },
 
     /** The request ended without a picture: a preview that stays is none. */

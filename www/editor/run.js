@@ -73,7 +73,7 @@ export function runs({ root, get, show, hint, status, emit }, { engine, inputs, 
     await history().record(state, kept);
     const { pictures, timings } = kept;
     const { keepSeed, ...request } = state.request;
-    const detail = { images: pictures.map(({ file }) => file), seeds: pictures.map(({ seed }) => seed), timings, request };
+    const detail = { images: pictures.map(({ file }) => file), seeds: pictures.map(({ seed }) => seed), timings, request, inputs: state.images };
     emit("result", detail);
     return detail;
   }

@@ -35,7 +35,7 @@ export function view(host, root) {
       hint(text);
     },
 
-    /** Tells the page that holds the editor. @param {"ready" | "progress" | "result" | "error"} name @param {object} detail */
+    /** Tells the page that holds the editor. @param {"ready" | "progress" | "shown" | "result" | "error"} name @param {object} detail */
     emit(name, detail) {
       host.dispatchEvent(new CustomEvent(`unireal-${name}`, { detail, bubbles: true, composed: true }));
     },

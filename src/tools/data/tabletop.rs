@@ -1,22 +1,15 @@
 //! Clips of the tabletop world with all that is known about them: a film, and edits of one of its scenes.
 
-use rand::{Rng, RngExt, SeedableRng};
-use rand_chacha::ChaCha8Rng;
+use rand::{Rng, RngExt};
 
 use super::clip::{Clip, EditPair, Entity, Instruction};
 use crate::request::Tag;
+use crate::world::still::{FILMED, KEPT, Still, still, stream};
 use crate::world::words::{self, Reference};
-use crate::world::{Edit, EditKind, Frame, Scene, Settings, Wording, film, render};
+use crate::world::{Edit, EditKind, Frame, Scene, Settings, Wording, render};
 
-/// Held-out seeds start here: training's clips come below, evaluation's from here on.
-pub const HELD_OUT: u64 = 1 << 40;
+pub use crate::world::HELD_OUT;
 
-/// Frames of a film, and how many a second; what is kept of it are a few of them.
-const FILMED: (usize, f64) = (17, 8.0);
-/// The frames that are kept.
-const KEPT: [usize; 3] = [0, 6, 16];
-/// Edits of one scene.
-const EDITS: u64 = 6;
 /// Most paraphrases of anything.
 const PARAPHRASES: usize = 5;
 /// The least part of the picture that the solids of an edit cover.
@@ -51,53 +44,19 @@ pub fn shoot(seed: u64, side: u32) -> Shoot {
         let frame = render(&scene, &settings);
         (scene, frame)
     };
-    let film = film(seed, FILMED.0, FILMED.1);
-    let frames: Vec<_> = KEPT.iter().map(|&i| picture(film[i].clone())).collect();
-    let mut rng = stream(seed, 1);
-    let base = base(&frames, &mut rng).unwrap_or_else(|| picture(Scene::draw(&mut rng)));
-    let edits = edits(seed, &base.0, &mut rng);
-    let edits = edits.into_iter().filter_map(|edit| {
-        let (scene, frame) = picture(edit.apply(&base.0)?);
-        Some(EditedScene { edit, scene, frame })
+    let Still { film, scene, edits } = still(seed);
+    let frames: Vec<_> = film.into_iter().map(picture).collect();
+    let shown = frames.iter().find(|(shown, _)| *shown == scene).cloned();
+    let base = shown.unwrap_or_else(|| picture(scene));
+    let edits = edits.into_iter().map(|(edit, after)| {
+        let (scene, frame) = picture(after);
+        EditedScene { edit, scene, frame }
     });
     Shoot {
         edits: edits.collect(),
         frames,
         base,
     }
-}
-
-fn stream(seed: u64, stream: u64) -> ChaCha8Rng {
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    rng.set_stream(stream);
-    rng
-}
-
-/// A frame in which all is at rest: the first or the last; none in a third of the clips, so that edits also come with scenes
-/// that were drawn upright.
-fn base(frames: &[(Scene, Frame)], rng: &mut impl Rng) -> Option<(Scene, Frame)> {
-    let ends = match rng.random_range(0..3) {
-        0 => [frames.last(), frames.first()],
-        1 => [frames.first(), frames.last()],
-        _ => [None, None],
-    };
-    let mut ends = ends.into_iter().flatten();
-    ends.find(|(scene, _)| scene.is_at_rest()).cloned()
-}
-
-/// Edits whose kinds come in turn over the seeds, as often as [`EditKind::WEIGHTED`] has them; where the scene does not allow
-/// one, any other.
-fn edits(seed: u64, scene: &Scene, rng: &mut impl Rng) -> Vec<Edit> {
-    let kinds = EditKind::WEIGHTED;
-    let mut all: Vec<Edit> = Vec::new();
-    for turn in 0..EDITS {
-        // Stepping by 7 of 25 sets neighbours in the list apart.
-        let turn = seed.wrapping_mul(EDITS).wrapping_add(turn).wrapping_mul(7);
-        let kind = kinds[(turn % kinds.len() as u64) as usize];
-        let edit = Edit::draw(kind, scene, rng).or_else(|| Edit::draw_any(scene, rng));
-        all.extend(edit.filter(|edit| !all.contains(edit)));
-    }
-    all
 }
 
 /// The clip of `seed` in pictures of `side` pixels, with masks, depth, captions, instructions between its frames, and edits
@@ -238,7 +197,6 @@ pub fn mask(frame: &Frame, solids: &[usize]) -> Vec<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeMap;
 
     #[test]
     fn a_seed_means_the_same_clip_and_wording_changes_words_only() {
@@ -302,29 +260,6 @@ mod tests {
                     pair.texts
                 );
             }
-        }
-    }
-
-    #[test]
-    fn kinds_come_as_often_as_they_should() {
-        let mut counts: BTreeMap<EditKind, usize> = BTreeMap::new();
-        let mut total = 0;
-        for seed in 0..100 {
-            let mut rng = stream(seed, 1);
-            let scene = Scene::draw(&mut rng);
-            for edit in edits(seed, &scene, &mut rng) {
-                *counts.entry(edit.kind()).or_default() += 1;
-                total += 1;
-            }
-        }
-        for &kind in EditKind::ALL {
-            let weight = EditKind::WEIGHTED.iter().filter(|&&k| k == kind).count();
-            let expected = total * weight / EditKind::WEIGHTED.len();
-            let found = counts.get(&kind).copied().unwrap_or(0);
-            assert!(
-                2 * found > expected && found < 2 * expected,
-                "{kind:?}: {found}, not about {expected}"
-            );
         }
     }
 }

@@ -1,0 +1,12 @@
+/** Reads what `npm audit --json` found of a folder: fails where a package has a weakness that is high or critical. */
+import { text } from "node:stream/consumers";
+
+const [folder] = process.argv.slice(2);
+const { metadata, error, message } = JSON.parse((await text(process.stdin)) || "{}");
+const counts = metadata?.vulnerabilities;
+if (!counts) {
+  console.log(`NOT CHECKED: the advisories of ${folder}'s packages; the registry does not tell them: ${error?.summary || message || "no answer"}`);
+} else {
+  console.log(`${folder}: ${counts.total} known weaknesses, ${counts.critical} critical, ${counts.high} high`);
+  process.exitCode = counts.critical + counts.high > 0 ? 1 : 0;
+}

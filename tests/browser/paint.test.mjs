@@ -1,0 +1,81 @@
+/** What Lighthouse asks of a page: it shows itself before the engine is there, holds still, is small, and says what it is. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { reach } from "./browser.mjs";
+import { WORK, options, site } from "./site.mjs";
+
+const shared = site();
+
+/** Bytes that a first look at the page takes, before the engine: pages, code, styles and pictures, not compressed. */
+const LIGHT = 400_000;
+/** Milliseconds until something is seen, from a host on this machine; Lighthouse calls up to 1800 good. */
+const PAINTED = 1800;
+/** Lighthouse's bound of a page that holds still. */
+const SHIFT = 0.1;
+
+for (const viewport of [{ width: 1280, height: 800 }, { width: 360, height: 740 }]) {
+  test(`first paint without waiting for wasm, ${viewport.width} pixels wide`, options, async (t) => {
+    const page = await shared.visit({ viewport, serviceWorkers: "block" });
+    let release;
+    const held = new Promise((resolve) => (release = resolve));
+    let asked = 0;
+    await page.route("**/*.wasm*", async (route) => {
+      asked += 1;
+      await held;
+      await route.continue();
+    });
+    await page.addInitScript(() => {
+      window.shifts = 0;
+      new PerformanceObserver((list) => list.getEntries().forEach(({ value, hadRecentInput }) => (window.shifts += hadRecentInput ? 0 : value)))
+        .observe({ type: "layout-shift", buffered: true });
+    });
+    await page.goto(shared.address());
+    // The whole page is there and can be used while the engine is on its way.
+    await page.waitForSelector("#tasks .tag");
+    await page.fill("#prompt", "remove the red cube");
+    await page.waitForFunction(() => performance.getEntriesByName("first-contentful-paint").length > 0);
+    await page.waitForFunction(() => document.querySelector("unireal-editor").shadowRoot.querySelectorAll("#examples img").length > 0);
+    const { paint, bytes, kinds } = await page.evaluate(() => {
+      const all = [...performance.getEntriesByType("navigation"), ...performance.getEntriesByType("resource")];
+      return {
+        paint: performance.getEntriesByName("first-contentful-paint")[0].startTime,
+        bytes: all.reduce((sum, { decodedBodySize }) => sum + decodedBodySize, 0),
+        kinds: all.filter(({ name }) => name.includes(".wasm")).length,
+      };
+    });
+    assert.equal(kinds, 0, "wasm had arrived");
+    assert.equal(asked, 1, "the engine was not asked for meanwhile");
+    assert.ok(paint < PAINTED, `first paint after ${paint} ms`);
+    assert.ok(bytes < LIGHT, `${bytes} bytes before the engine`);
+    release();
+    await reach(page, ["waiting"], WORK);
+    const shifts = await page.evaluate(() => window.shifts);
+    t.diagnostic(`first paint after ${Math.round(paint)} ms, ${bytes} bytes, layout shift ${shifts.toFixed(3)}`);
+    assert.ok(shifts < SHIFT, `the page shifts by ${shifts}`);
+    await page.context().close();
+  });
+}
+
+test("the page says what it is, and its code has no fault that the console knows of", options, async () => {
+  const page = await shared.visit();
+  const said = [];
+  page.on("console", (message) => ["error", "warning"].includes(message.type()) && said.push(message.text()));
+  await page.goto(shared.address());
+  await reach(page, ["waiting"], WORK);
+  const facts = await page.evaluate(() => ({
+    type: document.doctype?.name,
+    language: document.documentElement.lang,
+    title: document.title.length,
+    description: document.querySelector("meta[name=description]")?.content.length ?? 0,
+    viewport: document.querySelector("meta[name=viewport]")?.content,
+    headings: document.querySelectorAll("h1").length,
+    unsized: [...document.images].filter((image) => !image.hasAttribute("width") || !image.hasAttribute("alt")).length,
+    blocking: [...document.querySelectorAll("head script:not([type=module], [async], [defer])")].length,
+  }));
+  const { title, description, ...others } = facts;
+  assert.ok(title > 10 && title < 70, `a title of ${title} characters`);
+  assert.ok(description > 50 && description < 170, `a description of ${description} characters`);
+  assert.deepEqual(others, { type: "html", language: "en", viewport: "width=device-width, initial-scale=1", headings: 1, unsized: 0, blocking: 0 });
+  assert.deepEqual(said, []);
+  await page.context().close();
+});

@@ -1,0 +1,73 @@
+/** One request that every way to the model must answer with the same picture: the native command's, and a page's. */
+import { execFile } from "node:child_process";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { DIST, NATIVE } from "./browser.mjs";
+
+/** Seeds from here on are held out: the scene is one that no training run has seen. */
+const SCENE = 2 ** 40 + 8;
+const REQUEST = { steps: 4, guidance: 2, seed: 11 };
+/** The largest mean difference of a channel, of 255. */
+export const MOST = 1;
+
+/** A page without anything on it, which may import the module. */
+export const BLANK = Buffer.from("<!doctype html><title>blank</title>");
+
+const native = (...args) => promisify(execFile)(NATIVE, args.map(String));
+
+/** Runs the native command in a folder. @returns what was asked, the PNG that was given and the one that was made */
+export async function byCommand(folder) {
+  await native("world", "--out", folder, "--seed", SCENE, "--count", 1, "--size", 64, "--frames", 1);
+  const clip = join(folder, String(SCENE));
+  const { edits } = JSON.parse(await readFile(join(clip, "truth.json"), "utf8"));
+  const { instruction: prompt } = edits.find(({ instruction }) => instruction);
+  const image = join(clip, "edit-before.png");
+  const out = join(folder, "native.png");
+  const { steps, guidance, seed } = REQUEST;
+  await native("generate", "--pack", join(DIST, "www/models/tabletop"), "--image", `canvas=${image}`, "--prompt", prompt,
+    "--steps", steps, "--guidance", guidance, "--seed", seed, "--device", "cpu", "--out", out);
+  return { prompt, input: await readFile(image), made: await readFile(out) };
+}
+
+/**
+ * What the module makes of it in a page, and what else is compared, as stored values. No previews: each would be one more decoding.
+ * @param {{ evaluate: (act: Function, value: unknown) => Promise<any> }} page that may import the module
+ * @param {string} device
+ * @param {Awaited<ReturnType<typeof byCommand>>} request
+ */
+export async function byModule(page, device, { prompt, input }) {
+  const { info, timings, picture } = await page.evaluate(async ({ device, input, request }) => {
+    const { UniReal } = await import("/www/unireal.js");
+    const model = await UniReal.load("/www/models/tabletop/", { device });
+    const images = [{ image: new Blob([new Uint8Array(input)]), role: "canvas" }];
+    const { images: [made], timings } = await model.generate({ ...request, images });
+    const { width, height } = made;
+    const context = new OffscreenCanvas(width, height).getContext("2d");
+    context.drawImage(made, 0, 0);
+    const { info } = model;
+    await model.dispose();
+    return { info, timings, picture: { width, height, data: [...context.getImageData(0, 0, width, height).data] } };
+  }, { device, input: [...input], request: { ...REQUEST, prompt } });
+  if (info.device !== device) {
+    throw new Error(`asked for ${device}, it ran on ${info.device}: ${info.note}`);
+  }
+  console.log(`${device} (${info.adapter}): ${Object.entries(timings).map(([name, time]) => `${name} ${Math.round(time)}`).join(", ")} ms`);
+  return picture;
+}
+
+/** The stored values of a PNG, as the module reads them. */
+export const pixels = (page, png) => page.evaluate(async (bytes) => {
+  const { decode } = await import("/www/pictures.js");
+  const { width, height, data } = await decode(new Blob([new Uint8Array(bytes)]), "the picture");
+  return { width, height, data: [...data] };
+}, [...png]);
+
+/** The mean difference of a channel of two pictures, of 255. */
+export function difference(one, other) {
+  if (one.width !== other.width || one.height !== other.height) {
+    throw new Error(`${one.width}x${one.height} and ${other.width}x${other.height} pixels`);
+  }
+  const sum = one.data.reduce((sum, value, i) => sum + (i % 4 < 3 ? Math.abs(value - other.data[i]) : 0), 0);
+  return sum / (3 * one.width * one.height);
+}

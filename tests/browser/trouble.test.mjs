@@ -1,0 +1,265 @@
+/** What browsers and devices take away: room, memory, right answers, time. Each is said or waited out, and the next request works. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { setTimeout as pause } from "node:timers/promises";
+import { LIMIT, load, picture, workshop } from "./module.mjs";
+import { watchHeap } from "./watch.mjs";
+
+const shop = workshop();
+/** What was asked of the host since, of the shards. */
+const askedSince = (start) => shop.server.requests.slice(start).map(({ path }) => path).filter((path) => path.endsWith(".safetensors"));
+
+/** Starts the worker that the next load takes, and does something to it first. */
+async function inWorker(page, folder, act) {
+  await page.evaluate((url) => window.UniReal.check(url), `${folder}/`);
+  const worker = page.workers().at(-1);
+  await worker.evaluate(act);
+  return worker;
+}
+
+test("a quota that is used up: the model loads and says that it is not kept; with room again it is", { timeout: LIMIT }, async () => {
+  const folder = shop.host();
+  const page = await shop.open();
+  const session = await page.context().newCDPSession(page);
+  const { origin } = new URL(shop.server.url);
+  const room = 600_000;
+  await session.send("Storage.overrideQuotaForOrigin", { origin, quotaSize: room });
+  const { ok, note, message } = await load(page, folder);
+  assert.equal(ok, true, message);
+  assert.match(note, /no room to keep the model/);
+  assert.deepEqual(await picture(page), { ok: true });
+  const stored = await page.evaluate((url) => window.UniReal.storedBytes(url), `${folder}/`);
+  assert.ok(stored <= room, `${stored} bytes are stored where ${room} are allowed`);
+
+  // What is kept of it is no whole model, and harms none.
+  await session.send("Storage.overrideQuotaForOrigin", { origin });
+  assert.deepEqual(await load(page, folder), { ok: true, note: null, device: "cpu" });
+  const start = shop.server.requests.length;
+  assert.deepEqual(await load(page, folder), { ok: true, note: null, device: "cpu" });
+  assert.deepEqual(askedSince(start), []);
+  assert.deepEqual(await picture(page), { ok: true });
+  await page.context().close();
+});
+
+/** An adapter that gives small buffers only. Runs in the worker. */
+function smallBuffers() {
+  const limits = Object.getOwnPropertyDescriptor(GPUAdapter.prototype, "limits").get;
+  Object.defineProperty(GPUAdapter.prototype, "limits", {
+    get() {
+      return new Proxy(limits.call(this), {
+        get: (all, name) => (name === "maxBufferSize" || name === "maxStorageBufferBindingSize" ? 4096 : all[name]),
+      });
+    },
+  });
+}
+
+test("a GPU with too little room for the model: a check says so, and the CPU takes it", { timeout: LIMIT }, async () => {
+  const folder = shop.host();
+  const page = await shop.open();
+  const worker = await inWorker(page, folder, smallBuffers);
+  const support = await page.evaluate((url) => window.UniReal.check(url), `${folder}/`);
+  assert.deepEqual([support.ok, support.code, support.memory.limit], [false, "memory", 4096]);
+  const refused = await load(page, folder, "webgpu");
+  assert.equal(refused.code, "memory", refused.message);
+  assert.match(refused.message, /in one piece/);
+  assert.notEqual(page.workers().at(-1), worker, "the worker that ran out of memory is still there");
+
+  await inWorker(page, folder, smallBuffers);
+  const taken = await load(page, folder, "auto");
+  assert.deepEqual([taken.ok, taken.device], [true, "cpu"], taken.message);
+  assert.match(taken.note, /in one piece/);
+  assert.deepEqual(await picture(page), { ok: true });
+  await page.context().close();
+});
+
+test("a GPU that runs out of memory during a request", { timeout: LIMIT }, async () => {
+  const folder = shop.host();
+  const page = await shop.open();
+  const full = {
+    // What a full device does cannot be had without filling this machine's memory: its event is the browser's own.
+    "no room": () => self.device.dispatchEvent(new GPUUncapturedErrorEvent("uncapturederror", { error: new GPUOutOfMemoryError("no room") })),
+    // A buffer that no device gives.
+    "max buffer size": () => (self.size = 2 ** 46),
+  };
+  for (const [reason, act] of Object.entries(full)) {
+    await inWorker(page, folder, () => {
+      const { requestDevice } = GPUAdapter.prototype;
+      GPUAdapter.prototype.requestDevice = async function (...given) {
+        return (self.device = await requestDevice.apply(this, given));
+      };
+      const { createBuffer } = GPUDevice.prototype;
+      GPUDevice.prototype.createBuffer = function (descriptor) {
+        return createBuffer.call(this, { ...descriptor, size: self.size ?? descriptor.size });
+      };
+    });
+    assert.deepEqual(await load(page, folder, "webgpu"), { ok: true, note: null, device: "webgpu" });
+    const running = picture(page, { steps: 500, outputs: 2 });
+    await pause(300);
+    await page.workers().at(-1).evaluate(act);
+    const { code, message } = await running;
+    assert.equal(code, "memory", message);
+    assert.match(message, new RegExp(reason));
+    // The same model, on a new worker.
+    assert.deepEqual(await picture(page), { ok: true });
+    await page.evaluate(() => window.model.dispose());
+  }
+  await page.context().close();
+});
+
+test("a GPU that computes wrongly: the CPU takes over and says so", { timeout: LIMIT }, async () => {
+  const folder = shop.host();
+  const page = await shop.open();
+  await inWorker(page, folder, () => {
+    // A GPU of one's own, as far as it tells; what it computes is off by one.
+    for (const holder of [GPUAdapter.prototype, GPUAdapterInfo.prototype]) {
+      Object.defineProperty(holder, "isFallbackAdapter", { get: () => false });
+    }
+    const { getMappedRange } = GPUBuffer.prototype;
+    GPUBuffer.prototype.getMappedRange = function (...given) {
+      const range = getMappedRange.apply(this, given);
+      if (this.usage & GPUBufferUsage.MAP_READ) {
+        const values = new Float32Array(range);
+        values.forEach((value, i) => (values[i] = value + 1));
+      }
+      return range;
+    };
+  });
+  const { ok, device, note } = await load(page, folder, "auto");
+  assert.deepEqual([ok, device], [true, "cpu"]);
+  assert.match(note, /differs from the CPU/);
+  assert.deepEqual(await picture(page), { ok: true });
+  await page.context().close();
+});
+
+test("a tab in the background, and one that the browser freezes, finish their request", { timeout: LIMIT }, async () => {
+  const folder = shop.host();
+  const page = await shop.open();
+  assert.equal((await load(page, folder)).ok, true);
+  const other = await page.context().newPage();
+  const behind = picture(page, { steps: 20 });
+  await other.bringToFront();
+  assert.deepEqual(await behind, { ok: true });
+
+  const session = await page.context().newCDPSession(page);
+  const frozen = picture(page, { steps: 20 });
+  await pause(200);
+  await session.send("Page.setWebLifecycleState", { state: "frozen" });
+  await pause(1500);
+  await session.send("Page.setWebLifecycleState", { state: "active" });
+  assert.deepEqual(await frozen, { ok: true });
+  await page.bringToFront();
+  assert.deepEqual(await picture(page), { ok: true });
+  await page.context().close();
+});
+
+test("an abort at every stage of a load and of a request", { timeout: LIMIT }, async () => {
+  const folder = shop.host();
+  const page = await shop.open();
+  const names = await page.evaluate(async (url) => {
+    const names = [];
+    const aborted = async (act) => {
+      const end = new AbortController();
+      names.push(await act(end).then(() => "done", window.code));
+    };
+    /** Aborts when the call has told of so many events. */
+    const after = (count, end) => () => (count -= 1) < 0 && end.abort();
+    const device = "cpu";
+    await aborted((end) => (end.abort(), window.UniReal.load(url, { device, signal: end.signal })));
+    await aborted((end) => (queueMicrotask(() => end.abort()), window.UniReal.load(url, { device, signal: end.signal })));
+    for (const count of [0, 1, 3, 7]) {
+      await aborted((end) => window.UniReal.load(url, { device, signal: end.signal, onProgress: after(count, end) }));
+    }
+    window.model = await window.UniReal.load(url, { device });
+    const request = { prompt: "a red cube", steps: 8, previewEvery: 1 };
+    await aborted((end) => (end.abort(), window.model.generate({ ...request, signal: end.signal })));
+    await aborted((end) => (queueMicrotask(() => end.abort()), window.model.generate({ ...request, signal: end.signal })));
+    for (const count of [0, 1, 5]) {
+      await aborted((end) => window.model.generate({ ...request, signal: end.signal, onStep: after(count, end) }));
+    }
+    return names;
+  }, `${folder}/`);
+  assert.deepEqual(names, names.map(() => "AbortError"));
+  assert.equal(names.length, 11);
+  assert.deepEqual(await picture(page), { ok: true });
+  const start = shop.server.requests.length;
+  assert.deepEqual(await load(page, folder), { ok: true, note: null, device: "cpu" });
+  assert.deepEqual(askedSince(start), [], "a model that was loaded after aborts is not whole in the cache");
+  await page.context().close();
+});
+
+test("a slow drip is waited for, a socket that falls silent is asked again", { timeout: 2 * LIMIT }, async () => {
+  const folder = shop.host();
+  const [drip, silent] = [0, 3].map((i) => `${folder}/transformer/${shop.names[i]}`);
+  let times = 0;
+  shop.intercept = ({ url }, response) => {
+    if (url === silent && (times += 1) === 1) {
+      // Neither an answer nor an end.
+      return true;
+    }
+    if (url !== drip) {
+      return false;
+    }
+    const bytes = shop.files.get(url);
+    const piece = Math.ceil(bytes.length / 20);
+    response.writeHead(200, { "Content-Type": "application/octet-stream", "Content-Length": bytes.length });
+    (async () => {
+      for (let at = 0; at < bytes.length; at += piece) {
+        response.write(bytes.subarray(at, at + piece));
+        await pause(200);
+      }
+      response.end();
+    })();
+    return true;
+  };
+  const page = await shop.open();
+  const start = shop.server.requests.length;
+  assert.deepEqual(await load(page, folder), { ok: true, note: null, device: "cpu" });
+  const asked = askedSince(start);
+  assert.deepEqual([drip, silent].map((path) => asked.filter((one) => one === path).length), [1, 2]);
+  assert.deepEqual(await picture(page), { ok: true });
+  await page.context().close();
+});
+
+test("a worker that is gone without a word: a cancelled request ends, and the next one has a new worker", { timeout: LIMIT }, async () => {
+  const folder = shop.host();
+  const page = await shop.open();
+  assert.equal((await load(page, folder)).ok, true);
+  const running = page.evaluate(() => {
+    window.end = new AbortController();
+    return window.picture({ steps: 500, signal: window.end.signal });
+  });
+  await pause(300);
+  await page.workers().at(-1).evaluate(() => self.close());
+  await page.evaluate(() => window.end.abort());
+  assert.equal((await running).code, "AbortError");
+  assert.deepEqual(await picture(page), { ok: true });
+  await page.context().close();
+});
+
+test("a hundred edits in a row take the memory of the first ones", { timeout: 3 * LIMIT }, async (t) => {
+  const folder = shop.host();
+  const page = await shop.open();
+  await page.evaluate((url) => window.UniReal.check(url), `${folder}/`);
+  assert.equal((await load(page, folder)).ok, true);
+  const sample = await watchHeap(page, `${shop.server.url}www/wasm/unireal.js`);
+  const edits = (from, to) => page.evaluate(async ([from, to]) => {
+    const canvas = new OffscreenCanvas(64, 64);
+    const context = canvas.getContext("2d");
+    for (let i = from; i < to; i += 1) {
+      context.fillStyle = `hsl(${i * 37} 60% 50%)`;
+      context.fillRect(i % 32, i % 24, 30, 30);
+      const image = new ImageData(context.getImageData(0, 0, 64, 64).data, 64, 64);
+      const result = await window.picture({ prompt: "remove the red cube", seed: i, images: [{ image, role: "canvas" }] });
+      if (!result.ok) {
+        throw new Error(`edit ${i}: ${result.code}: ${result.message}`);
+      }
+    }
+  }, [from, to]);
+  await edits(0, 10);
+  const early = await sample();
+  await edits(10, 100);
+  const late = await sample();
+  t.diagnostic(`after 10: ${JSON.stringify(early)}, after 100: ${JSON.stringify(late)}`);
+  assert.ok(late.wasm - early.wasm < 2 ** 20 && late.buffers - early.buffers < 2 ** 20);
+  await page.context().close();
+});

@@ -1,0 +1,73 @@
+//! A request out of any bytes, for tests of hostile ones.
+
+use std::sync::OnceLock;
+
+use unireal::error::Error;
+use unireal::image::Image;
+use unireal::model::sequence::Word;
+use unireal::request::{Request, Role, Tag};
+use unireal::tokenizer::{MAX_TOKENS, Tokenizer};
+
+/// Bytes ahead of the prompt.
+pub(crate) const NUMBERS: usize = 16;
+
+fn tokenizer() -> &'static Tokenizer {
+    static TOKENIZER: OnceLock<Tokenizer> = OnceLock::new();
+    const BYTES: &[u8] = include_bytes!("../../www/models/tabletop/tokenizer/tokenizer.json");
+    TOKENIZER.get_or_init(|| Tokenizer::from_json(BYTES).expect("the shipped tokenizer"))
+}
+
+/// Checks and tokenises the request that the bytes stand for: the first are its numbers, the rest is its prompt. Either is
+/// refused with [`Error::Request`], or every image that the tokens name is there; anything else is a panic. Tells whether the
+/// request got through.
+pub(crate) fn ask(data: &[u8]) -> bool {
+    let Some((numbers, prompt)) = data.split_at_checked(NUMBERS) else {
+        return false;
+    };
+    let word = |at: usize| u32::from_le_bytes(numbers[at..at + 4].try_into().expect("four bytes"));
+    let mut request = Request::new(String::from_utf8_lossy(prompt));
+    for k in 0..numbers[0] % 12 {
+        let pixel = Image::from_rgba(1, 1, &[k, k, k, 255]).expect("a pixel");
+        request = request.frame(pixel, Role::ALL[usize::from(k) % Role::ALL.len()]);
+    }
+    request.outputs = usize::from(numbers[1] % 12);
+    request.context = (numbers[2] < 128).then(|| {
+        let chosen = |(i, _): &(usize, Tag)| numbers[2] & (1 << i) != 0;
+        let all = Tag::ALL.into_iter().enumerate();
+        all.filter(chosen).map(|(_, tag)| tag).collect()
+    });
+    request.keep = numbers[3] % 2 == 0;
+    // Mostly numbers that pass, so that prompts get through.
+    let wild = numbers[15] == 0;
+    let scale = |at: usize| match wild {
+        true => f32::from_bits(word(at)),
+        false => f32::from(numbers[at]) / 2.0,
+    };
+    (request.guidance, request.image_guidance) = (scale(4), scale(8));
+    request.steps = match wild {
+        true => word(12) as usize,
+        false => usize::from(numbers[12]),
+    };
+
+    let _ = request.kept();
+    match request.check() {
+        Err(Error::Request(_)) => return false,
+        Err(other) => panic!("a request is refused with {other:?}"),
+        Ok(()) => (),
+    }
+    let tokens = match tokenizer().encode(&request.text()) {
+        Err(Error::Request(_)) => return false,
+        Err(other) => panic!("a prompt is refused with {other:?}"),
+        Ok(tokens) => tokens,
+    };
+    assert!(tokens.ids.len() <= MAX_TOKENS && tokens.ids.len() == tokens.words.len());
+    for word in tokens.words {
+        let there = match word {
+            Word::Plain => true,
+            Word::Input(k) => k <= request.frames.len(),
+            Word::Output(k) => k <= request.outputs,
+        };
+        assert!(there, "{word:?} is not there: {:?}", request.prompt);
+    }
+    true
+}
