@@ -1,6 +1,8 @@
 //! `unireal evaluate`: what a pack can do, measured against truth.
 
+pub mod backbone;
 mod cases;
+pub mod features;
 mod metrics;
 mod score;
 mod seen;
