@@ -1,11 +1,17 @@
 //! `unireal evaluate`: what a pack can do, measured against truth.
 
 pub mod backbone;
+pub mod benchmark;
 mod cases;
 pub mod features;
 mod metrics;
+pub mod preference;
+pub mod profile;
+pub mod resample;
+pub mod sampling;
 mod score;
 mod seen;
+pub mod statistics;
 pub mod world;
 
 use crate::error::Result;
@@ -23,14 +29,27 @@ pub struct Options {
 pub enum On {
     /// Held-out scenes of the tabletop world against their truth
     World(world::Options),
+    /// A published benchmark, by the profile of a published number
+    Benchmark(benchmark::Options),
+    /// Runs of a benchmark with each other
+    Compare(benchmark::CompareOptions),
+    /// Write a study in which people prefer one of two runs' results without knowing whose they are
+    Preference(preference::Options),
+    /// What the raters of such a study have answered
+    Answers(preference::AnswersOptions),
 }
 
 /// Evaluates and prints.
 ///
 /// # Errors
-/// As what is evaluated on: see [`world::run`].
+/// As what is evaluated on: see [`world::run`], [`benchmark::run`], [`benchmark::compare`], [`preference::run`] and
+/// [`preference::answers`].
 pub fn run(options: &Options) -> Result<()> {
     match &options.on {
         On::World(options) => world::run(options),
+        On::Benchmark(options) => benchmark::run(options),
+        On::Compare(options) => benchmark::compare(options),
+        On::Preference(options) => preference::run(options),
+        On::Answers(options) => preference::answers(options),
     }
 }
