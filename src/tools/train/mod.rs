@@ -85,6 +85,9 @@ pub fn run(options: &Options) -> Result<()> {
         if let Some(attention) = settings.attention {
             config.transformer.attention = attention;
         }
+        if let Some(conditioning) = settings.conditioning {
+            config.transformer.conditioning = conditioning;
+        }
         match &options.from {
             Some(from) => grow::grow(from, &options.take, run, config, &settings)?,
             None => config.write(run)?,

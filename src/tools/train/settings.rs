@@ -9,7 +9,7 @@ use rand_distr::{Distribution as _, StandardNormal};
 use serde::{Deserialize, Serialize};
 
 use super::optimizer::Rule;
-use crate::config::{self, Attention};
+use crate::config::{self, Attention, Conditioning};
 use crate::error::{Error, Result};
 use crate::tools::data::Kind;
 
@@ -22,6 +22,9 @@ pub struct Settings {
     /// Who may attend to what, for a new run; the preset's own when left out.
     #[serde(default)]
     pub attention: Option<Attention>,
+    /// How the canvas reaches the network, for a new run; the preset's own when left out.
+    #[serde(default)]
+    pub conditioning: Option<Conditioning>,
     /// Tar shards: files, folders that hold them, or names with a `*` in the last part. Folders may still be filling.
     pub data: Vec<PathBuf>,
     /// Shards on which the loss is measured but never trained.
