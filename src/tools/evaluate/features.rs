@@ -21,7 +21,7 @@ pub trait Features {
 }
 
 /// How a picture becomes a backbone's input; `side` is the backbone's, 224 for the published ones.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Preprocess {
     /// openai CLIP's own: the shorter side to `side` by Pillow's bicubic, the centre of it, CLIP's mean and deviation.

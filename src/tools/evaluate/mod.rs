@@ -3,11 +3,14 @@
 pub mod backbone;
 pub mod benchmark;
 mod cases;
+pub mod extract;
 pub mod features;
 mod metrics;
+mod networks;
 pub mod preference;
 pub mod profile;
 pub mod resample;
+pub mod retrieval;
 pub mod sampling;
 mod score;
 mod seen;
@@ -37,13 +40,17 @@ pub enum On {
     Preference(preference::Options),
     /// What the raters of such a study have answered
     Answers(preference::AnswersOptions),
+    /// Write a backbone's feature vectors of pictures and captions
+    Features(extract::Options),
+    /// Measure small encoders of the tabletop on held-out samples
+    Retrieval(retrieval::Options),
 }
 
 /// Evaluates and prints.
 ///
 /// # Errors
-/// As what is evaluated on: see [`world::run`], [`benchmark::run`], [`benchmark::compare`], [`preference::run`] and
-/// [`preference::answers`].
+/// As what is evaluated on: see [`world::run`], [`benchmark::run`], [`benchmark::compare`], [`preference::run`],
+/// [`preference::answers`], [`extract::run`] and [`retrieval::run`].
 pub fn run(options: &Options) -> Result<()> {
     match &options.on {
         On::World(options) => world::run(options),
@@ -51,5 +58,7 @@ pub fn run(options: &Options) -> Result<()> {
         On::Compare(options) => benchmark::compare(options),
         On::Preference(options) => preference::run(options),
         On::Answers(options) => preference::answers(options),
+        On::Features(options) => extract::run(options),
+        On::Retrieval(options) => retrieval::run(options),
     }
 }

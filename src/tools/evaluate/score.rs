@@ -46,6 +46,14 @@ pub(super) struct Score {
     pub iou: Option<f64>,
     /// Mean relative error of the depth.
     pub depth_error: Option<f64>,
+    /// Cosine of the change of the picture and of its caption, by the tabletop's CLIP.
+    pub clip_direction: Option<f64>,
+    /// Cosine of its vectors of result and truth.
+    pub clip_image: Option<f64>,
+    /// Cosine of its vectors of result and the truth's caption.
+    pub clip_text: Option<f64>,
+    /// Cosine of the tabletop's DINO's vectors of result and truth.
+    pub dino: Option<f64>,
 }
 
 impl Score {
@@ -134,6 +142,14 @@ pub(super) struct Summary {
     pub iou: Option<f64>,
     /// Relative depth error.
     pub depth_error: Option<f64>,
+    /// By the tabletop's CLIP and DINO.
+    pub clip_direction: Option<f64>,
+    /// Result and truth.
+    pub clip_image: Option<f64>,
+    /// Result and caption.
+    pub clip_text: Option<f64>,
+    /// Result and truth.
+    pub dino: Option<f64>,
     /// The same by name, each with the interval that holds it with 95% confidence.
     pub intervals: BTreeMap<&'static str, Interval>,
 }
@@ -165,6 +181,10 @@ impl Summary {
             recognised: of("recognised", &|s| part(s.recognised)),
             iou: of("iou", &|s| s.iou),
             depth_error: of("depth_error", &|s| s.depth_error),
+            clip_direction: of("clip_direction", &|s| s.clip_direction),
+            clip_image: of("clip_image", &|s| s.clip_image),
+            clip_text: of("clip_text", &|s| s.clip_text),
+            dino: of("dino", &|s| s.dino),
             intervals,
         }
     }

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::super::data::tabletop::HELD_OUT;
 use super::cases::{Case, EDITS, cases, kinds};
+use super::networks::Tabletop;
 use super::sampling::Sampling;
 use super::score::{Score, Summary};
 use crate::error::{Error, Result};
@@ -39,6 +40,9 @@ pub struct Options {
     /// The first held-out clip, counted from the first of all
     #[arg(long, default_value_t = 0)]
     pub first: u64,
+    /// The folder of the networks that were trained on the tabletop, clip and dino; the edits' table then has EMU Edit's metrics
+    #[arg(long, value_name = "DIR")]
+    pub backbones: Option<PathBuf>,
     /// How the pack makes its pictures
     #[command(flatten)]
     pub sampling: Sampling,
@@ -168,8 +172,20 @@ async fn results(
             .enumerate()
             .filter(|(_, case)| EDITS.contains(&case.kind))
     };
+    let networks = options
+        .backbones
+        .as_deref()
+        .map(Tabletop::open)
+        .transpose()?;
+    let scored = |case: &Case, picture: &Image| {
+        let mut score = Score::new(case, picture)?;
+        if let Some(networks) = &networks {
+            networks.look(case, picture, &mut score)?;
+        }
+        Ok::<_, Error>(score)
+    };
     let idle: Vec<Score> = edits()
-        .map(|(_, case)| Score::new(case, &case.inputs[0].0))
+        .map(|(_, case)| scored(case, &case.inputs[0].0))
         .collect::<Result<_>>()?;
     let mut rows = vec![("copy the input".to_owned(), Summary::of(&idle))];
     let mut first = Vec::new();
@@ -182,7 +198,7 @@ async fn results(
                 continue;
             }
             let result = result(&pipeline, options, case, (i % options.cases) as u64).await?;
-            let score = Score::new(case, &result)?;
+            let score = scored(case, &result)?;
             if EDITS.contains(&case.kind) {
                 scores.push(score.clone());
             }
@@ -281,6 +297,17 @@ fn print(report: &Report) {
             cell("outside_db", 1),
             cell("right_object", 2)
         );
+    }
+    if report.rows.iter().any(|(_, s)| s.dino.is_some()) {
+        say!("\n| edits by | CLIPdir | CLIP-I | CLIP-T | DINO |");
+        say!("|---|---|---|---|---|");
+        for (name, s) in &report.rows {
+            let cells = ["clip_direction", "clip_image", "clip_text", "dino"].map(|name| {
+                let interval = s.intervals.get(name);
+                interval.map_or("".into(), |interval| interval.text(3))
+            });
+            say!("| {name} | {} |", cells.join(" | "));
+        }
     }
     if report.rows.iter().any(|(_, s)| s.cases > 0) {
         say!("\nIn brackets: 95% of bootstrap resamples of the cases.");

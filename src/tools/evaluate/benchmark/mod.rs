@@ -17,7 +17,9 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use super::backbone::Backbone;
 use super::features::Features;
+use super::networks;
 use super::profile::{Benchmark, Filter, Metric, Profile};
 use super::sampling::Sampling;
 use crate::error::{Error, Result};
@@ -167,8 +169,8 @@ type Towers = (HashMap<Tower, Box<dyn Features>>, BTreeMap<String, String>);
 
 /// Opens what the metrics need.
 fn open(options: &Options, profile: &Profile, needed: &HashSet<Tower>) -> Result<Towers> {
-    let (towers, hashes) = (HashMap::new(), BTreeMap::new());
-    let Some(_folder) = &options.backbones else {
+    let (mut towers, mut hashes) = (HashMap::new(), BTreeMap::new());
+    let Some(folder) = &options.backbones else {
         if profile
             .metrics
             .iter()
@@ -180,7 +182,16 @@ fn open(options: &Options, profile: &Profile, needed: &HashSet<Tower>) -> Result
         }
         return Ok((towers, hashes));
     };
-    let _ = needed;
+    for &tower in needed {
+        let backbone = match tower {
+            Tower::Clip => profile.clip,
+            Tower::Dino => profile.dino,
+            Tower::Dinov2 => Backbone::Dinov2Small,
+        };
+        let (encoder, hash) = networks::open(folder, backbone)?;
+        hashes.insert(networks::name(backbone)?, hash);
+        towers.insert(tower, Box::new(encoder) as Box<dyn Features>);
+    }
     Ok((towers, hashes))
 }
 

@@ -218,7 +218,7 @@ impl<'a> Scorer<'a> {
 }
 
 /// Cosine of two vectors; 0 where one has no length, as torch's `cosine_similarity` gives it.
-fn cosine(a: &[f32], b: &[f32]) -> f64 {
+pub(in crate::tools::evaluate) fn cosine(a: &[f32], b: &[f32]) -> f64 {
     let dot = |a: &[f32], b: &[f32]| -> f64 {
         std::iter::zip(a, b)
             .map(|(a, b)| f64::from(*a) * f64::from(*b))
@@ -229,7 +229,11 @@ fn cosine(a: &[f32], b: &[f32]) -> f64 {
 }
 
 /// Cosine of the change in pictures and the change in captions, each as before and after.
-fn direction(coding: Direction, pictures: [&[f32]; 2], captions: [&[f32]; 2]) -> f64 {
+pub(in crate::tools::evaluate) fn direction(
+    coding: Direction,
+    pictures: [&[f32]; 2],
+    captions: [&[f32]; 2],
+) -> f64 {
     let change = |[before, after]: [&[f32]; 2]| -> Vec<f32> {
         let part = |v: &[f32]| match coding {
             Direction::Raw => 1.0,
