@@ -377,6 +377,8 @@ fn score<'a>(
             let result =
                 result.ok_or_else(|| Error::Internal(format!("{} has no result", case.id)))?;
             let key = key(&basis, case, result)?;
+            let chain = chain(cases, case);
+            let asked: Vec<&str> = chain.iter().map(|case| case.prompt.as_str()).collect();
             let path = out.join("cases").join(format!("{}.json", case.id));
             // A file that cannot be read is made again.
             match case::json::<Scored>(&path) {
@@ -387,9 +389,12 @@ fn score<'a>(
                     Scored {
                         id: case.id.clone(),
                         group: case.group.clone(),
-                        prompt: case.prompt.clone(),
+                        prompt: asked.join("; then "),
                         caption: case.caption.clone(),
-                        input: seen_input(case),
+                        input: match &chain[0].input {
+                            Input::File(path) => path.clone(),
+                            Input::Result(id) => PathBuf::from(id),
+                        },
                         result: result.clone(),
                         key,
                         scores: BTreeMap::new(),
@@ -405,7 +410,7 @@ fn score<'a>(
         let scores = scorer.scores(&pairs)?;
         for ((case, _, mut scored), scores) in open.into_iter().zip(scores) {
             scored.scores = scores;
-            page::write_pictures(case, profile, &scored.result, out)?;
+            page::write_pictures(case, profile, &scored, out)?;
             let json =
                 serde_json::to_vec_pretty(&scored).map_err(|e| Error::Internal(e.to_string()))?;
             checkpoint::write(&out.join("cases").join(format!("{}.json", case.id)), &json)?;
@@ -426,13 +431,16 @@ fn score<'a>(
     Ok(all)
 }
 
-/// The picture that a person sees as a case's input: where that is an earlier result, the one with which all began.
-fn seen_input(case: &Case) -> PathBuf {
-    match (&case.input, &case.change) {
-        (Input::Result(_), Some(change)) => change.picture.clone(),
-        (Input::File(path), _) => path.clone(),
-        (Input::Result(id), None) => PathBuf::from(id),
+/// The cases whose results led to this one, it being the last: a person judges what was asked for since the first.
+fn chain<'a>(cases: &'a Cases, case: &'a Case) -> Vec<&'a Case> {
+    let mut chain = vec![case];
+    while let Input::Result(id) = &chain[0].input
+        && let Some(before) = cases.cases.iter().find(|case| case.id == *id)
+        && chain.len() < cases.cases.len()
+    {
+        chain.insert(0, before);
     }
+    chain
 }
 
 /// A hash of what a case's numbers depend on.

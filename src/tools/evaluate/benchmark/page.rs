@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use super::super::profile::{Metric, Profile, Reference};
-use super::case::{Case, Input};
+use super::case::Case;
 use super::report::{Report, Table, table};
 use super::scores::Scored;
 use crate::error::Result;
@@ -56,15 +56,11 @@ pub(in crate::tools::evaluate) fn head(title: &str, style: &str, script: Option<
 pub(super) fn pictures(
     case: &Case,
     profile: &Profile,
-    result: &Path,
+    scored: &Scored,
 ) -> Vec<(&'static str, PathBuf, Option<PathBuf>)> {
     let place = |name: &str| PathBuf::from("pictures").join(format!("{}-{name}.jpg", case.id));
-    let input = match &case.input {
-        Input::File(path) => Some(path.clone()),
-        Input::Result(_) => None,
-    };
-    let mut all = vec![("input", place("input"), input)];
-    all.push(("result", place("result"), Some(result.to_owned())));
+    let mut all = vec![("input", place("input"), Some(scored.input.clone()))];
+    all.push(("result", place("result"), Some(scored.result.clone())));
     if profile.reference == Reference::Target {
         all.push(("truth", place("truth"), case.references.first().cloned()));
     }
@@ -79,10 +75,10 @@ pub(super) fn pictures(
 pub(super) fn write_pictures(
     case: &Case,
     profile: &Profile,
-    result: &Path,
+    scored: &Scored,
     out: &Path,
 ) -> Result<()> {
-    for (_, place, from) in pictures(case, profile, result) {
+    for (_, place, from) in pictures(case, profile, scored) {
         let Some(from) = from else { continue };
         let place = out.join(place);
         if let Some(folder) = place.parent() {
@@ -202,7 +198,7 @@ fn html(table: &Table) -> String {
 }
 
 fn item(case: &Case, scored: &Scored, profile: &Profile) -> String {
-    let figures: String = pictures(case, profile, &scored.result)
+    let figures: String = pictures(case, profile, scored)
         .iter()
         .map(|(name, place, _)| {
             let source = place.iter().map(|part| part.to_string_lossy()).collect::<Vec<_>>().join("/");

@@ -165,6 +165,14 @@ fn magic_brush_pairs_its_turns() {
             near(report.metrics["l2"].mean, 0.0) && near(report.metrics["dino"].mean, 1.0);
         assert!(perfect, "{report:?}");
     }
+    // A person reads all that was asked for since the picture that is shown.
+    let run_of = Run::read(&folder.path().join("magicbrush/final-turn")).unwrap();
+    let told = &run_of.cases["140-3"];
+    assert_eq!(
+        told.prompt,
+        "change 1 of 140; then change 2 of 140; then change 3 of 140"
+    );
+    assert!(told.input.ends_with("140-input.png"), "{told:?}");
     // Another result of the second turn counts where turns are measured by themselves.
     save(results.join("140/140_inde_2.png"), &picture(5, 18, 14));
     save(results.join("140/140_iter_2.png"), &picture(5, 18, 14));
