@@ -50,7 +50,7 @@ pub enum On {
 ///
 /// # Errors
 /// As what is evaluated on: see [`world::run`], [`benchmark::run`], [`benchmark::compare`], [`preference::run`],
-/// [`preference::answers`], [`extract::run`] and [`retrieval::run`].
+/// [`preference::answers()`], [`extract::run`] and [`retrieval::run`].
 pub fn run(options: &Options) -> Result<()> {
     match &options.on {
         On::World(options) => world::run(options),
