@@ -120,6 +120,28 @@ pub struct TransformerConfig {
     /// Who may attend to what; a file without it means [`Attention::Full`].
     #[serde(default, skip_serializing_if = "Attention::is_full")]
     pub attention: Attention,
+    /// How the canvas reaches the network; a file without it means [`Conditioning::Frames`].
+    #[serde(default, skip_serializing_if = "Conditioning::is_frames")]
+    pub conditioning: Conditioning,
+}
+
+/// How an input picture reaches the network.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Conditioning {
+    /// Every input is a frame of the sequence, as in the paper.
+    #[default]
+    Frames,
+    /// The canvas is further channels of the one noisy frame, as in InstructPix2Pix (Brooks et al., 2023, section 3.2): the
+    /// baseline. There are no other inputs and no other outputs.
+    Channels,
+}
+
+impl Conditioning {
+    /// Whether inputs are frames.
+    fn is_frames(&self) -> bool {
+        *self == Conditioning::Frames
+    }
 }
 
 /// Who may attend to what. Tokens that see no noise are the same in every step of the sampler, so their keys and values are
@@ -152,6 +174,14 @@ impl TransformerConfig {
     /// Values of one token's patch.
     pub fn patch_dim(&self) -> usize {
         self.in_channels * self.patch_size * self.patch_size
+    }
+
+    /// Values that a token of noise is made of: its patch, and the canvas's there where that is channels.
+    pub fn patch_in_dim(&self) -> usize {
+        match self.conditioning {
+            Conditioning::Frames => self.patch_dim(),
+            Conditioning::Channels => 2 * self.patch_dim(),
+        }
     }
 
     /// Width of the feed-forward layer.
@@ -436,6 +466,7 @@ impl Config {
                 frequency_dim: 256,
                 norm_eps: 1e-6,
                 attention: Attention::Full,
+                conditioning: Conditioning::Frames,
             },
             scheduler: SchedulerConfig {
                 num_train_timesteps: 1000,
@@ -524,6 +555,7 @@ impl Config {
                 frequency_dim: 256,
                 norm_eps: 1e-6,
                 attention: Attention::Full,
+                conditioning: Conditioning::Frames,
             },
             scheduler: SchedulerConfig {
                 num_train_timesteps: 1000,

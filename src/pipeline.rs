@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::image::Image;
 use crate::keep::keep;
 use crate::model::Model;
-use crate::model::sequence::{Grid, InputFrame, Sequence, TextStates};
+use crate::model::sequence::{Grid, InputFrame, Sequence, TextStates, check_frames};
 use crate::model::vae::Tiling;
 use crate::noise::Noise;
 use crate::request::{Frame, Request, Role};
@@ -119,6 +119,8 @@ impl Pipeline {
         mut on_event: impl AsyncFnMut(Event) -> ControlFlow<()>,
     ) -> Result<Vec<Image>> {
         request.check()?;
+        let roles: Vec<Role> = request.frames.iter().map(|frame| frame.role).collect();
+        check_frames(&self.config.transformer, &roles, request.outputs)?;
         let (width, height) = self.output_size(request)?;
         let tokens = [
             self.tokenizer.encode(&request.text())?,

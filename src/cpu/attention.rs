@@ -1,6 +1,7 @@
 //! Attention of a block from its joint projection to the heads' results: norms of queries and keys, rotary positions,
 //! softmax and the weighted sum, head by head in the processor's cache. The backward pass computes the heads anew, so that
-//! no matrix of scores is kept; it knows nothing of kept keys and values, which only sampling has.
+//! no matrix of scores is kept; it knows nothing of kept keys and values, which only sampling has. [`plain_attention`] is the
+//! same without norms and positions.
 
 use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
@@ -12,14 +13,32 @@ use super::{Operand, Operation, dense, made, numbers, operand, result};
 /// Queries whose weights are held at once where no backward pass needs them all.
 const BLOCK: usize = 64;
 
-/// Tensors that have no gradient: tables of the rotation `[n, width]`, and what is added to the scores `[1 or b, n, n]`.
+/// Tensors that have no gradient.
 #[derive(Clone, Debug)]
 struct Constants {
-    cos: FlexTensor,
-    sin: FlexTensor,
+    /// What is added to the scores, `[1 or b, n, n]`.
     mask: Option<FlexTensor>,
     /// Further keys and values `[b, heads, m, width]`, which every query sees before those of its own sequence.
     kept: Option<[FlexTensor; 2]>,
+}
+
+/// What queries and keys go through: weights of their norms `[width]`, then tables of the rotation `[n, width]`.
+#[derive(Clone, Debug)]
+struct Turning {
+    query_weight: FlexTensor,
+    key_weight: FlexTensor,
+    cos: FlexTensor,
+    sin: FlexTensor,
+    epsilon: f32,
+}
+
+/// [`Turning`], as slices.
+#[derive(Clone, Copy)]
+struct Turns<'a> {
+    query_weight: &'a [f32],
+    key_weight: &'a [f32],
+    cos: &'a [f32],
+    sin: &'a [f32],
     epsilon: f32,
 }
 
@@ -27,13 +46,9 @@ struct Constants {
 #[derive(Clone, Copy)]
 struct View<'a> {
     qkv: &'a [f32],
-    query_weight: &'a [f32],
-    key_weight: &'a [f32],
-    cos: &'a [f32],
-    sin: &'a [f32],
+    turns: Option<Turns<'a>>,
     mask: Option<&'a [f32]>,
     kept: Option<[&'a [f32]; 2]>,
-    epsilon: f32,
     b: usize,
     n: usize,
     /// How many keys and values were kept.
@@ -46,8 +61,7 @@ struct View<'a> {
 #[derive(Clone, Debug)]
 struct Kept {
     qkv: FlexTensor,
-    query_weight: FlexTensor,
-    key_weight: FlexTensor,
+    turning: Option<Turning>,
     constants: Constants,
     shape: [usize; 3],
     heads: usize,
@@ -59,13 +73,15 @@ impl Kept {
         let kept = self.constants.kept.as_ref();
         View {
             qkv: numbers(&self.qkv),
-            query_weight: numbers(&self.query_weight),
-            key_weight: numbers(&self.key_weight),
-            cos: numbers(&self.constants.cos),
-            sin: numbers(&self.constants.sin),
+            turns: self.turning.as_ref().map(|turning| Turns {
+                query_weight: numbers(&turning.query_weight),
+                key_weight: numbers(&turning.key_weight),
+                cos: numbers(&turning.cos),
+                sin: numbers(&turning.sin),
+                epsilon: turning.epsilon,
+            }),
             mask: self.constants.mask.as_ref().map(numbers),
             kept: kept.map(|parts| parts.each_ref().map(numbers)),
-            epsilon: self.constants.epsilon,
             b,
             n,
             m: kept.map_or(0, |[keys, _]| numbers(keys).len() / (b * d)),
@@ -98,6 +114,19 @@ impl Operation<3> for Attention {
             Some(made(into_query, [width])),
             Some(made(into_key, [width])),
         ]
+    }
+}
+
+/// Without norms and positions.
+impl Operation<1> for Attention {
+    type State = Kept;
+
+    fn backward(kept: &Kept, gradient: &FlexTensor) -> [Option<FlexTensor>; 1] {
+        let [b, n, d] = kept.shape;
+        let mut into_qkv = vec![0f32; 3 * b * n * d];
+        let gradient = numbers(gradient);
+        backward(kept.view(), gradient, &mut into_qkv, &mut [], &mut []);
+        [Some(made(into_qkv, [b, n, 3 * d]))]
     }
 }
 
@@ -149,15 +178,14 @@ pub(crate) fn attention(
         .map(|operand: &Operand| operand.values.clone());
     let kept = Kept {
         qkv: all,
-        query_weight,
-        key_weight,
-        constants: Constants {
+        turning: Some(Turning {
+            query_weight,
+            key_weight,
             cos: constant(rotation[0].clone().squeeze_dim::<3>(0))?,
             sin: constant(rotation[1].clone().squeeze_dim::<3>(0))?,
-            mask,
-            kept: others,
             epsilon: epsilon as f32,
-        },
+        }),
+        constants: Constants { mask, kept: others },
         shape: [b, n, d],
         heads,
     };
@@ -165,6 +193,38 @@ pub(crate) fn attention(
     forward(kept.view(), &mut values);
     let values = made(values, [b, n, d]);
     Some(result::<Attention, 3, 3>(operands, kept, values))
+}
+
+/// As [`attention`], with queries and keys as they come and nothing kept: `[b, n, 3 d]` to `[b, n, d]`, mask `[1 or b, n, n]`.
+/// `None` on another device, or where heads have another width.
+pub(crate) fn plain_attention(
+    qkv: &Tensor<3>,
+    heads: usize,
+    mask: Option<&Tensor<3>>,
+) -> Option<Tensor<3>> {
+    let [b, n, triple] = qkv.dims();
+    let d = triple / 3;
+    let width = d / heads;
+    let fits = mask.is_none_or(|mask| [[1, n, n], [b, n, n]].contains(&mask.dims()));
+    if !WIDTHS.contains(&width) || triple != 3 * heads * width || !fits {
+        return None;
+    }
+    let projection = operand(qkv)?;
+    let mask = match mask {
+        Some(mask) => Some(constant(mask.clone())?),
+        None => None,
+    };
+    let kept = Kept {
+        qkv: projection.values.clone(),
+        turning: None,
+        constants: Constants { mask, kept: None },
+        shape: [b, n, d],
+        heads,
+    };
+    let mut values = vec![0f32; b * n * d];
+    forward(kept.view(), &mut values);
+    let values = made(values, [b, n, d]);
+    Some(result::<Attention, 1, 3>([projection], kept, values))
 }
 
 /// The numbers of a tensor that takes no gradient.
@@ -218,12 +278,20 @@ impl<const W: usize> Head<W> {
         }
         for token in 0..self.n {
             let rows = view.rows::<W>(sample, token, head);
-            let tables = view.tables::<W>(token);
             let q = &mut self.q[token * W..(token + 1) * W];
-            rotated::<W>(rows[0], view.query_weight, tables, view.epsilon, q);
             let row = (self.m + token) * W..(self.m + token + 1) * W;
             let k = &mut self.k[row.clone()];
-            rotated::<W>(rows[1], view.key_weight, tables, view.epsilon, k);
+            match view.turns {
+                Some(turns) => {
+                    let tables = turns.tables::<W>(token);
+                    rotated::<W>(rows[0], turns.query_weight, tables, turns.epsilon, q);
+                    rotated::<W>(rows[1], turns.key_weight, tables, turns.epsilon, k);
+                }
+                None => {
+                    q.copy_from_slice(rows[0]);
+                    k.copy_from_slice(rows[1]);
+                }
+            }
             self.v[row].copy_from_slice(rows[2]);
         }
         turn::<W>(&self.k, self.m + self.n, self.columns, &mut self.turned);
@@ -272,7 +340,9 @@ impl<'a> View<'a> {
         let start = (sample * self.n + token) * 3 * d + head * W;
         [0, 1, 2].map(|part| &self.qkv[start + part * d..start + part * d + W])
     }
+}
 
+impl<'a> Turns<'a> {
     #[inline(always)]
     fn tables<const W: usize>(&self, token: usize) -> [&'a [f32]; 2] {
         [self.cos, self.sin].map(|table| &table[token * W..(token + 1) * W])
@@ -467,27 +537,28 @@ fn backward_of<const W: usize>(
             product([&scores, &head.q], [1, columns, W], &mut dk, [n, n, W]);
             for token in 0..n {
                 let rows = view.rows::<W>(sample, token, number);
-                let tables = view.tables::<W>(token);
                 let start = (sample * n + token) * 3 * d + number * W;
                 let row = token * W..(token + 1) * W;
-                rotated_backward::<W>(
-                    rows[0],
-                    view.query_weight,
-                    tables,
-                    view.epsilon,
-                    &dq[row.clone()],
-                    &mut into_qkv[start..start + W],
-                    into_query,
-                );
-                rotated_backward::<W>(
-                    rows[1],
-                    view.key_weight,
-                    tables,
-                    view.epsilon,
-                    &dk[row.clone()],
-                    &mut into_qkv[start + d..start + d + W],
-                    into_key,
-                );
+                let (dq, dk) = (&dq[row.clone()], &dk[row.clone()]);
+                let (into_q, into_k) = into_qkv[start..start + d + W].split_at_mut(d);
+                let into_q = &mut into_q[..W];
+                match view.turns {
+                    Some(turns) => {
+                        let tables = turns.tables::<W>(token);
+                        let (weight, epsilon) = (turns.query_weight, turns.epsilon);
+                        rotated_backward::<W>(
+                            rows[0], weight, tables, epsilon, dq, into_q, into_query,
+                        );
+                        let weight = turns.key_weight;
+                        rotated_backward::<W>(
+                            rows[1], weight, tables, epsilon, dk, into_k, into_key,
+                        );
+                    }
+                    None => {
+                        into_q.copy_from_slice(dq);
+                        into_k.copy_from_slice(dk);
+                    }
+                }
                 into_qkv[start + 2 * d..start + 2 * d + W].copy_from_slice(&dv[row]);
             }
         }

@@ -1,4 +1,4 @@
-//! GELU in its tanh form, as a layer of [`crate::gpu::linear`] has it.
+//! GELU: in its tanh form, as a layer of [`crate::gpu::linear`] has it, and in the two forms of published backbones.
 
 use burn::backend::flex::FlexTensor;
 use burn::tensor::Tensor;
@@ -6,48 +6,103 @@ use burn::tensor::Tensor;
 use super::wide::{exp, wide};
 use super::{Operation, made, numbers, operand, result};
 
+/// Which function stands for `x` times the normal distribution's function of `x`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// `x sigmoid(2 u)` with `u = sqrt(2 / pi) (x + 0.044715 x^3)`, which is the tanh form.
+    Tanh,
+    /// `x sigmoid(1.702 x)`, CLIP's.
+    Quick,
+    /// Itself, within 2e-7.
+    Exact,
+}
+
+impl Form {
+    /// `a` and `b` of `x sigmoid(x (a + b x^2))`.
+    fn slopes(self) -> [f32; 2] {
+        match self {
+            Form::Tanh => [1.595_769, 0.071_354_82],
+            Form::Quick => [1.702, 0.0],
+            Form::Exact => unreachable!("it has loops of its own"),
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Gelu;
 
 impl Operation<1> for Gelu {
     /// The input.
-    type State = FlexTensor;
+    type State = (FlexTensor, Form);
 
-    fn backward(x: &FlexTensor, gradient: &FlexTensor) -> [Option<FlexTensor>; 1] {
+    fn backward((x, form): &Self::State, gradient: &FlexTensor) -> [Option<FlexTensor>; 1] {
         let mut result = vec![0f32; numbers(x).len()];
-        backward(numbers(x), numbers(gradient), &mut result);
+        match form {
+            Form::Exact => exact_backward(numbers(x), numbers(gradient), &mut result),
+            form => backward(numbers(x), form.slopes(), numbers(gradient), &mut result),
+        }
         let shape: [usize; 3] = x.layout().shape().dims();
         [Some(made(result, shape))]
     }
 }
 
-/// `x sigmoid(2 u)` with `u = sqrt(2 / pi) (x + 0.044715 x^3)`; `None` on another device.
-pub(crate) fn gelu(x: &Tensor<3>) -> Option<Tensor<3>> {
+/// GELU of each number; `None` on another device.
+pub(crate) fn gelu(x: &Tensor<3>, form: Form) -> Option<Tensor<3>> {
     let input = operand(x)?;
     let mut values = vec![0f32; input.numbers().len()];
-    forward(input.numbers(), &mut values);
-    let state = input.values.clone();
+    match form {
+        Form::Exact => exact_forward(input.numbers(), &mut values),
+        form => forward(input.numbers(), form.slopes(), &mut values),
+    }
+    let state = (input.values.clone(), form);
     Some(result::<Gelu, 1, 3>([input], state, made(values, x.dims())))
 }
 
-/// `2 sqrt(2 / pi)` and the same times 0.044715.
-const A: f32 = 1.595_769;
-const B: f32 = 0.071_354_82;
+/// The normal distribution's function and density at `x`: the error function by formula 7.1.26 of Abramowitz and Stegun.
+#[inline(always)]
+fn normal(x: f32) -> (f32, f32) {
+    let z = x.abs() * std::f32::consts::FRAC_1_SQRT_2;
+    let t = 1.0 / (1.0 + 0.327_591_1 * z);
+    let mut p = 1.061_405_4;
+    p = p * t - 1.453_152_1;
+    p = p * t + 1.421_413_8;
+    p = p * t - 0.284_496_72;
+    p = p * t + 0.254_829_6;
+    let bell = exp(-z * z);
+    let tail = 0.5 * p * t * bell;
+    let below = if x < 0.0 { tail } else { 1.0 - tail };
+    (below, bell * 0.398_942_3)
+}
 
 wide! {
-    fn forward(x: &[f32], y: &mut [f32]) {
+    fn forward(x: &[f32], slopes: [f32; 2], y: &mut [f32]) {
+        let [a, b] = slopes;
         for (x, y) in x.iter().zip(y) {
-            let u = x * (A + B * x * x);
+            let u = x * (a + b * x * x);
             *y = x / (1.0 + exp(-u));
         }
     }
 
-    fn backward(x: &[f32], gradient: &[f32], result: &mut [f32]) {
+    fn backward(x: &[f32], slopes: [f32; 2], gradient: &[f32], result: &mut [f32]) {
+        let [a, b] = slopes;
         for ((x, gradient), result) in x.iter().zip(gradient).zip(result) {
-            let u = x * (A + B * x * x);
+            let u = x * (a + b * x * x);
             let gate = 1.0 / (1.0 + exp(-u));
-            let slope = x * (A + 3.0 * B * x * x);
+            let slope = x * (a + 3.0 * b * x * x);
             *result = gradient * gate * (1.0 + slope * (1.0 - gate));
+        }
+    }
+
+    fn exact_forward(x: &[f32], y: &mut [f32]) {
+        for (x, y) in x.iter().zip(y) {
+            *y = x * normal(*x).0;
+        }
+    }
+
+    fn exact_backward(x: &[f32], gradient: &[f32], result: &mut [f32]) {
+        for ((x, gradient), result) in x.iter().zip(gradient).zip(result) {
+            let (below, density) = normal(*x);
+            *result = gradient * (below + x * density);
         }
     }
 }

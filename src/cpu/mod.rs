@@ -19,11 +19,15 @@ mod tests;
 mod wide;
 
 pub(crate) use attention::attention;
+#[cfg(feature = "tools")]
+pub(crate) use attention::plain_attention;
 pub(crate) use conv::conv2d;
-pub(crate) use gelu::gelu;
+pub(crate) use gelu::{Form, gelu};
 pub(crate) use group_norm::group_norm_silu;
 pub(crate) use linear::{dequantize, linear};
 pub(crate) use modulate::{gated, modulated};
+#[cfg(feature = "tools")]
+pub(crate) use norm::layer_norm;
 pub(crate) use norm::rms_norm;
 
 use std::fmt::Debug;

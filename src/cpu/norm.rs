@@ -1,10 +1,11 @@
-//! `x / rms(x) * weight` over the last axis, see [`crate::model::text::RmsNorm`].
+//! Norms over the last axis: `x / rms(x) * weight`, see [`crate::model::text::RmsNorm`], and the layer norm of published
+//! backbones, `(x - mean) / deviation * weight + bias`.
 
 use burn::backend::flex::FlexTensor;
 use burn::tensor::Tensor;
 
-use super::wide::{dot, wide};
-use super::{Operation, made, numbers, operand, result};
+use super::wide::{dot, moments, sum, wide};
+use super::{Operand, Operation, made, numbers, operand, result};
 
 #[derive(Debug)]
 struct RmsNorm<const D: usize>;
@@ -51,7 +52,104 @@ pub(crate) fn rms_norm<const D: usize>(
     Some(result::<RmsNorm<D>, 2, D>([input, row], state, values))
 }
 
+#[derive(Debug)]
+struct LayerNorm;
+
+impl Operation<3> for LayerNorm {
+    /// Input, weight, epsilon.
+    type State = (FlexTensor, FlexTensor, f32);
+
+    fn backward(
+        (x, weight, epsilon): &Self::State,
+        gradient: &FlexTensor,
+    ) -> [Option<FlexTensor>; 3] {
+        let width = numbers(weight).len();
+        let mut into_x = vec![0f32; numbers(x).len()];
+        let [mut into_weight, mut into_bias] = [0; 2].map(|_| vec![0f32; width]);
+        layer_backward(
+            numbers(x),
+            numbers(weight),
+            *epsilon,
+            numbers(gradient),
+            &mut into_x,
+            &mut into_weight,
+            &mut into_bias,
+        );
+        let shape: [usize; 3] = x.layout().shape().dims();
+        [
+            Some(made(into_x, shape)),
+            Some(made(into_weight, [width])),
+            Some(made(into_bias, [width])),
+        ]
+    }
+}
+
+/// The layer norm with weight and bias `[d]`; `None` on another device.
+pub(crate) fn layer_norm(
+    x: &Tensor<3>,
+    weight: &Tensor<1>,
+    bias: &Tensor<1>,
+    epsilon: f64,
+) -> Option<Tensor<3>> {
+    if [weight.dims(), bias.dims()] != [[x.dims()[2]]; 2] {
+        return None;
+    }
+    let operands = [operand(x)?, operand(weight)?, operand(bias)?];
+    let [input, row, offset] = operands.each_ref().map(Operand::numbers);
+    let epsilon = epsilon as f32;
+    let mut values = vec![0f32; input.len()];
+    layer_forward(input, row, offset, epsilon, &mut values);
+    let [input, row, _] = operands.each_ref().map(|operand| operand.values.clone());
+    let values = made(values, x.dims());
+    Some(result::<LayerNorm, 3, 3>(
+        operands,
+        (input, row, epsilon),
+        values,
+    ))
+}
+
 wide! {
+    fn layer_forward(x: &[f32], weight: &[f32], bias: &[f32], epsilon: f32, y: &mut [f32]) {
+        let width = weight.len();
+        for (x, y) in x.chunks_exact(width).zip(y.chunks_exact_mut(width)) {
+            let (mean, inverse) = moments(x, epsilon);
+            for ((x, y), (weight, bias)) in x.iter().zip(y.iter_mut()).zip(weight.iter().zip(bias)) {
+                *y = (x - mean) * inverse * weight + bias;
+            }
+        }
+    }
+
+    fn layer_backward(
+        x: &[f32],
+        weight: &[f32],
+        epsilon: f32,
+        gradient: &[f32],
+        into_x: &mut [f32],
+        into_weight: &mut [f32],
+        into_bias: &mut [f32],
+    ) {
+        let d = weight.len();
+        let mut normed = vec![0f32; d];
+        let rows = x.chunks_exact(d).zip(gradient.chunks_exact(d));
+        for ((x, gradient), into_x) in rows.zip(into_x.chunks_exact_mut(d)) {
+            let (mean, inverse) = moments(x, epsilon);
+            // Lengths that the compiler can see: no checks within the loop.
+            let (x, gradient, weight) = (&x[..d], &gradient[..d], &weight[..d]);
+            let (into_x, normed) = (&mut into_x[..d], &mut normed[..d]);
+            let (into_weight, into_bias) = (&mut into_weight[..d], &mut into_bias[..d]);
+            for i in 0..d {
+                normed[i] = (x[i] - mean) * inverse;
+                into_x[i] = gradient[i] * weight[i];
+                into_weight[i] += gradient[i] * normed[i];
+                into_bias[i] += gradient[i];
+            }
+            let (level, along) = (sum(into_x) / d as f32, dot(into_x, normed) / d as f32);
+            for i in 0..d {
+                into_x[i] = inverse * (into_x[i] - level - normed[i] * along);
+            }
+        }
+    }
+
     fn forward(x: &[f32], weight: &[f32], epsilon: f32, y: &mut [f32]) {
         let width = weight.len();
         for (x, y) in x.chunks_exact(width).zip(y.chunks_exact_mut(width)) {

@@ -62,7 +62,47 @@ fn gelu_is_the_plain_one() {
     let x = x.detach().require_grad();
     let root = (2.0 / std::f64::consts::PI).sqrt();
     let u = (x.clone() + x.clone().powi_scalar(3) * 0.044715) * root;
-    compare!(gelu(&x), x.clone() * 0.5 * (u.tanh() + 1.0), x);
+    compare!(gelu(&x, Form::Tanh), x.clone() * 0.5 * (u.tanh() + 1.0), x);
+    let quick = x.clone() * burn::tensor::activation::sigmoid(x.clone() * 1.702);
+    compare!(gelu(&x, Form::Quick), quick, x);
+    compare!(
+        gelu(&x, Form::Exact),
+        burn::tensor::activation::gelu(x.clone()),
+        x
+    );
+}
+
+#[test]
+fn layer_norm_is_the_plain_one() {
+    let (x, weight, bias) = (random([2, 5, 37]), random([37]), random([37]));
+    compare!(
+        super::layer_norm(&x, &weight, &bias, 1e-5),
+        layer_norm(x.clone(), weight.clone(), Some(bias.clone()), 1e-5),
+        x,
+        weight,
+        bias
+    );
+}
+
+/// With and without a mask, in lengths that are no multiple of a vector's lanes.
+#[test]
+fn attention_without_norms_and_positions_is_the_plain_one() {
+    for (n, heads, width) in [(7, 2, 32), (70, 1, 64)] {
+        let qkv = random([2, n, 3 * heads * width]);
+        let hidden: Vec<f32> = (0..n * n)
+            .map(|i| if i % n > i / n { -1e9 } else { 0.0 })
+            .collect();
+        let mask = Tensor::<1>::from_floats(hidden.as_slice(), &device()).reshape([1, n, n]);
+        for mask in [None, Some(mask)] {
+            let [q, k, v] = [0, 1, 2].map(|i| {
+                let part = qkv.clone().narrow(2, i * heads * width, heads * width);
+                part.reshape([2, n, heads, width]).swap_dims(1, 2)
+            });
+            let plain = crate::gpu::attention_reference(q, k, v, mask.clone());
+            let plain = plain.swap_dims(1, 2).reshape([2, n, heads * width]);
+            compare!(plain_attention(&qkv, heads, mask.as_ref()), plain, qkv);
+        }
+    }
 }
 
 #[test]
@@ -286,7 +326,7 @@ fn without_gradients_the_results_are_the_same() {
     };
     let (x1, weight1) = (x.clone().inner(), weight.clone().inner());
     let (bias1, row1) = (bias.clone().inner(), row.clone().inner());
-    same(gelu(&x1), gelu(&x));
+    same(gelu(&x1, Form::Tanh), gelu(&x, Form::Tanh));
     same(
         linear(&x1, &weight1, Some(&bias1)),
         linear(&x, &weight, Some(&bias)),

@@ -10,7 +10,8 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use super::rope::Rope;
 use super::text::HIDDEN;
-use crate::config::{Attention, TransformerConfig};
+use crate::config::{Attention, Conditioning, TransformerConfig};
+use crate::error::{Error, Result};
 use crate::request::Role;
 
 /// What the text encoder made of a batch of prompts.
@@ -103,6 +104,8 @@ impl Grid {
 pub struct Sequence {
     /// Text and input tokens that every step computes, `[b, n_clean, d]`; `None` when there are none.
     pub clean: Option<Tensor<3>>,
+    /// The canvas's latent `[b, c, y, x]`, where it is channels of the output; see [`crate::config::Conditioning`].
+    pub canvas: Option<Tensor<4>>,
     /// The output frames, RES1 first.
     pub outputs: Vec<Grid>,
     /// Positions of the clean tokens and of the outputs'.
@@ -209,6 +212,22 @@ impl Layout {
             (padding, apart) => padding.or(apart),
         }
     }
+}
+
+/// Whether a network takes such inputs and makes so many outputs.
+///
+/// # Errors
+/// [`Error::Request`] where the canvas is channels and something else is asked for.
+pub fn check_frames(config: &TransformerConfig, inputs: &[Role], outputs: usize) -> Result<()> {
+    let fits = matches!(inputs, [] | [Role::Canvas]) && outputs == 1;
+    if fits || config.conditioning == Conditioning::Frames {
+        return Ok(());
+    }
+    let roles: Vec<_> = inputs.iter().map(|role| role.name()).collect();
+    Err(Error::Request(format!(
+        "this model sees its canvas as channels: it takes one canvas or nothing and makes one picture, not {outputs} from [{}]",
+        roles.join(", ")
+    )))
 }
 
 /// Latents to patches: cells of a `p` x `p` patch become one token's features, ordered (c, py, px).

@@ -5,6 +5,9 @@
 //! one learnt row), from one projection that all blocks share plus an offset of each block, which saves a third of the
 //! parameters at equal width; queries and keys are normalised; the feed-forward layer is a GELU of four times the width.
 
+#[cfg(test)]
+mod tests;
+
 use burn::module::{Module, Param};
 use burn::nn::Initializer;
 use burn::tensor::activation::silu;
@@ -14,7 +17,7 @@ use super::linear::{Bias, Linear};
 use super::rope::Rope;
 use super::sequence::{Grid, InputFrame, Layout, Sequence, TextStates, patchify, unpatchify};
 use super::text::{RmsNorm, Table, embed};
-use crate::config::TransformerConfig;
+use crate::config::{Conditioning, TransformerConfig};
 use crate::gpu::{self, Modulation};
 use crate::request::Role;
 use crate::weights::quant::Encoding;
@@ -111,7 +114,7 @@ impl Transformer {
             .collect();
         Transformer {
             text_in: linear(config.text_dim, d),
-            patch_in: linear(config.patch_dim(), d),
+            patch_in: linear(config.patch_in_dim(), d),
             input_index: table(config.max_inputs),
             output_index: table(config.max_outputs),
             category: table(Role::ALL.len()),
@@ -134,8 +137,10 @@ impl Transformer {
     /// All latents `[b, c, y, x]` with sides that are a multiple of the patch; `outputs` in tokens.
     pub fn sequence(&self, text: &TextStates, inputs: &[InputFrame], outputs: &[Grid]) -> Sequence {
         let device = text.states.device();
+        let (inputs, canvas) = self.canvas(inputs);
         let layout = self.layout(text, inputs, outputs);
         Sequence {
+            canvas,
             clean: Some(self.clean_tokens(text, inputs)),
             rope: layout.rope(&self.config, &device),
             mask: layout.mask(self.config.attention, text, &device),
@@ -147,13 +152,15 @@ impl Transformer {
     /// [`Transformer::sequence`] for many steps: the tokens that [`TransformerConfig::attention`] lets see no noise go through all
     /// blocks here, and the steps read their keys and values. Velocities are the same.
     pub fn prepare(&self, text: &TextStates, inputs: &[InputFrame], outputs: &[Grid]) -> Sequence {
+        let all = inputs;
+        let (inputs, canvas) = self.canvas(all);
         let [apart, others] = self
             .layout(text, inputs, outputs)
             .split(self.config.attention);
         let n_apart = apart.clean_tokens();
         // What is padded differs from sample to sample; only training has that, and it makes one step.
         if n_apart == 0 || text.mask.is_some() {
-            return self.sequence(text, inputs, outputs);
+            return self.sequence(text, all, outputs);
         }
         let device = text.states.device();
         let clean = self.clean_tokens(text, inputs);
@@ -161,11 +168,20 @@ impl Transformer {
         // Of both, those that every step computes come first: text, where the inputs alone are apart.
         let kept = clean.clone().narrow(1, n_others, n_apart);
         Sequence {
+            canvas,
             clean: (n_others > 0).then(|| clean.narrow(1, 0, n_others)),
             rope: others.rope(&self.config, &device),
             mask: None,
             kept: self.keys_and_values(kept, &apart.rope(&self.config, &device)),
             outputs: others.outputs,
+        }
+    }
+
+    /// The inputs that are frames, and the latent of the one that is channels.
+    fn canvas<'a>(&self, inputs: &'a [InputFrame]) -> (&'a [InputFrame], Option<Tensor<4>>) {
+        match self.config.conditioning {
+            Conditioning::Frames => (inputs, None),
+            Conditioning::Channels => (&[], inputs.first().map(|input| input.latent.clone())),
         }
     }
 
@@ -261,7 +277,16 @@ impl Transformer {
         };
         let mut tokens: Vec<_> = sequence.clean.iter().cloned().collect();
         for (k, latent) in noisy.iter().enumerate() {
-            tokens.push(self.patches(latent.clone()) + row(&self.output_index, k));
+            let latent = match self.config.conditioning {
+                Conditioning::Frames => latent.clone(),
+                Conditioning::Channels => {
+                    // No canvas is a canvas of zeros.
+                    let canvas = sequence.canvas.clone();
+                    let canvas = canvas.unwrap_or_else(|| latent.zeros_like());
+                    Tensor::cat(vec![latent.clone(), canvas], 1)
+                }
+            };
+            tokens.push(self.patches(latent) + row(&self.output_index, k));
         }
         let mut x = Tensor::cat(tokens, 1); // [b, n, d]
         let (heads, eps) = (self.config.num_attention_heads, self.config.norm_eps);

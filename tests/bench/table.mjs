@@ -16,6 +16,8 @@ const BARS = {
   "block f32 | onnxruntime-web wasm": 1,
   "training, a sample | torch": 0.6,
   "generate, an edit of 20 steps | torch": 0.8,
+  "features of clip-b32, a picture | torch": 1,
+  "features of dino-s16, a picture | torch": 1,
 };
 
 const comparisons = [];

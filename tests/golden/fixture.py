@@ -27,13 +27,14 @@ def sorted_metadata(data: bytes) -> bytes:
     return struct.pack("<Q", len(text)) + text + data[start:]
 
 
-def write(name: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, object]) -> None:
+def write(name: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, object], limit: int = LIMIT) -> None:
     """Saves a fixture; metadata values that are not text become JSON."""
     text = {key: value if isinstance(value, str) else json.dumps(value) for key, value in metadata.items()}
     data = save({key: value.detach().contiguous() for key, value in tensors.items()}, metadata=text)
     data = sorted_metadata(data)
-    if len(data) >= LIMIT:
-        sys.exit(f"{name} is {len(data)} bytes; it must stay below {LIMIT}")
+    if len(data) >= limit:
+        sys.exit(f"{name} is {len(data)} bytes; it must stay below {limit}")
+    (FOLDER / name).parent.mkdir(parents=True, exist_ok=True)
     (FOLDER / name).write_bytes(data)
     print(f"{name}: {len(data)} bytes, {len(tensors)} tensors")
 

@@ -42,6 +42,8 @@ pub(super) struct Case {
     pub inputs: Vec<(Image, Role)>,
     /// The true output.
     pub truth: Image,
+    /// Of an edit: what the pictures show before and after, in words.
+    pub captions: Option<[String; 2]>,
     /// What decides.
     pub judge: Judge,
 }
@@ -147,6 +149,7 @@ fn edited(
             context: vec![Tag::RealisticStyle, Tag::StaticScenario],
             inputs: vec![(before.image.clone(), Role::Canvas)],
             truth: after.image.clone(),
+            captions: Some([scene, &edited.scene].map(|scene| words::caption(scene, wording, rng))),
             judge: Judge::Edit {
                 masks: (0..scene.solids.len())
                     .map(|i| tabletop::mask(before, &[i]))
@@ -190,6 +193,7 @@ fn sampled(
             context: sample.context,
             inputs: sample.inputs,
             truth: sample.outputs.into_iter().next()?,
+            captions: None,
             judge,
         })
     }))

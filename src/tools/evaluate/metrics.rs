@@ -23,6 +23,88 @@ pub(super) fn decibels(a: &Image, b: &Image, counts: impl Fn(usize) -> bool) -> 
     (count > 0.0).then_some(ratio.min(PERFECT_DB))
 }
 
+/// Mean absolute difference of pixels in 0..1, over pictures of one size.
+pub(super) fn mean_absolute(a: &Image, b: &Image) -> f64 {
+    difference(a, b, |_| true) / 255.0
+}
+
+/// Mean squared difference of pixels in 0..1, over pictures of one size.
+pub(super) fn mean_squared(a: &Image, b: &Image) -> f64 {
+    squared(&a.rgb, &b.rgb) / (255f64.powi(2) * a.rgb.len().max(1) as f64)
+}
+
+/// Taps of the window of [`structural_similarity`].
+const WINDOW: usize = 11;
+
+/// Structural similarity (Wang et al., 2004): a Gaussian window of 11 pixels and deviation 1.5, biased variances, constants 0.01
+/// and 0.03, each channel by itself, over the pixels whose window lies inside. That is scikit-image's `structural_similarity`
+/// with `gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=255`.
+///
+/// # Errors
+/// [`Error::Request`] when sizes differ, or a side is shorter than the window.
+pub(super) fn structural_similarity(a: &Image, b: &Image) -> Result<f64> {
+    let (width, height) = (a.width as usize, a.height as usize);
+    if (a.width, a.height) != (b.width, b.height) || width.min(height) < WINDOW {
+        return Err(Error::Request(format!(
+            "structural similarity of {width}x{height} and {}x{}; it needs one size of at least {WINDOW} pixels a side",
+            b.width, b.height
+        )));
+    }
+    let weights: Vec<f64> = (0..WINDOW as i32)
+        .map(|i| (-0.5 * (f64::from(i - WINDOW as i32 / 2) / 1.5).powi(2)).exp())
+        .collect();
+    let sum: f64 = weights.iter().sum();
+    let weights: Vec<f64> = weights.into_iter().map(|weight| weight / sum).collect();
+    // Only where the window fits, so the result is smaller by its reach.
+    let smooth = |values: &[f64]| -> Vec<f64> {
+        let across: Vec<f64> = values
+            .chunks_exact(width)
+            .flat_map(|row| row.windows(WINDOW).map(|near| dot(near, &weights)))
+            .collect();
+        let width = width - WINDOW + 1;
+        (0..(height - WINDOW + 1) * width)
+            .map(|i| {
+                (0..WINDOW)
+                    .map(|k| weights[k] * across[i + k * width])
+                    .sum()
+            })
+            .collect()
+    };
+    let (c1, c2) = ((0.01 * 255f64).powi(2), (0.03 * 255f64).powi(2));
+    let channel = |image: &Image, c: usize| -> Vec<f64> {
+        image
+            .rgb
+            .iter()
+            .skip(c)
+            .step_by(3)
+            .map(|&v| f64::from(v))
+            .collect()
+    };
+    let product =
+        |x: &[f64], y: &[f64]| -> Vec<f64> { std::iter::zip(x, y).map(|(x, y)| x * y).collect() };
+    let mut total = 0.0;
+    for c in 0..3 {
+        let (x, y) = (channel(a, c), channel(b, c));
+        let (mx, my) = (smooth(&x), smooth(&y));
+        let (xx, yy, xy) = (
+            smooth(&product(&x, &x)),
+            smooth(&product(&y, &y)),
+            smooth(&product(&x, &y)),
+        );
+        let at = |i: usize| {
+            let (mx, my) = (mx[i], my[i]);
+            let (vx, vy, vxy) = (xx[i] - mx * mx, yy[i] - my * my, xy[i] - mx * my);
+            (2.0 * mx * my + c1) * (2.0 * vxy + c2) / ((mx * mx + my * my + c1) * (vx + vy + c2))
+        };
+        total += (0..mx.len()).map(at).sum::<f64>() / mx.len() as f64;
+    }
+    Ok(total / 3.0)
+}
+
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    std::iter::zip(a, b).map(|(a, b)| a * b).sum()
+}
+
 fn squared(a: &[u8], b: &[u8]) -> f64 {
     let parts = a.iter().zip(b);
     parts

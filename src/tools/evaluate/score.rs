@@ -1,12 +1,16 @@
 //! What a model's picture is worth, case by case, and the table of a kind.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use super::cases::{Case, Judge};
 use super::metrics::{
-    decibels, difference, effect, intersection_over_union, mean, relative_depth_error,
+    decibels, difference, effect, intersection_over_union, mean_absolute, relative_depth_error,
+    structural_similarity,
 };
 use super::seen::Seen;
+use super::statistics::Interval;
 use crate::error::Result;
 use crate::image::Image;
 
@@ -16,7 +20,11 @@ const VISIBLE: u8 = 6;
 /// The result of one case. Ratios in dB, for the result and for the input itself; absent where a kind has no such number.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct Score {
-    /// The whole picture against the truth.
+    /// Mean absolute difference from the truth, of pixels in 0..1.
+    pub l1: Option<f64>,
+    /// Structural similarity to the truth.
+    pub ssim: Option<f64>,
+    /// The whole picture against the truth: its peak signal-to-noise ratio.
     pub whole: Option<f64>,
     /// The same for the input.
     pub input_whole: Option<f64>,
@@ -38,15 +46,25 @@ pub(super) struct Score {
     pub iou: Option<f64>,
     /// Mean relative error of the depth.
     pub depth_error: Option<f64>,
+    /// Cosine of the change of the picture and of its caption, by the tabletop's CLIP.
+    pub clip_direction: Option<f64>,
+    /// Cosine of its vectors of result and truth.
+    pub clip_image: Option<f64>,
+    /// Cosine of its vectors of result and the truth's caption.
+    pub clip_text: Option<f64>,
+    /// Cosine of the tabletop's DINO's vectors of result and truth.
+    pub dino: Option<f64>,
 }
 
 impl Score {
     /// Compares a result with the truth.
     ///
     /// # Errors
-    /// As [`relative_depth_error`].
+    /// As [`relative_depth_error`] and [`structural_similarity`].
     pub(super) fn new(case: &Case, result: &Image) -> Result<Score> {
         let mut score = Score {
+            l1: Some(mean_absolute(result, &case.truth)),
+            ssim: Some(structural_similarity(result, &case.truth)?),
             whole: decibels(result, &case.truth, |_| true),
             ..Score::default()
         };
@@ -99,14 +117,22 @@ pub(super) struct Summary {
     /// Cases.
     pub cases: usize,
     /// Means of [`Score`]'s numbers.
+    pub l1: Option<f64>,
+    /// Structural similarity.
+    pub ssim: Option<f64>,
+    /// Ratio of the whole picture.
     pub whole_db: Option<f64>,
     /// How much better than copying the input, in dB: the whole picture.
     pub whole_gain_db: Option<f64>,
-    /// Inside the changed region.
+    /// Ratio inside the changed region.
+    pub inside_db: Option<f64>,
+    /// The same above copying the input.
     pub inside_gain_db: Option<f64>,
     /// Ratio outside the changed region.
     pub outside_db: Option<f64>,
-    /// Shadows and reflections alone.
+    /// Ratio of shadows and reflections alone.
+    pub shadow_db: Option<f64>,
+    /// The same above copying the input.
     pub shadow_gain_db: Option<f64>,
     /// Part in which the right solid changed.
     pub right_object: Option<f64>,
@@ -116,29 +142,50 @@ pub(super) struct Summary {
     pub iou: Option<f64>,
     /// Relative depth error.
     pub depth_error: Option<f64>,
+    /// By the tabletop's CLIP and DINO.
+    pub clip_direction: Option<f64>,
+    /// Result and truth.
+    pub clip_image: Option<f64>,
+    /// Result and caption.
+    pub clip_text: Option<f64>,
+    /// Result and truth.
+    pub dino: Option<f64>,
+    /// The same by name, each with the interval that holds it with 95% confidence.
+    pub intervals: BTreeMap<&'static str, Interval>,
 }
 
 impl Summary {
-    /// Means over `scores`.
+    /// Means over `scores`, which are independent: each case has a clip of its own.
     pub(super) fn of<'a>(scores: impl IntoIterator<Item = &'a Score>) -> Summary {
         let scores: Vec<&Score> = scores.into_iter().collect();
-        let of =
-            |value: &dyn Fn(&Score) -> Option<f64>| mean(scores.iter().filter_map(|s| value(s)));
-        let part = |value: &dyn Fn(&Score) -> Option<bool>| {
-            of(&|s| value(s).map(|yes| f64::from(u8::from(yes))))
+        let mut intervals = BTreeMap::new();
+        let mut of = |name: &'static str, value: &dyn Fn(&Score) -> Option<f64>| {
+            let interval = Interval::independent(scores.iter().filter_map(|s| value(s)))?;
+            intervals.insert(name, interval);
+            Some(interval.mean)
         };
         let gain = |result: Option<f64>, input: Option<f64>| Some(result? - input?);
+        let part = |yes: Option<bool>| yes.map(|yes| f64::from(u8::from(yes)));
         Summary {
             cases: scores.len(),
-            whole_db: of(&|s| s.whole),
-            whole_gain_db: of(&|s| gain(s.whole, s.input_whole)),
-            inside_gain_db: of(&|s| gain(s.inside, s.input_inside)),
-            outside_db: of(&|s| s.outside),
-            shadow_gain_db: of(&|s| gain(s.shadow, s.input_shadow)),
-            right_object: part(&|s| s.right_object),
-            recognised: part(&|s| s.recognised),
-            iou: of(&|s| s.iou),
-            depth_error: of(&|s| s.depth_error),
+            l1: of("l1", &|s| s.l1),
+            ssim: of("ssim", &|s| s.ssim),
+            whole_db: of("whole_db", &|s| s.whole),
+            whole_gain_db: of("whole_gain_db", &|s| gain(s.whole, s.input_whole)),
+            inside_db: of("inside_db", &|s| s.inside),
+            inside_gain_db: of("inside_gain_db", &|s| gain(s.inside, s.input_inside)),
+            outside_db: of("outside_db", &|s| s.outside),
+            shadow_db: of("shadow_db", &|s| s.shadow),
+            shadow_gain_db: of("shadow_gain_db", &|s| gain(s.shadow, s.input_shadow)),
+            right_object: of("right_object", &|s| part(s.right_object)),
+            recognised: of("recognised", &|s| part(s.recognised)),
+            iou: of("iou", &|s| s.iou),
+            depth_error: of("depth_error", &|s| s.depth_error),
+            clip_direction: of("clip_direction", &|s| s.clip_direction),
+            clip_image: of("clip_image", &|s| s.clip_image),
+            clip_text: of("clip_text", &|s| s.clip_text),
+            dino: of("dino", &|s| s.dino),
+            intervals,
         }
     }
 }

@@ -1,20 +1,19 @@
 //! `unireal evaluate world`: held-out scenes of the tabletop world, decided by its truth.
 
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
 use super::super::data::tabletop::HELD_OUT;
 use super::cases::{Case, EDITS, cases, kinds};
+use super::networks::Tabletop;
+use super::sampling::Sampling;
 use super::score::{Score, Summary};
 use crate::error::{Error, Result};
-use crate::gpu::device::Choice;
 use crate::image::Image;
 use crate::pipeline::Pipeline;
 use crate::request::{Request, Role};
-use crate::tools::open_device;
 use crate::tools::train::settings::PromptPart;
 use crate::weights::files::Location;
 use crate::weights::load::Plan;
@@ -23,9 +22,9 @@ use crate::world::Wording;
 /// What `unireal evaluate world` is asked for.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
-    /// The pack: a folder or an address
-    #[arg(long, value_name = "DIR|URL")]
-    pub pack: String,
+    /// The pack: a folder or an address. Further ones, each with its own --pack, are baselines: rows of the edits' table
+    #[arg(long = "pack", value_name = "DIR|URL", required = true)]
+    pub packs: Vec<String>,
     /// Cases of each kind
     #[arg(long, default_value_t = 48)]
     pub cases: usize,
@@ -41,21 +40,12 @@ pub struct Options {
     /// The first held-out clip, counted from the first of all
     #[arg(long, default_value_t = 0)]
     pub first: u64,
-    /// Sampler steps
-    #[arg(long, default_value_t = 20)]
-    pub steps: usize,
-    /// Text guidance
-    #[arg(long, default_value_t = 2.0)]
-    pub guidance: f32,
-    /// Image guidance
-    #[arg(long, default_value_t = 1.0)]
-    pub image_guidance: f32,
-    /// Take every pixel from the model, also where the edit leaves the canvas alone
-    #[arg(long)]
-    pub no_keep: bool,
-    /// auto, cpu or gpu
-    #[arg(long, default_value = "cpu")]
-    pub device: Choice,
+    /// The folder of the networks that were trained on the tabletop, clip and dino; the edits' table then has EMU Edit's metrics
+    #[arg(long, value_name = "DIR")]
+    pub backbones: Option<PathBuf>,
+    /// How the pack makes its pictures
+    #[command(flatten)]
+    pub sampling: Sampling,
     /// Write inputs, result and truth of cases from best to worst as one picture, and their prompts beside it (.md)
     #[arg(long, value_name = "FILE")]
     pub grid: Option<PathBuf>,
@@ -102,6 +92,8 @@ struct Report {
     kinds: BTreeMap<&'static str, Summary>,
     /// The seven kinds of edit together.
     edits: Summary,
+    /// The same of doing nothing and of every pack, by its name.
+    rows: Vec<(String, Summary)>,
     /// Part of recolours and removals in which the right solid changed.
     right_object: Option<f64>,
     /// Part of customisations and insertions with the right colour and shape.
@@ -113,8 +105,9 @@ struct Report {
 /// # Errors
 /// As the loader's and the pipeline's; [`Error::Request`] for an unknown kind, or when less passes than is required.
 pub fn run(options: &Options) -> Result<()> {
-    let all = pollster::block_on(results(options))?;
-    let report = report(&all);
+    let cases = all_cases(options, side(options)?)?;
+    let (all, rows) = pollster::block_on(results(options, cases))?;
+    let report = report(&all, rows);
     if options.json {
         let json = serde_json::to_string_pretty(&report);
         say!("{}", json.map_err(|e| Error::Internal(e.to_string()))?);
@@ -137,29 +130,93 @@ pub fn run(options: &Options) -> Result<()> {
     }
 }
 
-async fn results(options: &Options) -> Result<Vec<Done>> {
-    let kinds = kinds(&options.kinds)?;
-    let source = Location::new(&options.pack);
-    let plan = Plan::read(&source).await?;
-    let opened = open_device(options.device).await?;
-    let pipeline = Pipeline::load(plan, &source, opened.device, &mut |_| {}).await?;
-    let side = pipeline.config.index.sample_size as u32;
+/// The side that the packs make, in pixels.
+fn side(options: &Options) -> Result<u32> {
+    let sides = options.packs.iter().map(|pack| {
+        let plan = pollster::block_on(Plan::read(&Location::new(pack)))?;
+        Ok((pack, plan.config.index.sample_size as u32))
+    });
+    let sides: Vec<(&String, u32)> = sides.collect::<Result<_>>()?;
+    let (first, side) = sides[0];
+    match sides.iter().find(|(_, other)| *other != side) {
+        None => Ok(side),
+        Some((pack, other)) => Err(Error::Request(format!(
+            "{first} makes {side} pixels and {pack} {other}; one table needs one size"
+        ))),
+    }
+}
+
+fn all_cases(options: &Options, side: u32) -> Result<Vec<Case>> {
     let mut all = Vec::new();
-    for kind in kinds {
+    for kind in kinds(&options.kinds)? {
         let first = HELD_OUT + options.first;
-        let cases = cases(kind, options.cases, first, side, options.wording.into())?;
-        for (i, case) in cases.into_iter().enumerate() {
-            let result = result(&pipeline, options, &case, i as u64).await?;
-            let score = Score::new(&case, &result)?;
-            all.push(Done {
-                case,
-                result,
-                score,
-            });
-        }
-        eprintln!("{kind}: {} cases", options.cases);
+        all.extend(cases(
+            kind,
+            options.cases,
+            first,
+            side,
+            options.wording.into(),
+        )?);
     }
     Ok(all)
+}
+
+/// The first pack's results, and the edits' summaries of doing nothing and of all packs.
+async fn results(
+    options: &Options,
+    cases: Vec<Case>,
+) -> Result<(Vec<Done>, Vec<(String, Summary)>)> {
+    let edits = || {
+        cases
+            .iter()
+            .enumerate()
+            .filter(|(_, case)| EDITS.contains(&case.kind))
+    };
+    let networks = options
+        .backbones
+        .as_deref()
+        .map(Tabletop::open)
+        .transpose()?;
+    let scored = |case: &Case, picture: &Image| {
+        let mut score = Score::new(case, picture)?;
+        if let Some(networks) = &networks {
+            networks.look(case, picture, &mut score)?;
+        }
+        Ok::<_, Error>(score)
+    };
+    let idle: Vec<Score> = edits()
+        .map(|(_, case)| scored(case, &case.inputs[0].0))
+        .collect::<Result<_>>()?;
+    let mut rows = vec![("copy the input".to_owned(), Summary::of(&idle))];
+    let mut first = Vec::new();
+    for (number, pack) in options.packs.iter().enumerate() {
+        let (pipeline, _) = options.sampling.open(pack).await?;
+        let mut scores = Vec::new();
+        for (i, case) in cases.iter().enumerate() {
+            // A baseline is there for the edits' table.
+            if number > 0 && !EDITS.contains(&case.kind) {
+                continue;
+            }
+            let result = result(&pipeline, options, case, (i % options.cases) as u64).await?;
+            let score = scored(case, &result)?;
+            if EDITS.contains(&case.kind) {
+                scores.push(score.clone());
+            }
+            if number == 0 {
+                first.push((result, score));
+            }
+            if (i + 1) % options.cases == 0 {
+                eprintln!("{pack}, {}: {} cases", case.kind, options.cases);
+            }
+        }
+        rows.push((pack.clone(), Summary::of(&scores)));
+    }
+    let done = |(case, (result, score))| Done {
+        case,
+        result,
+        score,
+    };
+    Ok((cases.into_iter().zip(first).map(done).collect(), rows))
 }
 
 async fn result(pipeline: &Pipeline, options: &Options, case: &Case, seed: u64) -> Result<Image> {
@@ -176,18 +233,11 @@ async fn result(pipeline: &Pipeline, options: &Options, case: &Case, seed: u64) 
         true => Vec::new(),
         false => case.context.clone(),
     });
-    request.steps = options.steps;
-    request.guidance = options.guidance;
-    request.image_guidance = options.image_guidance;
-    request.keep = !options.no_keep;
     request.seed = seed;
-    let go_on = async |_| ControlFlow::Continue(());
-    let images = pipeline.generate(&request, go_on).await?;
-    let first = images.into_iter().next();
-    first.ok_or_else(|| Error::Internal("no picture came".into()))
+    options.sampling.picture(pipeline, request).await
 }
 
-fn report(all: &[Done]) -> Report {
+fn report(all: &[Done], rows: Vec<(String, Summary)>) -> Report {
     let of = |is: &dyn Fn(&str) -> bool| {
         let chosen = all.iter().filter(|done| is(done.case.kind));
         Summary::of(chosen.map(|done| &done.score))
@@ -200,6 +250,7 @@ fn report(all: &[Done]) -> Report {
             .map(|&name| (name, of(&|kind| kind == name)))
             .collect(),
         edits: of(&|kind| EDITS.contains(&kind)),
+        rows,
         right_object: of(&|kind| ["recolour", "remove"].contains(&kind)).right_object,
         recognised: of(&|_| true).recognised,
     }
@@ -224,6 +275,42 @@ fn print(report: &Report) {
             db(s.outside_db),
             part(s.right_object)
         );
+    }
+    if report.edits.cases > 0 {
+        say!(
+            "\n| edits by | L1 | PSNR, dB | SSIM | inside, dB | shadows, dB | outside, dB | right object |"
+        );
+        say!("|---|---|---|---|---|---|---|---|");
+    }
+    for (name, s) in report.rows.iter().filter(|(_, s)| s.cases > 0) {
+        let cell = |name: &str, digits: usize| {
+            let interval = s.intervals.get(name);
+            interval.map_or("".into(), |interval| interval.text(digits))
+        };
+        say!(
+            "| {name} | {} | {} | {} | {} | {} | {} | {} |",
+            cell("l1", 4),
+            cell("whole_db", 1),
+            cell("ssim", 3),
+            cell("inside_db", 1),
+            cell("shadow_db", 1),
+            cell("outside_db", 1),
+            cell("right_object", 2)
+        );
+    }
+    if report.rows.iter().any(|(_, s)| s.dino.is_some()) {
+        say!("\n| edits by | CLIPdir | CLIP-I | CLIP-T | DINO |");
+        say!("|---|---|---|---|---|");
+        for (name, s) in &report.rows {
+            let cells = ["clip_direction", "clip_image", "clip_text", "dino"].map(|name| {
+                let interval = s.intervals.get(name);
+                interval.map_or("".into(), |interval| interval.text(3))
+            });
+            say!("| {name} | {} |", cells.join(" | "));
+        }
+    }
+    if report.rows.iter().any(|(_, s)| s.cases > 0) {
+        say!("\nIn brackets: 95% of bootstrap resamples of the cases.");
     }
     say!("\n| kind | cases | dB | colour and shape right | IoU | depth error |");
     say!("|---|---|---|---|---|---|");

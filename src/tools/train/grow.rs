@@ -335,6 +335,7 @@ mod tests {
     use burn::tensor::{Distribution, Tensor};
 
     use super::*;
+    use crate::config::Conditioning;
     use crate::model::sequence::{InputFrame, TextStates};
     use crate::pipeline::batch_tokens;
     use crate::request::Role;
@@ -478,6 +479,30 @@ mod tests {
         // Fewer channels are no smaller patch.
         let only = [Network::Transformer];
         refused(|config| config.transformer.in_channels /= 4, &only);
+    }
+
+    /// As InstructPix2Pix begins: what a network of frames knows of noise stays, and the canvas is not seen yet.
+    #[test]
+    fn a_canvas_of_channels_begins_unseen() {
+        let folder = tempfile::tempdir().unwrap();
+        let (from, run) = (folder.path().join("from"), folder.path().join("run"));
+        let mut config = Config::preset("tiny").unwrap();
+        random_pack(&config, &from);
+        config.transformer.conditioning = Conditioning::Channels;
+        grow(&from, &[], &run, config.clone(), &settings(folder.path())).unwrap();
+        assert_eq!(Config::read(&run).unwrap(), config);
+        let layer = |folder: &Path| {
+            let mut all = tensors(&folder.join("transformer")).unwrap();
+            all.remove("patch_in.weight").unwrap()
+        };
+        let (old, new) = (layer(&from), layer(&run));
+        let (own, both) = (old.shape[1], new.shape[1]);
+        assert_eq!(both, 2 * own);
+        for (old, new) in old.values.chunks(own).zip(new.values.chunks(both)) {
+            assert_eq!(&new[..own], old);
+            assert!(new[own..].iter().all(|&value| value == 0.0));
+        }
+        assert!(loss(&run).is_finite());
     }
 
     #[test]

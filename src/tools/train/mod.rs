@@ -1,5 +1,5 @@
 //! Training: a run is a list of stages (the autoencoder, then text encoder and transformer on all kinds of samples, then at
-//! rising sizes), each with its settings; one loop serves all.
+//! rising sizes, or small encoders for the evaluation), each with its settings; one loop serves all.
 //!
 //! `unireal train --config FILE.json --out RUN` goes through the stages and, started again after any kill, goes on where it
 //! was. The run's folder has the pack's layout with f32 weights, the averaged ones, so that `unireal pack` reads it as it
@@ -12,6 +12,7 @@ pub(super) mod checkpoint;
 mod curve;
 mod data;
 pub mod devices;
+mod encoders;
 pub mod flow;
 pub mod grounding;
 pub mod grow;
@@ -30,6 +31,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::Config;
 use crate::error::{Error, Result};
+use encoders::{ClipTask, DinoTask};
 use settings::{Networks, Settings};
 use stage::{FlowTask, VaeTask};
 use trainer::{finished, train};
@@ -86,6 +88,9 @@ pub fn run(options: &Options) -> Result<()> {
         if let Some(attention) = settings.attention {
             config.transformer.attention = attention;
         }
+        if let Some(conditioning) = settings.conditioning {
+            config.transformer.conditioning = conditioning;
+        }
         match &options.from {
             Some(from) => grow::grow(from, &options.take, run, config, &settings)?,
             None => config.write(run)?,
@@ -111,6 +116,14 @@ pub fn run(options: &Options) -> Result<()> {
             }
             Networks::Flow => {
                 let task = FlowTask::new(run, &config, &settings, stage, device)?;
+                train(&task, &settings, stage, run, &devices, end)?
+            }
+            Networks::Clip => {
+                let task = ClipTask::new(run, &settings, stage, device)?;
+                train(&task, &settings, stage, run, &devices, end)?
+            }
+            Networks::Dino => {
+                let task = DinoTask::new(&settings, stage, device)?;
                 train(&task, &settings, stage, run, &devices, end)?
             }
         };

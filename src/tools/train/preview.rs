@@ -6,21 +6,27 @@ use std::ops::ControlFlow;
 use super::batch::name;
 use super::data::list;
 use super::settings::{Mixture, Settings};
+use crate::config::TransformerConfig;
 use crate::error::Result;
 use crate::image::Image;
+use crate::model::sequence::check_frames;
 use crate::pipeline::Pipeline;
-use crate::request::Request;
+use crate::request::{Request, Role};
 use crate::tools::data::{Sample, shard};
 
 /// Samples in a picture, and how many are looked at to find one of every kind.
 const SHOWN: usize = 16;
 const SEARCHED: usize = 4000;
 
-/// The first sample of every kind that `mixture` draws, of the held-out shards where there are any.
+/// The first sample of every kind that `mixture` draws and the network takes, of the held-out shards where there are any.
 ///
 /// # Errors
 /// [`crate::error::Error::Format`] for a folder that is not there or a picture that cannot be decoded.
-pub(super) fn samples(settings: &Settings, mixture: &Mixture) -> Result<Vec<Sample>> {
+pub(super) fn samples(
+    settings: &Settings,
+    mixture: &Mixture,
+    network: &TransformerConfig,
+) -> Result<Vec<Sample>> {
     let patterns = match settings.held_out.is_empty() {
         true => &settings.data,
         false => &settings.held_out,
@@ -37,7 +43,9 @@ pub(super) fn samples(settings: &Settings, mixture: &Mixture) -> Result<Vec<Samp
             if searched > SEARCHED || found.len() == SHOWN {
                 return Ok(found);
             }
-            let wanted = mixture.part(sample.kind, &sample.variant).is_some();
+            let roles: Vec<Role> = sample.inputs.iter().map(|input| input.1).collect();
+            let fits = check_frames(network, &roles, sample.outputs.len()).is_ok();
+            let wanted = fits && mixture.part(sample.kind, &sample.variant).is_some();
             if wanted && names.insert(name(sample.kind, &sample.variant)) {
                 found.push(sample.decode()?);
             }

@@ -9,7 +9,7 @@ use rand_distr::{Distribution as _, StandardNormal};
 use serde::{Deserialize, Serialize};
 
 use super::optimizer::Rule;
-use crate::config::{self, Attention};
+use crate::config::{self, Attention, Conditioning};
 use crate::error::{Error, Result};
 use crate::tools::data::Kind;
 
@@ -22,6 +22,9 @@ pub struct Settings {
     /// Who may attend to what, for a new run; the preset's own when left out.
     #[serde(default)]
     pub attention: Option<Attention>,
+    /// How the canvas reaches the network, for a new run; the preset's own when left out.
+    #[serde(default)]
+    pub conditioning: Option<Conditioning>,
     /// Tar shards: files, folders that hold them, or names with a `*` in the last part. Folders may still be filling.
     pub data: Vec<PathBuf>,
     /// Shards on which the loss is measured but never trained.
@@ -54,6 +57,10 @@ pub enum Networks {
     Vae,
     /// Text encoder and transformer.
     Flow,
+    /// A small CLIP for the evaluation, on pictures and what they show in words.
+    Clip,
+    /// A small ViT for the evaluation, on pictures alone.
+    Dino,
 }
 
 impl Networks {
@@ -62,6 +69,8 @@ impl Networks {
         match self {
             Networks::Vae => "vae",
             Networks::Flow => "flow",
+            Networks::Clip => "clip",
+            Networks::Dino => "dino",
         }
     }
 }
@@ -74,7 +83,8 @@ pub struct Stage {
     pub name: String,
     /// What it trains.
     pub train: Networks,
-    /// Pixels along a side: the side of the autoencoder's random crops; of the flow's pictures the square root of the area.
+    /// Pixels along a side: the side of the autoencoder's random crops; of the flow's pictures the square root of the area; the
+    /// side to which the small encoders' pictures are resized.
     pub size: u32,
     /// Length in steps.
     #[serde(default)]
@@ -107,7 +117,7 @@ pub struct Stage {
     /// Decay of the moving average of the weights.
     #[serde(default = "ema")]
     pub ema: f64,
-    /// How often each kind is drawn: `edit`, or finer `edit/recolour` (flow).
+    /// How often each kind is drawn: `edit`, or finer `edit/recolour` (flow, clip, dino).
     #[serde(default)]
     pub kinds: BTreeMap<String, f64>,
     /// Parts of the hierarchical prompt that are left out, to measure what they are good for (flow).
@@ -356,7 +366,7 @@ impl Stage {
                 ));
             }
         }
-        if self.train == Networks::Flow {
+        if self.train != Networks::Vae {
             self.mixture()?;
         }
         Ok(())

@@ -259,18 +259,23 @@ impl FlowTask {
         })?;
         let encoder = || Encoder::new(vae.clone(), config, run, stage.size, device);
         let mixture = stage.mixture().map_err(request)?;
-        let shown = preview::samples(settings, &mixture)?;
+        let shown = preview::samples(settings, &mixture, &config.transformer)?;
         let held_out = match settings.held_out.is_empty() {
             true => None,
             false => {
-                let pool = Pool::start(&settings.held_out, mixture.clone(), encoder()?);
+                let pool = Pool::start(
+                    &settings.held_out,
+                    mixture.clone(),
+                    &config.transformer,
+                    encoder()?,
+                );
                 pool.wait(settings.first_samples.min(256))?;
                 Some(pool)
             }
         };
         let size = config.text_encoder.vocab_size;
         let tokenizer = vocabulary::of_run(run, &settings.data, size)?;
-        let pool = Pool::start(&settings.data, mixture, encoder()?);
+        let pool = Pool::start(&settings.data, mixture, &config.transformer, encoder()?);
         pool.wait(settings.first_samples)?;
         let absent = pool.absent();
         if !absent.is_empty() {

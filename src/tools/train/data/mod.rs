@@ -9,4 +9,4 @@ mod watch;
 pub(super) use crops::{Crop, Crops};
 pub(super) use latents::{Encoder, Entry, Latents};
 pub(super) use pool::{Drawn, Geometry, Pool};
-pub(super) use watch::list;
+pub(super) use watch::{Watch, list};

@@ -9,7 +9,9 @@ use rand::{Rng, RngExt};
 
 use super::latents::{Encoder, Entry, Latents};
 use super::watch::Watch;
+use crate::config::TransformerConfig;
 use crate::error::Result;
+use crate::model::sequence::check_frames;
 use crate::request::Role;
 use crate::tools::train::settings::Mixture;
 
@@ -44,19 +46,26 @@ pub(in super::super) struct Pool {
 }
 
 impl Pool {
-    /// Starts to take in the shards that `patterns` name, as far as `mixture` wants their samples.
+    /// Starts to take in the shards that `patterns` name, as far as `mixture` wants their samples and the network takes them.
     pub(in super::super) fn start(
         patterns: &[PathBuf],
         mixture: Mixture,
+        network: &TransformerConfig,
         mut encoder: Encoder,
     ) -> Self {
+        let network = network.clone();
+        let fits = move |entry: &Entry| {
+            let roles: Vec<Role> = entry.inputs.iter().map(|input| input.1).collect();
+            check_frames(&network, &roles, entry.outputs.len()).is_ok()
+        };
         let latents = encoder.latents();
         let buckets = Arc::new(RwLock::new(Buckets::new(mixture)));
         let into = buckets.clone();
         let take = move |path: &Path, stop: &AtomicBool| {
             if let Some(entries) = encoder.shard(path, stop)? {
                 let mut buckets = into.write().unwrap_or_else(|e| e.into_inner());
-                entries.into_iter().for_each(|entry| buckets.add(entry));
+                let fitting = entries.into_iter().filter(&fits);
+                fitting.for_each(|entry| buckets.add(entry));
             }
             Ok(())
         };

@@ -52,7 +52,7 @@ pub(in super::super) fn list(patterns: &[PathBuf]) -> Result<Vec<PathBuf>> {
 }
 
 /// A running thread that takes shards in.
-pub(super) struct Watch {
+pub(in super::super) struct Watch {
     stop: Arc<AtomicBool>,
     /// Whether every shard that was there at the first look has been taken in.
     settled: Arc<AtomicBool>,
@@ -61,7 +61,7 @@ pub(super) struct Watch {
 
 impl Watch {
     /// Starts to give every shard to `take`, which is told when to stop; what `take` cannot read is reported and skipped.
-    pub(super) fn start(
+    pub(in super::super) fn start(
         patterns: Vec<PathBuf>,
         mut take: impl FnMut(&Path, &AtomicBool) -> Result<()> + Send + 'static,
     ) -> Self {
@@ -102,7 +102,12 @@ impl Watch {
     ///
     /// # Errors
     /// [`Error::Internal`] when the thread died, [`Error::Request`] when there is nothing at all.
-    pub(super) fn wait(&self, wanted: usize, count: impl Fn() -> usize, what: &str) -> Result<()> {
+    pub(in super::super) fn wait(
+        &self,
+        wanted: usize,
+        count: impl Fn() -> usize,
+        what: &str,
+    ) -> Result<()> {
         loop {
             let settled = self.settled.load(Ordering::Relaxed);
             let ended = self.thread.as_ref().is_none_or(JoinHandle::is_finished);
