@@ -98,7 +98,12 @@ fn attention_without_norms_and_positions_is_the_plain_one() {
                 let part = qkv.clone().narrow(2, i * heads * width, heads * width);
                 part.reshape([2, n, heads, width]).swap_dims(1, 2)
             });
-            let plain = crate::gpu::attention_reference(q, k, v, mask.clone());
+            let plain = crate::gpu::attention_reference(
+                q,
+                k,
+                v,
+                mask.clone().map(|mask| mask.unsqueeze_dim(1)),
+            );
             let plain = plain.swap_dims(1, 2).reshape([2, n, heads * width]);
             compare!(plain_attention(&qkv, heads, mask.as_ref()), plain, qkv);
         }

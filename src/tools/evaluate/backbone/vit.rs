@@ -116,7 +116,8 @@ impl Block {
                 part.reshape([b, n, self.heads, d / self.heads])
                     .swap_dims(1, 2) // [b, h, n, d / h]
             });
-            let y = gpu::attention(q, k, v, mask.cloned());
+            let mask = mask.map(|mask| mask.clone().unsqueeze_dim(1));
+            let y = gpu::attention(q, k, v, mask);
             y.swap_dims(1, 2).reshape([b, n, d])
         })
     }
