@@ -30,7 +30,7 @@ function assertLaws(events) {
 
 test("ten cuts at random bytes are taken up with If-Range, and progress keeps its laws", { timeout: LIMIT }, async (t) => {
   const folder = shop.host();
-  const paths = [...good.keys()].filter((path) => path.endsWith(".safetensors")).map((path) => `${folder}/${path}`);
+  const paths = [...shop.good.keys()].filter((path) => path.endsWith(".safetensors")).map((path) => `${folder}/${path}`);
   // A host that cuts the same file over and over without sending much is given up, so none is cut more than twice.
   const cuts = new Map();
   const places = [];
