@@ -166,6 +166,20 @@ fn no_pictures_and_no_captions_are_no_vectors() {
 }
 
 #[test]
+fn a_picture_that_is_a_line_is_refused() {
+    let encoder = open("clip", Backbone::Clip).unwrap();
+    let see = |w, h| {
+        encoder.images(
+            &[pattern(0, 9, 9), pattern(1, w, h)],
+            Preprocess::OpenAiClip,
+        )
+    };
+    assert_eq!(see(1, 256).unwrap().len(), 2);
+    let refused = see(1, 257).unwrap_err().to_string();
+    assert!(refused.contains("picture 1: 1x257"), "{refused}");
+}
+
+#[test]
 fn captions_need_a_backbone_that_reads_them() {
     let encoder = open("dino", Backbone::Dino).unwrap();
     let refused = encoder.texts(&["a cube".into()]).unwrap_err();

@@ -10,6 +10,7 @@ pub trait Features {
     /// One vector a picture, in their order.
     ///
     /// # Errors
+    /// [`crate::error::Error::Request`] for a picture of which one side is over 256 times the other,
     /// [`crate::error::Error::DeviceLost`] when the device cannot be read.
     fn images(&self, pictures: &[Image], preprocess: Preprocess) -> Result<Vec<Vec<f32>>>;
 

@@ -3,8 +3,8 @@
 //!
 //! `unireal train --config FILE.json --out RUN` goes through the stages and, started again after any kill, goes on where it
 //! was. The run's folder has the pack's layout with f32 weights, the averaged ones, so that `unireal pack` reads it as it
-//! stands; beside them `resume/` (what training needs to go on), `latents/` (what the autoencoder made of the shards),
-//! and `curves/`.
+//! stands; `clip/` and `dino/`, where there are such stages, have that of published encoders. Beside them are `resume/` (what
+//! training needs to go on), `latents/` (what the autoencoder made of the shards), and `curves/`.
 
 mod batch;
 pub mod bench;

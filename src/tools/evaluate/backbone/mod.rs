@@ -128,7 +128,12 @@ impl Encoder {
     /// [`Error::Format`] that names a file that is no picture.
     pub fn files(&self, paths: &[PathBuf], preprocess: Preprocess) -> Result<Vec<Vec<f32>>> {
         in_threads(paths, &self.device, |batch| {
-            let pictures: Result<Vec<Image>> = batch.iter().map(|path| Image::open(path)).collect();
+            let open = |path: &PathBuf| {
+                let picture = Image::open(path)?;
+                usable(&picture).map_err(|e| Error::format(path.display().to_string(), e))?;
+                Ok(picture)
+            };
+            let pictures: Result<Vec<Image>> = batch.iter().map(open).collect();
             self.batch(&pictures?, preprocess)
         })
     }
@@ -151,9 +156,8 @@ impl Encoder {
 
 impl Features for Encoder {
     fn images(&self, pictures: &[Image], preprocess: Preprocess) -> Result<Vec<Vec<f32>>> {
-        let empty = |picture: &Image| picture.width == 0 || picture.height == 0;
-        if let Some(i) = pictures.iter().position(empty) {
-            return Err(Error::Request(format!("picture {i} is empty")));
+        for (i, picture) in pictures.iter().enumerate() {
+            usable(picture).map_err(|reason| Error::Request(format!("picture {i}: {reason}")))?;
         }
         in_threads(pictures, &self.device, |batch| {
             self.batch(batch, preprocess)
@@ -173,6 +177,21 @@ impl Features for Encoder {
             let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, shape), &self.device);
             vectors(clip.texts(ids, &ends))
         })
+    }
+}
+
+/// Most times that one side of a picture may be the other: its shorter side is scaled up to the backbone's, and the longer one with
+/// it.
+const MAX_ASPECT: u32 = 256;
+
+fn usable(picture: &Image) -> std::result::Result<(), String> {
+    let (width, height) = (picture.width, picture.height);
+    let short = width.min(height);
+    match short > 0 && width.max(height) / short <= MAX_ASPECT {
+        true => Ok(()),
+        false => Err(format!(
+            "{width}x{height}; one side may be {MAX_ASPECT} times the other, and none 0"
+        )),
     }
 }
 
