@@ -30,6 +30,9 @@ const flags = (webgpu) => ({
   ignoreDefaultArgs: webgpu ? ["--disable-gpu"] : [],
 });
 
+/** That something left the tab. */
+class Stray extends Error {}
+
 /** The longest address that a page asks for: a picture would not fit in. */
 const LONGEST = 2048;
 
@@ -60,7 +63,7 @@ function guard(context, strays) {
   context.close = async (...given) => {
     await close(...given);
     if (strays.length > 0) {
-      throw new Error(strays.splice(0).join("; "));
+      throw new Stray(strays.splice(0).join("; "));
     }
   };
   return context;
@@ -78,7 +81,8 @@ export async function launch({ webgpu = true } = {}) {
   browser.newPage = async (options) => {
     const context = await browser.newContext(options);
     const page = await context.newPage();
-    page.once("close", () => context.close().catch((error) => strays.push(error.message)));
+    // A page that closes with its browser has no context to close any more.
+    page.once("close", () => context.close().catch((error) => error instanceof Stray && strays.push(error.message)));
     return page;
   };
   const close = browser.close.bind(browser);
