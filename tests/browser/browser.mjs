@@ -36,10 +36,10 @@ class Stray extends Error {}
 /** The longest address that a page asks for: a picture would not fit in. */
 const LONGEST = 2048;
 
-/** Why a request must not be: pages ask their own host, which in all tests is this machine, and send nothing. Null for one that may. */
+/** Why a request must not be: pages ask their own host or folder, which in all tests is this machine's, and send nothing. Null for one that may. */
 function stray(request) {
   const { protocol, hostname } = new URL(request.url());
-  if (["data:", "blob:"].includes(protocol)) {
+  if (["data:", "blob:", "file:"].includes(protocol)) {
     return null;
   }
   const reason = hostname !== "localhost" ? "to another host"
