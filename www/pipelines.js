@@ -35,16 +35,13 @@ let preparing = Promise.resolve();
 /** Settles, never fails, when all that can be prepared is. */
 export const prepared = () => preparing;
 
-/** Begins to watch the devices of this worker. */
+/** Begins to compile for a device what earlier visits kept. @param {GPUDevice} device */
+export function preparePipelines(device) {
+  preparing = prepare(device).catch(() => undefined);
+}
+
+/** Begins to watch what the devices of this worker are asked for; they are not made yet. */
 export function watchPipelines() {
-  if (!self.GPUDevice) {
-    return;
-  }
-  wrap(GPUAdapter.prototype, "requestDevice", async (request) => {
-    const device = await request;
-    preparing = prepare(device).catch(() => undefined);
-    return device;
-  });
   const device = GPUDevice.prototype;
   wrap(device, "createShaderModule", (module, { code }) => (codes.set(module, code), module));
   wrap(device, "createBindGroupLayout", (layout, descriptor) => (entries.set(layout, descriptor.entries), layout));

@@ -5,10 +5,8 @@
  *   in:  { id, method, value } | { id, method: "abort" }
  *   out: { id, event } | { id, result } | { id, error: { code, message, cause?, fatal? } }
  */
-import { keepPipelines, prepared, watchPipelines } from "./pipelines.js";
+import { keepPipelines, prepared, preparePipelines, watchPipelines } from "./pipelines.js";
 import init, { Engine } from "./wasm/unireal.js";
-
-watchPipelines();
 
 /** @type {Promise<unknown> | null} */
 let started = null;
@@ -127,10 +125,12 @@ function onDeviceError({ error }) {
 }
 
 if ("GPUAdapter" in self) {
+  watchPipelines();
   const { requestDevice } = GPUAdapter.prototype;
   GPUAdapter.prototype.requestDevice = async function (...given) {
     const device = await requestDevice.apply(this, given);
     device.addEventListener("uncapturederror", onDeviceError);
+    preparePipelines(device);
     return device;
   };
 }

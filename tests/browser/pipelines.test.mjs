@@ -20,9 +20,9 @@ let server, browser, context;
 
 before(async () => {
   const worker = await readFile(join(DIST, "www/worker.js"), "utf8");
-  assert.equal(worker.split("\nwatchPipelines();").length, 2);
+  assert.equal(worker.split("\n  watchPipelines();").length, 2);
   const files = new Map([
-    ["/www/worker.js", Buffer.from(worker.replace("\nwatchPipelines();", COUNT))],
+    ["/www/worker.js", Buffer.from(worker.replace("\n  watchPipelines();", COUNT))],
     ["/blank.html", Buffer.from("<!doctype html><title>blank</title>")],
   ]);
   server = await serve(DIST, 0, { files });

@@ -75,6 +75,17 @@ pub(super) fn id(parts: &[&str]) -> String {
     parts.join("-").chars().map(safe).collect()
 }
 
+/// Nothing else lies in a folder of their results, and none is left out.
+impl From<Vec<Case>> for Cases {
+    fn from(cases: Vec<Case>) -> Self {
+        Cases {
+            cases,
+            others: HashSet::new(),
+            left_out: 0,
+        }
+    }
+}
+
 impl Cases {
     /// Checks what every benchmark promises: ids are unique, pictures exist, captions and prompts say something.
     ///

@@ -4,7 +4,6 @@
 //! The first has no public evaluation, so no layout of results either: here `<subject>/<n>`, n being the prompt's number from 00.
 //! The second's are `<category>_<n>_<subject>/<prompt>_0`.
 
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use super::case::{Case, Cases, Input, id, is_picture, listed};
@@ -67,13 +66,7 @@ pub(super) fn load(data: &Path) -> Result<Cases> {
             });
         }
     }
-    let (others, left_out) = (HashSet::new(), 0);
-    Cases {
-        cases,
-        others,
-        left_out,
-    }
-    .check(data)
+    Cases::from(cases).check(data)
 }
 
 /// Reads the text that is half a table and half Python.
@@ -179,13 +172,7 @@ pub(super) fn load_plus(data: &Path) -> Result<Cases> {
             });
         }
     }
-    let (others, left_out) = (HashSet::new(), 0);
-    Cases {
-        cases,
-        others,
-        left_out,
-    }
-    .check(data)
+    Cases::from(cases).check(data)
 }
 
 /// The prompt with the place at which it speaks of the subject marked; where it does not, the subject is added.

@@ -3,7 +3,7 @@
 //!
 //! Results lie under `<task>_<idx>`, or under `<idx>` where that is enough.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -51,14 +51,7 @@ pub(super) fn load(data: &Path, split: &str, unpacked: &Path) -> Result<Cases> {
             counts: true,
         }
     });
-    let cases = cases.collect();
-    let (others, left_out) = (HashSet::new(), 0);
-    Cases {
-        cases,
-        others,
-        left_out,
-    }
-    .check(data)
+    Cases::from(cases.collect::<Vec<_>>()).check(data)
 }
 
 /// A row with its picture unpacked.
