@@ -1,13 +1,17 @@
 // y[b, v, u, o] = sum over taps (i, j) and channels c of x[b, v s + i - top, u s + j - left, c] weight[o, i, j, c], + bias[o],
 // where x is 0 outside. All f32, channels last, row-major; the number of channels is a multiple of 4.
 //
-// Grid: as linear.wgsl: a tile of ROWS pixels (of all pixels of the batch in a row) by COLUMNS channels a thread, id =
-// (pixel / ROWS, channel / COLUMNS). It is linear.wgsl run over the taps: no patch matrix is written.
-// sizes: pixels b v u, o, c / 4, whether there is a bias, 0 for no GELU, height, width of x, height, width of y, of the kernel,
-// s, top, left.
+// A linear layer is the convolution of one tap over one row of pixels, as fast in this form as in one without taps, and one
+// pipeline less: compiling it takes a software adapter half a second.
 //
-// Why: burn's own convolution takes three times as long for 64 to 64 channels, 3x3, 64x64 pixels on SwiftShader in a page
-// (tests/bench.rs).
+// Grid: a tile of ROWS pixels (of all pixels of the batch in a row) by COLUMNS channels a thread, id = (pixel / ROWS, channel /
+// COLUMNS); src/gpu/tile.rs says what is repeated. Pixels and channels past the edge read the last valid one and are not stored.
+// sizes: pixels b v u, o, c / 4, whether there is a bias, whether GELU follows, height, width of x, height, width of y, of the
+// kernel, s, top, left.
+//
+// Why: burn's own product takes 25 times as long for 1024x512x1536 on SwiftShader in a page, its convolution three times as long
+// for 64 to 64 channels, 3x3, 64x64 pixels (tests/bench.rs). A large tile in registers loads 32 vectors for 1024 multiply-adds, and
+// where threads share what they load, 20; it needs no workgroup memory, and no patch matrix is written.
 @group(0) @binding(0) var<storage, read_write> x: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read_write> weight: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> bias: array<f32>;
@@ -31,21 +35,32 @@ fn main(
   let height = i32(sizes[5]);
   let width = i32(sizes[6]);
   let plane = sizes[7] * sizes[8];
-  // Where the output pixel's first tap lies in x, and where its image starts.
-  let pixel$r = min(row + $ru, bottom);
-  let image$r = i32(pixel$r / plane) * height * width;
-  let top$r = i32(pixel$r % plane / sizes[8] * sizes[11]) - i32(sizes[12]);
-  let left$r = i32(pixel$r % plane % sizes[8] * sizes[11]) - i32(sizes[13]);
+  // Where each output pixel's first tap lies in x. In loops, not a line for each: what is written out takes a compiler seconds.
+  var image: array<i32, ROWS>;
+  var top: array<i32, ROWS>;
+  var left: array<i32, ROWS>;
+  for (var r = 0u; r < ROWS; r++) {
+    let pixel = min(row + r, bottom);
+    image[r] = i32(pixel / plane) * height * width;
+    top[r] = i32(pixel % plane / sizes[8] * sizes[11]) - i32(sizes[12]);
+    left[r] = i32(pixel % plane % sizes[8] * sizes[11]) - i32(sizes[13]);
+  }
+  var start: array<u32, ROWS>;
+  var inside: array<f32, ROWS>;
   var a$r_$q_$j = 0.0;
   for (var at = 0u; at < taps; at++) {
     let i = i32(at / sizes[10]);
     let j = i32(at % sizes[10]);
     let shift = at * depth;
-    let v$r = top$r + i;
-    let u$r = left$r + j;
-    // A number below zero is a large one here. Without branches: each of them takes a compiler seconds.
-    let inside$r = select(0.0, 1.0, (u32(v$r) < u32(height)) & (u32(u$r) < u32(width)));
-    let s$r = u32(image$r + clamp(v$r, 0, height - 1) * width + clamp(u$r, 0, width - 1)) * depth;
+    for (var r = 0u; r < ROWS; r++) {
+      let v = top[r] + i;
+      let u = left[r] + j;
+      // A number below zero is a large one here. Without branches, each of which takes a compiler seconds.
+      inside[r] = select(0.0, 1.0, (u32(v) < u32(height)) & (u32(u) < u32(width)));
+      start[r] = u32(image[r] + clamp(v, 0, height - 1) * width + clamp(u, 0, width - 1)) * depth;
+    }
+    let s$r = start[$r];
+    let inside$r = inside[$r];
     for (var t = 0u; t < depth; t++) {
       let x$r = x[s$r + t] * inside$r;
       let own$q = weight[c$q + shift + t]; // quad

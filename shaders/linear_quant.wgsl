@@ -2,10 +2,10 @@
 // x, y, bias f32, row-major; packed u32, as values_q8.wgsl or values_q4.wgsl reads it; scales u32 [o, k / 64], two f16 a word,
 // the lower half first; k is a multiple of 64.
 //
-// Grid: as linear.wgsl: a tile of ROWS by COLUMNS of y a thread, id = (row / ROWS, column / COLUMNS).
+// Grid: as conv2d.wgsl: a tile of ROWS by COLUMNS of y a thread, id = (row / ROWS, column / COLUMNS).
 // sizes: n, o, k / 64, whether there is a bias, whether GELU follows.
 //
-// Why: a matrix keeps a quarter of its bytes on the device, or a seventh, near the speed of linear.wgsl (tests/bench.rs), since a
+// Why: a matrix keeps a quarter of its bytes on the device, or a seventh, near the speed of floats (tests/bench.rs), since a
 // value is unpacked once for ROWS rows, and where threads share what they load, once for all of theirs.
 @group(0) @binding(0) var<storage, read_write> x: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read_write> packed: array<u32>;

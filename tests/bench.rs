@@ -99,9 +99,9 @@ fn report(what: &str, against: &str, (ours, theirs): (f64, f64)) {
 }
 
 async fn webgpu() -> Device {
-    let opened = device::open(device::Choice::WebGpu).await;
+    let opened = device::open(device::Choice::WebGpu, &[]).await;
     let device = opened.expect("WebGPU").device;
-    let tiles = gpu::measure_tiles(&device, now).await;
+    let tiles = gpu::measure_tiles(&device, &Encoding::QUANTIZED, now).await;
     console_log!("tiles: {}", tiles.expect("some"));
     device
 }

@@ -1,5 +1,5 @@
-//! The shaders against their references. In the browser every shader runs on WebGPU and its reference on the CPU, with
-//! inputs that are new in each run (the seed is printed); natively the references are held against naive loops.
+//! The shaders against their references, with inputs that are new in each run (the seed is printed): every shader in the browser's
+//! WebGPU, and natively where there is an adapter. Natively the references are held against naive loops besides.
 //!
 //! In the browser: `CHROMEDRIVER=$(command -v chromedriver) wasm-pack test --headless --chrome --mode no-install --release
 //! --no-default-features --features engine --test kernels`.
@@ -181,6 +181,26 @@ async fn traces_as_the_cpu(device: &Device, inputs: &mut Inputs) -> [f64; 3] {
     worst
 }
 
+/// Every test of a shader, for a macro that makes each a test of the platform.
+macro_rules! shaders {
+    ($test:ident) => {
+        $test! {
+            modulation_and_gate_are_their_references
+            heads_are_normalised_and_rotated
+            linear_is_its_reference
+            quantised_linear_is_the_dequantised_one
+            attention_is_its_reference
+            shared_memory_is_no_error
+            convolution_is_its_reference
+            the_start_up_check_passes_here
+            path_tracing_is_the_cpus
+        }
+    };
+}
+
+#[path = "kernels/shaders.rs"]
+mod shaders;
+
 #[cfg(not(target_arch = "wasm32"))]
 #[path = "kernels/native.rs"]
 mod native;
@@ -188,3 +208,9 @@ mod native;
 #[cfg(target_arch = "wasm32")]
 #[path = "kernels/browser.rs"]
 mod browser;
+
+#[cfg(not(target_arch = "wasm32"))]
+use native::{now, tell};
+
+#[cfg(target_arch = "wasm32")]
+use browser::{now, tell};

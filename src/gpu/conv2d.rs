@@ -1,6 +1,7 @@
-//! Convolution: `shaders/conv2d.wgsl`.
+//! Convolution, and with it every product with floats: `shaders/conv2d.wgsl`.
 
-use burn::tensor::{Tensor, module, ops::ConvOptions};
+use burn::tensor::{Shape, Tensor, module, ops::ConvOptions};
+use burn_wgpu::CubeTensor;
 
 use super::launch::{self, Shader, Threads};
 use super::linear::{Activation, STORE};
@@ -84,31 +85,94 @@ fn on_gpu(
     let input = launch::floats(&channels_last(x))?;
     let kernel = launch::floats(&channels_last(weight))?;
     let offset = launch::optional(bias, &input)?;
-    let sizes = [
-        b * v * u,
-        o,
-        c.div_ceil(4),
-        usize::from(bias.is_some()),
-        Activation::None.code(),
-        height,
-        width,
-        v,
-        u,
-        rows,
-        columns,
-        stride,
-        top,
-        left,
-    ];
-    let inputs = [&input, &kernel, &offset];
-    let pixels = b * v * u;
-    let shader = Shader {
-        name: "conv2d",
-        texts: &[include_str!("../../shaders/conv2d.wgsl"), STORE],
-        threads: Threads::product(pixels),
+    let product = Product {
+        outputs: [b * v * u, o],
+        vectors: c.div_ceil(4),
+        biased: bias.is_some(),
+        activation: Activation::None,
     };
-    let y = shader.launch([pixels, o], &inputs, &sizes, [b, v, u, o])?;
+    let taps = Taps {
+        input: [height, width],
+        output: [v, u],
+        kernel: [rows, columns],
+        stride,
+        start: [top, left],
+    };
+    let y = product.launch(taps, [&input, &kernel, &offset], [b, v, u, o])?;
     Some(launch::tensor::<4>(y).permute([0, 3, 1, 2]))
+}
+
+/// A run of `shaders/conv2d.wgsl`.
+pub(super) struct Product {
+    /// Pixels and channels, or rows and columns, of the result.
+    pub(super) outputs: [usize; 2],
+    /// Vectors of four that are summed over, for each tap.
+    pub(super) vectors: usize,
+    /// Whether there is a bias.
+    pub(super) biased: bool,
+    /// What follows.
+    pub(super) activation: Activation,
+}
+
+/// What a convolution sums over.
+pub(super) struct Taps {
+    /// Height and width of the input.
+    input: [usize; 2],
+    /// Height and width of the output.
+    output: [usize; 2],
+    /// Height and width of the kernel.
+    kernel: [usize; 2],
+    stride: usize,
+    /// Zeros above and to the left of the input.
+    start: [usize; 2],
+}
+
+impl Taps {
+    /// One for each of so many pixels, which lie in a row: the product with a matrix.
+    pub(super) fn one(pixels: usize) -> Self {
+        Taps {
+            input: [1, pixels],
+            output: [1, pixels],
+            kernel: [1, 1],
+            stride: 1,
+            start: [0, 0],
+        }
+    }
+}
+
+impl Product {
+    /// Of input, weights and bias.
+    pub(super) fn launch(
+        self,
+        taps: Taps,
+        inputs: [&CubeTensor; 3],
+        shape: impl Into<Shape>,
+    ) -> Option<CubeTensor> {
+        let [pixels, o] = self.outputs;
+        let [[height, width], [v, u], [rows, columns]] = [taps.input, taps.output, taps.kernel];
+        let sizes = [
+            pixels,
+            o,
+            self.vectors,
+            usize::from(self.biased),
+            self.activation.code(),
+            height,
+            width,
+            v,
+            u,
+            rows,
+            columns,
+            taps.stride,
+            taps.start[0],
+            taps.start[1],
+        ];
+        let shader = Shader {
+            name: "conv2d",
+            texts: &[include_str!("../../shaders/conv2d.wgsl"), STORE],
+            threads: Threads::product(pixels),
+        };
+        shader.launch(self.outputs, &inputs, &sizes, shape)
+    }
 }
 
 /// `[n, c, i, j]` to `[n, i, j, c]`, with zeros up to the next multiple of four channels.

@@ -1,5 +1,7 @@
 //! Opening a device: WebGPU where it is there and computes right, else the CPU.
 
+use std::sync::{Mutex, PoisonError};
+
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -55,11 +57,11 @@ pub struct Opened {
     software: bool,
 }
 
-/// Opens the device that `choice` asks for.
+/// Opens the device that `choice` asks for, for matrices in these quantised encodings besides floats.
 ///
 /// # Errors
 /// [`Error::Unsupported`] for [`Choice::WebGpu`] where there is no WebGPU, no adapter, or the adapter gives no device.
-pub async fn open(choice: Choice) -> Result<Opened> {
+pub async fn open(choice: Choice, quantized: &[Encoding]) -> Result<Opened> {
     match choice {
         Choice::Cpu => Ok(cpu(None)),
         Choice::WebGpu => webgpu().await,
@@ -68,7 +70,7 @@ pub async fn open(choice: Choice) -> Result<Opened> {
                 "{} is software; the CPU is faster",
                 opened.adapter
             ))),
-            Ok(opened) => match canary(&opened.device).await {
+            Ok(opened) => match canary(&opened.device, quantized).await {
                 Ok(()) => opened,
                 Err(note) => cpu(Some(format!("{}: {note}", opened.adapter))),
             },
@@ -106,10 +108,9 @@ async fn webgpu() -> Result<Opened> {
     construct();
     let named = available().await?;
     // The runtime behind a device is made once in a process and cannot be made anew.
-    thread_local! {
-        static OPENED: std::cell::RefCell<Option<Opened>> = const { std::cell::RefCell::new(None) };
-    }
-    if let Some(opened) = OPENED.with_borrow(|opened| opened.clone()) {
+    static OPENED: Mutex<Option<Opened>> = Mutex::new(None);
+    let opened = || OPENED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(opened) = opened().clone() {
         return Ok(opened);
     }
     #[cfg(target_arch = "wasm32")]
@@ -130,15 +131,15 @@ async fn webgpu() -> Result<Opened> {
     } else {
         known.join(", ")
     };
-    let opened = Opened {
+    let found = Opened {
         device,
         kind: "webgpu",
         adapter,
         note: None,
         software: info.device_type == wgpu::DeviceType::Cpu,
     };
-    OPENED.set(Some(opened.clone()));
-    Ok(opened)
+    *opened() = Some(found.clone());
+    Ok(found)
 }
 
 /// Asks the browser itself, since wgpu panics where `navigator.gpu` is missing. Gives what the browser tells of the adapter,
@@ -187,12 +188,12 @@ async fn available() -> Result<String> {
 /// The largest difference from the CPU that the start-up check allows, for results of a size near one.
 const TOLERANCE: f32 = 1e-3;
 
-/// Computes a small linear, a quantised one and an attention here and on the CPU; the error says where and by how much they
-/// differ. A driver that computes wrongly, or not at all, is found in milliseconds and not in a picture of noise.
+/// Computes a small linear, one in each of the quantised encodings and an attention here and on the CPU; the error says where and
+/// by how much they differ. A driver that computes wrongly, or not at all, is found in milliseconds and not in a picture of noise.
 ///
 /// # Errors
 /// A sentence that names the kernel and the difference.
-pub async fn canary(device: &Device) -> std::result::Result<(), String> {
+pub async fn canary(device: &Device, quantized: &[Encoding]) -> std::result::Result<(), String> {
     let cpu = Device::flex();
     let mut random = ChaCha8Rng::seed_from_u64(20_241_210);
     let mut floats = |shape: &[usize], bound: f32| {
@@ -220,7 +221,7 @@ pub async fn canary(device: &Device) -> std::result::Result<(), String> {
     let y = linear(x1.clone(), w1, b1.clone(), Activation::None);
     agree("linear", y, linear_reference(x2.clone(), w2, b2.clone())).await?;
 
-    for encoding in [Encoding::Q8, Encoding::Q4] {
+    for &encoding in quantized {
         let quantized = encoding.quantize(&matrix);
         let packed = words(&quantized.packed, o);
         let scales: Vec<u32> = quantized

@@ -37,9 +37,9 @@ impl Threads {
         Threads::Tiled { tile, covers }
     }
 
-    /// For attention of so many queries.
-    pub(super) fn attention(queries: usize) -> Self {
-        let tile = tiles().attention.fit(queries);
+    /// For attention of so many queries to so many keys.
+    pub(super) fn attention(queries: usize, keys: usize) -> Self {
+        let tile = tiles().attention.fit(queries).fit_keys(keys);
         let covers = [tile.rows * tile.threads, 1];
         Threads::Tiled { tile, covers }
     }

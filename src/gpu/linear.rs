@@ -1,8 +1,9 @@
-//! The product with a matrix of floats: `shaders/linear.wgsl`.
+//! The product with a matrix of floats: a convolution of one tap.
 
 use burn::tensor::{Tensor, activation::sigmoid};
 
-use super::launch::{self, Shader, Threads};
+use super::conv2d::{Product, Taps};
+use super::launch;
 
 /// How the shaders that are a product with a matrix write their results.
 pub(super) const STORE: &str = include_str!("../../shaders/store.wgsl");
@@ -98,14 +99,12 @@ fn on_gpu(
     let input = launch::floats(x)?;
     let weight = launch::floats(weight)?;
     let offset = launch::optional(bias, &input)?;
-    let bias = usize::from(bias.is_some());
-    let sizes = [b * n, o, k / 4, bias, activation.code()];
-    let inputs = [&input, &weight, &offset];
-    let shader = Shader {
-        name: "linear",
-        texts: &[include_str!("../../shaders/linear.wgsl"), STORE],
-        threads: Threads::product(b * n),
+    let product = Product {
+        outputs: [b * n, o],
+        vectors: k / 4,
+        biased: bias.is_some(),
+        activation,
     };
-    let y = shader.launch([b * n, o], &inputs, &sizes, [b, n, o])?;
+    let y = product.launch(Taps::one(b * n), [&input, &weight, &offset], [b, n, o])?;
     Some(launch::tensor(y))
 }

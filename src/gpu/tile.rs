@@ -13,6 +13,7 @@ use burn::tensor::{Device, Tensor};
 
 use super::device::canary;
 use super::{Activation, attention, launch, linear};
+use crate::weights::quant::Encoding;
 
 /// What a thread of a tiled shader makes, and with how many others.
 #[derive(Clone, Copy, Debug, Hash, PartialEq, Eq)]
@@ -26,6 +27,9 @@ pub(super) struct Tile {
     /// Whether four threads share what they load, through a subgroup's quads.
     pub(super) quads: bool,
 }
+
+/// Keys up to which attention has fewer columns.
+const FEW_KEYS: usize = 512;
 
 /// What every tiled shader has.
 const SHARED: &str = include_str!("../../shaders/tile.wgsl");
@@ -61,7 +65,8 @@ impl Tile {
     /// What the texts for this tile begin with, and no others.
     fn head(self) -> String {
         let mut out = String::new();
-        if self.quads {
+        // Browsers want to be told of subgroups; wgpu's own compiler knows them where the device has them, and refuses to be told.
+        if self.quads && cfg!(target_arch = "wasm32") {
             // A size that lies in a buffer counts as different for every thread, though it is not.
             out.push_str("enable subgroups;\ndiagnostic(off, subgroup_uniformity);\n");
         }
@@ -76,10 +81,19 @@ impl Tile {
     }
 
     /// This tile for a matrix of `rows` rows: with one of them, where that covers all that there are. No sizes between, since each
-    /// is a pipeline to compile, which takes a software adapter a second.
+    /// is a pipeline to compile, which takes a software adapter half a second.
     pub(super) fn fit(mut self, rows: usize) -> Self {
         if rows <= self.threads {
             self.rows = 1;
+        }
+        self
+    }
+
+    /// This tile for attention to `keys` keys: with fewer columns where those are few. Its pipeline is compiled in half the time, and
+    /// what it loses, a fifth of its speed, counts only where there are many.
+    pub(super) fn fit_keys(mut self, keys: usize) -> Self {
+        if keys <= FEW_KEYS {
+            self.columns = self.columns.min(16);
         }
         self
     }
@@ -164,7 +178,8 @@ fn usable(device: &Device) -> Vec<usize> {
 impl Tiles {
     /// Whether a shader's text is for one of these tiles.
     fn have(&self, text: &str) -> bool {
-        let mut tiles = [self.linear, self.attention].into_iter();
+        let few = self.attention.fit_keys(1);
+        let mut tiles = [self.linear, self.attention, few].into_iter();
         tiles.any(|tile| {
             [tile, tile.fit(1)]
                 .iter()
@@ -183,18 +198,27 @@ fn choose(index: usize) {
 }
 
 /// Measures which tiles are the fastest on `device`, by a product and an attention of a small model's size, and uses the
-/// fastest that pass the start-up check. Gives their name; none where `device` is no WebGPU device, or fails. `now` is a clock
-/// in milliseconds.
-pub async fn measure_tiles(device: &Device, now: impl Fn() -> f64) -> Option<&'static str> {
-    let indices = usable(device).into_iter();
-    let mut measured: Vec<(usize, f64)> = indices.map(|index| (index, f64::MAX)).collect();
-    for round in 0..=ROUNDS {
+/// fastest that pass the start-up check in these quantised encodings. Gives their name; none where `device` is no WebGPU device, or none of them works there.
+/// `now` is a clock in milliseconds.
+pub async fn measure_tiles(
+    device: &Device,
+    quantized: &[Encoding],
+    now: impl Fn() -> f64,
+) -> Option<&'static str> {
+    let mut measured: Vec<(usize, f64)> = Vec::new();
+    // The first run compiles, and shows which of them the adapter's compiler takes.
+    for index in usable(device) {
+        choose(index);
+        if run(device).await.is_some() {
+            measured.push((index, f64::MAX));
+        }
+    }
+    for _ in 0..ROUNDS {
         for (index, best) in &mut measured {
             choose(*index);
             let start = now();
-            run(device).await?;
-            // The first run compiles. Of the others the fastest counts: a machine may be busy for a moment, never idle.
-            if round > 0 {
+            if run(device).await.is_some() {
+                // The fastest counts: a machine may be busy for a moment, never idle.
                 *best = best.min(now() - start);
             }
         }
@@ -202,10 +226,11 @@ pub async fn measure_tiles(device: &Device, now: impl Fn() -> f64) -> Option<&'s
     measured.sort_by(|a, b| a.1.total_cmp(&b.1));
     for (index, _) in measured {
         choose(index);
-        if canary(device).await.is_ok() {
+        if canary(device, quantized).await.is_ok() {
             return Some(ALL[index].name);
         }
     }
+    choose(0);
     None
 }
 

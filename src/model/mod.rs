@@ -28,6 +28,13 @@ pub struct Encodings {
 }
 
 impl Encodings {
+    /// Those of them that stay quantised on the device.
+    pub fn quantized(self) -> Vec<Encoding> {
+        let used = [self.text_encoder, self.transformer, self.vae];
+        let all = Encoding::QUANTIZED.into_iter();
+        all.filter(|encoding| used.contains(encoding)).collect()
+    }
+
     /// Floats everywhere, as training needs.
     pub const FLOAT: Encodings = Encodings {
         text_encoder: Encoding::F32,

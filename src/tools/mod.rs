@@ -21,11 +21,15 @@ use std::time::Instant;
 use crate::error::Result;
 use crate::gpu::device::{self, Choice, Opened};
 use crate::gpu::measure_tiles;
+use crate::weights::quant::Encoding;
 
 /// Opens a device with the tiles that are the fastest on it.
 async fn open_device(choice: Choice) -> Result<Opened> {
-    let opened = device::open(choice).await?;
+    let opened = device::open(choice, &Encoding::QUANTIZED).await?;
     let start = Instant::now();
-    measure_tiles(&opened.device, || start.elapsed().as_secs_f64() * 1e3).await;
+    measure_tiles(&opened.device, &Encoding::QUANTIZED, || {
+        start.elapsed().as_secs_f64() * 1e3
+    })
+    .await;
     Ok(opened)
 }

@@ -242,13 +242,13 @@ async fn open(url: &JsValue, options: &JsValue, on_progress: Option<Function>) -
     let remember = cache.is_some();
     let source = Http::new(&url, cache, Patience::default());
     let (plan, kept) = source.plan().await?;
-    let opened = room::open_device(choice, plan.needs()).await?;
+    let opened = room::open_device(choice, &plan).await?;
     if opened.kind == "cpu"
         && let Some(problem) = room::cpu_problem(plan.needs())
     {
         return Err(problem);
     }
-    let bytes = plan.bytes();
+    let (bytes, quantized) = (plan.bytes(), plan.encodings().quantized());
     let report = Report::new(on_progress);
     let pipeline = load(plan, kept, &source, opened.device.clone(), &report).await?;
     let notes = [
@@ -266,7 +266,7 @@ async fn open(url: &JsValue, options: &JsValue, on_progress: Option<Function>) -
         bytes,
     };
     let tuned = future_to_promise(async move {
-        tuned::tune(&opened, remember).await;
+        tuned::tune(&opened, &quantized, remember).await;
         Ok(JsValue::UNDEFINED)
     });
     let busy = Cell::new(false);

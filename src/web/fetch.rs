@@ -1,7 +1,8 @@
 //! A pack on a static host, with the browser's cache in front of it.
 //!
 //! A shard is streamed chunk by chunk into memory of its final size, so that neither JavaScript nor wasm ever holds it
-//! twice. A connection that is cut or stalls is taken up where it ended: `Range` asks for the rest and `If-Range`, or a
+//! twice. That memory has room for the pack's largest shard and serves one shard after the other: wasm's memory only grows,
+//! and holes that the next shard does not fit would make it grow by one more. A connection that is cut or stalls is taken up where it ended: `Range` asks for the rest and `If-Range`, or a
 //! comparison of the answer's version, sees to it that the rest belongs to what is there. A host that answers with the
 //! whole file instead, or that has another version by now, starts the shard anew.
 //!
@@ -10,7 +11,7 @@
 //! [`Http::plan`] and [`Http::read_anew`] then read the files from the host. While everything is in the cache, the kept
 //! version is used; clearing the cache is how to see a new one.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 
 use sha2::{Digest, Sha256};
@@ -35,6 +36,10 @@ pub struct Http {
     fetched: RefCell<Descriptions>,
     /// Shards that arrived and were written, but are not verified yet.
     written: RefCell<HashMap<String, Partial>>,
+    /// Bytes of the plan's largest shard.
+    largest: Cell<u64>,
+    /// Memory of shards that were read.
+    spare: RefCell<Vec<Vec<u8>>>,
 }
 
 impl Http {
@@ -46,6 +51,8 @@ impl Http {
             kept: RefCell::default(),
             fetched: RefCell::default(),
             written: RefCell::default(),
+            largest: Cell::default(),
+            spare: RefCell::default(),
         }
     }
 
@@ -63,6 +70,7 @@ impl Http {
             if let Ok(plan) = Plan::read(self).await
                 && plan.shards().all(|shard| cache.holds(shard))
             {
+                self.prepare(&plan);
                 return Ok((plan, true));
             }
         }
@@ -76,7 +84,25 @@ impl Http {
     pub async fn read_anew(&self) -> Result<Plan> {
         self.kept.replace(None);
         self.fetched.take();
-        Plan::read(self).await
+        let plan = Plan::read(self).await?;
+        self.prepare(&plan);
+        Ok(plan)
+    }
+
+    fn prepare(&self, plan: &Plan) {
+        let lengths = plan.shards().map(|shard| shard.length);
+        self.largest.set(lengths.max().unwrap_or(0));
+    }
+
+    /// Empty memory with room for any shard of the plan.
+    fn memory(&self, shard: &Shard) -> Result<Vec<u8>> {
+        let mut memory = self.spare.borrow_mut().pop().unwrap_or_default();
+        memory.clear();
+        let room = shard.length.max(self.largest.get());
+        memory
+            .try_reserve_exact(room as usize)
+            .map_err(|_| Error::Memory(format!("a shard of {room} bytes does not fit")))?;
+        Ok(memory)
     }
 
     /// Bytes of the plan's shards that the cache holds.
@@ -235,14 +261,8 @@ impl ShardSource for Http {
         origin: Origin,
         arrived: &mut dyn FnMut(Arrived),
     ) -> Result<Fetched> {
-        let mut bytes = Vec::new();
-        bytes
-            .try_reserve_exact(shard.length as usize)
-            .map_err(|_| {
-                Error::Memory(format!("a shard of {} bytes does not fit", shard.length))
-            })?;
         let mut arriving = Arriving {
-            bytes,
+            bytes: self.memory(shard)?,
             reported: 0,
             version: None,
             partial: None,
@@ -295,6 +315,10 @@ impl ShardSource for Http {
         {
             cache.commit(partial).await;
         }
+    }
+
+    fn reuse(&self, memory: Vec<u8>) {
+        self.spare.borrow_mut().push(memory);
     }
 
     /// By the browser, beside this thread and with the processor's own instructions; only a page on plain HTTP has no such thing.

@@ -76,8 +76,6 @@ extern "C" {
     ) -> std::result::Result<f64, JsValue>;
     #[wasm_bindgen(method, catch)]
     pub(super) fn truncate(this: &Access, size: f64) -> std::result::Result<(), JsValue>;
-    #[wasm_bindgen(method, catch)]
-    pub(super) fn flush(this: &Access) -> std::result::Result<(), JsValue>;
     #[wasm_bindgen(method)]
     pub(super) fn close(this: &Access);
 

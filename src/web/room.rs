@@ -7,6 +7,7 @@ use wasm_bindgen_futures::JsFuture;
 use super::js::property;
 use crate::error::{Error, Result};
 use crate::gpu::device::{self, Choice, Opened};
+use crate::weights::load::Plan;
 use crate::weights::memory::Needs;
 
 /// Bytes that the CPU has room for: wasm addresses 4 GiB, and a load needs some of it.
@@ -49,17 +50,18 @@ pub(super) fn cpu_problem(needs: Needs) -> Option<Error> {
     })
 }
 
-/// Opens the device that `choice` asks for, on which the model has room. Were a buffer refused in the middle of a load, the module
+/// Opens the device that `choice` asks for, on which the plan's model has room. Were a buffer refused in the middle of a load, the module
 /// would end.
-pub(super) async fn open_device(choice: Choice, needs: Needs) -> Result<Opened> {
+pub(super) async fn open_device(choice: Choice, plan: &Plan) -> Result<Opened> {
+    let quantized = plan.encodings().quantized();
     let limit = match choice {
         Choice::Cpu => None,
         Choice::Auto | Choice::WebGpu => largest_buffer().await,
     };
-    match limit.and_then(|limit| gpu_problem(needs, limit)) {
-        None => device::open(choice).await,
+    match limit.and_then(|limit| gpu_problem(plan.needs(), limit)) {
+        None => device::open(choice, &quantized).await,
         Some(problem) if choice == Choice::Auto => {
-            let mut opened = device::open(Choice::Cpu).await?;
+            let mut opened = device::open(Choice::Cpu, &quantized).await?;
             opened.note = Some(problem.to_string());
             Ok(opened)
         }

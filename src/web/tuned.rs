@@ -6,6 +6,7 @@ use super::folder::{Folder, Thrown, directory, origin_folder};
 use super::js;
 use crate::gpu::device::Opened;
 use crate::gpu::{measure_tiles, use_tiles};
+use crate::weights::quant::Encoding;
 use crate::weights::source::hex;
 
 /// The folder, with a file for each adapter and version of the shaders, which holds the tiles' name.
@@ -14,9 +15,9 @@ const FOLDER: &str = "unireal-adapters";
 /// Longer than every name of tiles.
 const LONGEST: u64 = 64;
 
-/// Makes the shaders use the tiles that are the fastest on the adapter. Where `remember` is not set, or nothing can be kept,
+/// Makes the shaders use the tiles that are the fastest on the adapter, for matrices in these quantised encodings. Where `remember` is not set, or nothing can be kept,
 /// they are measured each time.
-pub(super) async fn tune(opened: &Opened, remember: bool) {
+pub(super) async fn tune(opened: &Opened, quantized: &[Encoding], remember: bool) {
     if opened.kind == "cpu" {
         return;
     }
@@ -33,7 +34,7 @@ pub(super) async fn tune(opened: &Opened, remember: bool) {
     {
         return;
     }
-    let fastest = measure_tiles(&opened.device, js::now).await;
+    let fastest = measure_tiles(&opened.device, quantized, js::now).await;
     if let (Some(folder), Some(name)) = (folder, fastest) {
         // Without it, the next visit measures again.
         let _ = folder.put(&file, name.as_bytes()).await;

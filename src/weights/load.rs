@@ -21,6 +21,10 @@ use crate::tokenizer::Tokenizer;
 /// Shards that are fetched at once.
 const PARALLEL: usize = 2;
 
+/// Bytes of tensors that wait for the device, in copies of their own, before they are sent on; left to itself the runtime
+/// collects 32 tensors of any size.
+const WAITING: usize = 4 << 20;
+
 /// The components that hold weights, in the order in which they are loaded.
 pub const COMPONENTS: [&str; 3] = ["text_encoder", "transformer", "vae"];
 
@@ -165,6 +169,7 @@ impl<S: ShardSource> Loader<'_, S> {
         while let Some(shard) = shards.next().await {
             let shard = shard?;
             found.read(manifest, place, shard.bytes(), self.device)?;
+            self.source.reuse(shard.into_bytes());
             place += 1;
         }
         drop(shards);
@@ -228,6 +233,8 @@ struct Found {
     tensors: HashMap<String, DeviceTensor>,
     /// Parts of tensors that were split by rows, by their first row.
     parts: HashMap<String, BTreeMap<usize, DeviceTensor>>,
+    /// Bytes that wait for the device.
+    waiting: usize,
 }
 
 impl Found {
@@ -257,6 +264,12 @@ impl Found {
                 ));
             }
             let tensor = upload(file, name, &view, device)?;
+            self.waiting += view.data().len();
+            if self.waiting >= WAITING {
+                let sent = device.flush();
+                sent.map_err(|e| Error::DeviceLost(format!("uploading {name}: {e:?}")))?;
+                self.waiting = 0;
+            }
             match split(name) {
                 Some((whole, first)) => {
                     let parts = self.parts.entry(whole.to_owned()).or_default();

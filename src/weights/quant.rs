@@ -36,6 +36,9 @@ pub struct Quantized {
 }
 
 impl Encoding {
+    /// Those that stay quantised on the device.
+    pub const QUANTIZED: [Encoding; 2] = [Encoding::Q8, Encoding::Q4];
+
     /// Whether a matrix with `input` columns is quantised: its rows must be whole pairs of blocks, since two scales make
     /// a word on the device.
     pub fn quantizes(self, input: usize) -> bool {

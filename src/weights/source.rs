@@ -33,6 +33,9 @@ pub trait ShardSource {
     /// Offers verified bytes for keeping; a source that cannot keep them goes on without.
     async fn keep(&self, shard: &VerifiedShard);
 
+    /// Takes back the memory of a shard that was read, for another one.
+    fn reuse(&self, _memory: Vec<u8>) {}
+
     /// The SHA-256 of bytes that came, in the fastest way that there is where they came.
     async fn digest(&self, bytes: &[u8]) -> [u8; 32] {
         Sha256::digest(bytes).into()
@@ -125,6 +128,11 @@ impl VerifiedShard {
     /// Its bytes.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// The memory that they lie in.
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes
     }
 }
 

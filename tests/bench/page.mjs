@@ -4,7 +4,8 @@
  *   node page.mjs > lines-of-json
  *
  * Loads of a pack of about half a gigabyte, the shipped one made wider and deeper, in turns with a plain `fetch` of the same
- * bytes; what the shipped one holds on the device; its first picture after a warm load; the download's size.
+ * bytes and with each thing that a load does to them besides, alone; what the shipped one holds on the device; its first picture
+ * after a warm load; the download's size.
  */
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -66,13 +67,60 @@ const plain = (page) => page.evaluate(async (paths) => {
   return performance.now() - start;
 }, shards);
 
+/**
+ * What a load does to the bytes besides fetching them, each alone and by the browser's own functions: milliseconds of their SHA-256, of
+ * writing them to the browser's file system, and of bringing them to the device.
+ */
+const parts = (page, lengths) => page.evaluate(async (lengths) => {
+  const measure = async (lengths) => {
+    const timed = async (each) => {
+      const start = performance.now();
+      for (const [place, length] of lengths.entries()) {
+        await each(new Uint8Array(length).fill(place), place);
+      }
+      return performance.now() - start;
+    };
+    const nothing = await timed(async () => undefined);
+    const sha256 = await timed((bytes) => crypto.subtle.digest("SHA-256", bytes));
+    const folder = await navigator.storage.getDirectory();
+    const write = await timed(async (bytes, place) => {
+      const file = await folder.getFileHandle(`part-${place}`, { create: true });
+      const access = await file.createSyncAccessHandle();
+      access.write(bytes, { at: 0 });
+      access.close();
+    });
+    for (const place of lengths.keys()) {
+      await folder.removeEntry(`part-${place}`);
+    }
+    const device = await (await navigator.gpu.requestAdapter()).requestDevice();
+    const upload = await timed(async (bytes) => {
+      const buffer = device.createBuffer({ size: bytes.length, usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST });
+      device.queue.writeBuffer(buffer, 0, bytes);
+      await device.queue.onSubmittedWorkDone();
+    });
+    device.destroy();
+    return { sha256: sha256 - nothing, write: write - nothing, upload: upload - nothing };
+  };
+  const worker = new Worker(URL.createObjectURL(new Blob([`onmessage = async ({ data }) => postMessage(await (${measure})(data))`])));
+  const found = await new Promise((resolve, reject) => {
+    worker.onmessage = ({ data }) => resolve(data);
+    worker.onerror = ({ message }) => reject(new Error(message));
+    worker.postMessage(lengths);
+  });
+  worker.terminate();
+  return found;
+}, lengths);
+
 async function loads() {
-  const times = { plain: [], none: [], opfs: [], again: [] };
+  const times = { plain: [], none: [], opfs: [], again: [], sha256: [], write: [], upload: [] };
   for (let round = 0; round < ROUNDS; round += 1) {
     // A profile as people have one: what private pages keep lies in memory, behind another process.
     const folder = await mkdtemp(join(tmpdir(), "unireal-bench-"));
     const { page, context } = await start(await launchProfile(folder, { webgpu: true }));
     times.plain.push(await plain(page));
+    // What goes to a device comes in words.
+    const lengths = shards.map((path) => Math.ceil(large.get(path).length / 4) * 4);
+    Object.entries(await parts(page, lengths)).forEach(([name, ms]) => times[name].push(ms));
     times.none.push(await load(page, "/large/", "none"));
     await page.evaluate(() => window.model.dispose());
     times.opfs.push(await load(page, "/large/", "opfs"));
@@ -94,6 +142,11 @@ async function loads() {
   const found = Object.fromEntries(Object.entries(times).map(of));
   report({ page: "load, nothing kept, over a plain fetch", value: ratios(times.none, times.plain), unit: "x", most: 1.3, bytes, ms: found });
   report({ page: "load, kept in OPFS, over a plain fetch", value: ratios(times.opfs, times.plain), unit: "x" });
+  const alone = (names) => times.plain.map((ms, round) => names.reduce((sum, name) => sum + times[name][round], ms));
+  const floors = { "nothing kept": [times.none, ["sha256", "upload"]], "kept": [times.opfs, ["sha256", "upload", "write"]] };
+  for (const [name, [ours, names]] of Object.entries(floors)) {
+    report({ page: `load, ${name}, over fetch, ${names.join(", ")}, each alone and added`, value: ratios(ours, alone(names)), unit: "x" });
+  }
   report({ page: "second load, without a network, over the first", value: ratios(times.again, times.opfs), unit: "x", most: 0.7 });
 }
 
@@ -104,13 +157,17 @@ async function heap(browser) {
   const idle = sum(await sample());
   let loading = true;
   const done = load(page, "/large/", "opfs").finally(() => (loading = false));
-  let most = 0;
+  let most = { wasm: 0, buffers: 0 };
   while (loading) {
-    most = Math.max(most, sum(await sample()));
+    const now = await sample();
+    most = sum(now) > sum(most) ? now : most;
     await pause(20);
   }
   await done;
-  report({ page: "wasm and ArrayBuffers above the idle page during a load", value: (most - idle) / MIB, unit: "MiB", most: 128 });
+  report({
+    page: "wasm and ArrayBuffers above the idle page during a load", value: (sum(most) - idle) / MIB, unit: "MiB", most: 128,
+    MiB: { idle: idle / MIB, wasm: most.wasm / MIB, buffers: most.buffers / MIB },
+  });
   await context.close();
 }
 
@@ -200,11 +257,11 @@ async function size() {
   report({ page: "wasm, brotli", value: bytes / 1e6, unit: "MB", most: 2, bytes: wasm.length });
 }
 
-const parts = { loads, heap, largeOnDevice, shippedPack, size };
+const rows = { loads, heap, largeOnDevice, shippedPack, size };
 const browser = await launch();
 try {
-  for (const name of process.argv.length > 2 ? process.argv.slice(2) : Object.keys(parts)) {
-    await parts[name](browser);
+  for (const name of process.argv.length > 2 ? process.argv.slice(2) : Object.keys(rows)) {
+    await rows[name](browser);
   }
 } finally {
   await browser.close();

@@ -1,5 +1,9 @@
 //! The references against naive loops, on the CPU.
 
+use std::io::Write;
+use std::sync::{Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use super::*;
 
 fn tensor<const D: usize>(data: &TensorData) -> Tensor<D> {
@@ -170,7 +174,7 @@ fn gradients_go_through() {
 #[test]
 fn the_cpu_opens_and_a_wrong_name_says_what_is_right() {
     use unireal::gpu::device::{Choice, open};
-    let opened = pollster::block_on(open(Choice::Cpu)).expect("a CPU");
+    let opened = pollster::block_on(open(Choice::Cpu, &[])).expect("a CPU");
     assert_eq!((opened.kind, opened.note), ("cpu", None));
     assert_eq!("gpu".parse::<Choice>().ok(), Some(Choice::WebGpu));
     let error = "cuda".parse::<Choice>().expect_err("no such device");
@@ -186,17 +190,37 @@ fn the_cpu_says_that_it_is_no_gpu() {
     assert_eq!(error.code(), "unsupported", "{error}");
 }
 
-/// The one shader that is tested natively too, where there is an adapter: the world is rendered natively.
-#[test]
-fn the_gpu_traces_the_cpus_paths() {
-    use std::io::Write;
-    use unireal::gpu::device::{Choice, open};
-    // Not by println, which the test runner would keep to itself.
-    let tell = |text: String| writeln!(std::io::stderr(), "{text}").expect("stderr");
-    let opened = match pollster::block_on(open(Choice::WebGpu)) {
-        Ok(opened) => opened,
-        Err(error) => return tell(format!("SKIPPED the path tracer on the GPU: {error}")),
-    };
-    let worst = pollster::block_on(traces_as_the_cpu(&opened.device, &mut Inputs::new(6)));
-    tell(format!("path tracer on {}: {worst:?}", opened.adapter));
+/// Not by println, which the test runner would keep to itself.
+pub(super) fn tell(text: String) {
+    writeln!(std::io::stderr(), "{text}").expect("stderr");
 }
+
+/// Milliseconds, as a seed.
+pub(super) fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.expect("a clock").as_millis() as u64
+}
+
+/// Runs the test of a shader, where there is an adapter; one at a time, since the tiles are the process's.
+fn on_gpu(test: impl Future<Output = ()>) {
+    use unireal::gpu::device::{Choice, open};
+    static ONE: Mutex<()> = Mutex::new(());
+    let _alone = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    match pollster::block_on(open(Choice::WebGpu, &[])) {
+        Ok(_) => pollster::block_on(test),
+        Err(error) => tell(format!("SKIPPED a shader natively: {error}")),
+    }
+}
+
+macro_rules! test {
+    ($($name:ident)*) => {
+        $(
+            #[test]
+            fn $name() {
+                on_gpu(shaders::$name());
+            }
+        )*
+    };
+}
+
+shaders!(test);

@@ -38,7 +38,7 @@ pub(super) fn open(kind: Kind, count: usize) -> Result<Vec<Device>> {
         ))),
         Kind::Cpu => Ok(vec![Device::flex()]),
         Kind::Gpu if count == 1 => {
-            let opened = pollster::block_on(device::open(Choice::WebGpu))?;
+            let opened = pollster::block_on(device::open(Choice::WebGpu, &[]))?;
             eprintln!("on {}", opened.adapter);
             Ok(vec![opened.device])
         }

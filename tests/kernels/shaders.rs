@@ -1,0 +1,314 @@
+//! Every shader against its reference on the CPU: in the browser on WebGPU, natively on the adapter that wgpu finds.
+
+use super::*;
+use unireal::gpu::Modulation;
+use unireal::gpu::device::{Choice, canary, open};
+
+/// Relative to the largest result: what the order of f32 sums may change, with room.
+const BAR: f32 = 2e-5;
+
+async fn webgpu() -> Device {
+    open(Choice::WebGpu, &[]).await.expect("WebGPU").device
+}
+
+fn seed(test: &str) -> Inputs {
+    let seed = now();
+    tell(format!("{test}: seed {seed}"));
+    Inputs::new(seed)
+}
+
+async fn read<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    numbers(&tensor.into_data_async().await.expect("readable"))
+}
+
+async fn check<const D: usize>(what: String, actual: Tensor<D>, expected: Tensor<D>) {
+    assert_eq!(actual.dims(), expected.dims(), "{what}");
+    let error = error(&read(actual).await, &read(expected).await);
+    tell(format!("{what}: {error:e}"));
+    assert!(error < BAR, "{what}: {error}");
+}
+
+/// GELU in its tanh form, as the books have it.
+fn gelu(x: Tensor<3>) -> Tensor<3> {
+    let u = (x.clone() + x.clone().powi_scalar(3) * 0.044715) * (2.0 / std::f64::consts::PI).sqrt();
+    x * 0.5 * (u.tanh() + 1.0)
+}
+
+pub(super) async fn modulation_and_gate_are_their_references() {
+    let (gpu, cpu) = (webgpu().await, Device::flex());
+    let mut inputs = seed("modulation");
+    // The last has no vectors of four: it takes the plain way on the GPU.
+    for (b, n, d, n_clean) in [
+        (1, 2, 4, 1),
+        (2, 7, 132, 3),
+        (3, 40, 192, 39),
+        (1, 9, 512, 5),
+        (2, 3, 10, 1),
+        (1, 6, 64, 0),
+        (2, 7, 96, 7),
+    ] {
+        let (x, a) = (
+            inputs.floats(&[b, n, d], 2.0),
+            inputs.floats(&[b, n, d], 1.0),
+        );
+        let clean = inputs.floats(&[1, 1, 6 * d], 1.0);
+        let noise = inputs.floats(&[b, 1, 6 * d], 1.0);
+        let on = |device: &Device| {
+            let tensor = |data: &TensorData| Tensor::<3>::from_data(data.clone(), device);
+            let by = Modulation {
+                clean: tensor(&clean),
+                noise: tensor(&noise),
+                n_clean,
+            };
+            (tensor(&x), tensor(&a), by)
+        };
+        let ((x1, a1, by1), (x2, a2, by2)) = (on(&gpu), on(&cpu));
+        for at in [0, 3] {
+            let what = format!("modulated {b} {n} {d} {n_clean} {at}");
+            let actual = gpu::modulated(x1.clone(), &by1, at, 1e-6);
+            let plain = gpu::modulated_reference(x2.clone(), &by2, at, 1e-6);
+            check(what, actual, plain).await;
+            let what = format!("gated {b} {n} {d} {n_clean} {at}");
+            let actual = gpu::gated(x1.clone(), a1.clone(), &by1, at + 2);
+            let plain = gpu::gated_reference(x2.clone(), a2.clone(), &by2, at + 2);
+            check(what, actual, plain).await;
+        }
+    }
+}
+
+pub(super) async fn heads_are_normalised_and_rotated() {
+    let (gpu, cpu) = (webgpu().await, Device::flex());
+    let mut inputs = seed("rotation");
+    for (b, n, h, d) in [(1, 1, 1, 4), (2, 19, 3, 32), (1, 33, 8, 64)] {
+        let qkv = inputs.floats(&[b, n, 3 * h * d], 2.0);
+        let norms = [0; 2].map(|_| inputs.floats(&[d], 1.5));
+        let angles = numbers(&inputs.floats(&[n * d / 2], 3.0));
+        let table = |of: fn(f32) -> f32| {
+            let twice = angles.iter().flat_map(|&angle| [of(angle); 2]);
+            TensorData::new(twice.collect::<Vec<f32>>(), [1, 1, n, d])
+        };
+        let (cos, sin) = (table(f32::cos), table(f32::sin));
+        let on = |data: &TensorData| Tensor::<4>::from_data(data.clone(), &gpu);
+        let row = |data: &TensorData| Tensor::<1>::from_data(data.clone(), &gpu);
+        let (query, key) = (row(&norms[0]), row(&norms[1]));
+        let (c, s) = (on(&cos), on(&sin));
+        let x = Tensor::<3>::from_data(qkv.clone(), &gpu);
+        let all = gpu::rotated(&x, h, [&query, &key], [&c, &s], 1e-6).expect("a shader");
+        // In plain loops.
+        let (qkv, cos, sin) = (numbers(&qkv), numbers(&cos), numbers(&sin));
+        for (part, actual) in all.into_iter().enumerate() {
+            let mut expected = Vec::new();
+            for (sample, head, token) in
+                (0..b).flat_map(|s| (0..h).flat_map(move |k| (0..n).map(move |t| (s, k, t))))
+            {
+                let start = (((sample * n + token) * 3 + part) * h + head) * d;
+                let u = &qkv[start..start + d];
+                if part == 2 {
+                    expected.extend(u);
+                    continue;
+                }
+                let square = u.iter().map(|u| u * u).sum::<f32>() / d as f32;
+                let weight = numbers(&norms[part]);
+                let u: Vec<f32> = u
+                    .iter()
+                    .zip(&weight)
+                    .map(|(u, w)| u * w / (square + 1e-6).sqrt())
+                    .collect();
+                for i in 0..d {
+                    let turned = if i % 2 == 0 { -u[i + 1] } else { u[i - 1] };
+                    expected.push(u[i] * cos[token * d + i] + turned * sin[token * d + i]);
+                }
+            }
+            let expected = TensorData::new(expected, [b, h, n, d]);
+            let expected = Tensor::<4>::from_data(expected, &cpu);
+            check(format!("part {part} of {b} {n} {h} {d}"), actual, expected).await;
+        }
+    }
+}
+
+pub(super) async fn linear_is_its_reference() {
+    let (gpu, cpu) = (webgpu().await, Device::flex());
+    tell(format!("tiles: {}", gpu::tile_names(&gpu).join(", ")));
+    let mut inputs = seed("linear");
+    for tiles in gpu::tile_names(&gpu) {
+        assert!(gpu::use_tiles(&gpu, tiles), "{tiles}");
+        // The last has no vectors of four: it takes the plain way on the GPU, and must still be right.
+        for (b, n, k, o) in [
+            (1, 1, 4, 1),
+            (2, 13, 36, 17),
+            (1, 64, 64, 16),
+            (1, 65, 256, 768),
+            (2, 8, 512, 130),
+            (1, 5, 7, 3),
+        ] {
+            for biased in [true, false] {
+                let x = inputs.floats(&[b, n, k], 1.0);
+                let weight = inputs.floats(&[o, k], 1.0);
+                let bias = biased.then(|| inputs.floats(&[o], 1.0));
+                let on = |device: &Device| {
+                    (
+                        Tensor::<3>::from_data(x.clone(), device),
+                        Tensor::<2>::from_data(weight.clone(), device),
+                        bias.clone()
+                            .map(|bias| Tensor::<1>::from_data(bias, device)),
+                    )
+                };
+                let ((x1, w1, b1), (x2, w2, b2)) = (on(&gpu), on(&cpu));
+                let what = format!("{tiles} linear {b} {n} {k} {o} {biased}");
+                let plain = gpu::linear_reference(x2, w2, b2);
+                let actual = gpu::linear(x1.clone(), w1.clone(), b1.clone(), Activation::None);
+                check(what.clone(), actual, plain.clone()).await;
+                let actual = gpu::linear(x1, w1, b1, Activation::Gelu);
+                check(format!("{what} gelu"), actual, gelu(plain)).await;
+            }
+        }
+    }
+}
+
+pub(super) async fn quantised_linear_is_the_dequantised_one() {
+    let (gpu, cpu) = (webgpu().await, Device::flex());
+    let mut inputs = seed("quantised linear");
+    for tiles in gpu::tile_names(&gpu) {
+        assert!(gpu::use_tiles(&gpu, tiles), "{tiles}");
+        for encoding in [Encoding::Q8, Encoding::Q4] {
+            for (b, n, k, o) in [
+                (1, 1, 64, 1),
+                (2, 13, 192, 19),
+                (1, 70, 256, 768),
+                (1, 8, 1024, 256),
+            ] {
+                let x = inputs.floats(&[b, n, k], 1.0);
+                let mut matrix = numbers(&inputs.floats(&[o, k], 1.0));
+                matrix[..32].fill(0.0);
+                matrix[32..64].fill(-1e-5);
+                let matrix = quantise(encoding, &matrix, o);
+                let bias = (n > 1).then(|| inputs.floats(&[o], 1.0));
+                let int = |data: &TensorData| Tensor::<2, Int>::from_data(data.clone(), &gpu);
+                let on = |device: &Device| {
+                    bias.clone()
+                        .map(|bias| Tensor::<1>::from_data(bias, device))
+                };
+                let run = |activation| {
+                    let (packed, scales) = (int(&matrix.packed), int(&matrix.scales));
+                    let x = Tensor::from_data(x.clone(), &gpu);
+                    gpu::quant_linear(x, packed, scales, encoding, on(&gpu), activation)
+                };
+                let values =
+                    Tensor::from_data(TensorData::new(matrix.values.clone(), [o, k]), &cpu);
+                let x = Tensor::from_data(x.clone(), &cpu);
+                let plain = gpu::linear_reference(x, values, on(&cpu));
+                let what = format!("{tiles} {encoding} {b} {n} {k} {o}");
+                check(what.clone(), run(Activation::None), plain.clone()).await;
+                check(format!("{what} gelu"), run(Activation::Gelu), gelu(plain)).await;
+            }
+        }
+    }
+}
+
+pub(super) async fn attention_is_its_reference() {
+    let (gpu, cpu) = (webgpu().await, Device::flex());
+    let mut inputs = seed("attention");
+    for tiles in gpu::tile_names(&gpu) {
+        assert!(gpu::use_tiles(&gpu, tiles), "{tiles}");
+        for (b, h, n, m, d, [batches, heads]) in [
+            (1, 1, 1, 1, 4, [0, 1]),
+            (2, 3, 5, 17, 12, [2, 1]),
+            (1, 4, 100, 100, 32, [1, 4]),
+            (2, 8, 66, 130, 64, [0, 1]),
+            (2, 2, 33, 48, 64, [1, 1]),
+            (2, 2, 33, 48, 64, [2, 2]),
+            (1, 1, 64, 64, 128, [0, 1]),
+            // Many keys have a tile of their own.
+            (1, 2, 9, 530, 12, [1, 1]),
+            (1, 2, 6, 9, 6, [1, 1]),
+        ] {
+            let [q, k, v] = [n, m, m].map(|rows| inputs.floats(&[b, h, rows, d], 3.0));
+            let mask = (batches > 0).then(|| inputs.mask([batches * heads, n, m]));
+            let on = |device: &Device| {
+                let part = |data: &TensorData| Tensor::<4>::from_data(data.clone(), device);
+                let mask = mask.clone().map(|mask| {
+                    Tensor::<3>::from_data(mask, device).reshape([batches, heads, n, m])
+                });
+                (part(&q), part(&k), part(&v), mask)
+            };
+            let ((q1, k1, v1, m1), (q2, k2, v2, m2)) = (on(&gpu), on(&cpu));
+            let what = format!("{tiles} attention {b} {h} {n} {m} {d} mask {batches} {heads}");
+            let expected = gpu::attention_reference(q2, k2, v2, m2);
+            check(what, gpu::attention(q1, k1, v1, m1), expected).await;
+        }
+    }
+}
+
+/// The same tensor three times, and views into one buffer: WebGPU refuses two writable bindings of the same memory.
+pub(super) async fn shared_memory_is_no_error() {
+    let (gpu, cpu) = (webgpu().await, Device::flex());
+    let x = seed("shared").floats(&[3, 2, 16, 8], 1.0);
+    let on = |device: &Device| Tensor::<4>::from_data(x.clone(), device);
+    let (same, plain) = (on(&gpu), on(&cpu));
+    let actual = gpu::attention(same.clone(), same.clone(), same.clone(), None);
+    let expected = gpu::attention_reference(plain.clone(), plain.clone(), plain.clone(), None);
+    check("one tensor".into(), actual, expected).await;
+    let part = |x: &Tensor<4>, i| x.clone().narrow(0, i, 1);
+    let actual = gpu::attention(part(&same, 0), part(&same, 1), part(&same, 2), None);
+    let expected =
+        gpu::attention_reference(part(&plain, 0), part(&plain, 1), part(&plain, 2), None);
+    check("parts of one".into(), actual, expected).await;
+}
+
+pub(super) async fn convolution_is_its_reference() {
+    let (gpu, cpu) = (webgpu().await, Device::flex());
+    let mut inputs = seed("conv2d");
+    for tiles in gpu::tile_names(&gpu) {
+        assert!(gpu::use_tiles(&gpu, tiles), "{tiles}");
+        for (b, c, h, w, o, kernel, stride, padding) in [
+            (1, 3, 16, 16, 32, 3, 1, [1, 1, 1, 1]),
+            (2, 5, 7, 9, 18, 3, 2, [0, 0, 1, 1]),
+            (1, 32, 12, 12, 64, 3, 1, [1, 1, 1, 1]),
+            (1, 64, 8, 8, 4, 1, 1, [0, 0, 0, 0]),
+            (1, 4, 6, 5, 7, 3, 2, [2, 1, 0, 3]),
+        ] {
+            let x = inputs.floats(&[b, c, h, w], 1.0);
+            let weight = inputs.floats(&[o, c, kernel, kernel], 1.0);
+            let bias = (o > 4).then(|| inputs.floats(&[o], 1.0));
+            let on = |device: &Device| {
+                (
+                    Tensor::<4>::from_data(x.clone(), device),
+                    Tensor::<4>::from_data(weight.clone(), device),
+                    bias.clone()
+                        .map(|bias| Tensor::<1>::from_data(bias, device)),
+                )
+            };
+            let ((x1, w1, b1), (x2, w2, b2)) = (on(&gpu), on(&cpu));
+            let what = format!("{tiles} conv2d {b} {c} {h} {w} {o} {kernel} {stride} {padding:?}");
+            let expected = gpu::conv2d_reference(x2, w2, b2, stride, padding);
+            check(what, gpu::conv2d(x1, w1, b1, stride, padding), expected).await;
+        }
+    }
+}
+
+pub(super) async fn the_start_up_check_passes_here() {
+    let opened = open(Choice::WebGpu, &[]).await.expect("a device");
+    tell(format!("{opened:?}"));
+    canary(&opened.device, &Encoding::QUANTIZED)
+        .await
+        .expect("the same as on the CPU");
+    // Of a software adapter nothing is to be gained over the CPU path.
+    let auto = open(Choice::Auto, &Encoding::QUANTIZED)
+        .await
+        .expect("a device");
+    let adapter = opened.adapter.to_lowercase();
+    let software = ["swiftshader", "llvmpipe"]
+        .iter()
+        .any(|name| adapter.contains(name));
+    assert_eq!(
+        auto.kind,
+        if software { "cpu" } else { "webgpu" },
+        "{auto:?}"
+    );
+    assert_eq!(auto.note.is_some(), software);
+}
+
+pub(super) async fn path_tracing_is_the_cpus() {
+    let worst = traces_as_the_cpu(&webgpu().await, &mut seed("path tracing")).await;
+    tell(format!("path tracing: {worst:?}"));
+}
