@@ -65,10 +65,10 @@ fn main(
     let k$q_$j = (head * m + min(key + 4u * $qu + $ju, last)) * depth; // alone
     var s$r_$q_$j = 0.0;
     for (var t = 0u; t < depth; t++) {
-      let x$r = q[q$r + t];
-      let own$q = k[k$q + t]; // quad
+      let x$r = Factor(q[q$r + t]);
+      let own$q = Factor(k[k$q + t]); // quad
       let w$q_$j = quadBroadcast(own$q, $ju); // quad
-      let w$q_$j = k[k$q_$j + t]; // alone
+      let w$q_$j = Factor(k[k$q_$j + t]); // alone
       s$r_$q_$j = advance(s$r_$q_$j, x$r, w$q_$j);
     }
     // In loops, not a line for each: what is written out here takes a compiler seconds.

@@ -62,10 +62,10 @@ fn main(
     let s$r = start[$r];
     let inside$r = inside[$r];
     for (var t = 0u; t < depth; t++) {
-      let x$r = x[s$r + t] * inside$r;
-      let own$q = weight[c$q + shift + t]; // quad
+      let x$r = Factor(x[s$r + t] * inside$r);
+      let own$q = Factor(weight[c$q + shift + t]); // quad
       let w$q_$j = quadBroadcast(own$q, $ju); // quad
-      let w$q_$j = weight[c$q_$j + shift + t]; // alone
+      let w$q_$j = Factor(weight[c$q_$j + shift + t]); // alone
       a$r_$q_$j = advance(a$r_$q_$j, x$r, w$q_$j);
     }
   }

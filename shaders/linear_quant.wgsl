@@ -35,10 +35,10 @@ fn main(
     let s$q = unpack2x16float(scales[c$q + pair] >> shift).x; // quad
     let s$q_$j = unpack2x16float(scales[c$q_$j + pair] >> shift).x; // alone
     for (var t = 8u * block; t < 8u * block + 8u; t++) {
-      let x$r = x[r$r + t];
-      let own$q = values(c$q, t) * s$q; // quad
+      let x$r = Factor(x[r$r + t]);
+      let own$q = Factor(values(c$q, t) * s$q); // quad
       let w$q_$j = quadBroadcast(own$q, $ju); // quad
-      let w$q_$j = values(c$q_$j, t) * s$q_$j; // alone
+      let w$q_$j = Factor(values(c$q_$j, t) * s$q_$j); // alone
       a$r_$q_$j = advance(a$r_$q_$j, x$r, w$q_$j);
     }
   }

@@ -25,8 +25,11 @@ export type Tag =
   | "novel scenario"
   | "perception task";
 
-/** Where the model runs: `auto` takes WebGPU on a real GPU whose start-up check agrees with the CPU, else the CPU. */
-export type Device = "auto" | "webgpu" | "cpu";
+/**
+ * Where the model runs: `auto` takes WebGPU on a real GPU whose start-up check agrees with the CPU, else the CPU. `webgpu-f16` is WebGPU
+ * with products in 16-bit floats, where the adapter has them (`unsupported` elsewhere): faster on many GPUs, exact to three digits.
+ */
+export type Device = "auto" | "webgpu" | "webgpu-f16" | "cpu";
 
 /** What went wrong, for programs:
  * - `unsupported`: this browser or device cannot do it;

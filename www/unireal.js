@@ -120,8 +120,8 @@ class Model {
 
   static async load(url, { device = "auto", cache = "opfs", onProgress, signal } = {}) {
     signal?.throwIfAborted();
-    if (!["auto", "webgpu", "cpu"].includes(device)) {
-      throw refuse(`unknown device "${device}"; use auto, webgpu or cpu`);
+    if (!["auto", "webgpu", "webgpu-f16", "cpu"].includes(device)) {
+      throw refuse(`unknown device "${device}"; use auto, webgpu, webgpu-f16 or cpu`);
     }
     if (!["opfs", "none"].includes(cache)) {
       throw refuse(`unknown cache "${cache}"; use opfs or none`);

@@ -27,4 +27,4 @@ pub use modulate::{Modulation, gated, gated_reference, modulated, modulated_refe
 pub(crate) use path_trace::{NUMBERS, path_trace};
 pub use quant_linear::{dequantize, quant_linear, quant_linear_reference};
 pub use rotate::rotated;
-pub use tile::{in_use, measure_tiles, tile_names, use_tiles};
+pub use tile::{halves, in_use, measure_tiles, tile_names, use_tiles};

@@ -4,7 +4,8 @@
 //! three signs: a line with `$r` stands for one line a row of the tile, with `$q` one for every four of its columns, with `$j`
 //! one for each of those four; with several signs, one for each combination, rows first. `ROWS`, `COLUMNS` and `THREADS` are
 //! the tile's numbers. A line that ends in `// quad` is only there where four neighbouring threads load four columns once and
-//! pass them to one another, one that ends in `// alone` only where every thread loads its own.
+//! pass them to one another, one that ends in `// alone` only where every thread loads its own. `Factor` is what is multiplied:
+//! a vector of 32-bit floats, or of 16-bit ones; a line that ends in `// single` or in `// half` is for one of the two.
 
 use std::fmt::Write;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -26,6 +27,8 @@ pub(super) struct Tile {
     pub(super) threads: usize,
     /// Whether four threads share what they load, through a subgroup's quads.
     pub(super) quads: bool,
+    /// Whether factors are 16-bit floats.
+    pub(super) halves: bool,
 }
 
 /// Keys up to which attention has fewer columns.
@@ -38,10 +41,14 @@ impl Tile {
     /// The text of a shader for this tile, after what all of them have.
     pub(super) fn write_out(self, texts: &[&str]) -> String {
         let mut out = self.head();
-        let dropped = if self.quads { "// alone" } else { "// quad" };
+        let dropped = [
+            if self.quads { "// alone" } else { "// quad" },
+            if self.halves { "// single" } else { "// half" },
+        ];
         let all = [SHARED].into_iter().chain(texts.iter().copied());
         for line in all.flat_map(str::lines) {
-            if line.ends_with(dropped) || line.trim_start().starts_with("//") {
+            if dropped.iter().any(|end| line.ends_with(end)) || line.trim_start().starts_with("//")
+            {
                 continue;
             }
             let mut lines = vec![line.to_owned()];
@@ -65,6 +72,13 @@ impl Tile {
     /// What the texts for this tile begin with, and no others.
     fn head(self) -> String {
         let mut out = String::new();
+        let factor = match self.halves {
+            true => "vec4<f16>",
+            false => "vec4<f32>",
+        };
+        if self.halves {
+            out.push_str("enable f16;\n");
+        }
         // Browsers want to be told of subgroups; wgpu's own compiler knows them where the device has them, and refuses to be told.
         if self.quads && cfg!(target_arch = "wasm32") {
             // A size that lies in a buffer counts as different for every thread, though it is not.
@@ -77,6 +91,7 @@ impl Tile {
         ] {
             writeln!(out, "const {name} = {number}u;").expect("a String takes every text");
         }
+        writeln!(out, "alias Factor = {factor};").expect("a String takes every text");
         out
     }
 
@@ -116,6 +131,7 @@ const fn tile(rows: usize, columns: usize, threads: usize, quads: bool) -> Tile 
         columns,
         threads,
         quads,
+        halves: false,
     }
 }
 
@@ -144,20 +160,39 @@ const ALL: [Tiles; 4] = [
     },
 ];
 
+/// Where in [`ALL`] those for GPUs begin, and with them those that 16-bit floats may have: a processor would turn each into 32 bits.
+const FOR_GPUS: usize = 2;
+
 /// Which of [`ALL`] is used. A process has one WebGPU device.
 static CHOSEN: AtomicUsize = AtomicUsize::new(0);
 
 /// Whether the device has subgroups.
 static QUADS: AtomicBool = AtomicBool::new(false);
 
+/// Whether factors are 16-bit floats.
+static HALVES: AtomicBool = AtomicBool::new(false);
+
 /// Says whether the device has subgroups.
 pub(super) fn allow_quads(has: bool) {
     QUADS.store(has, Ordering::Relaxed);
 }
 
+/// Says whether factors are 16-bit floats from now on, which the device must have.
+pub(super) fn use_halves(halves: bool) {
+    HALVES.store(halves, Ordering::Relaxed);
+    if halves {
+        CHOSEN.fetch_max(FOR_GPUS, Ordering::Relaxed);
+    }
+}
+
+/// Whether factors are 16-bit floats.
+pub fn halves() -> bool {
+    HALVES.load(Ordering::Relaxed)
+}
+
 /// The tiles that are used.
-pub(super) fn tiles() -> &'static Tiles {
-    &ALL[CHOSEN.load(Ordering::Relaxed)]
+pub(super) fn tiles() -> Tiles {
+    ALL[CHOSEN.load(Ordering::Relaxed)].of(halves())
 }
 
 /// The names of the tiles that `device` can use; none where it is no WebGPU device.
@@ -172,10 +207,18 @@ fn usable(device: &Device) -> Vec<usize> {
     }
     let quads = QUADS.load(Ordering::Relaxed);
     let fits = |tiles: &Tiles| quads || !(tiles.linear.quads || tiles.attention.quads);
-    (0..ALL.len()).filter(|&i| fits(&ALL[i])).collect()
+    let first = if halves() { FOR_GPUS } else { 0 };
+    (first..ALL.len()).filter(|&i| fits(&ALL[i])).collect()
 }
 
 impl Tiles {
+    /// The same with factors of 16 bits, or of 32.
+    fn of(mut self, halves: bool) -> Self {
+        self.linear.halves = halves;
+        self.attention.halves = halves;
+        self
+    }
+
     /// Whether a shader's text is for one of these tiles.
     fn have(&self, text: &str) -> bool {
         let few = self.attention.fit_keys(1);
@@ -190,7 +233,10 @@ impl Tiles {
 
 /// Whether a shader's text may be used again: it is for the tiles that are used, or for no tiles. The others were only measured.
 pub fn in_use(text: &str) -> bool {
-    tiles().have(text) || !ALL.iter().any(|other| other.have(text))
+    let mut others = [false, true]
+        .into_iter()
+        .flat_map(|halves| ALL.map(|tiles| tiles.of(halves)));
+    tiles().have(text) || !others.any(|other| other.have(text))
 }
 
 fn choose(index: usize) {
@@ -230,7 +276,7 @@ pub async fn measure_tiles(
             return Some(ALL[index].name);
         }
     }
-    choose(0);
+    choose(if halves() { FOR_GPUS } else { 0 });
     None
 }
 

@@ -46,7 +46,7 @@ pub struct StepOptions {
     /// Evaluations, after one that is not timed
     #[arg(long, default_value_t = 3)]
     pub rounds: usize,
-    /// auto, cpu or gpu
+    /// auto, cpu, gpu or gpu-f16
     #[arg(long, default_value = "cpu")]
     pub device: Choice,
 }

@@ -55,7 +55,7 @@ pub struct Options {
     /// Seed of the noise
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
-    /// auto, cpu or gpu
+    /// auto, cpu, gpu or gpu-f16
     #[arg(long, default_value = "auto")]
     pub device: Choice,
     /// The picture's file; with several results, a number is put before its ending

@@ -56,7 +56,7 @@ pub(super) async fn open_device(choice: Choice, plan: &Plan) -> Result<Opened> {
     let quantized = plan.encodings().quantized();
     let limit = match choice {
         Choice::Cpu => None,
-        Choice::Auto | Choice::WebGpu => largest_buffer().await,
+        Choice::Auto | Choice::WebGpu | Choice::WebGpuHalf => largest_buffer().await,
     };
     match limit.and_then(|limit| gpu_problem(plan.needs(), limit)) {
         None => device::open(choice, &quantized).await,

@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 use super::folder::{Folder, Thrown, directory, origin_folder};
 use super::js;
 use crate::gpu::device::Opened;
-use crate::gpu::{measure_tiles, use_tiles};
+use crate::gpu::{halves, measure_tiles, use_tiles};
 use crate::weights::quant::Encoding;
 use crate::weights::source::hex;
 
@@ -25,7 +25,8 @@ pub(super) async fn tune(opened: &Opened, quantized: &[Encoding], remember: bool
         true => folder().await.ok(),
         false => None,
     };
-    let of = format!("{} {}", env!("CARGO_PKG_VERSION"), opened.adapter);
+    let form = if halves() { "f16" } else { "f32" };
+    let of = format!("{} {form} {}", env!("CARGO_PKG_VERSION"), opened.adapter);
     let file = hex(&Sha256::digest(of.as_bytes())[..16]);
     if let Some(folder) = &folder
         && let Some(name) = folder.get(&file, LONGEST).await

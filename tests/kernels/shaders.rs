@@ -22,10 +22,14 @@ async fn read<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
 }
 
 async fn check<const D: usize>(what: String, actual: Tensor<D>, expected: Tensor<D>) {
+    near(what, actual, expected, BAR).await;
+}
+
+async fn near<const D: usize>(what: String, actual: Tensor<D>, expected: Tensor<D>, bar: f32) {
     assert_eq!(actual.dims(), expected.dims(), "{what}");
     let error = error(&read(actual).await, &read(expected).await);
     tell(format!("{what}: {error:e}"));
-    assert!(error < BAR, "{what}: {error}");
+    assert!(error < bar, "{what}: {error}");
 }
 
 /// GELU in its tanh form, as the books have it.
@@ -237,6 +241,71 @@ pub(super) async fn attention_is_its_reference() {
             check(what, gpu::attention(q1, k1, v1, m1), expected).await;
         }
     }
+}
+
+/// Factors of 16 bits have 11 digits: a sum of their products is as far from that in 32 bits, with room.
+const HALF_BAR: f32 = 2e-3;
+
+pub(super) async fn half_precision_is_near_single() {
+    let opened = match open(Choice::WebGpuHalf, &[]).await {
+        Ok(opened) => opened,
+        Err(error) => {
+            assert!(error.to_string().contains("shader-f16"), "{error}");
+            return tell(format!("SKIPPED 16-bit floats: {error}"));
+        }
+    };
+    let (gpu, cpu) = (opened.device, Device::flex());
+    let mut inputs = seed("half precision");
+    for tiles in gpu::tile_names(&gpu) {
+        assert!(gpu::use_tiles(&gpu, tiles) && gpu::halves(), "{tiles}");
+        canary(&gpu, &Encoding::QUANTIZED)
+            .await
+            .expect("near the CPU");
+        for (n, k, o) in [(2, 64, 19), (65, 256, 130)] {
+            let (x, weight) = (inputs.floats(&[1, n, k], 1.0), inputs.floats(&[o, k], 1.0));
+            let on = |device: &Device| {
+                let x = Tensor::<3>::from_data(x.clone(), device);
+                (x, Tensor::<2>::from_data(weight.clone(), device))
+            };
+            let ((x1, w1), (x2, w2)) = (on(&gpu), on(&cpu));
+            let actual = gpu::linear(x1, w1, None, Activation::None);
+            let expected = gpu::linear_reference(x2, w2, None);
+            let what = format!("{tiles} half linear {n} {k} {o}");
+            near(what.clone(), actual.clone(), expected.clone(), HALF_BAR).await;
+            // It must be another form, not the same one.
+            let error = error(&read(actual).await, &read(expected).await);
+            assert!(error > 1e-6, "{what}: {error} is too near");
+        }
+        let x = inputs.floats(&[1, 12, 9, 9], 1.0);
+        let weight = inputs.floats(&[20, 12, 3, 3], 1.0);
+        let conv = |device: &Device| {
+            let part = |data: &TensorData| Tensor::<4>::from_data(data.clone(), device);
+            (part(&x), part(&weight))
+        };
+        let ((x1, w1), (x2, w2)) = (conv(&gpu), conv(&cpu));
+        let actual = gpu::conv2d(x1, w1, None, 1, [1; 4]);
+        let expected = gpu::conv2d_reference(x2, w2, None, 1, [1; 4]);
+        near(format!("{tiles} half conv2d"), actual, expected, HALF_BAR).await;
+        for m in [37, 530] {
+            let [q, k, v] = [33, m, m].map(|rows| inputs.floats(&[1, 2, rows, 32], 2.0));
+            let on = |device: &Device| {
+                [&q, &k, &v].map(|data| Tensor::<4>::from_data(data.clone(), device))
+            };
+            let ([q1, k1, v1], [q2, k2, v2]) = (on(&gpu), on(&cpu));
+            let actual = gpu::attention(q1, k1, v1, None);
+            let expected = gpu::attention_reference(q2, k2, v2, None);
+            near(
+                format!("{tiles} half attention {m}"),
+                actual,
+                expected,
+                4.0 * HALF_BAR,
+            )
+            .await;
+        }
+    }
+    // The tests that follow are for 32 bits.
+    webgpu().await;
+    assert!(!gpu::halves());
 }
 
 /// The same tensor three times, and views into one buffer: WebGPU refuses two writable bindings of the same memory.

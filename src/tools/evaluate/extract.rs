@@ -34,7 +34,7 @@ pub struct Options {
     /// Where the vectors go: tensors `images` and `texts`, and the pictures' names
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
-    /// auto, cpu or gpu
+    /// auto, cpu, gpu or gpu-f16
     #[arg(long, default_value = "cpu")]
     pub device: Choice,
 }

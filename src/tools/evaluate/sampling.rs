@@ -30,7 +30,7 @@ pub struct Sampling {
     /// Take every pixel from the model, also where the edit leaves the canvas alone
     #[arg(long)]
     pub no_keep: bool,
-    /// auto, cpu or gpu
+    /// auto, cpu, gpu or gpu-f16
     #[arg(long, default_value = "cpu")]
     #[serde(skip)]
     pub device: Choice,
