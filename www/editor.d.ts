@@ -9,7 +9,7 @@
  * Attributes:
  * - `pack`: address of the model's folder, relative to the page or absolute. Nothing is downloaded before a person has
  *   agreed to the size, or the page has called `load()`;
- * - `device`: `auto` (default), `webgpu` or `cpu`;
+ * - `device`: `auto` (default), `webgpu`, `webgpu-f16` or `cpu`;
  * - `examples`: address of a list of examples, `[{ "image": "a.png", "prompt": "…" }]`;
  * - `whole-page`: the page belongs to the editor: its keys work anywhere, pictures are dropped and pasted anywhere, and
  *   requests are shared as links to the page. Without it the editor minds itself only. Read when the element is connected.

@@ -6,7 +6,7 @@
 import { markup } from "./editor/markup.js";
 import { parts } from "./editor/parts.js";
 
-const DEVICES = ["auto", "webgpu", "cpu"];
+const DEVICES = ["auto", "webgpu", "webgpu-f16", "cpu"];
 
 export class UniRealEditor extends HTMLElement {
   static observedAttributes = ["pack", "device", "examples"];

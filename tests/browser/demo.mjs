@@ -44,8 +44,8 @@ async function options() {
   if (!/\.png$/i.test(values.out)) {
     throw new Usage(`--out ${values.out}: the page makes PNG files, the name must end in .png`);
   }
-  if (!["auto", "webgpu", "cpu"].includes(values.device)) {
-    throw new Usage(`--device ${values.device}: use auto, webgpu or cpu`);
+  if (!["auto", "webgpu", "webgpu-f16", "cpu"].includes(values.device)) {
+    throw new Usage(`--device ${values.device}: use auto, webgpu, webgpu-f16 or cpu`);
   }
   for (const name of ["seed", "steps", "guidance", "image-guidance", "outputs", "timeout"]) {
     if (values[name] !== undefined && !(values[name].trim() !== "" && Number(values[name]) >= 0)) {

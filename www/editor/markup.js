@@ -106,6 +106,7 @@ const MARKUP = `
                 <select id="device">
                   <option value="auto">Automatic: the GPU if it works, else the CPU</option>
                   <option value="webgpu">GPU, by WebGPU</option>
+                  <option value="webgpu-f16">GPU, 16-bit floats</option>
                   <option value="cpu">CPU</option>
                 </select>
               </div>
