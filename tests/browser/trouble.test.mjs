@@ -58,7 +58,7 @@ test("16-bit floats: taken where the adapter has them, else refused by name", { 
   const page = await shop.open();
   const has = await page.evaluate(async () => (await navigator.gpu.requestAdapter()).features.has("shader-f16"));
   const { ok, code, message } = await load(page, folder, "webgpu-f16");
-  assert.deepEqual([ok, code], has ? [true, undefined] : [false, "unsupported"], message);
+  assert.deepEqual([Boolean(ok), code], has ? [true, undefined] : [false, "unsupported"], message);
   has || assert.match(message, /shader-f16.*choose webgpu/);
   assert.deepEqual(await load(page, folder, "webgpu"), { ok: true, note: null, device: "webgpu" });
   await page.context().close();
