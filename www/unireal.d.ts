@@ -27,7 +27,8 @@ export type Tag =
 
 /**
  * Where the model runs: `auto` takes WebGPU on a real GPU whose start-up check agrees with the CPU, else the CPU. `webgpu-f16` is WebGPU
- * with products in 16-bit floats, where the adapter has them (`unsupported` elsewhere): faster on many GPUs, exact to three digits.
+ * with products in 16-bit floats, where the adapter has them (`unsupported` elsewhere): for GPUs that multiply those faster, exact to
+ * three digits.
  */
 export type Device = "auto" | "webgpu" | "webgpu-f16" | "cpu";
 

@@ -180,9 +180,12 @@ pub(super) fn allow_quads(has: bool) {
 /// Says whether factors are 16-bit floats from now on, which the device must have.
 pub(super) fn use_halves(halves: bool) {
     HALVES.store(halves, Ordering::Relaxed);
-    if halves {
-        CHOSEN.fetch_max(FOR_GPUS, Ordering::Relaxed);
-    }
+    CHOSEN.fetch_max(first(), Ordering::Relaxed);
+}
+
+/// The first of [`ALL`] that may be used with these factors.
+fn first() -> usize {
+    if halves() { FOR_GPUS } else { 0 }
 }
 
 /// Whether factors are 16-bit floats.
@@ -207,8 +210,7 @@ fn usable(device: &Device) -> Vec<usize> {
     }
     let quads = QUADS.load(Ordering::Relaxed);
     let fits = |tiles: &Tiles| quads || !(tiles.linear.quads || tiles.attention.quads);
-    let first = if halves() { FOR_GPUS } else { 0 };
-    (first..ALL.len()).filter(|&i| fits(&ALL[i])).collect()
+    (first()..ALL.len()).filter(|&i| fits(&ALL[i])).collect()
 }
 
 impl Tiles {
@@ -276,7 +278,7 @@ pub async fn measure_tiles(
             return Some(ALL[index].name);
         }
     }
-    choose(if halves() { FOR_GPUS } else { 0 });
+    choose(first());
     None
 }
 

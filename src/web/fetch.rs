@@ -2,9 +2,11 @@
 //!
 //! A shard is streamed chunk by chunk into memory of its final size, so that neither JavaScript nor wasm ever holds it
 //! twice. That memory has room for the pack's largest shard and serves one shard after the other: wasm's memory only grows,
-//! and holes that the next shard does not fit would make it grow by one more. A connection that is cut or stalls is taken up where it ended: `Range` asks for the rest and `If-Range`, or a
-//! comparison of the answer's version, sees to it that the rest belongs to what is there. A host that answers with the
-//! whole file instead, or that has another version by now, starts the shard anew.
+//! and holes that the next shard does not fit would make it grow by one more.
+//!
+//! A connection that is cut or stalls is taken up where it ended: `Range` asks for the rest and `If-Range`, or a comparison of
+//! the answer's version, sees to it that the rest belongs to what is there. A host that answers with the whole file instead,
+//! or that has another version by now, starts the shard anew.
 //!
 //! The pack's JSON files come from the cache once a load was completed, so that a second load makes no request at all. A
 //! pack that changed on its host is noticed when a shard has to be fetched that the kept files no longer describe:

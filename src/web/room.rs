@@ -50,8 +50,8 @@ pub(super) fn cpu_problem(needs: Needs) -> Option<Error> {
     })
 }
 
-/// Opens the device that `choice` asks for, on which the plan's model has room. Were a buffer refused in the middle of a load, the module
-/// would end.
+/// Opens the device that `choice` asks for, on which the plan's model has room. Were a buffer refused in the middle of a load,
+/// the module would end.
 pub(super) async fn open_device(choice: Choice, plan: &Plan) -> Result<Opened> {
     let quantized = plan.encodings().quantized();
     let limit = match choice {

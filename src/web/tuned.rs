@@ -15,8 +15,8 @@ const FOLDER: &str = "unireal-adapters";
 /// Longer than every name of tiles.
 const LONGEST: u64 = 64;
 
-/// Makes the shaders use the tiles that are the fastest on the adapter, for matrices in these quantised encodings. Where `remember` is not set, or nothing can be kept,
-/// they are measured each time.
+/// Makes the shaders use the tiles that are the fastest on the adapter, for matrices in these quantised encodings. Where
+/// `remember` is not set, or nothing can be kept, they are measured each time.
 pub(super) async fn tune(opened: &Opened, quantized: &[Encoding], remember: bool) {
     if opened.kind == "cpu" {
         return;
