@@ -190,6 +190,7 @@ macro_rules! shaders {
             linear_is_its_reference
             quantised_linear_is_the_dequantised_one
             attention_is_its_reference
+            attention_over_many_tokens_holds_no_matrix
             half_precision_is_near_single
             shared_memory_is_no_error
             convolution_is_its_reference

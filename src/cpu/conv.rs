@@ -193,7 +193,7 @@ pub(crate) fn conv2d(
     let [b, c, h, w] = x.dims();
     let [o, channels, rows, columns] = weight.dims();
     // A mismatch is the plain form's to report.
-    if channels != c || bias.dims() != [o] || stride == 0 || b * c * o * rows * columns == 0 {
+    if channels != c || bias.dims() != [o] || stride == 0 || [b, c, o, rows, columns].contains(&0) {
         return None;
     }
     let [v, u] = output_sides([h, w], [rows, columns], stride, padding)?;

@@ -62,7 +62,7 @@ pub(crate) fn linear(
     let [b, n, k] = x.dims();
     let [o, inner] = weight.dims();
     // A mismatch is the plain form's to report.
-    if inner != k || bias.is_some_and(|bias| bias.dims() != [o]) || b * n * k * o == 0 {
+    if inner != k || bias.is_some_and(|bias| bias.dims() != [o]) || [b, n, k, o].contains(&0) {
         return None;
     }
     let (input, matrix) = (operand(x)?, operand(weight)?);

@@ -76,7 +76,7 @@ fn on_gpu(
     if channels != c || bias.is_some_and(|bias| bias.dims() != [o]) || stride == 0 {
         return None;
     }
-    if b * c * height * width * o * rows * columns == 0 {
+    if [b, c, height, width, o, rows, columns].contains(&0) {
         return None;
     }
     let [v, u] = output_sides([height, width], [rows, columns], stride, padding)?;

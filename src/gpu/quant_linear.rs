@@ -120,7 +120,7 @@ fn on_gpu(
 ) -> Option<Tensor<3>> {
     let [b, n, k] = x.dims();
     let [o, _] = packed.dims();
-    if b * n * o == 0 || bias.is_some_and(|bias| bias.dims() != [o]) {
+    if [b, n, o].contains(&0) || bias.is_some_and(|bias| bias.dims() != [o]) {
         return None;
     }
     let (name, texts): (_, &[_]) = match encoding {

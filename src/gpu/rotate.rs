@@ -27,7 +27,12 @@ pub fn rotated(
     let d = triple / 3 / heads;
     let narrow = norms.iter().all(|norm| norm.dims() == [d]);
     let tables = cos.dims() == [1, 1, n, d] && sin.dims() == [1, 1, n, d];
-    if !d.is_multiple_of(4) || triple != 3 * heads * d || !narrow || !tables || b * n * d == 0 {
+    if !d.is_multiple_of(4)
+        || triple != 3 * heads * d
+        || !narrow
+        || !tables
+        || [b, n, d].contains(&0)
+    {
         return None;
     }
     let qkv = launch::floats(qkv)?;

@@ -243,6 +243,25 @@ pub(super) async fn attention_is_its_reference() {
     }
 }
 
+/// Sizes whose product is 2^32, which is 0 where addresses have 32 bits, and whose matrix would be 1 GiB: nothing but the shader
+/// comes to an end here.
+pub(super) async fn attention_over_many_tokens_holds_no_matrix() {
+    let (gpu, cpu) = (webgpu().await, Device::flex());
+    let mut inputs = seed("many tokens");
+    let (tokens, d, some) = (16384, 16, 32);
+    let [q, k, v] = [0; 3].map(|_| inputs.floats(&[1, 1, tokens, d], 3.0));
+    let on =
+        |device: &Device| [&q, &k, &v].map(|data| Tensor::<4>::from_data(data.clone(), device));
+    let ([q1, k1, v1], [q2, k2, v2]) = (on(&gpu), on(&cpu));
+    let y = gpu::attention(q1, k1, v1, None);
+    for first in [0, tokens - some] {
+        let rows = |x: &Tensor<4>| x.clone().narrow(2, first, some);
+        let expected = gpu::attention_reference(rows(&q2), k2.clone(), v2.clone(), None);
+        // Sums of 16384 terms are further apart than the others.
+        near(format!("queries from {first}"), rows(&y), expected, 1e-4).await;
+    }
+}
+
 /// Factors of 16 bits have 11 digits: a sum of their products is as far from that in 32 bits, with room.
 const HALF_BAR: f32 = 2e-3;
 
