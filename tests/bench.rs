@@ -167,7 +167,8 @@ async fn kernels() {
     let [q, k, v] = [0; 3].map(|_| random([1, h, tokens, d], &device));
     let fast = || gpu::attention(q.clone(), k.clone(), v.clone(), None);
     let (ours, per_linear) = race(1, fast, linear).await;
-    let fair = per_linear * (4 * h * tokens * tokens * d) as f64 / flop;
+    // In floating point: more than 32 bits can count.
+    let fair = per_linear * 4.0 * (h * d) as f64 * (tokens as f64).powi(2) / flop;
     report(
         "attention 8x4096x64",
         "the linear layer per flop",

@@ -169,7 +169,7 @@ impl Product {
         let shader = Shader {
             name: "conv2d",
             texts: &[include_str!("../../shaders/conv2d.wgsl"), STORE],
-            threads: Threads::product(pixels),
+            threads: Threads::product([pixels, o], 4 * self.vectors * rows * columns),
         };
         shader.launch(self.outputs, &inputs, &sizes, shape)
     }

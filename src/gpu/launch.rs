@@ -30,19 +30,27 @@ pub(super) enum Threads {
 }
 
 impl Threads {
-    /// For a product with a matrix that has so many rows of results.
-    pub(super) fn product(rows: usize) -> Self {
-        let tile = tiles().linear.fit(rows);
+    /// For a product with a matrix that has so many rows and columns of results, each the sum of so many products.
+    pub(super) fn product([rows, columns]: [usize; 2], depth: usize) -> Self {
+        let tile = tiles()
+            .linear(multiply_adds(&[rows, columns, depth]))
+            .fit(rows);
         let covers = [tile.rows * tile.threads, tile.columns];
         Threads::Tiled { tile, covers }
     }
 
-    /// For attention of so many queries to so many keys.
-    pub(super) fn attention(queries: usize, keys: usize) -> Self {
-        let tile = tiles().attention.fit(queries).fit_keys(keys);
+    /// For attention of so many heads, each of so many queries to so many keys of so many features.
+    pub(super) fn attention(heads: usize, [queries, keys]: [usize; 2], features: usize) -> Self {
+        let work = multiply_adds(&[2, heads, queries, keys, features]);
+        let tile = tiles().attention(work).fit(queries);
         let covers = [tile.rows * tile.threads, 1];
         Threads::Tiled { tile, covers }
     }
+}
+
+/// The product of all, in 64 bits: wasm's 32 cannot count it.
+fn multiply_adds(sizes: &[usize]) -> u64 {
+    sizes.iter().map(|&size| size as u64).product()
 }
 
 impl KernelSource for Shader {
@@ -89,11 +97,11 @@ impl Shader {
         if count[0] > most.0 as usize || count[1] > most.1 as usize {
             return None;
         }
-        let bytes = |shape: &Shape| shape.num_elements() * size_of::<f32>();
+        let bytes = |shape: &Shape| shape.num_elements() as u64 * size_of::<f32>() as u64;
         let largest = inputs.iter().map(|input| bytes(input.meta.shape()));
         let largest = largest.max().unwrap_or(0).max(bytes(&shape));
         // Shaders count in u32, and a buffer is one binding.
-        if largest as u64 > properties.memory.max_page_size || largest > u32::MAX as usize {
+        if largest > properties.memory.max_page_size.min(u32::MAX.into()) {
             return None;
         }
         // Two writable bindings must not be the same memory.
@@ -103,7 +111,7 @@ impl Shader {
             }
         }
         let sizes: Vec<u32> = sizes.iter().map(|&size| size as u32).collect();
-        let output = client.empty(bytes(&shape));
+        let output = client.empty(bytes(&shape) as usize);
         let mut arguments = KernelArguments::new();
         for input in inputs {
             arguments = arguments.with_buffer(input.handle.clone().binding());

@@ -130,7 +130,7 @@ fn on_gpu(
     let shader = Shader {
         name,
         texts,
-        threads: Threads::product(b * n),
+        threads: Threads::product([b * n, o], k),
     };
     let input = launch::floats(x)?;
     let (packed, scales) = (launch::words(packed)?, launch::words(scales)?);

@@ -31,8 +31,8 @@ pub(super) struct Tile {
     pub(super) halves: bool,
 }
 
-/// Keys up to which attention has fewer columns.
-const FEW_KEYS: usize = 512;
+/// Multiply-adds of one launch from which a larger tile is worth its compiling: a tenth of a second on a processor.
+const MUCH: u64 = 1 << 29;
 
 /// What every tiled shader has.
 const SHARED: &str = include_str!("../../shaders/tile.wgsl");
@@ -103,15 +103,6 @@ impl Tile {
         }
         self
     }
-
-    /// This tile for attention to `keys` keys: with fewer columns where those are few. Its pipeline is compiled in half the time, and
-    /// what it loses, a fifth of its speed, counts only where there are many.
-    pub(super) fn fit_keys(mut self, keys: usize) -> Self {
-        if keys <= FEW_KEYS {
-            self.columns = self.columns.min(16);
-        }
-        self
-    }
 }
 
 /// Tiles that suit a kind of adapter.
@@ -119,10 +110,10 @@ impl Tile {
 pub(super) struct Tiles {
     /// By which they are chosen and remembered.
     name: &'static str,
-    /// Of products with a matrix, and of convolutions.
-    pub(super) linear: Tile,
-    /// Of attention: queries by keys.
-    pub(super) attention: Tile,
+    /// Of products with a matrix, and of convolutions: for little work, and for much.
+    linear: [Tile; 2],
+    /// Of attention, queries by keys: for little work, and for much.
+    attention: [Tile; 2],
 }
 
 const fn tile(rows: usize, columns: usize, threads: usize, quads: bool) -> Tile {
@@ -136,27 +127,27 @@ const fn tile(rows: usize, columns: usize, threads: usize, quads: bool) -> Tile 
 }
 
 /// What is tried on an adapter. The large ones are for adapters whose registers cost nothing beside their loads, such as
-/// processors; the small ones leave a GPU registers for many threads.
+/// processors, where a larger tile loads less and is compiled for longer; the small ones leave a GPU registers for many threads.
 const ALL: [Tiles; 4] = [
     Tiles {
         name: "large",
-        linear: tile(16, 16, 4, false),
-        attention: tile(8, 32, 4, false),
+        linear: [tile(16, 16, 4, false), tile(16, 32, 4, false)],
+        attention: [tile(8, 16, 4, false), tile(16, 64, 4, false)],
     },
     Tiles {
         name: "large-quads",
-        linear: tile(16, 16, 4, true),
-        attention: tile(8, 32, 4, true),
+        linear: [tile(16, 16, 4, true), tile(16, 32, 4, true)],
+        attention: [tile(8, 16, 4, true), tile(16, 64, 4, true)],
     },
     Tiles {
         name: "small",
-        linear: tile(4, 8, 32, false),
-        attention: tile(2, 16, 32, false),
+        linear: [tile(4, 8, 32, false); 2],
+        attention: [tile(2, 16, 32, false); 2],
     },
     Tiles {
         name: "small-quads",
-        linear: tile(4, 16, 32, true),
-        attention: tile(4, 16, 32, true),
+        linear: [tile(4, 16, 32, true); 2],
+        attention: [tile(4, 16, 32, true); 2],
     },
 ];
 
@@ -209,27 +200,37 @@ fn usable(device: &Device) -> Vec<usize> {
         return Vec::new();
     }
     let quads = QUADS.load(Ordering::Relaxed);
-    let fits = |tiles: &Tiles| quads || !(tiles.linear.quads || tiles.attention.quads);
+    let fits = |tiles: &Tiles| quads || !tiles.all().any(|tile| tile.quads);
     (first()..ALL.len()).filter(|&i| fits(&ALL[i])).collect()
 }
 
 impl Tiles {
     /// The same with factors of 16 bits, or of 32.
     fn of(mut self, halves: bool) -> Self {
-        self.linear.halves = halves;
-        self.attention.halves = halves;
+        for tile in self.linear.iter_mut().chain(&mut self.attention) {
+            tile.halves = halves;
+        }
         self
+    }
+
+    /// For a product or a convolution of so many multiply-adds.
+    pub(super) fn linear(self, multiply_adds: u64) -> Tile {
+        self.linear[usize::from(multiply_adds >= MUCH)]
+    }
+
+    /// For attention of so many multiply-adds, both products together.
+    pub(super) fn attention(self, multiply_adds: u64) -> Tile {
+        self.attention[usize::from(multiply_adds >= MUCH)]
+    }
+
+    fn all(&self) -> impl Iterator<Item = Tile> {
+        self.linear.into_iter().chain(self.attention)
     }
 
     /// Whether a shader's text is for one of these tiles.
     fn have(&self, text: &str) -> bool {
-        let few = self.attention.fit_keys(1);
-        let mut tiles = [self.linear, self.attention, few].into_iter();
-        tiles.any(|tile| {
-            [tile, tile.fit(1)]
-                .iter()
-                .any(|tile| text.starts_with(&tile.head()))
-        })
+        let mut tiles = self.all().flat_map(|tile| [tile, tile.fit(1)]);
+        tiles.any(|tile| text.starts_with(&tile.head()))
     }
 }
 

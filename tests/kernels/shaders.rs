@@ -143,6 +143,8 @@ pub(super) async fn linear_is_its_reference() {
             (1, 64, 64, 16),
             (1, 65, 256, 768),
             (2, 8, 512, 130),
+            // Much work has a tile of its own.
+            (1, 2050, 1032, 260),
             (1, 5, 7, 3),
         ] {
             for biased in [true, false] {
@@ -180,6 +182,7 @@ pub(super) async fn quantised_linear_is_the_dequantised_one() {
                 (2, 13, 192, 19),
                 (1, 70, 256, 768),
                 (1, 8, 1024, 256),
+                (1, 2050, 1024, 260),
             ] {
                 let x = inputs.floats(&[b, n, k], 1.0);
                 let mut matrix = numbers(&inputs.floats(&[o, k], 1.0));
@@ -222,8 +225,8 @@ pub(super) async fn attention_is_its_reference() {
             (2, 2, 33, 48, 64, [1, 1]),
             (2, 2, 33, 48, 64, [2, 2]),
             (1, 1, 64, 64, 128, [0, 1]),
-            // Many keys have a tile of their own.
-            (1, 2, 9, 530, 12, [1, 1]),
+            // Much work has a tile of its own.
+            (1, 1, 2050, 8200, 16, [1, 1]),
             (1, 2, 6, 9, 6, [1, 1]),
         ] {
             let [q, k, v] = [n, m, m].map(|rows| inputs.floats(&[b, h, rows, d], 3.0));
@@ -238,7 +241,9 @@ pub(super) async fn attention_is_its_reference() {
             let ((q1, k1, v1, m1), (q2, k2, v2, m2)) = (on(&gpu), on(&cpu));
             let what = format!("{tiles} attention {b} {h} {n} {m} {d} mask {batches} {heads}");
             let expected = gpu::attention_reference(q2, k2, v2, m2);
-            check(what, gpu::attention(q1, k1, v1, m1), expected).await;
+            // Sums of thousands are further apart than the others.
+            let bar = if m > 4096 { 1e-4 } else { BAR };
+            near(what, gpu::attention(q1, k1, v1, m1), expected, bar).await;
         }
     }
 }
@@ -257,7 +262,6 @@ pub(super) async fn attention_over_many_tokens_holds_no_matrix() {
     for first in [0, tokens - some] {
         let rows = |x: &Tensor<4>| x.clone().narrow(2, first, some);
         let expected = gpu::attention_reference(rows(&q2), k2.clone(), v2.clone(), None);
-        // Sums of 16384 terms are further apart than the others.
         near(format!("queries from {first}"), rows(&y), expected, 1e-4).await;
     }
 }

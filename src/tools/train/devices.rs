@@ -168,10 +168,17 @@ mod tests {
 
     /// One step on two devices is the step on one, and WebGPU's is the CPU's.
     #[test]
-    #[ignore = "needs a WebGPU adapter; on Debian, mesa-vulkan-drivers brings one"]
     fn two_devices_make_the_step_of_one() {
+        let first = match open(Kind::Gpu, 1) {
+            Ok(mut opened) => opened.remove(0),
+            Err(error) => {
+                eprintln!(
+                    "SKIPPED training on two devices: {error}; on Debian, mesa-vulkan-drivers brings an adapter"
+                );
+                return;
+            }
+        };
         let (expected, weights) = trained(&[Device::flex()]);
-        let first = open(Kind::Gpu, 1).unwrap().remove(0);
         let second = Device::wgpu(DeviceKind::Cpu);
         assert_ne!(first, second);
         for devices in [vec![first.clone()], vec![first, second]] {
