@@ -267,6 +267,8 @@ impl Config {
             ("transformer", "hidden_size", t.hidden_size),
             ("transformer", "num_layers", t.num_layers),
             ("transformer", "num_attention_heads", t.num_attention_heads),
+            ("transformer", "max_inputs", t.max_inputs),
+            ("transformer", "max_outputs", t.max_outputs),
         ];
         for (file, field, value) in sizes {
             require(
@@ -282,6 +284,14 @@ impl Config {
             format!(
                 "relative_attention_num_buckets {} needs to be at least 4, and a max distance above a quarter of it; got {}",
                 text.relative_attention_num_buckets, text.relative_attention_max_distance
+            ),
+        )?;
+        require(
+            [vae.in_channels, vae.out_channels] == [3; 2],
+            "vae",
+            format!(
+                "in_channels is {} and out_channels {}; pictures have 3",
+                vae.in_channels, vae.out_channels
             ),
         )?;
         for &channels in &vae.block_out_channels {

@@ -5,8 +5,7 @@
  */
 import { markup } from "./editor/markup.js";
 import { parts } from "./editor/parts.js";
-
-const DEVICES = ["auto", "webgpu", "webgpu-f16", "cpu"];
+import { DEVICES } from "./unireal.js";
 
 export class UniRealEditor extends HTMLElement {
   static observedAttributes = ["pack", "device", "examples"];
@@ -59,14 +58,16 @@ export class UniRealEditor extends HTMLElement {
 
   /** In a moment: the script that made the element may still set its attributes. */
   #begin() {
-    queueMicrotask(() => {
-      if (this.isConnected && !this.#started) {
-        this.#started = true;
-        this.#parts.engine.setDevice(this.device);
-        this.#parts.showExamples(this.getAttribute("examples"));
-        this.#parts.engine.start(this.pack);
-      }
-    });
+    queueMicrotask(() => this.#start());
+  }
+
+  #start() {
+    if (this.isConnected && !this.#started) {
+      this.#started = true;
+      this.#parts.engine.setDevice(this.device);
+      this.#parts.showExamples(this.getAttribute("examples"));
+      this.#parts.engine.start(this.pack);
+    }
   }
 
   get pack() {
@@ -128,6 +129,7 @@ export class UniRealEditor extends HTMLElement {
   }
 
   async load() {
+    this.#start();
     await this.#parts.engine.download();
     return this.model;
   }

@@ -130,6 +130,8 @@ export interface Progress {
 }
 
 export interface CheckOptions {
+  /** On which the load is going to be; default `auto`, which is fine where one of both is. */
+  readonly device?: Device | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -230,6 +232,9 @@ export interface Model extends AsyncDisposable {
   dispose(): Promise<void>;
   [Symbol.asyncDispose](): Promise<void>;
 }
+
+/** Every {@link Device}. */
+export declare const DEVICES: readonly Device[];
 
 export declare const UniReal: {
   /** Reads a pack's descriptions and says what a load would take, without downloading weights. */

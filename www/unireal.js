@@ -26,6 +26,16 @@ function address(url) {
   return folder.href;
 }
 
+/** Where a model can run, see `Device`. */
+export const DEVICES = ["auto", "webgpu", "webgpu-f16", "cpu"];
+
+function known(device) {
+  if (!DEVICES.includes(device)) {
+    throw refuse(`unknown device "${device}"; use ${DEVICES.slice(0, -1).join(", ")} or ${DEVICES.at(-1)}`);
+  }
+  return device;
+}
+
 /** Runs a user's callback; what it throws is reported as the page's own error and does not disturb the call. */
 function notify(callback, event) {
   try {
@@ -120,9 +130,7 @@ class Model {
 
   static async load(url, { device = "auto", cache = "opfs", onProgress, signal } = {}) {
     signal?.throwIfAborted();
-    if (!["auto", "webgpu", "webgpu-f16", "cpu"].includes(device)) {
-      throw refuse(`unknown device "${device}"; use auto, webgpu, webgpu-f16 or cpu`);
-    }
+    known(device);
     if (!["opfs", "none"].includes(cache)) {
       throw refuse(`unknown cache "${cache}"; use opfs or none`);
     }
@@ -207,8 +215,8 @@ class Model {
 }
 
 export const UniReal = Object.freeze({
-  async check(url, { signal } = {}) {
-    return callOnSpare("check", { url: address(url) }, signal);
+  async check(url, { device = "auto", signal } = {}) {
+    return callOnSpare("check", { url: address(url), device: known(device) }, signal);
   },
   load: (url, options) => Model.load(url, options),
   async storedBytes(url) {

@@ -34,7 +34,7 @@ function own(picture) {
 }
 
 const methods = {
-  check: ({ url }) => Engine.check(url),
+  check: ({ url, device }) => Engine.check(url, device),
 
   clearCache: ({ url }) => Engine.clearCache(url),
 

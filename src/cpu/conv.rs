@@ -22,6 +22,8 @@ struct Geometry {
     stride: usize,
     /// Rows of zeros above, columns of zeros on the left.
     before: [usize; 2],
+    /// Rows of the output above these.
+    above: usize,
 }
 
 impl Geometry {
@@ -54,7 +56,7 @@ impl Geometry {
                     let (from, to) = seen(j);
                     let patch = ((channel * rows + i) * columns + j) * v * u;
                     for y in 0..v {
-                        let row = y * s + i;
+                        let row = (self.above + y) * s + i;
                         if from < to && (top..h + top).contains(&row) {
                             let input = (channel * h + row - top) * w + from * s + j - left;
                             visit(patch + y * u + from, input, to - from);
@@ -111,6 +113,23 @@ wide! {
 
     fn row_sum(x: &[f32]) -> f32 {
         sum(x)
+    }
+}
+
+/// Bytes of a matrix of patches that are made at once: what a large picture has in all is more than wasm can address.
+const BAND: usize = 64 << 20;
+
+impl Geometry {
+    /// The same in bands of output rows, so that no band's patches take more than [`BAND`] bytes, or one row's.
+    fn bands(self) -> impl Iterator<Item = Geometry> {
+        let [o, v, u] = self.output;
+        let [patch, _] = self.patches();
+        let rows = (BAND / (patch * u * size_of::<f32>()).max(1)).clamp(1, v.max(1));
+        (0..v).step_by(rows).map(move |above| Geometry {
+            output: [o, rows.min(v - above), u],
+            above,
+            ..self
+        })
     }
 }
 
@@ -203,6 +222,7 @@ pub(crate) fn conv2d(
         output: [o, v, u],
         stride,
         before: [padding[0], padding[1]],
+        above: 0,
     };
     let operands = [operand(x)?, operand(weight)?, operand(bias)?];
     let [input, kernel, offsets] = operands.each_ref();
@@ -210,10 +230,13 @@ pub(crate) fn conv2d(
     let mut values = vec![0f32; b * o * v * u];
     let pictures = input.numbers().chunks_exact(c * h * w);
     for (x, y) in pictures.zip(values.chunks_exact_mut(o * v * u)) {
-        let product = dense(&Flex::float_matmul(matrix.clone(), patches(x, &geometry)));
-        let rows = numbers(&product).chunks_exact(v * u);
-        for ((y, x), offset) in y.chunks_exact_mut(v * u).zip(rows).zip(offsets.numbers()) {
-            add_offset(y, x, *offset);
+        for band in geometry.bands() {
+            let product = dense(&Flex::float_matmul(matrix.clone(), patches(x, &band)));
+            let count = band.output[1] * u;
+            let rows = numbers(&product).chunks_exact(count);
+            for ((y, x), offset) in y.chunks_exact_mut(v * u).zip(rows).zip(offsets.numbers()) {
+                add_offset(&mut y[band.above * u..][..count], x, *offset);
+            }
         }
     }
     let state = State {

@@ -176,6 +176,18 @@ fn convolution_is_the_plain_one() {
 }
 
 #[test]
+fn a_convolution_in_bands_is_the_plain_one() {
+    let (normal, device) = (Distribution::Normal(0.0, 1.0), Device::flex());
+    // Patches of 64 channels by 9 taps by 67600 pixels are 156 MB: three bands.
+    let x = Tensor::<4>::random([1, 64, 338, 200], normal, &device);
+    let weight = Tensor::<4>::random([2, 64, 3, 3], normal, &device);
+    let bias = Tensor::<1>::random([2], normal, &device);
+    let ours = conv2d(&x, &weight, Some(&bias), 1, [1; 4]).expect("this is the CPU");
+    let plain = crate::gpu::conv2d_reference(x, weight, Some(bias), 1, [1; 4]);
+    near("the result", &values(ours), &values(plain));
+}
+
+#[test]
 fn group_norm_and_silu_are_the_plain_ones() {
     let x = random([2, 6, 5, 7]) * 2.0 + 3.0;
     let x = x.detach().require_grad();

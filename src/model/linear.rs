@@ -67,6 +67,18 @@ impl Linear {
         )
     }
 
+    /// A layer without a bias whose weights are normal numbers of this standard deviation.
+    pub fn normal(
+        input: usize,
+        output: usize,
+        std: f64,
+        encoding: Encoding,
+        device: &Device,
+    ) -> Self {
+        let normal = Initializer::Normal { mean: 0.0, std };
+        Self::init(input, output, Bias::No, normal, encoding, device)
+    }
+
     fn init(
         input: usize,
         output: usize,

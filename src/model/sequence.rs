@@ -217,10 +217,22 @@ impl Layout {
 /// Whether a network takes such inputs and makes so many outputs.
 ///
 /// # Errors
-/// [`Error::Request`] where the canvas is channels and something else is asked for.
+/// [`Error::Request`] for more than it has places for, and where the canvas is channels and something else is asked for.
 pub fn check_frames(config: &TransformerConfig, inputs: &[Role], outputs: usize) -> Result<()> {
-    let fits = matches!(inputs, [] | [Role::Canvas]) && outputs == 1;
-    if fits || config.conditioning == Conditioning::Frames {
+    if config.conditioning == Conditioning::Frames {
+        for (what, count, most) in [
+            ("input pictures", inputs.len(), config.max_inputs),
+            ("output pictures", outputs, config.max_outputs),
+        ] {
+            if count > most {
+                return Err(Error::Request(format!(
+                    "{count} {what}; this model has places for {most} at most"
+                )));
+            }
+        }
+        return Ok(());
+    }
+    if matches!(inputs, [] | [Role::Canvas]) && outputs == 1 {
         return Ok(());
     }
     let roles: Vec<_> = inputs.iter().map(|role| role.name()).collect();

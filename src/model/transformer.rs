@@ -210,6 +210,38 @@ impl Transformer {
         kept
     }
 
+    /// What the first `blocks` blocks make of text and input frames where there is no output: text first, then each frame,
+    /// `[b, n, d]`.
+    pub fn clean_states(
+        &self,
+        text: &TextStates,
+        inputs: &[InputFrame],
+        blocks: usize,
+    ) -> Tensor<3> {
+        let layout = self.layout(text, inputs, &[]);
+        let device = text.states.device();
+        let rope = layout.rope(&self.config, &device);
+        let mask = layout.mask(self.config.attention, text, &device);
+        let mut x = self.clean_tokens(text, inputs);
+        let [b, n, d] = x.dims();
+        let clean = self.clean_modulation();
+        let modulation = Modulation {
+            noise: clean.clone().expand([b, 1, 6 * d]),
+            clean,
+            n_clean: n,
+        };
+        let (heads, eps) = (self.config.num_attention_heads, self.config.norm_eps);
+        for block in self.blocks.iter().take(blocks) {
+            let seen = Seen {
+                rope: &rope,
+                mask: mask.as_ref(),
+                kept: None,
+            };
+            x = block.forward(x, &modulation, seen, heads, eps);
+        }
+        x
+    }
+
     /// How many blocks there are.
     pub fn depth(&self) -> usize {
         self.blocks.len()

@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::rc::Rc;
 
-use burn::tensor::Device;
 use js_sys::{Array, Function, Promise};
 use serde::Serialize;
 use wasm_bindgen::prelude::*;
@@ -23,10 +22,11 @@ use super::tuned;
 use super::wait::{or_abort, turn};
 use crate::error::{Error, Result};
 use crate::gpu;
-use crate::gpu::device::Choice;
+use crate::gpu::device::{Choice, Opened};
 use crate::pipeline::{Event, Pipeline};
 use crate::weights::load::Plan;
 use crate::weights::memory::Needs;
+use crate::weights::quant::Encoding;
 
 /// A loaded model.
 #[wasm_bindgen]
@@ -89,12 +89,12 @@ struct Memory {
 
 #[wasm_bindgen]
 impl Engine {
-    /// What a load of the pack at `url` would take, from its descriptions alone: `Support` of `unireal.d.ts`.
+    /// What a load of the pack at `url` on `device` would take, from its descriptions alone: `Support` of `unireal.d.ts`.
     ///
     /// # Errors
     /// `network` or `format` when the address holds no pack.
-    pub async fn check(url: JsValue) -> std::result::Result<JsValue, JsValue> {
-        check(&url).await.map_err(thrown)
+    pub async fn check(url: JsValue, device: String) -> std::result::Result<JsValue, JsValue> {
+        check(&url, &device).await.map_err(thrown)
     }
 
     /// Loads the pack at `url`. `options` is `{ device: "auto" | "webgpu" | "cpu", cache: "opfs" | "none" }`, `on_progress`
@@ -189,8 +189,8 @@ fn address(url: &JsValue) -> Result<String> {
         .ok_or_else(|| Error::Request("url is no text; give the address of a pack's folder".into()))
 }
 
-async fn check(url: &JsValue) -> Result<JsValue> {
-    let url = address(url)?;
+async fn check(url: &JsValue, device: &str) -> Result<JsValue> {
+    let (url, choice) = (address(url)?, device.parse()?);
     let source = Http::new(&url, Cache::find(&url).await, Patience::default());
     let (plan, _) = source.plan().await?;
     let components = plan.manifests.iter().map(|manifest| {
@@ -198,10 +198,7 @@ async fn check(url: &JsValue) -> Result<JsValue> {
         (manifest.component.clone(), Component { bytes })
     });
     let (needs, limit) = (plan.needs(), room::largest_buffer().await);
-    let problem = match limit {
-        Some(limit) => room::gpu_problem(needs, limit),
-        None => room::cpu_problem(needs),
-    };
+    let problem = room::problem(choice, needs, limit);
     plain(&Support {
         ok: problem.is_none(),
         name: plan.config.index.name.clone(),
@@ -242,15 +239,21 @@ async fn open(url: &JsValue, options: &JsValue, on_progress: Option<Function>) -
     let remember = cache.is_some();
     let source = Http::new(&url, cache, Patience::default());
     let (plan, kept) = source.plan().await?;
-    let opened = room::open_device(choice, &plan).await?;
-    if opened.kind == "cpu"
-        && let Some(problem) = room::cpu_problem(plan.needs())
-    {
-        return Err(problem);
-    }
-    let (bytes, quantized) = (plan.bytes(), plan.encodings().quantized());
     let report = Report::new(on_progress);
-    let pipeline = load(plan, kept, &source, opened.device.clone(), &report).await?;
+    // A plan that was kept may be of a version that the host no longer has: when a shard of it has to come from the host and is
+    // not the promised one, or is gone, or the plan is not for this version of the engine, the descriptions are read anew, once.
+    let loaded = match load(plan, &source, choice, &report).await {
+        Err(Error::Integrity { .. } | Error::Network { .. } | Error::Format { .. }) if kept => {
+            load(source.read_anew().await?, &source, choice, &report).await
+        }
+        result => result,
+    };
+    let Arrived {
+        opened,
+        pipeline,
+        bytes,
+        quantized,
+    } = loaded?;
     let notes = [
         opened.note.clone(),
         no_cache,
@@ -280,28 +283,34 @@ async fn open(url: &JsValue, options: &JsValue, on_progress: Option<Function>) -
     })
 }
 
-/// Loads a plan. One that was kept may be of a version that the host no longer has: when a shard of it has to come from
-/// the host and is not the promised one, or is gone, the descriptions are read anew, once.
-async fn load(
-    plan: Plan,
-    kept: bool,
-    source: &Http,
-    device: Device,
-    report: &Report,
-) -> Result<Pipeline> {
-    let mut shards: Vec<_> = plan.shards().cloned().collect();
+/// A plan's model on its device.
+struct Arrived {
+    opened: Opened,
+    pipeline: Pipeline,
+    /// Bytes of the plan's shards.
+    bytes: u64,
+    quantized: Vec<Encoding>,
+}
+
+/// Loads a plan onto the device that it has room on.
+async fn load(plan: Plan, source: &Http, choice: Choice, report: &Report) -> Result<Arrived> {
+    let opened = room::open_device(choice, &plan).await?;
+    if opened.kind == "cpu"
+        && let Some(problem) = room::cpu_problem(plan.needs())
+    {
+        return Err(problem);
+    }
+    let (bytes, quantized) = (plan.bytes(), plan.encodings().quantized());
+    let shards: Vec<_> = plan.shards().cloned().collect();
     let mut on_progress = |progress| report.add(progress);
-    let first = Pipeline::load(plan, source, device.clone(), &mut on_progress).await;
-    let pipeline = match first {
-        Err(Error::Integrity { .. } | Error::Network { .. }) if kept => {
-            let plan = source.read_anew().await?;
-            shards = plan.shards().cloned().collect();
-            Pipeline::load(plan, source, device, &mut on_progress).await?
-        }
-        result => result?,
-    };
+    let pipeline = Pipeline::load(plan, source, opened.device.clone(), &mut on_progress).await?;
     source.complete(&shards).await;
-    Ok(pipeline)
+    Ok(Arrived {
+        opened,
+        pipeline,
+        bytes,
+        quantized,
+    })
 }
 
 async fn generate(

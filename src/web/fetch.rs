@@ -141,10 +141,11 @@ impl Http {
         if rest.is_none() {
             self.restart(shard, arriving).await;
         }
-        // The shard goes into the cache of this module; a second copy in the browser's own would only take room.
+        // The shard goes into the cache of this module; a second copy in the browser's own would only take room. Where it does not, a
+        // copy that the browser thinks fresh may be of a pack that the host has replaced: it asks.
         let store = match arriving.partial {
             Some(_) => "no-store",
-            None => "default",
+            None => "no-cache",
         };
         let answer = self.host.ask(&shard.path, rest, store).await?;
         let integrity = |reason: String| Error::Integrity {

@@ -45,9 +45,21 @@ pub(super) fn cpu_problem(needs: Needs) -> Option<Error> {
     (needed > CPU_ROOM).then(|| {
         let [needed, room] = [needed, CPU_ROOM].map(|bytes| bytes as f64 / f64::from(1 << 30));
         Error::Memory(format!(
-            "the model needs {needed:.1} GiB, on a CPU there is room for {room:.1} GiB, and this browser offers no WebGPU"
+            "the model needs {needed:.1} GiB, and on a CPU there is room for {room:.1} GiB"
         ))
     })
+}
+
+/// Why the pack cannot run on what `choice` asks for, where the largest buffer of the GPU is `limit`, if it cannot.
+pub(super) fn problem(choice: Choice, needs: Needs, limit: Option<u64>) -> Option<Error> {
+    let on_gpu = |limit| gpu_problem(needs, limit);
+    match (choice, limit) {
+        (Choice::Cpu, _) | (Choice::Auto, None) => cpu_problem(needs),
+        // The CPU takes what the GPU cannot.
+        (Choice::Auto, Some(limit)) => on_gpu(limit).and(cpu_problem(needs)),
+        // Without an adapter, opening it says so.
+        (Choice::WebGpu | Choice::WebGpuHalf, limit) => limit.and_then(on_gpu),
+    }
 }
 
 /// Opens the device that `choice` asks for, on which the plan's model has room. Were a buffer refused in the middle of a load,

@@ -9,7 +9,7 @@ use crate::gpu::{halves, measure_tiles, use_tiles};
 use crate::weights::quant::Encoding;
 use crate::weights::source::hex;
 
-/// The folder, with a file for each adapter and version of the shaders, which holds the tiles' name.
+/// The folder, with a file for each adapter, version of the browser and of this crate, which holds the tiles' name.
 const FOLDER: &str = "unireal-adapters";
 
 /// Longer than every name of tiles.
@@ -26,7 +26,14 @@ pub(super) async fn tune(opened: &Opened, quantized: &[Encoding], remember: bool
         false => None,
     };
     let form = if halves() { "f16" } else { "f32" };
-    let of = format!("{} {form} {}", env!("CARGO_PKG_VERSION"), opened.adapter);
+    // Another version of the browser may compile otherwise.
+    let browser = js::property(&js::property(&js_sys::global(), "navigator"), "userAgent");
+    let of = format!(
+        "{} {form} {} {}",
+        env!("CARGO_PKG_VERSION"),
+        opened.adapter,
+        browser.as_string().unwrap_or_default()
+    );
     let file = hex(&Sha256::digest(of.as_bytes())[..16]);
     if let Some(folder) = &folder
         && let Some(name) = folder.get(&file, LONGEST).await

@@ -102,6 +102,24 @@ test("a page drives the editor and hears its events", { timeout: 180_000 }, asyn
   assert.equal(stopped, "AbortError");
 });
 
+test("a load that is asked for at once is of the pack that was named last", { timeout: 180_000 }, async (t) => {
+  const page = await open(t, "", MODULE);
+  const seen = await page.evaluate(async (pack) => {
+    await customElements.whenDefined("unireal-editor");
+    const editor = document.createElement("unireal-editor");
+    Object.assign(editor, { pack, device: "cpu" });
+    document.body.append(editor);
+    const first = await editor.load();
+    editor.pack = "/nowhere/";
+    const wrong = await editor.load().catch(({ code }) => code);
+    const none = editor.model;
+    editor.pack = pack;
+    const again = await editor.load();
+    return { name: first.info.name, wrong, none, again: again.info.name, same: again === editor.model, sample: editor.sampleSize };
+  }, PACK);
+  assert.deepEqual(seen, { name: "unireal-tabletop", wrong: "network", none: null, again: "unireal-tabletop", same: true, sample: 64 });
+});
+
 test("two editors on one page do not disturb each other or the page", { timeout: 180_000 }, async (t) => {
   const page = await open(t, `<input id="prompt" value="the page's own"><unireal-editor id="one" pack="${PACK}" device="cpu"></unireal-editor>
     <unireal-editor id="two" pack="${PACK}" device="cpu"></unireal-editor>`, MODULE);

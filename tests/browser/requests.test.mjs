@@ -97,6 +97,14 @@ describe("with the model on the CPU", () => {
       const clipboardData = new DataTransfer();
       clipboardData.items.add(new File([new Uint8Array(bytes)], "pasted.png", { type: "image/png" }));
       document.body.dispatchEvent(new ClipboardEvent("paste", { clipboardData, bubbles: true, cancelable: true }));
+      // A spreadsheet's text with a picture of it: into a field goes the text.
+      clipboardData.setData("text/plain", "a red cube");
+      const field = document.querySelector("unireal-editor").shadowRoot.getElementById("prompt");
+      const paste = new ClipboardEvent("paste", { clipboardData, bubbles: true, cancelable: true, composed: true });
+      field.dispatchEvent(paste);
+      if (paste.defaultPrevented) {
+        throw new Error("the text beside a picture is lost");
+      }
     }, [...blue.buffer]);
     await page.waitForSelector('#slots[data-count="2"]', { state: "attached" });
     await stillWorks(page);

@@ -68,8 +68,13 @@ test("a GPU with too little room for the model: a check says so, and the CPU tak
   const folder = shop.host();
   const page = await shop.open();
   const worker = await inWorker(page, folder, smallBuffers);
-  const support = await page.evaluate((url) => window.UniReal.check(url), `${folder}/`);
+  const check = (device) => page.evaluate(([url, device]) => window.UniReal.check(url, { device }), [`${folder}/`, device]);
+  const support = await check("webgpu");
   assert.deepEqual([support.ok, support.code, support.memory.limit], [false, "memory", 4096]);
+  for (const device of ["auto", "cpu"]) {
+    assert.equal((await check(device)).ok, true, device);
+  }
+  assert.equal(await check("abacus").catch(({ message }) => /use auto, webgpu, webgpu-f16 or cpu/.test(message)), true);
   // The worker that ran out of memory is thrown away.
   const gone = new Promise((resolve) => worker.once("close", resolve));
   const refused = await load(page, folder, "webgpu");

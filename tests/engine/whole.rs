@@ -28,7 +28,9 @@ async fn from_an_address_to_pictures_and_again_from_the_cache() {
     wipe().await;
     let shards = put_pack("/whole/", "random");
     let bytes: u64 = shards.iter().map(|shard| shard.length).sum();
-    let support = Engine::check("/whole/".into()).await.unwrap();
+    let support = Engine::check("/whole/".into(), "auto".into())
+        .await
+        .unwrap();
     assert_eq!(get(&support, "ok"), JsValue::TRUE);
     assert_eq!(get(&support, "name"), JsValue::from("random"));
     assert_eq!(number(&support, "bytes"), bytes as f64);
@@ -95,7 +97,9 @@ async fn from_an_address_to_pictures_and_again_from_the_cache() {
         .await
         .unwrap();
     assert_eq!(run("events.every(({ cached }) => cached)"), JsValue::TRUE);
-    let support = Engine::check("/whole/".into()).await.unwrap();
+    let support = Engine::check("/whole/".into(), "auto".into())
+        .await
+        .unwrap();
     assert_eq!(number(&support, "cachedBytes"), bytes as f64);
     let second = generate(&again, EDIT, NONE).await.unwrap();
     assert_eq!(requests("/whole/").len(), before);
@@ -183,7 +187,11 @@ async fn what_cannot_be_opened_says_why() {
         assert_eq!(found, code, "{options}: {message}");
         assert!(message.contains(expected), "{options}: {message}");
     }
-    let (code, message) = thrown(&Engine::check("/nothing-here/".into()).await.unwrap_err());
+    let (code, message) = thrown(
+        &Engine::check("/nothing-here/".into(), "auto".into())
+            .await
+            .unwrap_err(),
+    );
     assert_eq!(code, "network", "{message}");
 }
 

@@ -24,7 +24,13 @@ export function acceptPictures(where, veil, add, signal) {
       add([...event.dataTransfer.files]);
     }
   });
+  // Spreadsheets and word processors put a picture of the text beside it: into a field goes the text.
+  const writes = (event) =>
+    event.composedPath()[0]?.matches?.("input, textarea, [contenteditable]") && event.clipboardData?.types.includes("text/plain");
   on("paste", (event) => {
+    if (writes(event)) {
+      return;
+    }
     const files = [...(event.clipboardData?.files ?? [])].filter(({ type }) => type.startsWith("image/"));
     if (files.length > 0) {
       event.preventDefault();

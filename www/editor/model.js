@@ -73,7 +73,7 @@ export function engine({ get, show, status, emit }) {
       if (!pack) {
         throw new UniRealError("request", "no model is named; set the attribute \"pack\" to the address of its folder");
       }
-      const support = await UniReal.check(pack);
+      const support = await UniReal.check(pack, { device: get("device").value });
       if (own !== checks) {
         return;
       }
@@ -132,6 +132,7 @@ export function engine({ get, show, status, emit }) {
         signal.throwIfAborted();
       }
       model = made;
+      sampleSize = made.info.sampleSize;
       describe();
       status("ready", SAY.ready);
       emit("ready", model.info);
@@ -173,15 +174,19 @@ export function engine({ get, show, status, emit }) {
     }
   }
 
+  /** What cannot be deleted, since another tab is loading it, goes on working here. */
   async function forget() {
-    await model?.dispose();
-    model = null;
     try {
       await UniReal.clearCache(pack);
-      await check();
     } catch (error) {
-      failed(error);
+      const code = explain(get("load-error"), error);
+      status("error", SAY.notDeleted, code);
+      emit("error", { code, error });
+      return;
     }
+    await model?.dispose();
+    model = null;
+    await check();
   }
 
   /** What a press on a button shows needs no second report. */
@@ -189,7 +194,13 @@ export function engine({ get, show, status, emit }) {
   get("load").addEventListener("click", () => shown(asked ? download() : check()));
   get("load-cancel").addEventListener("click", () => loading?.abort());
   get("forget").addEventListener("click", forget);
-  get("device").addEventListener("change", () => (model || loading) && shown(load()));
+  get("device").addEventListener("change", () => {
+    if (model || loading) {
+      shown(load());
+    } else if (pack) {
+      check();
+    }
+  });
 
   return {
     /** The loaded model, or null. */
@@ -205,10 +216,15 @@ export function engine({ get, show, status, emit }) {
 
     /** Looks at another pack. @param {string} url its folder, relative to the page or absolute */
     async start(url) {
-      await this.close();
+      const old = this.close();
       pack = url;
       sampleSize = null;
-      await check();
+      const own = checks;
+      await old;
+      // A load that was asked for meanwhile is one of this pack.
+      if (own === checks) {
+        await check();
+      }
     },
 
     /** @param {string} device */

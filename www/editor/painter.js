@@ -105,6 +105,8 @@ export function painter({ get, host }, { onDone }) {
   };
 
   let drawing = null;
+  /** Which finger or pen draws: another that touches meanwhile does not. @type {number | null} */
+  let pointer = null;
   canvas.addEventListener("pointerdown", (event) => {
     if (event.button !== 0 || drawing) {
       return;
@@ -112,10 +114,11 @@ export function painter({ get, host }, { onDone }) {
     canvas.setPointerCapture(event.pointerId);
     rectangle = null;
     drawing = { size: get("painter-size").value / 100, points: [at(event)] };
+    pointer = event.pointerId;
     add(drawing);
   });
   canvas.addEventListener("pointermove", (event) => {
-    if (drawing) {
+    if (drawing && event.pointerId === pointer) {
       // Fast movements have several points an event.
       const events = event.getCoalescedEvents?.() ?? [];
       drawing.points.push(...(events.length > 0 ? events : [event]).map(at));
@@ -123,8 +126,10 @@ export function painter({ get, host }, { onDone }) {
     }
   });
   for (const type of ["pointerup", "pointercancel"]) {
-    canvas.addEventListener(type, () => {
-      drawing = null;
+    canvas.addEventListener(type, (event) => {
+      if (event.pointerId === pointer) {
+        drawing = null;
+      }
     });
   }
 

@@ -27,8 +27,8 @@ const ERRORS = {
     advice: "Press Generate again: the model is reloaded from this browser's storage.",
   },
   busy: {
-    title: "One edit is already running.",
-    advice: "Wait for it, or cancel it.",
+    title: "The model is in use.",
+    advice: "Wait for what runs, or cancel it, here or in the other tab.",
   },
   request: {
     title: "This cannot be done as asked.",
@@ -157,6 +157,7 @@ export const SAY = {
   downloading: "Downloading…",
   loading: "Loading the model.",
   loadFailed: "The model could not be loaded.",
+  notDeleted: "The model could not be deleted.",
   ready: "The model is ready.",
   stoppedKept: "Stopped. What has arrived is kept.",
   stopped: "Download stopped.",
@@ -253,7 +254,8 @@ export function duration(milliseconds) {
   if (seconds < 60) {
     return `${seconds.toFixed(seconds < 10 ? 1 : 0)} s`;
   }
-  return `${Math.floor(seconds / 60)} min ${Math.round(seconds % 60)} s`;
+  const whole = Math.round(seconds);
+  return `${Math.floor(whole / 60)} min ${whole % 60} s`;
 }
 
 /** @param {number} steps */

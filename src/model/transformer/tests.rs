@@ -6,7 +6,7 @@ use burn::tensor::{Distribution, Int};
 use super::super::linear::Weight;
 use super::super::sequence::check_frames;
 use super::*;
-use crate::config::{Conditioning, Config};
+use crate::config::{Attention, Conditioning, Config};
 
 /// Adds noise to every parameter: those that start at zero hide everything.
 struct Noise;
@@ -84,6 +84,66 @@ fn a_canvas_of_channels_is_read_beside_the_noise() {
     let blind = of(&channels, &[], &noisy);
     assert!(far(&blind, &of(&frames, &[], &noisy)) < 1e-4);
     assert!(far(&blind, &seen) > 1e-2, "the canvas changes nothing");
+}
+
+/// Where clean tokens see no noise, they are without outputs what they are beside them.
+#[test]
+fn clean_states_are_those_beside_an_output_that_is_not_seen() {
+    let device = Device::flex();
+    let normal = Distribution::Normal(0.0, 1.0);
+    let apart = TransformerConfig {
+        attention: Attention::CleanApart,
+        ..config()
+    };
+    let network = Transformer::new(&apart, Encoding::F32, &device).map(&mut Noise);
+    let text = TextStates {
+        states: Tensor::random([2, 5, 16], normal, &device),
+        words: Tensor::<2, Int>::zeros([2, 5], &device),
+        mask: Some(Tensor::from_data(
+            [[1f32, 1.0, 1.0, 1.0, 1.0], [1.0, 1.0, 1.0, 0.0, 0.0]],
+            &device,
+        )),
+    };
+    let latent = || Tensor::<4>::random([2, 4, 6, 8], normal, &device);
+    let inputs = [Role::Canvas, Role::Asset].map(|role| InputFrame {
+        latent: latent(),
+        role,
+    });
+    let noisy = latent();
+    let t = Tensor::from_data([0.3f32, 0.8], &device);
+    let sequence = network.sequence(&text, &inputs, &[Grid::of(&noisy, 2)]);
+    let clean = 5 + 2 * 12;
+    let mut beside = None;
+    network.forward_watched(&sequence, &[noisy], t, |blocks, tokens| {
+        if blocks == 1 {
+            beside = Some(tokens.clone().narrow(1, 0, clean));
+        }
+    });
+    let alone = network.clean_states(&text, &inputs, 1);
+    let differences = (alone.clone() - beside.unwrap()).abs().max();
+    let worst = differences.into_scalar::<f32>();
+    assert!(worst < 1e-4, "{worst}");
+    let before = network.clean_states(&text, &inputs, 0);
+    let moved = (alone - before).abs().max().into_scalar::<f32>();
+    assert!(moved > 1e-2, "the block does nothing");
+}
+
+#[test]
+fn more_pictures_than_there_are_places_for_are_refused() {
+    let few = TransformerConfig {
+        max_inputs: 2,
+        max_outputs: 1,
+        ..config()
+    };
+    let inputs = [Role::Canvas, Role::Asset, Role::Asset];
+    check_frames(&few, &inputs[..2], 1).unwrap();
+    for (inputs, outputs, told) in [
+        (&inputs[..], 1, "3 input pictures"),
+        (&inputs[..1], 2, "2 output pictures"),
+    ] {
+        let refused = check_frames(&few, inputs, outputs).unwrap_err().to_string();
+        assert!(refused.contains(told), "{refused}");
+    }
 }
 
 #[test]

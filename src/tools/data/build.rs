@@ -120,6 +120,14 @@ impl Options {
         }
     }
 
+    /// What makes samples of one video or scene another sort of samples.
+    fn shape(&self) -> serde_json::Value {
+        json!({
+            "size": self.size, "square": self.square, "held_out": self.held_out, "frames": self.frames, "clips": self.clips,
+            "annotations": self.annotations, "endpoint": self.endpoint, "model": self.model,
+        })
+    }
+
     /// The annotators: those that need all frames of a clip, and those that need only what is kept of it.
     fn annotators(&self) -> Result<[Vec<Box<dyn Annotator>>; 2]> {
         let mut late: Vec<Box<dyn Annotator>> = Vec::new();
@@ -179,6 +187,7 @@ pub fn build(options: &Options) -> Result<Report> {
     let prefix = format!("part-{k:04}-of-{n:04}");
     let mut report = Report::open(&options.out, &prefix, options.part)?;
     let done = done(options)?;
+    report.options = Some(options.shape());
     let mine: Vec<Item> = items.into_iter().skip(k - 1).step_by(n).collect();
     report.items = mine.len();
     let todo: Vec<Item> = mine
@@ -221,7 +230,7 @@ fn done(options: &Options) -> Result<HashSet<String>> {
         let items = note["items"].as_array().into_iter().flatten();
         done.extend(items.filter_map(|item| item.as_str().map(str::to_owned)));
     }
-    done.extend(report::empty(&options.out)?);
+    done.extend(report::empty(&options.out, &options.shape())?);
     Ok(done)
 }
 

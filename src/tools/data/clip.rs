@@ -74,6 +74,8 @@ pub struct EditPair {
     pub after: Image,
     /// The pixels of the solids that the instruction is about, before or after.
     pub changed: Vec<bool>,
+    /// How many solids those are: more than one where others come down with it.
+    pub solids: usize,
     /// The context prompt.
     pub context: Vec<Tag>,
 }

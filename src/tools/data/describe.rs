@@ -147,8 +147,8 @@ fn centre(clip: &Clip, entity: usize, frame: usize) -> Option<[f32; 2]> {
 /// Displacements below this share of the picture are not said.
 const STEP: f32 = 0.05;
 
-/// Instructions for the pairs of neighbouring frames, forwards and backwards, in which named things move: all that move
-/// are named.
+/// Instructions for the pairs of neighbouring frames, forwards and backwards, in which things move that have names: all that move
+/// are named, and a pair in which one moves that has none has no instruction.
 pub fn instructions(clip: &Clip) -> Vec<Instruction> {
     let mut found = Vec::new();
     for from in 0..clip.frames.len() {
@@ -156,12 +156,14 @@ pub fn instructions(clip: &Clip) -> Vec<Instruction> {
             if to >= clip.frames.len() {
                 continue;
             }
-            let moves: Vec<(String, String)> = (0..clip.entities.len())
-                .filter_map(|entity| way(clip, entity, from, to))
+            let moving = (0..clip.entities.len())
+                .filter_map(|entity| Some((entity, displacement(clip, entity, from, to)?)));
+            let named: Option<Vec<(String, String)>> = moving
+                .map(|(entity, by)| Some((phrase(clip, entity, from + to)?, way(by))))
                 .collect();
-            if moves.is_empty() {
+            let Some(moves) = named.filter(|moves| !moves.is_empty()) else {
                 continue;
-            }
+            };
             let say = |form: &dyn Fn(&str, &str) -> String| {
                 let parts: Vec<String> =
                     moves.iter().map(|(thing, way)| form(thing, way)).collect();
@@ -178,18 +180,24 @@ pub fn instructions(clip: &Clip) -> Vec<Instruction> {
     found
 }
 
-/// What moves, and where to.
-fn way(clip: &Clip, entity: usize, from: usize, to: usize) -> Option<(String, String)> {
+/// How far something goes, in shares of the picture; `None` when it stays or is not seen.
+fn displacement(clip: &Clip, entity: usize, from: usize, to: usize) -> Option<[f32; 2]> {
+    let (a, b) = (centre(clip, entity, from)?, centre(clip, entity, to)?);
+    let by = [b[0] - a[0], b[1] - a[1]];
+    (by[0].hypot(by[1]) >= STEP).then_some(by)
+}
+
+/// One of the names of something, in turns.
+fn phrase(clip: &Clip, entity: usize, turn: usize) -> Option<String> {
     let phrases = &clip.entities[entity].phrases;
     // "The object that moves moves" is no sentence.
     let plain: Vec<&String> = phrases.iter().filter(|p| !p.ends_with("moves")).collect();
-    let phrase = *plain.get((from + to) % plain.len().max(1))?;
-    let (a, b) = (centre(clip, entity, from)?, centre(clip, entity, to)?);
-    let (x, y) = (b[0] - a[0], b[1] - a[1]);
+    plain.get(turn % plain.len().max(1)).copied().cloned()
+}
+
+/// Where to, in words.
+fn way([x, y]: [f32; 2]) -> String {
     let length = x.hypot(y);
-    if length < STEP {
-        return None;
-    }
     let mut parts = Vec::new();
     if x.abs() > 0.4 * length {
         parts.push(if x > 0.0 {
@@ -202,7 +210,7 @@ fn way(clip: &Clip, entity: usize, from: usize, to: usize) -> Option<(String, St
         parts.push(if y > 0.0 { "down" } else { "up" });
     }
     let slightly = if length < 2.0 * STEP { "slightly " } else { "" };
-    Some((phrase.clone(), format!("{slightly}{}", parts.join(" and "))))
+    format!("{slightly}{}", parts.join(" and "))
 }
 
 #[cfg(test)]

@@ -162,6 +162,7 @@ fn edit_pair(
 ) -> Option<EditPair> {
     let texts = paraphrases(|| words::instruction(scene, edit, wording, rng));
     let changed = changed(edit, scene, before, after);
+    let solids = edit.solids(scene);
     let covered = changed.iter().filter(|&&on| on).count();
     let enough = covered as f32 > LEAST_CHANGED * changed.len() as f32;
     (!texts.is_empty() && enough).then(|| EditPair {
@@ -170,6 +171,7 @@ fn edit_pair(
         before: before.image.clone(),
         after: after.image.clone(),
         changed,
+        solids: solids.before.len().max(solids.after.len()),
         context: vec![Tag::RealisticStyle, Tag::StaticScenario],
     })
 }

@@ -38,7 +38,9 @@ pub(super) struct Score {
     pub shadow: Option<f64>,
     /// The same for the input.
     pub input_shadow: Option<f64>,
-    /// Whether the solid that changed most is one that the instruction is about, and is nearer to the truth than before.
+    /// Whether the solid that changed most is one that the instruction is about.
+    pub pointed: Option<bool>,
+    /// That, and the changed region is nearer to the truth than before: the right change of the right solid, or some of it.
     pub right_object: Option<bool>,
     /// Whether the picture shows the true colour and shape at the solid's place.
     pub recognised: Option<bool>,
@@ -104,9 +106,9 @@ impl Score {
         if !concerned.is_empty() {
             let change = |solid: usize| difference(input, result, |i| masks[solid][i]);
             let most = (0..masks.len()).max_by(|&a, &b| change(a).total_cmp(&change(b)));
-            let nearer = self.inside > self.input_inside;
-            self.right_object =
-                Some(most.is_some_and(|solid| concerned.contains(&solid)) && nearer);
+            let pointed = most.is_some_and(|solid| concerned.contains(&solid));
+            self.pointed = Some(pointed);
+            self.right_object = Some(pointed && self.inside > self.input_inside);
         }
     }
 }
@@ -134,7 +136,9 @@ pub(super) struct Summary {
     pub shadow_db: Option<f64>,
     /// The same above copying the input.
     pub shadow_gain_db: Option<f64>,
-    /// Part in which the right solid changed.
+    /// Part in which the right solid changed most.
+    pub pointed: Option<f64>,
+    /// Part in which it did, and for the better.
     pub right_object: Option<f64>,
     /// Part in which colour and shape are right.
     pub recognised: Option<f64>,
@@ -177,6 +181,7 @@ impl Summary {
             outside_db: of("outside_db", &|s| s.outside),
             shadow_db: of("shadow_db", &|s| s.shadow),
             shadow_gain_db: of("shadow_gain_db", &|s| gain(s.shadow, s.input_shadow)),
+            pointed: of("pointed", &|s| part(s.pointed)),
             right_object: of("right_object", &|s| part(s.right_object)),
             recognised: of("recognised", &|s| part(s.recognised)),
             iou: of("iou", &|s| s.iou),
@@ -231,6 +236,7 @@ mod tests {
                 let concerned = truth.right_object.is_some();
                 assert_eq!(concerned, kind != "add", "{kind}: \"{prompt}\"");
                 assert_ne!(truth.right_object, Some(false), "{kind}: \"{prompt}\"");
+                assert_eq!(truth.pointed, truth.right_object, "{kind}: \"{prompt}\"");
                 assert_ne!(idle.right_object, Some(true), "{kind}");
             }
             assert!(idle_passes < 3, "{kind} from {first}");

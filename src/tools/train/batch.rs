@@ -21,6 +21,8 @@ use crate::tools::data::Kind;
 pub(super) struct Part {
     geometry: Geometry,
     rows: Vec<Row>,
+    /// Whether it is asked only which cells are meant.
+    pub(super) alone: bool,
 }
 
 /// One sample.
@@ -41,6 +43,17 @@ struct Row {
     meant: Vec<bool>,
 }
 
+/// What a part of a batch is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// The whole request.
+    All,
+    /// Neither words nor input images, as in the pipeline's branch of that name.
+    Nothing,
+    /// Only which cells are meant.
+    Meaning,
+}
+
 /// What turns samples into parts.
 pub(super) struct Maker<'a> {
     pub(super) config: &'a Config,
@@ -51,7 +64,7 @@ pub(super) struct Maker<'a> {
 
 impl Maker<'_> {
     /// Divides drawn samples into `parts` of equal size. Samples with texts of a length come together, so that little is
-    /// padded. With `nothing` there are neither words nor input images, as in the pipeline's branch of that name.
+    /// padded.
     ///
     /// # Errors
     /// [`crate::error::Error::Request`] for a text that is too long, [`crate::error::Error::Format`] for a file of latents
@@ -59,11 +72,12 @@ impl Maker<'_> {
     pub(super) fn parts(
         &self,
         drawn: Drawn,
-        nothing: bool,
+        asked: Asked,
         parts: usize,
         rng: &mut impl Rng,
     ) -> Result<Vec<Part>> {
         let mut geometry = drawn.geometry;
+        let nothing = asked == Asked::Nothing;
         if nothing {
             geometry.inputs.clear();
         }
@@ -79,6 +93,7 @@ impl Maker<'_> {
         let part = |_| Part {
             geometry: geometry.clone(),
             rows: rows.by_ref().take(each).collect(),
+            alone: asked == Asked::Meaning,
         };
         Ok((0..parts).map(part).collect())
     }

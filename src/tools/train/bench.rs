@@ -76,7 +76,7 @@ pub fn run(options: &TrainOptions) -> Result<()> {
         let started = Instant::now();
         let mut rng = ChaCha8Rng::seed_from_u64(step as u64);
         let result = super::trainer::step(&task, &module, 1, threads, &devices, &mut rng)?;
-        module = optimizer.step(module, result.gradients, 1e-4);
+        module = optimizer.step(module, result.gradients, 1e-4)?;
         seconds.push(started.elapsed().as_secs_f64());
     }
     let mut timed = seconds.split_off(1);

@@ -13,6 +13,9 @@ use crate::error::{Error, Result};
 /// Steps to a line.
 pub(super) const EVERY: u64 = 10;
 
+/// Begins the names of losses that are no part of the whole one.
+pub(super) const ASIDE: &str = "grounding/";
+
 /// Sums since the last line.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub(super) struct Open {
@@ -82,8 +85,12 @@ impl Curve {
             return Ok(None);
         }
         let kinds = std::mem::take(&mut open.kinds);
-        let sum: f64 = kinds.values().map(|kind| kind.0).sum();
-        let count: u64 = kinds.values().map(|kind| kind.1).sum();
+        // A stage may have nothing else.
+        let alone = kinds.keys().all(|name| name.starts_with(ASIDE));
+        let counts = |name: &str| alone || !name.starts_with(ASIDE);
+        let whole = || kinds.iter().filter(|(name, _)| counts(name));
+        let sum: f64 = whole().map(|(_, kind)| kind.0).sum();
+        let count: u64 = whole().map(|(_, kind)| kind.1).sum();
         let mean = sum / count.max(1) as f64;
         let Progress {
             steps,

@@ -161,7 +161,7 @@ mod tests {
             let mut rng = ChaCha8Rng::seed_from_u64(0);
             let result = step(&task, &module, 1, 2, &tracked, &mut rng).unwrap();
             losses.extend(result.losses.iter().map(|(_, loss)| *loss));
-            module = optimizer.step(module, result.gradients, 1e-3);
+            module = optimizer.step(module, result.gradients, 1e-3).unwrap();
         }
         (losses, collect(&module, names).unwrap())
     }

@@ -80,7 +80,7 @@ impl Gallery {
             }
             Ok(())
         };
-        let watch = Watch::start(patterns.to_vec(), take);
+        let watch = Watch::start(patterns.to_vec(), take)?;
         let there = || {
             let parts = parts.read().unwrap_or_else(|e| e.into_inner());
             parts.iter().map(Vec::len).sum()

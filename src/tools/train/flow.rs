@@ -64,6 +64,22 @@ pub(super) fn grounded_losses(
     (losses, grounded)
 }
 
+/// Those of `grounding` on the tokens of the first input frame, where there is no output yet: what is asked is then told from words
+/// and a clean picture alone, in a quarter of the work of [`grounded_losses`].
+pub(super) fn grounding_losses(
+    transformer: &Transformer,
+    grounding: &Grounding,
+    patch: usize,
+    batch: &Batch,
+) -> Option<Tensor<1>> {
+    let (meant, canvas) = (batch.meant.as_ref()?, batch.inputs.first()?);
+    let [_, words, _] = batch.text.states.dims();
+    let tokens = Grid::of(&canvas.latent, patch).tokens();
+    let states = transformer.clean_states(&batch.text, &batch.inputs, transformer.depth() / 2);
+    let canvas = states.narrow(1, words, tokens);
+    Some(grounding.losses(canvas, meant, batch.t.ones_like()))
+}
+
 fn watched(
     transformer: &Transformer,
     patch: usize,

@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::optim::decay::WeightDecayConfig;
 use burn::optim::momentum::MomentumState;
 use burn::optim::{
     AdjustLrFn, GradientsParams, Muon, MuonConfig, MuonState, Optimizer as Rules, RecordState,
@@ -91,6 +92,7 @@ impl Optimizer {
             // The root-mean-square matched form takes AdamW's learning rates.
             muon: MuonConfig::new()
                 .with_adjust_lr_fn(AdjustLrFn::MatchRmsAdamW)
+                .with_weight_decay(Some(WeightDecayConfig::new(config.weight_decay)))
                 .build(),
             steps: 0,
             memory: HashMap::new(),
@@ -98,12 +100,15 @@ impl Optimizer {
     }
 
     /// The module after one step down the mean of the losses whose `gradients` these are.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] when a gradient is no number or none that is finite.
     pub fn step<M: Module>(
         &mut self,
         module: M,
         gradients: Vec<GradientsParams>,
         learning_rate: f64,
-    ) -> M {
+    ) -> Result<M> {
         let count = gradients.len().max(1) as f64;
         let mut sum = Sum {
             gradients,
@@ -112,15 +117,20 @@ impl Optimizer {
         };
         module.visit(&mut sum);
         let norm = sum.squares.sqrt() / count;
+        if !norm.is_finite() {
+            return Err(Error::Internal(format!(
+                "the norm of the gradients is {norm}; the last checkpoint is whole, go on with a lower rate"
+            )));
+        }
         let clip = (self.config.clip / (norm + 1e-6)).min(1.0);
         self.steps += 1;
-        module.map(&mut Step {
+        Ok(module.map(&mut Step {
             optimizer: self,
             path: Vec::new(),
             sums: sum.sums.into_iter(),
             scale: (clip / count) as f32,
             learning_rate,
-        })
+        }))
     }
 
     /// Steps done.

@@ -147,12 +147,16 @@ impl<M: Module> Trained<M> {
     }
 
     /// Moves the weights down the mean of the losses whose gradients these are.
-    pub(super) fn step(&mut self, gradients: Vec<GradientsParams>, rate: f64) {
+    ///
+    /// # Errors
+    /// As [`Optimizer::step`].
+    pub(super) fn step(&mut self, gradients: Vec<GradientsParams>, rate: f64) -> Result<()> {
         if let Some(module) = self.module.take() {
-            let module = self.optimizer.step(module, gradients, rate);
+            let module = self.optimizer.step(module, gradients, rate)?;
             self.average.update(&module);
             self.module = Some(module);
         }
+        Ok(())
     }
 
     /// Writes the state.

@@ -140,6 +140,10 @@ pub struct Stage {
     /// (flow).
     #[serde(default)]
     pub grounding: f64,
+    /// Part of groups that are asked nothing but that, of the canvas and before there is a result, which takes a fourth of the time
+    /// (flow).
+    #[serde(default)]
+    pub grounding_alone: f64,
     /// Which times are drawn (flow).
     #[serde(default)]
     pub time: Time,
@@ -351,6 +355,7 @@ impl Stage {
             ("image_dropout", self.image_dropout, 0.0..=1.0),
             ("changed", self.changed.into(), 1.0..=1e3),
             ("grounding", self.grounding, 0.0..=1e3),
+            ("grounding_alone", self.grounding_alone, 0.0..=1.0),
             ("kl", self.kl, 0.0..=1e3),
             ("l1", self.l1, 0.0..=1e3),
             ("gradient", self.gradient, 0.0..=1e3),
@@ -365,6 +370,12 @@ impl Stage {
                     "{field} is {value}; it must be from {low} to {high}"
                 ));
             }
+        }
+        if self.grounding_alone > 0.0 && self.grounding == 0.0 {
+            return Err(format!(
+                "grounding_alone is {} and grounding 0; a loss that counts nothing teaches nothing",
+                self.grounding_alone
+            ));
         }
         if self.train != Networks::Vae {
             self.mixture()?;
@@ -484,6 +495,10 @@ mod tests {
             (
                 r#""steps": 1, "time": {"law": "even"}"#,
                 "unknown variant `even`",
+            ),
+            (
+                r#""steps": 1, "grounding_alone": 0.5, "kinds": {"edit": 1}"#,
+                "grounding_alone is 0.5 and grounding 0",
             ),
         ] {
             assert!(

@@ -7,9 +7,10 @@ use burn::tensor::{Device, Tensor};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::batch::{Maker, Part};
+use super::batch::{Asked, Maker, Part};
+use super::curve::ASIDE;
 use super::data::{Crop, Crops, Encoder, Pool};
-use super::flow::grounded_losses;
+use super::flow::{grounded_losses, grounding_losses};
 use super::grounding::Grounding;
 use super::settings::{Settings, Stage};
 use super::vae::vae_losses;
@@ -88,13 +89,14 @@ impl VaeTask {
             );
             return Err(Error::Request(format!("stage {:?}: {reason}", stage.name)));
         }
-        let crops = Crops::start(&settings.data, settings.seed);
+        let crops = Crops::start(&settings.data, settings.seed)?;
         crops.wait(settings.first_samples)?;
         let held_out = match settings.held_out.is_empty() {
             true => None,
             false => {
-                let crops = Crops::start(&settings.held_out, settings.seed);
-                crops.wait(64)?;
+                let crops = Crops::start(&settings.held_out, settings.seed)?;
+                // All of them, so that every start measures on the same.
+                crops.wait(usize::MAX)?;
                 Some(crops)
             }
         };
@@ -268,14 +270,15 @@ impl FlowTask {
                     mixture.clone(),
                     &config.transformer,
                     encoder()?,
-                );
-                pool.wait(settings.first_samples.min(256))?;
+                )?;
+                // All of them, so that every start measures on the same.
+                pool.wait(usize::MAX)?;
                 Some(pool)
             }
         };
         let size = config.text_encoder.vocab_size;
         let tokenizer = vocabulary::of_run(run, &settings.data, size)?;
-        let pool = Pool::start(&settings.data, mixture, &config.transformer, encoder()?);
+        let pool = Pool::start(&settings.data, mixture, &config.transformer, encoder()?)?;
         pool.wait(settings.first_samples)?;
         let absent = pool.absent();
         if !absent.is_empty() {
@@ -341,9 +344,15 @@ impl Task for FlowTask {
 
     fn parts(&self, threads: usize, rng: &mut ChaCha8Rng) -> Result<Vec<Part>> {
         let drawn = self.pool.draw(self.stage.batch / self.stage.groups, rng);
-        let nothing = rng.random_bool(self.stage.image_dropout);
+        let asked = if rng.random_bool(self.stage.grounding_alone) && drawn.has_meaning() {
+            Asked::Meaning
+        } else if rng.random_bool(self.stage.image_dropout) {
+            Asked::Nothing
+        } else {
+            Asked::All
+        };
         self.maker(&self.pool, &self.stage)
-            .parts(drawn, nothing, threads, rng)
+            .parts(drawn, asked, threads, rng)
     }
 
     /// Without dropout, since it is the whole request that users make.
@@ -360,7 +369,7 @@ impl Task for FlowTask {
         let mut parts = Vec::new();
         for _ in 0..16 {
             let drawn = pool.draw(16, &mut rng);
-            parts.extend(maker.parts(drawn, false, 1, &mut rng)?);
+            parts.extend(maker.parts(drawn, Asked::All, 1, &mut rng)?);
         }
         Ok(parts)
     }
@@ -385,8 +394,17 @@ impl Task for FlowTask {
         let weight = self.stage.grounding;
         let batch = part.batch(&self.config, weight > 0.0, &module.text, on);
         let patch = self.config.transformer.patch_size;
-        let (shown, grounded) =
-            grounded_losses(&module.transformer, &module.grounding, patch, &batch);
+        let (transformer, grounding) = (&module.transformer, &module.grounding);
+        if part.alone
+            && let Some(shown) = grounding_losses(transformer, grounding, patch, &batch)
+        {
+            return Ok(Losses {
+                losses: shown.clone() * weight,
+                shown,
+                names: part.names().map(|name| format!("{ASIDE}{name}")).collect(),
+            });
+        }
+        let (shown, grounded) = grounded_losses(transformer, grounding, patch, &batch);
         Ok(Losses {
             losses: match grounded {
                 Some(grounded) => shown.clone() + grounded * weight,

@@ -121,7 +121,7 @@ impl<'a, T: Task> Trainer<'a, T> {
             )));
         }
         let trained = &mut self.trained;
-        trained.step(step.gradients, rate);
+        trained.step(step.gradients, rate)?;
         self.progress = Progress {
             steps: steps + 1,
             samples: self.progress.samples + self.stage.batch as u64,

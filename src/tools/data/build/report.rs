@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::super::kinds::Counts;
 use super::super::shard;
@@ -30,6 +31,9 @@ pub struct Report {
     pub counts: Counts,
     /// The shards.
     pub shards: Vec<String>,
+    /// The options that say what a sample is.
+    #[serde(default)]
+    pub options: Option<Value>,
     /// Time that all runs took.
     pub seconds: f64,
     /// Where it is kept.
@@ -113,15 +117,26 @@ fn read(path: &Path) -> Result<Option<Report>> {
 }
 
 /// Names of what gave no sample, from the reports of all parts.
-pub(super) fn empty(folder: &Path) -> Result<BTreeSet<String>> {
+///
+/// # Errors
+/// [`Error::Request`] when a part was made with other options than these: a folder holds samples of one sort.
+pub(super) fn empty(folder: &Path, options: &Value) -> Result<BTreeSet<String>> {
     let mut names = BTreeSet::new();
     if !folder.exists() {
         return Ok(names);
     }
     for path in shard::listed(folder)? {
-        if path.to_string_lossy().ends_with(ENDING) {
-            names.extend(read(&path)?.map(|report| report.empty).unwrap_or_default());
+        if !path.to_string_lossy().ends_with(ENDING) {
+            continue;
         }
+        let Some(report) = read(&path)? else { continue };
+        if let Some(earlier) = report.options.filter(|earlier| earlier != options) {
+            let folder = folder.display();
+            return Err(Error::Request(format!(
+                "{folder} holds samples that were made with {earlier}, and {options} are asked for; use another folder"
+            )));
+        }
+        names.extend(report.empty);
     }
     Ok(names)
 }

@@ -192,7 +192,9 @@ impl<R: Rng> Maker<'_, R> {
             };
             let share = mask::share(&edit.changed);
             let shown = (self.settings.min_object..self.settings.max_object).contains(&share);
-            if !shown || mask::regions(&edit.changed, self.width()).len() != 1 {
+            // What comes down with it would be a part of the object, and of the canvas as well.
+            let whole = edit.solids == 1 && mask::regions(&edit.changed, self.width()).len() == 1;
+            if !shown || !whole {
                 continue;
             }
             let Some(object) = mask::cut_out(with, &edit.changed) else {

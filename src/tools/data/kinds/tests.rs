@@ -80,6 +80,7 @@ fn clip() -> Clip {
         before: clip.frames[0].clone(),
         after,
         changed: clip.entities[0].masks[0].clone(),
+        solids: 1,
         context: vec![Tag::SyntheticStyle, Tag::StaticScenario],
     });
     clip

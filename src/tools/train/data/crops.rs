@@ -30,7 +30,10 @@ pub(in super::super) struct Crop {
 
 impl Crops {
     /// Starts to read the shards that `patterns` name.
-    pub(in super::super) fn start(patterns: &[PathBuf], seed: u64) -> Self {
+    ///
+    /// # Errors
+    /// As [`Watch::start`].
+    pub(in super::super) fn start(patterns: &[PathBuf], seed: u64) -> Result<Self> {
         let pictures = Arc::new(RwLock::new(Vec::new()));
         let mut reservoir = Reservoir {
             pictures: pictures.clone(),
@@ -39,10 +42,10 @@ impl Crops {
             rng: ChaCha8Rng::seed_from_u64(seed),
         };
         let take = move |path: &Path, stop: &AtomicBool| reservoir.take(path, stop);
-        Crops {
+        Ok(Crops {
             pictures,
-            watch: Watch::start(patterns.to_vec(), take),
-        }
+            watch: Watch::start(patterns.to_vec(), take)?,
+        })
     }
 
     /// Waits until there are `count` pictures or all shards were read.

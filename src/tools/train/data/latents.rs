@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, RwLock};
 
 use burn::tensor::{Device, Tensor};
 use half::f16;
@@ -74,37 +74,35 @@ pub(in super::super) struct Entry {
     pub(in super::super) changed: Vec<bool>,
 }
 
-/// The files of latents that are open.
+/// The files of latents. None stays open: of a large set there are more than a process may have.
 #[derive(Default)]
 pub(in super::super) struct Latents {
-    files: RwLock<Vec<Arc<Mutex<File>>>>,
+    files: RwLock<Vec<PathBuf>>,
 }
 
 impl Latents {
-    fn add(&self, file: File) -> u32 {
+    fn add(&self, file: PathBuf) -> u32 {
         let mut files = self.files.write().unwrap_or_else(|e| e.into_inner());
-        files.push(Arc::new(Mutex::new(file)));
+        files.push(file);
         files.len() as u32 - 1
     }
 
     /// Appends a latent of `channels` channels, `[c, y, x]`, to `values`.
     ///
     /// # Errors
-    /// [`Error::Format`] when the file has become shorter.
+    /// [`Error::Format`] when the file is gone or has become shorter.
     pub(in super::super) fn read(
         &self,
         place: Place,
         channels: usize,
         values: &mut Vec<f32>,
     ) -> Result<()> {
-        let file = {
-            let files = self.files.read().unwrap_or_else(|e| e.into_inner());
-            files[place.file as usize].clone()
-        };
+        let files = self.files.read().unwrap_or_else(|e| e.into_inner());
+        let path = &files[place.file as usize];
+        let fail = |e: std::io::Error| Error::format(path.display().to_string(), e);
         let count = channels * usize::from(place.sides[0]) * usize::from(place.sides[1]);
         let mut bytes = vec![0u8; 2 * count];
-        let mut file = file.lock().unwrap_or_else(|e| e.into_inner());
-        let fail = |e: std::io::Error| Error::format("the latents of a run", e);
+        let mut file = File::open(path).map_err(fail)?;
         file.seek(SeekFrom::Start(place.offset)).map_err(fail)?;
         file.read_exact(&mut bytes).map_err(fail)?;
         let numbers = bytes.chunks_exact(2);
@@ -255,12 +253,11 @@ impl Encoder {
             .flatten()
     }
 
-    /// Opens a file of latents and resolves an index's places.
+    /// Resolves an index's places in a file of latents.
     fn entries(&mut self, blob: &Path, index: Index) -> Result<Vec<Entry>> {
         let fail = |e: std::io::Error| Error::format(blob.display().to_string(), e);
-        let opened = File::open(blob).map_err(fail)?;
-        let length = opened.metadata().map_err(fail)?.len();
-        let file = self.latents.add(opened);
+        let length = std::fs::metadata(blob).map_err(fail)?.len();
+        let file = self.latents.add(blob.to_owned());
         index
             .samples
             .into_iter()

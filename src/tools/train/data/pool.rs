@@ -38,6 +38,15 @@ pub(in super::super) struct Drawn {
     pub(in super::super) entries: Vec<Arc<Entry>>,
 }
 
+impl Drawn {
+    /// Whether some cells of the first input are known to be meant: it lies as the first output does.
+    pub(in super::super) fn has_meaning(&self) -> bool {
+        let canvas = self.geometry.inputs.first().map(|input| input.0);
+        let known = |entry: &Arc<Entry>| entry.changed.contains(&true);
+        canvas == self.geometry.outputs.first().copied() && self.entries.iter().any(known)
+    }
+}
+
 /// A growing pool of samples, filled by a thread of its own.
 pub(in super::super) struct Pool {
     buckets: Arc<RwLock<Buckets>>,
@@ -47,12 +56,15 @@ pub(in super::super) struct Pool {
 
 impl Pool {
     /// Starts to take in the shards that `patterns` name, as far as `mixture` wants their samples and the network takes them.
+    ///
+    /// # Errors
+    /// As [`Watch::start`].
     pub(in super::super) fn start(
         patterns: &[PathBuf],
         mixture: Mixture,
         network: &TransformerConfig,
         mut encoder: Encoder,
-    ) -> Self {
+    ) -> Result<Self> {
         let network = network.clone();
         let fits = move |entry: &Entry| {
             let roles: Vec<Role> = entry.inputs.iter().map(|input| input.1).collect();
@@ -69,11 +81,11 @@ impl Pool {
             }
             Ok(())
         };
-        Pool {
+        Ok(Pool {
             buckets,
             latents,
-            watch: Watch::start(patterns.to_vec(), take),
-        }
+            watch: Watch::start(patterns.to_vec(), take)?,
+        })
     }
 
     /// Waits until there are `count` samples or all shards were read.

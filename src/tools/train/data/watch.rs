@@ -61,10 +61,14 @@ pub(in super::super) struct Watch {
 
 impl Watch {
     /// Starts to give every shard to `take`, which is told when to stop; what `take` cannot read is reported and skipped.
+    ///
+    /// # Errors
+    /// As [`list`].
     pub(in super::super) fn start(
         patterns: Vec<PathBuf>,
         mut take: impl FnMut(&Path, &AtomicBool) -> Result<()> + Send + 'static,
-    ) -> Self {
+    ) -> Result<Self> {
+        list(&patterns)?;
         let stop = Arc::new(AtomicBool::new(false));
         let settled = Arc::new(AtomicBool::new(false));
         let (stopped, done) = (stop.clone(), settled.clone());
@@ -72,7 +76,8 @@ impl Watch {
             let mut seen = HashSet::new();
             while !stopped.load(Ordering::Relaxed) {
                 // A folder that vanishes while training runs ends nothing: what was read stays.
-                for path in list(&patterns).unwrap_or_default() {
+                let each = patterns.iter().map(std::slice::from_ref);
+                for path in each.flat_map(|pattern| list(pattern).unwrap_or_default()) {
                     if stopped.load(Ordering::Relaxed) {
                         return;
                     }
@@ -91,11 +96,11 @@ impl Watch {
                 }
             }
         });
-        Watch {
+        Ok(Watch {
             stop,
             settled,
             thread: Some(thread),
-        }
+        })
     }
 
     /// Waits until `count` says that there are `wanted` things, or no more are to be expected soon.
@@ -182,7 +187,8 @@ mod tests {
             }
             into.lock().unwrap().push(name);
             Ok(())
-        });
+        })
+        .unwrap();
         let count = || taken.lock().unwrap().len();
         watch.wait(9, count, "shards").unwrap();
         assert_eq!(count(), 1);
