@@ -178,7 +178,7 @@ async function copy(from, name) {
 async function nextVersion(site) {
   await change(join(site, "index.html"), /<h1 id="title">.*?<\/h1>/, '<h1 id="title">Version B</h1>');
   await change(join(site, "www/editor/words.js"), /"remove the red cube"/, '"make it version B"');
-  await change(join(site, "www/worker.js"), /Engine\.check\(url\)/, '$&.then((found) => ({ ...found, name: "B" }))');
+  await change(join(site, "www/worker.js"), /Engine\.check\(url, device\)/, '$&.then((found) => ({ ...found, name: "B" }))');
   // A custom section, called B.
   await appendFile(join(site, "www/wasm/unireal_bg.wasm"), Buffer.from([0, 2, 1, 66]));
   await makeOffline(site);
