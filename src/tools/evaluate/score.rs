@@ -106,7 +106,9 @@ impl Score {
         if !concerned.is_empty() {
             let change = |solid: usize| difference(input, result, |i| masks[solid][i]);
             let most = (0..masks.len()).max_by(|&a, &b| change(a).total_cmp(&change(b)));
-            let pointed = most.is_some_and(|solid| concerned.contains(&solid));
+            // Where nothing changed, none changed most.
+            let pointed =
+                most.is_some_and(|solid| concerned.contains(&solid) && change(solid) > 0.0);
             self.pointed = Some(pointed);
             self.right_object = Some(pointed && self.inside > self.input_inside);
         }
@@ -238,6 +240,7 @@ mod tests {
                 assert_ne!(truth.right_object, Some(false), "{kind}: \"{prompt}\"");
                 assert_eq!(truth.pointed, truth.right_object, "{kind}: \"{prompt}\"");
                 assert_ne!(idle.right_object, Some(true), "{kind}");
+                assert_ne!(idle.pointed, Some(true), "{kind}");
             }
             assert!(idle_passes < 3, "{kind} from {first}");
         }
