@@ -60,32 +60,45 @@ impl Encoding {
         32 / self.values_per_word()
     }
 
-    /// Quantises values whose number is a multiple of [`BLOCK`], to the nearest step of each block's scale.
+    /// Quantises values whose number is a multiple of [`BLOCK`], to the nearest step of each block's scale. In q4 the value furthest
+    /// from 0 is step -8 and the scale has its sign, so that all sixteen steps are used; what lies further than 7 steps on
+    /// the other side is cut off there.
     ///
     /// # Panics
     /// In an encoding that has no blocks, and when the last block is not whole.
     pub fn quantize(self, values: &[f32]) -> Quantized {
         assert!(matches!(self, Encoding::Q8 | Encoding::Q4), "{self:?}");
         assert!(values.len().is_multiple_of(BLOCK), "{}", values.len());
-        let (largest, offset) = match self {
-            Encoding::Q8 => (127.0, 0),
-            _ => (7.0, 8),
+        // The step of the value furthest from 0, the steps that there are, and what is added to them.
+        let (furthest, steps, offset) = match self {
+            Encoding::Q8 => (127.0, -127.0..=127.0, 0),
+            _ => (-8.0, -8.0..=7.0, 8),
         };
         let (bits, per_word) = (self.bits(), self.values_per_word());
         let mask = ((1u64 << bits) - 1) as u32;
         let mut packed = Vec::with_capacity(values.len() / per_word);
         let mut scales = Vec::with_capacity(values.len() / BLOCK);
         for block in values.chunks_exact(BLOCK) {
-            let peak = block.iter().fold(0f32, |peak, v| peak.max(v.abs()));
+            let further = |peak: f32, v: &f32| if v.abs() > peak.abs() { *v } else { peak };
+            let peak = block.iter().fold(0f32, further);
+            let peak = if self == Encoding::Q8 {
+                peak.abs()
+            } else {
+                peak
+            };
+            let most = f16::MAX.to_f32();
             // The stored scale, not the exact one, is what values are divided by: its rounding is then no error of its own.
-            let scale = f16::from_f32((peak / largest).min(f16::MAX.to_f32()));
+            let scale = f16::from_f32((peak / furthest).clamp(-most, most));
             let inverse = match scale.to_f32() {
                 0.0 => 0.0,
                 scale => 1.0 / scale,
             };
             for word in block.chunks_exact(per_word) {
                 let pack = |word: u32, (i, value): (usize, &f32)| {
-                    let step = (value * inverse).round().clamp(-largest, largest) as i32 + offset;
+                    let step = (value * inverse)
+                        .round()
+                        .clamp(*steps.start(), *steps.end());
+                    let step = step as i32 + offset;
                     word | ((step as u32 & mask) << (i * bits))
                 };
                 packed.push(word.iter().enumerate().fold(0, pack));
@@ -137,14 +150,15 @@ mod tests {
 
     #[test]
     fn values_come_back_within_half_a_step() {
-        for (encoding, largest) in [(Encoding::Q8, 127.0), (Encoding::Q4, 7.0)] {
+        // In q4 the far end of the other side is cut off by a step.
+        for (encoding, largest, off) in [(Encoding::Q8, 127.0, 0.5), (Encoding::Q4, 8.0, 1.0)] {
             for seed in 0..50 {
                 let before = values(seed, 8 * BLOCK);
                 let after = encoding.dequantize(&encoding.quantize(&before));
                 for (before, after) in before.chunks(BLOCK).zip(after.chunks(BLOCK)) {
                     let peak = before.iter().fold(0f32, |p, v| p.max(v.abs()));
-                    // Half a step, and what rounding the scale to f16 adds at the peak.
-                    let allowed = peak / largest * 0.5 + peak * 1e-3;
+                    // And what rounding the scale to f16 adds at the peak.
+                    let allowed = peak / largest * off + peak * 1e-3;
                     for (b, a) in before.iter().zip(after) {
                         assert!((a - b).abs() <= allowed, "{encoding}: {b} became {a}");
                     }

@@ -15,20 +15,25 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 BLOCK = 32
-LARGEST = {"q8": 127, "q4": 7}
+# The step of the value furthest from 0, and the steps that there are.
+FURTHEST = {"q8": 127, "q4": -8}
+STEPS = {"q8": (-127, 127), "q4": (-8, 7)}
 
 
 def quantise(weights: np.ndarray, encoding: str) -> tuple[np.ndarray, np.ndarray]:
     """`[out, in]` floats to words `[out, in / 4 or in / 8]` and f16 scales `[out, in / 32]`."""
     rows, columns = weights.shape
     blocks = weights.reshape(rows, columns // BLOCK, BLOCK).astype(np.float32)
-    peak = np.abs(blocks).max(axis=-1)
-    scales = (peak / np.float32(LARGEST[encoding])).astype(np.float16)
+    # In q4 the scale has the sign of the value furthest from 0, so that this is step -8.
+    furthest = np.abs(blocks).argmax(axis=-1)[..., None]
+    peak = np.take_along_axis(blocks, furthest, axis=-1)[..., 0]
+    peak = np.abs(peak) if encoding == "q8" else peak
+    scales = (peak / np.float32(FURTHEST[encoding])).astype(np.float16)
     divisor = scales.astype(np.float32)
     inverse = np.where(divisor == 0, 0, np.float32(1) / np.where(divisor == 0, 1, divisor))
     scaled = blocks * inverse[..., None].astype(np.float32)
     steps = np.trunc(scaled + np.copysign(np.float32(0.5), scaled))
-    steps = np.clip(steps, -LARGEST[encoding], LARGEST[encoding]).astype(np.int64)
+    steps = np.clip(steps, *STEPS[encoding]).astype(np.int64)
     per_word, bits, offset = (4, 8, 0) if encoding == "q8" else (8, 4, 8)
     fields = (steps + offset).reshape(rows, columns // per_word, per_word) & (2**bits - 1)
     shifts = bits * np.arange(per_word)
@@ -87,7 +92,7 @@ def check(pack: Path, checkpoint: Path | None) -> None:
 def fixture() -> None:
     generator = np.random.default_rng(11)
     tensors = {}
-    for encoding in LARGEST:
+    for encoding in FURTHEST:
         weights = generator.normal(0, 0.7, (6, 3 * 2 * BLOCK)).astype(np.float32)
         weights[1, :BLOCK] = 0
         weights[2] *= 1e-6
