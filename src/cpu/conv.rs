@@ -35,6 +35,18 @@ impl Geometry {
         [c * i * j, v * u]
     }
 
+    /// The same in bands of output rows, so that no band's patches take more than [`BAND`] bytes, or one row's.
+    fn bands(self) -> impl Iterator<Item = Geometry> {
+        let [o, v, u] = self.output;
+        let [patch, _] = self.patches();
+        let rows = (BAND / (patch * u * size_of::<f32>()).max(1)).clamp(1, v.max(1));
+        (0..v).step_by(rows).map(move |above| Geometry {
+            output: [o, rows.min(v - above), u],
+            above,
+            ..self
+        })
+    }
+
     /// Calls `visit(patch, input, count)` for every run of numbers of a patch matrix that come from a row of the input: where
     /// it begins in either, and how many there are, `stride` apart in the input.
     #[inline(always)]
@@ -118,20 +130,6 @@ wide! {
 
 /// Bytes of a matrix of patches that are made at once: what a large picture has in all is more than wasm can address.
 const BAND: usize = 64 << 20;
-
-impl Geometry {
-    /// The same in bands of output rows, so that no band's patches take more than [`BAND`] bytes, or one row's.
-    fn bands(self) -> impl Iterator<Item = Geometry> {
-        let [o, v, u] = self.output;
-        let [patch, _] = self.patches();
-        let rows = (BAND / (patch * u * size_of::<f32>()).max(1)).clamp(1, v.max(1));
-        (0..v).step_by(rows).map(move |above| Geometry {
-            output: [o, rows.min(v - above), u],
-            above,
-            ..self
-        })
-    }
-}
 
 /// The matrix of patches of one picture.
 fn patches(x: &[f32], geometry: &Geometry) -> FlexTensor {

@@ -187,13 +187,7 @@ impl Transformer {
 
     /// Keys and values in every block of tokens that see only one another.
     fn keys_and_values(&self, tokens: Tensor<3>, rope: &Rope) -> Vec<[Tensor<4>; 2]> {
-        let [b, n, d] = tokens.dims();
-        let clean = self.clean_modulation();
-        let modulation = Modulation {
-            noise: clean.clone().expand([b, 1, 6 * d]),
-            clean,
-            n_clean: n,
-        };
+        let modulation = self.all_clean(&tokens);
         let (heads, eps) = (self.config.num_attention_heads, self.config.norm_eps);
         let mut x = tokens;
         let mut kept = Vec::new();
@@ -223,13 +217,7 @@ impl Transformer {
         let rope = layout.rope(&self.config, &device);
         let mask = layout.mask(self.config.attention, text, &device);
         let mut x = self.clean_tokens(text, inputs);
-        let [b, n, d] = x.dims();
-        let clean = self.clean_modulation();
-        let modulation = Modulation {
-            noise: clean.clone().expand([b, 1, 6 * d]),
-            clean,
-            n_clean: n,
-        };
+        let modulation = self.all_clean(&x);
         let (heads, eps) = (self.config.num_attention_heads, self.config.norm_eps);
         for block in self.blocks.iter().take(blocks) {
             let seen = Seen {
@@ -276,6 +264,17 @@ impl Transformer {
     fn clean_modulation(&self) -> Tensor<3> {
         self.modulation
             .forward(silu(self.clean.weight.val().unsqueeze()))
+    }
+
+    /// The modulation of tokens `[b, n, d]` none of which is noise.
+    fn all_clean(&self, tokens: &Tensor<3>) -> Modulation {
+        let [b, n, d] = tokens.dims();
+        let clean = self.clean_modulation();
+        Modulation {
+            noise: clean.clone().expand([b, 1, 6 * d]),
+            clean,
+            n_clean: n,
+        }
     }
 
     /// The velocity of every output frame at time `t`.

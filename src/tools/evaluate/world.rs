@@ -340,7 +340,7 @@ fn print(report: &Report) {
 
 /// Cases at even distances from the best to the worst, three to a row: first input, result, truth. A case is as good as its place
 /// among those of its kind, since the kinds' numbers do not compare.
-fn grid(mut all: Vec<Done>, count: usize, path: &Path) -> Result<()> {
+fn grid(all: Vec<Done>, count: usize, path: &Path) -> Result<()> {
     let gain = |done: &Done| {
         let s = &done.score;
         s.whole.unwrap_or(0.0) - s.input_whole.unwrap_or(0.0)
@@ -351,7 +351,7 @@ fn grid(mut all: Vec<Done>, count: usize, path: &Path) -> Result<()> {
         better as f64 / alike().count() as f64
     };
     let places: Vec<f64> = all.iter().map(place).collect();
-    let mut placed: Vec<(f64, Done)> = std::iter::zip(places, all.drain(..)).collect();
+    let mut placed: Vec<(f64, Done)> = std::iter::zip(places, all).collect();
     placed.sort_by(|a, b| a.0.total_cmp(&b.0));
     let all: Vec<Done> = placed.into_iter().map(|(_, done)| done).collect();
     let count = count.clamp(1, all.len().max(1));
