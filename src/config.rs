@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::error::{Error, Result};
+use crate::request::STEPS;
 
 /// `text_encoder/config.json`: transformers' `T5Config`, the fields that the encoder reads.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
@@ -209,6 +210,13 @@ pub struct IndexConfig {
     pub name: String,
     /// Pixels along a side at which the model was trained last; larger inputs are brought to this area.
     pub sample_size: usize,
+    /// Sampler steps of a request that asks for no number.
+    #[serde(default = "usual_steps")]
+    pub num_inference_steps: usize,
+}
+
+fn usual_steps() -> usize {
+    20
 }
 
 /// The whole model, as a preset (`tiny`: tests and the first trained pack; `tabletop`: the shipped one; `5b`: the paper's
@@ -242,6 +250,7 @@ impl Config {
     /// [`Error::Format`] that names the file, the fields and their values.
     pub fn check(self) -> Result<Self> {
         let Config {
+            index,
             text_encoder: text,
             vae,
             transformer: t,
@@ -254,6 +263,11 @@ impl Config {
                 Err(Error::format(format!("{file}/config.json"), reason))
             }
         };
+        let steps = index.num_inference_steps;
+        if !STEPS.contains(&steps) {
+            let reason = format!("num_inference_steps is {steps}; it must be from 1 to 1000");
+            return Err(Error::format("model_index.json", reason));
+        }
         let sizes = [
             ("text_encoder", "vocab_size", text.vocab_size),
             ("text_encoder", "d_model", text.d_model),
@@ -435,6 +449,7 @@ impl Config {
                 class_name: "UniRealPipeline".into(),
                 name: "unireal-tiny".into(),
                 sample_size: 64,
+                num_inference_steps: usual_steps(),
             },
             text_encoder: TextConfig {
                 vocab_size: 512,
@@ -493,6 +508,8 @@ impl Config {
             index: IndexConfig {
                 name: "unireal-tabletop".into(),
                 sample_size: 64,
+                // More add nothing: `unireal evaluate world --steps`.
+                num_inference_steps: 8,
                 ..tiny.index
             },
             text_encoder: TextConfig {
@@ -524,6 +541,7 @@ impl Config {
                 class_name: "UniRealPipeline".into(),
                 name: "unireal-5b".into(),
                 sample_size: 1024,
+                num_inference_steps: usual_steps(),
             },
             text_encoder: TextConfig {
                 vocab_size: 32128,
@@ -571,6 +589,28 @@ impl Config {
                 num_train_timesteps: 1000,
                 shift: 3.0,
             },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pack_says_how_many_steps_it_takes_or_20() {
+        let older = r#"{"_class_name": "UniRealPipeline", "name": "old", "sample_size": 64}"#;
+        let index: IndexConfig = parse("model_index.json", older.as_bytes()).unwrap();
+        assert_eq!(index.num_inference_steps, 20);
+        for (steps, passes) in [(0, false), (1, true), (1000, true), (1001, false)] {
+            let mut config = Config::tabletop();
+            config.index.num_inference_steps = steps;
+            let refused = config.check().err().map(|error| error.to_string());
+            assert_eq!(refused.is_none(), passes, "{steps}");
+            assert!(
+                refused
+                    .is_none_or(|text| text.contains(&format!("num_inference_steps is {steps}")))
+            );
         }
     }
 }

@@ -7,6 +7,9 @@ use crate::image::Image;
 /// Most images a request can refer to, in and out: the tokenizer holds IMG1..IMG10 and RES1..RES10.
 pub const MAX_IMAGES: usize = 10;
 
+/// How many sampler steps may be asked for.
+pub(crate) const STEPS: std::ops::RangeInclusive<usize> = 1..=1000;
+
 /// The image prompt: what an input image is for. Role and order are the user's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
@@ -157,8 +160,8 @@ pub struct Request {
     pub size: Option<(u32, u32)>,
     /// Number of output images, all made in one pass.
     pub outputs: usize,
-    /// Sampler steps.
-    pub steps: usize,
+    /// Sampler steps; `None` takes the model's own number.
+    pub steps: Option<usize>,
     /// How the sampler steps.
     pub method: Method,
     /// Text guidance scale; 1 is none.
@@ -174,8 +177,8 @@ pub struct Request {
 }
 
 impl Request {
-    /// A request with the defaults: no images, derived tags, one output, 20 Euler steps, text guidance 2, image
-    /// guidance 1, what is left alone kept, seed 0, no previews.
+    /// A request with the defaults: no images, derived tags, one output, Euler steps as many as the model's
+    /// own number, text guidance 2, image guidance 1, what is left alone kept, seed 0, no previews.
     pub fn new(prompt: impl Into<String>) -> Self {
         Request {
             prompt: prompt.into(),
@@ -183,7 +186,7 @@ impl Request {
             context: None,
             size: None,
             outputs: 1,
-            steps: 20,
+            steps: None,
             method: Method::Euler,
             guidance: 2.0,
             image_guidance: 1.0,
@@ -266,8 +269,8 @@ impl Request {
             let n = self.outputs;
             return refuse(format!("{n} outputs; ask for 1 to {MAX_IMAGES}"));
         }
-        if self.steps == 0 || self.steps > 1000 {
-            return refuse(format!("{} steps; ask for 1 to 1000", self.steps));
+        if let Some(steps) = self.steps.filter(|steps| !STEPS.contains(steps)) {
+            return refuse(format!("{steps} steps; ask for 1 to 1000"));
         }
         for (name, scale) in [
             ("guidance", self.guidance),
@@ -353,7 +356,7 @@ mod tests {
             refusal(&request)
         };
         assert!(refusal(&Request::new("  ")).contains("empty"));
-        assert!(with(|r| r.steps = 0).contains("0 steps"));
+        assert!(with(|r| r.steps = Some(0)).contains("0 steps"));
         assert!(with(|r| r.outputs = 11).contains("11 outputs"));
         assert!(with(|r| r.guidance = f32::NAN).contains("NaN"));
         assert!(

@@ -15,7 +15,7 @@ export async function check(signal: AbortSignal): Promise<string> {
   const support = await UniReal.check("models/tabletop/", { signal });
   same<Same<typeof support, Support>>();
   await UniReal.check(new URL("https://example.org/pack/"));
-  const numbers: number = support.bytes + support.cachedBytes + support.sampleSize + support.memory.weights;
+  const numbers: number = support.bytes + support.cachedBytes + support.sampleSize + support.steps + support.memory.weights;
   same<Same<typeof support.memory.limit, number | null>>();
   // @ts-expect-error: a reason exists only where the answer is no
   support.code;

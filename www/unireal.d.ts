@@ -107,6 +107,8 @@ interface SupportFacts {
   readonly cachedBytes: number;
   /** The side, in pixels, of the pictures that the model was trained on. */
   readonly sampleSize: number;
+  /** Sampler steps of a request that asks for no number. */
+  readonly steps: number;
   /** The pack's parts by name, such as `transformer`. */
   readonly components: Readonly<Record<string, Component>>;
   /** What it needs of the device, against what the device has. */
@@ -153,6 +155,8 @@ export interface ModelInfo {
   /** Why it is not the device that one would expect, if it is not. */
   readonly note: string | null;
   readonly sampleSize: number;
+  /** Sampler steps of a request that asks for no number. */
+  readonly steps: number;
   readonly bytes: number;
 }
 
@@ -175,7 +179,7 @@ interface RequestBase {
   readonly context?: readonly Tag[] | null | undefined;
   /** Number of results, made in one pass, 1 to 10; default 1. */
   readonly outputs?: number | undefined;
-  /** Sampler steps, 1 to 1000; default 20. */
+  /** Sampler steps, 1 to 1000; by default the model's own number, {@link ModelInfo.steps}. */
   readonly steps?: number | undefined;
   /** `euler`: one evaluation a step (default); `heun`: two, for fewer steps. */
   readonly method?: "euler" | "heun" | undefined;

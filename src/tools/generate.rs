@@ -37,9 +37,9 @@ pub struct Options {
     /// Number of results
     #[arg(long, default_value_t = 1)]
     pub outputs: usize,
-    /// Sampler steps
-    #[arg(long, default_value_t = 20)]
-    pub steps: usize,
+    /// Sampler steps; the pack's own number when left out
+    #[arg(long)]
+    pub steps: Option<usize>,
     /// euler or heun
     #[arg(long, default_value = "euler")]
     pub method: Method,

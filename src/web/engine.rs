@@ -54,6 +54,7 @@ struct Info {
     adapter: String,
     note: Option<String>,
     sample_size: usize,
+    steps: usize,
     bytes: u64,
 }
 
@@ -66,6 +67,7 @@ struct Support {
     bytes: u64,
     cached_bytes: u64,
     sample_size: usize,
+    steps: usize,
     components: BTreeMap<String, Component>,
     memory: Memory,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -205,6 +207,7 @@ async fn check(url: &JsValue, device: &str) -> Result<JsValue> {
         bytes: plan.bytes(),
         cached_bytes: source.cached_bytes(&plan),
         sample_size: plan.config.index.sample_size,
+        steps: plan.config.index.num_inference_steps,
         components: components.collect(),
         memory: Memory { needs, limit },
         code: problem.as_ref().map(Error::code),
@@ -266,6 +269,7 @@ async fn open(url: &JsValue, options: &JsValue, on_progress: Option<Function>) -
         adapter: opened.adapter.clone(),
         note: (!notes.is_empty()).then(|| notes.join("; ")),
         sample_size: pipeline.config.index.sample_size,
+        steps: pipeline.config.index.num_inference_steps,
         bytes,
     };
     let tuned = future_to_promise(async move {

@@ -42,9 +42,7 @@ pub fn parse(value: &JsValue) -> Result<Request> {
     if let Some(outputs) = fields.count("outputs")? {
         request.outputs = outputs;
     }
-    if let Some(steps) = fields.count("steps")? {
-        request.steps = steps;
-    }
+    request.steps = fields.count("steps")?;
     if let Some(every) = fields.count("previewEvery")? {
         request.preview_every = every;
     }

@@ -153,8 +153,8 @@ test("two editors on one page do not disturb each other or the page", { timeout:
   await one.locator('#status[data-state="done"]').waitFor({ state: "attached", timeout: WORK });
   assert.deepEqual(await page.evaluate(() => {
     const [one, two] = document.querySelectorAll("unireal-editor");
-    return [one.images.length, two.images.length, one.request.context.length, two.request.context, two.prompt, one.request.steps, two.request.steps, document.getElementById("prompt").value];
-  }), [1, 1, 2, null, "", 2, 20, "the page's own"]);
+    return [one.images.length, two.images.length, one.request.context.length, two.request.context, two.prompt, one.request.steps, two.request.steps, one.model.info.steps, document.getElementById("prompt").value];
+  }), [1, 1, 2, null, "", 2, 8, 8, "the page's own"]);
   const outside = await page.evaluate(() => [...document.querySelectorAll("[id]")].map(({ id }) => id));
   assert.deepEqual(outside, ["prompt", "one", "two"]);
   assert.equal(await two.locator("#result").getAttribute("data-state"), "empty");

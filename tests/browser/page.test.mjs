@@ -30,6 +30,8 @@ test("the first visit: download, example, preview, cancel, result, download, use
   assert.match(loading.bytes.at(-1), /^([\d.]+ [kMG]B) of \1$/);
   assert.ok(loading.bar.includes(1), `the bar stood at ${loading.bar}`);
   assert.match(await page.textContent("#model-text"), /runs on the CPU/);
+  const pack = await page.evaluate(async () => (await import("/www/unireal.js")).UniReal.check("/www/models/tabletop/"));
+  assert.equal(await page.inputValue("#steps"), String(pack.steps), "the model's own number of steps");
 
   await page.click("#examples .thumb");
   await page.waitForSelector('#slots[data-count="1"]', { state: "attached" });
@@ -52,8 +54,7 @@ test("the first visit: download, example, preview, cancel, result, download, use
     assert.ok(steps.includes(step), `${step} is not among ${steps}`);
   }
   const size = await resultSize(page);
-  const sample = await page.evaluate(async () => (await (await import("/www/unireal.js")).UniReal.check("/www/models/tabletop/")).sampleSize);
-  assert.deepEqual(size, { width: sample, height: sample });
+  assert.deepEqual(size, { width: pack.sampleSize, height: pack.sampleSize });
   const first = await download(page);
   assert.equal(first.name, "unireal-7.png");
   assert.deepEqual(pngSize(first.bytes), size);

@@ -23,7 +23,7 @@ fn every_field_arrives() {
     assert_eq!(request.prompt, "make IMG1 blue");
     assert_eq!(request.context, Some(vec![Tag::SyntheticStyle]));
     assert_eq!(request.size, Some((64, 128)));
-    assert_eq!((request.outputs, request.steps), (2, 7));
+    assert_eq!((request.outputs, request.steps), (2, Some(7)));
     assert_eq!(request.method, Method::Heun);
     assert_eq!((request.guidance, request.image_guidance), (3.5, 1.5));
     assert!(!request.keep);

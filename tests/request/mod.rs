@@ -44,10 +44,10 @@ pub(crate) fn ask(data: &[u8]) -> bool {
         false => f32::from(numbers[at]) / 2.0,
     };
     (request.guidance, request.image_guidance) = (scale(4), scale(8));
-    request.steps = match wild {
+    request.steps = Some(match wild {
         true => word(12) as usize,
         false => usize::from(numbers[12]),
-    };
+    });
 
     let _ = request.kept();
     match request.check() {

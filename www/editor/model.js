@@ -19,8 +19,11 @@ function speedometer() {
   };
 }
 
-/** @param {import("./view.js").View} view */
-export function engine({ get, show, status, emit }) {
+/**
+ * @param {import("./view.js").View} view
+ * @param {{ onModel: (facts: import("../unireal.d.ts").Support | import("../unireal.d.ts").ModelInfo) => void }} options
+ */
+export function engine({ get, show, status, emit }, { onModel }) {
   /** @type {import("../unireal.d.ts").Model | null} */
   let model = null;
   /** @type {AbortController | null} */
@@ -82,6 +85,7 @@ export function engine({ get, show, status, emit }) {
       }
       asked = true;
       sampleSize = support.sampleSize;
+      onModel(support);
       const missing = support.bytes - support.cachedBytes;
       if (missing <= 0) {
         return void (await load().catch(() => {}));
@@ -133,6 +137,7 @@ export function engine({ get, show, status, emit }) {
       }
       model = made;
       sampleSize = made.info.sampleSize;
+      onModel(made.info);
       describe();
       status("ready", SAY.ready);
       emit("ready", model.info);

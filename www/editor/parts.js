@@ -23,7 +23,7 @@ function isWriting(event) {
 export function parts(host, root) {
   const view = makeView(host, root);
   const { get, show, hint } = view;
-  const engine = makeEngine(view);
+  const engine = makeEngine(view, { onModel: ({ steps }) => settings.useSteps(steps) });
   const prompts = makePrompts(view);
   const settings = makeSettings(view);
   let tasks, history;

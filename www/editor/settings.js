@@ -9,6 +9,8 @@ export const FIELDS = { outputs: "outputs", steps: "steps", guidance: "guidance"
 export function settings({ get, root }) {
   /** The chosen tags, or null for the derived ones. @type {Set<import("../unireal.d.ts").Tag> | null} */
   let tags = null;
+  /** Whether somebody asked for a number of steps: then a model's own number changes nothing. */
+  let stepsChosen = false;
 
   function drawTags() {
     for (const button of get("tags").children) {
@@ -69,6 +71,7 @@ export function settings({ get, root }) {
   makeTags();
   drawTags();
   get("settings").addEventListener("input", draw);
+  get("steps").addEventListener("input", () => (stepsChosen = true));
   get("seed").addEventListener("input", () => (lock(get("seed").value !== ""), draw()));
   get("dice").addEventListener("click", () => (roll(), draw()));
   get("lock").addEventListener("click", () => (lock(!isLocked()), draw()));
@@ -83,6 +86,14 @@ export function settings({ get, root }) {
 
   return {
     read,
+
+    /** The number of steps of a model, where nobody chose one. @param {number} number */
+    useSteps(number) {
+      if (!stepsChosen) {
+        fill(get("steps"), number);
+        draw();
+      }
+    },
 
     /** The settings of the next request. A seed that is not locked is drawn anew, and shown. */
     next() {
@@ -102,6 +113,7 @@ export function settings({ get, root }) {
       for (const [name, id] of Object.entries(FIELDS)) {
         fill(get(id), given[name]);
       }
+      stepsChosen ||= given.steps != null;
       if (typeof given.keep === "boolean") {
         get("keep").checked = given.keep;
       }

@@ -17,7 +17,7 @@ use serde_json::json;
 
 use super::clip::{Clip, Entity};
 use super::sample::{Kind, Sample};
-use super::{mask, quality};
+use super::{mask, prompts, quality};
 use crate::error::{Error, Result};
 use crate::image::Image;
 use crate::request::{Role, Tag};
@@ -261,10 +261,15 @@ impl<R: Rng> Maker<'_, R> {
         let mut context = draft.context;
         context.sort();
         context.dedup();
+        let mut prompts = draft.prompts;
+        let asked = !matches!(draft.kind, Kind::TextToImage | Kind::TextToVideo);
+        if asked && !self.settings.held_out {
+            prompts::partly_mannered(&mut prompts, self.rng);
+        }
         self.samples.push(Sample {
             kind: draft.kind,
             variant: draft.variant.to_owned(),
-            prompts: draft.prompts,
+            prompts,
             context,
             inputs: draft.inputs,
             outputs: draft.outputs,

@@ -22,6 +22,16 @@ pub(super) const SEGMENT: Wording = Wording {
         "where is {object}?",
         "mark {object} in white",
         "RES1 is the mask of {object} in IMG1",
+        "{object}",
+        "a mask for {object}",
+        "segmentation of {object}",
+        "find {object}",
+        "select {object}",
+        "show where {object} is",
+        "where in IMG1 is {object}?",
+        "cut out {object}",
+        "pick out {object} in IMG1",
+        "{object} in white, everything else in black",
     ],
     held_out: &["highlight {object}", "which pixels of IMG1 show {object}?"],
 };
@@ -33,6 +43,11 @@ pub(super) const DEPTH: Wording = Wording {
         "how far is each pixel of IMG1?",
         "estimate the depth",
         "RES1 is the depth map of IMG1",
+        "depth",
+        "depth estimation",
+        "how far away is everything?",
+        "the picture's depth",
+        "near is bright and far is dark",
     ],
     held_out: &["predict depth from IMG1", "a map of distances"],
 };
@@ -44,6 +59,10 @@ pub(super) const EDGES: Wording = Wording {
         "draw the edges of IMG1",
         "edge map",
         "RES1 shows the edges of IMG1",
+        "edges",
+        "edge detection",
+        "find the edges in IMG1",
+        "a drawing of the edges",
     ],
     held_out: &["the contours of IMG1", "trace the outlines"],
 };
@@ -53,6 +72,8 @@ pub(super) const FROM_DEPTH: Wording = Wording {
         "{caption}, following the depth map of IMG1",
         "{caption}; IMG1 is its depth map",
         "from the depth in IMG1: {caption}",
+        "{caption} (depth: IMG1)",
+        "turn the depth map into a picture: {caption}",
     ],
     held_out: &["{caption}, as deep as IMG1 says"],
 };
@@ -62,6 +83,8 @@ pub(super) const FROM_EDGES: Wording = Wording {
         "{caption}, following the edges of IMG1",
         "{caption}; IMG1 shows its edges",
         "from the edges in IMG1: {caption}",
+        "{caption} (edges: IMG1)",
+        "turn the edges into a picture: {caption}",
     ],
     held_out: &["{caption}, along the lines of IMG1"],
 };
@@ -71,6 +94,8 @@ pub(super) const CUSTOMISE: Wording = Wording {
         "{objects}: {caption}",
         "{caption}, with {objects}",
         "{objects} in a new picture: {caption}",
+        "{objects} here: {caption}",
+        "a picture with {objects}, {caption}",
     ],
     held_out: &["use {objects} to show this: {caption}"],
 };
@@ -86,6 +111,8 @@ pub(super) const INSERT: Wording = Wording {
         "add {object} from IMG2 to IMG1",
         "insert {object} of IMG2 in IMG1",
         "place {object} of IMG2 in the picture",
+        "{object} of IMG2 into IMG1",
+        "IMG1 and in it {object} from IMG2",
     ],
     held_out: &[
         "bring {object} of IMG2 over to IMG1",
@@ -132,6 +159,21 @@ pub(super) const WITH_MASK: Wording = Wording {
     ],
     held_out: &["{prompt}, then show the changed part as RES2"],
 };
+
+/// What people say around a request; in training, so that words which say nothing are read as such.
+const MANNERS: [&str; 11] = [
+    "please {prompt}",
+    "{prompt}, please",
+    "now {prompt}",
+    "{prompt} now",
+    "next: {prompt}",
+    "task: {prompt}",
+    "this is what to do: {prompt}",
+    "only one thing: {prompt}",
+    "{prompt}, nothing else",
+    "{prompt}!",
+    "{prompt}.",
+];
 
 /// An instruction with the words for the pictures.
 pub(super) const NAMED: Wording = Wording {
@@ -218,6 +260,16 @@ pub(super) fn partly_named(prompts: &[String], held_out: bool, rng: &mut impl Rn
     prompts
 }
 
+/// A fifth of the prompts as people ask.
+pub(super) fn partly_mannered(prompts: &mut [String], rng: &mut impl Rng) {
+    for prompt in prompts {
+        if rng.random_bool(0.2) {
+            let manner = MANNERS.choose(rng).expect("there are manners");
+            *prompt = fill(manner, &[("prompt", prompt.clone())]);
+        }
+    }
+}
+
 /// "the dog" for "a dog", "dog" and "the dog".
 pub(super) fn definite(phrase: &str) -> String {
     let (article, noun) = split(phrase);
@@ -290,7 +342,7 @@ mod tests {
     use rand::SeedableRng;
     use rand_chacha::ChaCha8Rng;
 
-    const ALL: [&Wording; 14] = [
+    const ALL: [&Wording; 13] = [
         &SEGMENT,
         &DEPTH,
         &EDGES,
@@ -303,7 +355,6 @@ mod tests {
         &ADD,
         &VIDEO,
         &WITH_MASK,
-        &NAMED,
         &NAMED,
     ];
 

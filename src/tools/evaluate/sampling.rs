@@ -18,9 +18,9 @@ use crate::weights::source::hex;
 /// How a pack's pictures are made.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, clap::Args)]
 pub struct Sampling {
-    /// Sampler steps
-    #[arg(long, default_value_t = 20)]
-    pub steps: usize,
+    /// Sampler steps; the pack's own number when left out
+    #[arg(long)]
+    pub steps: Option<usize>,
     /// Text guidance
     #[arg(long, default_value_t = 2.0)]
     pub guidance: f32,

@@ -163,7 +163,7 @@ impl Description {
         all.map(String::from).collect()
     }
 
-    /// "small red ball". Held out: "ball that is small and red", "red-coloured ball", "ball-shaped red object".
+    /// "small red ball", sometimes "small ball in red". Held out: "ball that is small and red", "red-coloured ball", "ball-shaped red object".
     pub fn say(&self, wording: Wording, rng: &mut impl Rng) -> String {
         let noun = match self.shape {
             Some(shape) => pick(shape.nouns(), rng),
@@ -171,7 +171,8 @@ impl Description {
         };
         let mut adjectives = self.adjectives(rng);
         let form = match wording {
-            Wording::Training => 3,
+            Wording::Training if rng.random_bool(0.1) => 5,
+            Wording::Training => 6,
             Wording::HeldOut => rng.random_range(0..5),
         };
         match (form, self.shape, self.colour) {
@@ -192,6 +193,14 @@ impl Description {
                 adjectives.extend(coloured);
                 adjectives.push(noun.into());
                 adjectives.join(" ")
+            }
+            (5, Some(_), Some(colour)) => {
+                let colour = colour.words();
+                let (named, mut rest): (Vec<_>, Vec<_>) = adjectives
+                    .into_iter()
+                    .partition(|a| colour.contains(&a.as_str()));
+                rest.push(format!("{noun} in {}", named.concat()));
+                rest.join(" ")
             }
             _ => {
                 adjectives.push(noun.into());

@@ -22,54 +22,64 @@ sentences! {
         "make {x} {c}", "turn {x} {c}", "paint {x} {c}", "colour {x} {c}", "change the colour of {x} to {c}",
         "change {x} to {c}", "give {x} {a} colour", "{x} should be {c}", "in IMG1 make {x} {c}",
         "RES1 is IMG1 with {x} painted {c}",
+        "recolour {x} {c}", "dye {x} {c}", "{c} for {x}", "{x}, now {c}", "the colour of {x} should be {c}",
+        "turn the colour of {x} into {c}", "repaint {x}, this time {c}",
     ], [
         "let {x} become {c}", "I want {x} to be {c}", "set the colour of {x} to {c}", "in RES1 the colour of {x} is {c}",
     ];
     REMOVE: [
         "remove {x}", "delete {x}", "take {x} away", "get rid of {x}", "erase {x}", "remove {x} from IMG1",
         "take {x} out of the picture", "everything stays but {x}", "keep everything but {x}", "RES1 is IMG1 without {x}",
+        "drop {x}", "throw {x} out", "cut {x} out of the picture", "without {x}", "{x} should go", "away with {x}",
     ], [
         "make {x} disappear", "I want {x} to be removed", "clear {x} away", "{x} should not be in RES1",
     ];
     KEEP: [
         "keep only {x}", "remove everything but {x}", "delete all but {x}", "only {x} stays", "remove all objects except {x}",
         "RES1 is IMG1 with only {x}",
+        "leave only {x}", "nothing but {x} stays", "all objects other than {x} should go",
     ], [
         "take everything away except {x}", "I want only {x} to stay", "{x} should be the only object in RES1",
     ];
     ADD: [
         "add {n} {p}", "put {n} {p}", "place {n} {p}", "insert {n} {p}", "{p} add {n}", "there should be {n} {p}",
         "add {n} {p} in IMG1", "RES1 is IMG1 with {n} {p}",
+        "{n} {p}", "create {n} {p}", "draw {n} {p}", "give the scene {n} {p}", "one more object: {n} {p}",
     ], [
         "let {n} appear {p}", "I want {n} to stand {p}", "set {n} {p}", "in RES1 there is {n} {p}",
     ];
     MOVE: [
         "move {x} {t}", "shift {x} {t}", "slide {x} {t}", "push {x} {t}", "take {x} and move it {t}", "{x} should move {t}",
         "in IMG1 move {x} {t}", "RES1 is IMG1 with {x} moved {t}",
+        "pull {x} {t}", "roll {x} {t}", "drag {x} {t}", "carry {x} {t}", "{x} moves {t}",
     ], [
         "let {x} go {t}", "I want {x} to be moved {t}", "bring {x} {t}", "in RES1 {x} is moved {t}",
     ];
     REPLACE: [
         "replace {x} with {n}", "replace {x} by {n}", "swap {x} for {n}", "turn {x} into {n}", "change {x} into {n}",
         "{x} should be {n}", "RES1 is IMG1 with {x} replaced by {n}",
+        "exchange {x} for {n}", "transform {x} into {n}", "make {x} {n}", "remove {x} and put {n} there",
     ], [
         "let {x} become {n}", "I want {n} instead of {x}", "put {n} in the place of {x}", "in RES1 {n} replaces {x}",
     ];
     MATERIAL: [
         "make {x} {m}", "turn {x} {m}", "give {x} {a} surface", "change {x} to {m}", "change the surface of {x} to {m}",
         "{x} should be {m}", "in IMG1 make {x} {m}", "RES1 is IMG1 with {x} made {m}",
+        "make the surface of {x} {m}", "the surface of {x} should be {m}", "give {x} {a} finish", "{x}, now {m}",
     ], [
         "let {x} become {m}", "I want {x} to be {m}", "set the surface of {x} to {m}", "in RES1 the surface of {x} is {m}",
     ];
     ENLARGE: [
         "make {x} large", "make {x} larger", "make {x} bigger", "enlarge {x}", "change the size of {x} to large",
         "{x} should be bigger", "RES1 is IMG1 with {x} made larger",
+        "grow {x}", "scale {x} up", "{x} should be large", "blow {x} up",
     ], [
         "let {x} become larger", "I want {x} to be bigger", "increase the size of {x}", "in RES1 {x} is larger",
     ];
     SHRINK: [
         "make {x} small", "make {x} smaller", "shrink {x}", "change the size of {x} to small", "{x} should be smaller",
         "RES1 is IMG1 with {x} made smaller",
+        "scale {x} down", "{x} should be small", "make {x} tiny",
     ], [
         "let {x} become smaller", "I want {x} to be smaller", "reduce the size of {x}", "in RES1 {x} is smaller",
     ];

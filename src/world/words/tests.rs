@@ -37,7 +37,7 @@ fn word_fits(word: &str, solid: &Solid) -> Option<bool> {
         "metallic" | "metal" | "mirror" => "mirror",
         "red" | "orange" | "yellow" | "green" | "cyan" | "blue" | "purple" | "pink" | "white"
         | "black" => word,
-        "the" | "object" | "solid" | "thing" | "that" | "i" | "and" => return None,
+        "the" | "object" | "solid" | "thing" | "that" | "i" | "and" | "in" => return None,
         _ => panic!("what does \"{word}\" mean?"),
     };
     let names = [

@@ -54,7 +54,7 @@ pub(super) fn options(profile: &str, folder: &Path) -> Options {
         exclude: listed.then_some(exclude),
         seed: 0,
         sampling: Sampling {
-            steps: 1,
+            steps: Some(1),
             guidance: 1.0,
             image_guidance: 1.0,
             no_keep: false,
