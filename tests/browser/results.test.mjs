@@ -203,7 +203,7 @@ describe("with a model on the CPU", () => {
     assert.deepEqual(await other.evaluate(() => {
       const { prompt, steps, outputs, guidance, context } = document.querySelector("unireal-editor").request;
       return { prompt, steps, outputs, guidance, context };
-    }), { prompt: "<img src=x>", steps: 20, outputs: 4, guidance: 2, context: ["dynamic scenario"] });
+    }), { prompt: "<img src=x>", steps: 8, outputs: 4, guidance: 2, context: ["dynamic scenario"] });
     await other.close();
   });
 });

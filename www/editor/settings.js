@@ -57,15 +57,16 @@ export function settings({ get, root }) {
     get("settings-summary").textContent = stepCount(steps) + (isLocked() ? `, seed ${get("seed").value}` : "");
   }
 
-  /** Sets a field to what it takes of a value; what is no number changes nothing. */
+  /** Sets a field to what it takes of a value, and says that it did; what is no number changes nothing. */
   function fill(field, value) {
     const number = Number(value);
     if (value == null || value === "" || !Number.isFinite(number)) {
-      return;
+      return false;
     }
     const { min, max, step } = field;
     const within = Math.min(Number(max), Math.max(Number(min), number));
     field.value = String(step === "1" ? Math.round(within) : within);
+    return true;
   }
 
   makeTags();
@@ -111,9 +112,9 @@ export function settings({ get, root }) {
      */
     put(given) {
       for (const [name, id] of Object.entries(FIELDS)) {
-        fill(get(id), given[name]);
+        const filled = fill(get(id), given[name]);
+        stepsChosen ||= filled && name === "steps";
       }
-      stepsChosen ||= given.steps != null;
       if (typeof given.keep === "boolean") {
         get("keep").checked = given.keep;
       }
