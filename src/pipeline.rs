@@ -167,12 +167,7 @@ impl Pipeline {
         let predictions = self.predictions(&branches, &texts, lengths, &inputs, &outputs);
         let kept = request.kept().map(|canvas| canvas.resize(width, height));
         let kept = kept.as_ref();
-        let times = sampler::schedule(
-            request
-                .steps
-                .unwrap_or(self.config.index.num_inference_steps),
-            self.config.scheduler.shift,
-        );
+        let times = sampler::schedule(self.steps(request.steps), self.config.scheduler.shift);
         let velocity = async |x: &[Tensor<4>], t: f64| Ok(self.guided(&predictions, x, t));
         let latents = sampler::sample(request.method, &times, noise, velocity, async |step| {
             self.report_step(&mut on_event, request.preview_every, step, kept)
@@ -182,6 +177,11 @@ impl Pipeline {
 
         report(&mut on_event, Stage::Decode).await?;
         self.decode(&latents, kept).await
+    }
+
+    /// Sampler steps of a request that asks for `asked`: that, or the model's own number.
+    pub(crate) fn steps(&self, asked: Option<usize>) -> usize {
+        asked.unwrap_or(self.config.index.num_inference_steps)
     }
 
     async fn report_step(

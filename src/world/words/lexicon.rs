@@ -163,7 +163,8 @@ impl Description {
         all.map(String::from).collect()
     }
 
-    /// "small red ball", sometimes "small ball in red". Held out: "ball that is small and red", "red-coloured ball", "ball-shaped red object".
+    /// "small red ball", sometimes "small ball in red". Held out: "ball that is small and red", "red-coloured ball",
+    /// "ball-shaped red object".
     pub fn say(&self, wording: Wording, rng: &mut impl Rng) -> String {
         let noun = match self.shape {
             Some(shape) => pick(shape.nouns(), rng),
@@ -184,23 +185,15 @@ impl Description {
                 adjectives.join(" ")
             }
             (2, _, Some(colour)) => {
-                let name = colour
-                    .words()
-                    .iter()
-                    .find(|word| adjectives.iter().any(|a| a == *word));
-                let coloured = name.map(|name| format!("{name}-coloured"));
-                adjectives.retain(|a| Some(&a.as_str()) != name);
-                adjectives.extend(coloured);
+                let name = take_one_of(colour.words(), &mut adjectives);
+                adjectives.extend(name.map(|name| format!("{name}-coloured")));
                 adjectives.push(noun.into());
                 adjectives.join(" ")
             }
             (5, Some(_), Some(colour)) => {
-                let colour = colour.words();
-                let (named, mut rest): (Vec<_>, Vec<_>) = adjectives
-                    .into_iter()
-                    .partition(|a| colour.contains(&a.as_str()));
-                rest.push(format!("{noun} in {}", named.concat()));
-                rest.join(" ")
+                let name = take_one_of(colour.words(), &mut adjectives).unwrap_or_default();
+                adjectives.push(format!("{noun} in {name}"));
+                adjectives.join(" ")
             }
             _ => {
                 adjectives.push(noun.into());
@@ -229,6 +222,14 @@ impl Description {
         words.push(plural);
         words.join(" ")
     }
+}
+
+/// The one of `words` that is among the adjectives, from which it is taken.
+fn take_one_of(words: &[&str], adjectives: &mut Vec<String>) -> Option<String> {
+    let at = adjectives
+        .iter()
+        .position(|a| words.contains(&a.as_str()))?;
+    Some(adjectives.remove(at))
 }
 
 /// "a small red ball", as a solid is introduced: colour and shape, size where it is small or as it comes, material where it

@@ -334,7 +334,11 @@ fn results(
     };
     let (pipeline, weights) = pollster::block_on(options.sampling.open(pack))?;
     settings.weights = Some(weights);
-    settings.sampling = Some(options.sampling.clone());
+    // The number of steps itself: the pack may come to say another.
+    settings.sampling = Some(Sampling {
+        steps: Some(pipeline.steps(options.sampling.steps)),
+        ..options.sampling.clone()
+    });
     settings.seed = Some(options.seed);
     settings.keep(&options.out)?;
     let made = results::make_results(cases, &options.out, |case, number, input| {
