@@ -8,9 +8,11 @@ use burn::tensor::{Device, Distribution, Tensor, TensorData};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
+use super::bench_whole::{self, WholeOptions};
 use super::flow::{Batch, flow_losses};
 use super::optimizer::{Optimizer, OptimizerConfig};
 use super::stage::{Losses, Task};
+use super::step::{compute, shares};
 use crate::config::{Config, TransformerConfig};
 use crate::error::{Error, Result};
 use crate::image::Image;
@@ -40,6 +42,9 @@ pub struct TrainOptions {
     /// Steps, after one that is not timed
     #[arg(long, default_value_t = 10)]
     pub steps: usize,
+    /// Whole steps of a stage in place of the transformer alone
+    #[command(flatten)]
+    pub whole: WholeOptions,
 }
 
 /// Times steps and prints a line of JSON.
@@ -47,6 +52,9 @@ pub struct TrainOptions {
 /// # Errors
 /// [`Error::Request`] for a shape that the model does not take.
 pub fn run(options: &TrainOptions) -> Result<()> {
+    if options.whole.whole {
+        return bench_whole::run(options);
+    }
     let config = Config::preset(&options.preset)?.check()?;
     let (batch, threads) = (options.batch, options.threads);
     let grid = config.grid();
@@ -75,7 +83,8 @@ pub fn run(options: &TrainOptions) -> Result<()> {
     for step in 0..=options.steps {
         let started = Instant::now();
         let mut rng = ChaCha8Rng::seed_from_u64(step as u64);
-        let result = super::trainer::step(&task, &module, 1, threads, &devices, &mut rng)?;
+        let shares = shares(&task, 1, threads, &mut rng)?;
+        let result = compute(&task, &module, &shares, &devices)?;
         module = optimizer.step(module, result.gradients, 1e-4)?;
         seconds.push(started.elapsed().as_secs_f64());
     }
@@ -102,7 +111,7 @@ struct Bench {
 
 impl Task for Bench {
     type Module = Transformer;
-    type Part = ();
+    type MicroBatch = ();
 
     fn device(&self) -> &Device {
         &self.device
@@ -116,8 +125,8 @@ impl Task for Bench {
         Ok(None)
     }
 
-    fn parts(&self, threads: usize, _: &mut ChaCha8Rng) -> Result<Vec<()>> {
-        Ok(vec![(); threads])
+    fn micro_batches(&self, count: usize, _: &mut ChaCha8Rng) -> Result<Vec<()>> {
+        Ok(vec![(); count])
     }
 
     fn held_out(&self) -> Result<Vec<()>> {

@@ -6,22 +6,31 @@
 //! stands; `clip/` and `dino/`, where there are such stages, have that of published encoders. Beside them are `resume/` (what
 //! training needs to go on), `latents/` (what the autoencoder made of the shards), and `curves/`.
 
+mod adamw;
+mod average;
 mod batch;
 pub mod bench;
+pub mod bench_whole;
 pub(super) mod checkpoint;
+mod cpu_tensor;
 mod curve;
 mod data;
 pub mod devices;
 mod encoders;
 pub mod flow;
+mod flow_networks;
 pub mod grounding;
 pub mod grow;
 pub mod optimizer;
 mod plot;
+mod prefetch;
 mod preview;
 mod resume;
 pub mod settings;
+mod shape;
 mod stage;
+mod step;
+mod throughput;
 mod trainer;
 mod vae;
 pub mod vocabulary;
@@ -78,8 +87,8 @@ pub struct Options {
 /// Runs the stages.
 ///
 /// # Errors
-/// [`Error::Format`] for settings or a folder that do not hold what a run needs, [`Error::Request`] for an unknown stage,
-/// [`Error::Internal`] when the loss is no number.
+/// [`Error::Format`] for settings or a folder that do not hold what a run needs, or do not belong together; [`Error::Request`]
+/// for an unknown stage, and when the loss is not finite.
 pub fn run(options: &Options) -> Result<()> {
     let settings = chosen(Settings::read(&options.config)?, options)?;
     let run = &options.out;
@@ -94,6 +103,12 @@ pub fn run(options: &Options) -> Result<()> {
         match &options.from {
             Some(from) => grow::grow(from, &options.take, run, config, &settings)?,
             None => config.write(run)?,
+        }
+    }
+    shape::check(run, &settings)?;
+    for stage in &settings.stages {
+        if let Some(warning) = resume::recover(run, stage)? {
+            eprintln!("warning: {warning}");
         }
     }
     let devices = devices::open(options.device, options.devices)?;
