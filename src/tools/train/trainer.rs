@@ -15,6 +15,9 @@ use super::plot;
 use super::resume::{Progress, Trained};
 use super::settings::{Settings, Stage};
 use super::stage::Task;
+#[cfg(target_arch = "x86_64")]
+use crate::cpu::gemm;
+use crate::cpu::gemm::engine;
 use crate::error::{Error, Result};
 
 /// Between two writings of the pack and of the curves' pictures.
@@ -256,11 +259,19 @@ pub(super) fn step<T: Task>(
             shares[(i + group) % threads].push(part);
         }
     }
+    let precision = engine::precision();
+    #[cfg(target_arch = "x86_64")]
+    let _weights = gemm::share_packed_weights();
     let results: Vec<Result<Step>> = std::thread::scope(|scope| {
         let threads: Vec<_> = shares
             .iter()
             .zip(devices.iter().cycle())
-            .map(|(share, device)| scope.spawn(move || share_of(task, module, share, device)))
+            .map(|(share, device)| {
+                scope.spawn(move || {
+                    let _precision = engine::scoped(precision);
+                    share_of(task, module, share, device)
+                })
+            })
             .collect();
         let died = |_| Err(Error::Internal("a training thread panicked".into()));
         let ends = threads.into_iter();
