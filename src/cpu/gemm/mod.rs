@@ -23,9 +23,9 @@ mod tests;
 
 pub(crate) use engine::{Precision, precision};
 #[cfg(target_arch = "x86_64")]
-pub(crate) use pack::Side;
+pub(crate) use pack::{Patches, Side};
 #[cfg(target_arch = "x86_64")]
-pub(crate) use product::{Matrix, Packed, long_product, multiply, rows_times};
+pub(crate) use product::{Matrix, Packed, PatchRows, long_product, multiply, rows_times};
 #[cfg(target_arch = "x86_64")]
 pub(crate) use weights::packed_weight;
 #[cfg(target_arch = "x86_64")]

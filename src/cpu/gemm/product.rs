@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 use super::engine::{Engine, engine};
-use super::pack::{DEPTH, ROWS, Side, Tile, from_columns, from_rows};
+use super::pack::{DEPTH, Patches, ROWS, Side, Tile, from_columns, from_rows, pixels_of, taps_of};
 use super::{amx, avx512};
 
 /// Steps of the sum for which a panel is packed at once; a multiple of [`DEPTH`].
@@ -36,6 +36,15 @@ impl Matrix<'_> {
     }
 }
 
+/// What the rows of packed patches are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum PatchRows {
+    /// Pixels of the result; the sum runs over taps.
+    Pixels,
+    /// Taps of the kernel; the sum runs over pixels.
+    Taps,
+}
+
 /// A packed operand.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Packed {
@@ -51,12 +60,32 @@ impl Packed {
     }
 
     fn part(&mut self, side: Side, from: Matrix<'_>, first: [usize; 2], size: [usize; 2]) {
+        self.resize(size);
+        from.pack(first, size, side, &mut self.tiles);
+    }
+
+    /// Packs an image's patches as a right operand: pixels by taps, or taps by pixels.
+    pub(crate) fn pack_patches(&mut self, patches: Patches<'_>, rows: PatchRows) {
+        assert!(engine().is_some(), "bf16 products need a CPU with bf16 instructions");
+        let (taps, pixels) = (patches.taps.len(), 16 * patches.groups.len());
+        let size = match rows {
+            PatchRows::Pixels => [pixels, taps],
+            PatchRows::Taps => [taps, pixels],
+        };
+        self.resize(size);
+        // SAFETY: every engine needs AVX-512 with BF16.
+        match rows {
+            PatchRows::Pixels => unsafe { pixels_of(patches, &mut self.tiles) },
+            PatchRows::Taps => unsafe { taps_of(patches, &mut self.tiles) },
+        }
+    }
+
+    fn resize(&mut self, size: [usize; 2]) {
         [self.rows, self.k] = size;
         let count = size[0].div_ceil(ROWS) * size[1].div_ceil(DEPTH);
         if self.tiles.len() < count {
             self.tiles.resize(count, Tile::ZERO);
         }
-        from.pack(first, size, side, &mut self.tiles);
     }
 
     /// The tiles of two blocks of 16 rows from block `block` on; the last one twice where their number is odd.
