@@ -13,6 +13,10 @@ pub mod data;
 pub mod evaluate;
 pub mod generate;
 pub mod pack;
+/// Precision of matrix products on the CPU.
+pub mod precision {
+    pub use crate::cpu::gemm::engine::{Engine, Precision, Scope, VARIABLE, engine, scoped};
+}
 pub mod train;
 pub mod world;
 

@@ -14,6 +14,7 @@ use super::optimizer::{Optimizer, OptimizerConfig};
 use super::stage::{Losses, Task};
 use super::step::{compute, shares};
 use crate::config::{Config, TransformerConfig};
+use crate::cpu::gemm::engine::{self, Precision};
 use crate::error::{Error, Result};
 use crate::image::Image;
 use crate::model::sequence::{InputFrame, TextStates};
@@ -39,6 +40,18 @@ pub struct TrainOptions {
     /// Tokens of text
     #[arg(long, default_value_t = 24)]
     pub text: usize,
+    /// Precision of matrix products; bf16 where the CPU has instructions for it, by default
+    #[arg(long, value_enum)]
+    pub precision: Option<Precision>,
+    /// Another width than the preset's
+    #[arg(long)]
+    pub width: Option<usize>,
+    /// Another number of heads
+    #[arg(long)]
+    pub heads: Option<usize>,
+    /// Another number of blocks
+    #[arg(long)]
+    pub blocks: Option<usize>,
     /// Steps, after one that is not timed
     #[arg(long, default_value_t = 10)]
     pub steps: usize,
@@ -55,7 +68,9 @@ pub fn run(options: &TrainOptions) -> Result<()> {
     if options.whole.whole {
         return bench_whole::run(options);
     }
-    let config = Config::preset(&options.preset)?.check()?;
+    let config = shape(options)?;
+    let precision = engine::choose(options.precision, true);
+    let _precision = engine::scoped(precision);
     let (batch, threads) = (options.batch, options.threads);
     let grid = config.grid();
     if threads == 0 || batch == 0 || !batch.is_multiple_of(threads) {
@@ -94,10 +109,25 @@ pub fn run(options: &TrainOptions) -> Result<()> {
     let line = serde_json::json!({
         "engine": "unireal", "step_seconds": median, "samples_per_second": batch as f64 / median,
         "config": config.transformer, "batch": batch, "threads": threads, "cells": task.cells,
-        "text": options.text, "steps": options.steps,
+        "text": options.text, "steps": options.steps, "precision": precision.name(),
+        "instructions": engine::engine().map(|engine| engine.to_string()), "cpu": engine::cpu_name(),
     });
     say!("{line}");
     Ok(())
+}
+
+/// The preset with the options' changes; a head's rotary axes are a quarter, three eighths and three eighths of its width.
+pub(super) fn shape(options: &TrainOptions) -> Result<Config> {
+    let mut config = Config::preset(&options.preset)?;
+    let transformer = &mut config.transformer;
+    transformer.hidden_size = options.width.unwrap_or(transformer.hidden_size);
+    transformer.num_attention_heads = options.heads.unwrap_or(transformer.num_attention_heads);
+    transformer.num_layers = options.blocks.unwrap_or(transformer.num_layers);
+    if options.width.is_some() || options.heads.is_some() {
+        let head = transformer.hidden_size / transformer.num_attention_heads.max(1);
+        transformer.axes_dims = [head / 4, 3 * head / 8, 3 * head / 8];
+    }
+    config.check()
 }
 
 /// The transformer alone, on random numbers.

@@ -10,13 +10,14 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::batch::{self, LossMode, MicroBatch, Size};
-use super::bench::TrainOptions;
+use super::bench::{TrainOptions, shape};
 use super::flow_networks::FlowNetworks;
 use super::resume::Trained;
 use super::settings::Stage;
 use super::stage::{Losses, Task};
 use super::step::{compute, shares};
 use crate::config::Config;
+use crate::cpu::gemm::engine;
 use crate::error::{Error, Result};
 use crate::image::Image;
 
@@ -39,6 +40,8 @@ pub struct WholeOptions {
 /// # Errors
 /// As [`WholeStep::new`] and [`WholeStep::step`].
 pub(super) fn run(options: &TrainOptions) -> Result<()> {
+    let precision = engine::choose(options.precision, true);
+    let _precision = engine::scoped(precision);
     let mut whole = WholeStep::new(options)?;
     let mut seconds = Vec::new();
     for _ in 0..=options.steps {
@@ -56,7 +59,8 @@ pub(super) fn run(options: &TrainOptions) -> Result<()> {
         "samples_per_second": options.batch as f64 / mean, "config": whole.task.config.transformer, "batch": options.batch,
         "threads": options.threads, "cells": options.size / whole.task.config.vae.stride(), "text": options.text,
         "steps": options.steps, "groups": options.whole.groups, "grounding_only": options.whole.grounding_only,
-        "peak_bytes": peak_memory(),
+        "peak_bytes": peak_memory(), "precision": precision.name(),
+        "instructions": engine::engine().map(|engine| engine.to_string()), "cpu": engine::cpu_name(),
     });
     say!("{line}");
     Ok(())
@@ -86,7 +90,7 @@ impl WholeStep {
     /// # Errors
     /// [`Error::Request`] for a batch that cannot be divided, or sizes that the model does not take.
     pub fn new(options: &TrainOptions) -> Result<Self> {
-        let config = Config::preset(&options.preset)?.check()?;
+        let config = shape(options)?;
         let stage = stage(options)?;
         let (size, text, grid) = (options.size, options.text, config.grid());
         if !size.is_multiple_of(grid) || text == 0 {

@@ -6,6 +6,8 @@ use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
 use burn::tensor::{DType, Device, Tensor};
 
+use crate::cpu::gemm::engine;
+
 /// Whether a tensor holds 32-bit floats in CPU memory and no graph.
 pub(super) fn on_cpu(tensor: &Tensor<1>) -> bool {
     tensor.device() == Device::flex() && tensor.dtype() == DType::F32 && !tensor.is_autodiff()
@@ -63,6 +65,17 @@ pub(super) fn add(a: Tensor<1>, b: Tensor<1>) -> Tensor<1> {
     tensor(a)
 }
 
+/// `x * a + y * b`, in the memory of `x` on the CPU.
+pub(super) fn combine((x, a): (Tensor<1>, f32), (y, b): (&Tensor<1>, f32)) -> Tensor<1> {
+    if !on_cpu(&x) || !on_cpu(y) {
+        return x * a + y.clone() * b;
+    }
+    let (mut x, y) = (flex(x), flex(y.clone()));
+    let pairs = values_mut(&mut x).iter_mut().zip(values(&y));
+    pairs.for_each(|(x, y)| *x = *x * a + y * b);
+    tensor(x)
+}
+
 /// `average + (value - average) * part`, in the memory of `average` on the CPU.
 pub(super) fn mix(average: Tensor<1>, value: Tensor<1>, part: f32) -> Tensor<1> {
     if !on_cpu(&average) || !on_cpu(&value) {
@@ -75,7 +88,7 @@ pub(super) fn mix(average: Tensor<1>, value: Tensor<1>, part: f32) -> Tensor<1> 
 }
 
 /// The tensor, and the sum of its squares.
-fn squares(flat: Tensor<1>) -> (Tensor<1>, f64) {
+pub(super) fn squares(flat: Tensor<1>) -> (Tensor<1>, f64) {
     if !on_cpu(&flat) {
         let sum = flat.clone().square().sum().into_scalar::<f32>();
         return (flat, f64::from(sum));
@@ -94,7 +107,8 @@ fn squares(flat: Tensor<1>) -> (Tensor<1>, f64) {
     (tensor(flat), sum)
 }
 
-/// Applies `f` to items in threads, the costliest items first; results come in the order of the items.
+/// Applies `f` to items in threads, the costliest items first; results come in the order of the items. The threads have the
+/// caller's precision.
 pub(super) fn parallel<T: Send, R: Send>(
     threads: usize,
     items: Vec<T>,
@@ -108,7 +122,9 @@ pub(super) fn parallel<T: Send, R: Send>(
     queue.sort_by_key(|(_, item)| cost(item));
     let queue = Mutex::new(queue);
     let next = || queue.lock().unwrap_or_else(|e| e.into_inner()).pop();
+    let precision = engine::precision();
     let work = || {
+        let _precision = engine::scoped(precision);
         let mut done = Vec::new();
         while let Some((i, item)) = next() {
             done.push((i, f(item)));

@@ -21,6 +21,7 @@ pub mod flow;
 mod flow_networks;
 pub mod grounding;
 pub mod grow;
+mod muon;
 pub mod optimizer;
 mod plot;
 mod prefetch;
@@ -39,6 +40,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::config::Config;
+use crate::cpu::gemm::engine::{self, Precision};
 use crate::error::{Error, Result};
 use encoders::{ClipTask, DinoTask};
 use settings::{Networks, Settings};
@@ -76,6 +78,9 @@ pub struct Options {
     /// Where to compute
     #[arg(long, value_enum, default_value = "cpu")]
     pub device: devices::Kind,
+    /// Precision of matrix products on the CPU: bf16 where the CPU has instructions for it, by default
+    #[arg(long, value_enum)]
+    pub precision: Option<Precision>,
     /// How many such devices; the threads take them in turns
     #[arg(long, default_value_t = 1)]
     pub devices: usize,
@@ -91,6 +96,14 @@ pub struct Options {
 /// for an unknown stage, and when the loss is not finite.
 pub fn run(options: &Options) -> Result<()> {
     let settings = chosen(Settings::read(&options.config)?, options)?;
+    let precision = match options.device {
+        devices::Kind::Cpu => engine::choose(options.precision, true),
+        _ => Precision::F32,
+    };
+    let _precision = engine::scoped(precision);
+    if let (Precision::Bf16, Some(engine)) = (precision, engine::engine()) {
+        eprintln!("matrix products in bf16 by {engine}");
+    }
     let run = &options.out;
     if !run.join("model_index.json").exists() {
         let mut config = Config::preset(&settings.preset)?.check()?;

@@ -7,6 +7,9 @@ use rand_chacha::ChaCha8Rng;
 
 use super::cpu_tensor;
 use super::stage::Task;
+#[cfg(target_arch = "x86_64")]
+use crate::cpu::gemm;
+use crate::cpu::gemm::engine;
 use crate::error::{Error, Result};
 
 /// The micro-batches of one step, by thread.
@@ -55,11 +58,19 @@ pub(super) fn compute<T: Task>(
     // Untracked values: moving a tracked parameter to a device records a node in that parameter's graph, and the graph of a
     // parameter without a gradient is never freed. They share the storage of the weights.
     let values = &module.valid();
+    let precision = engine::precision();
+    #[cfg(target_arch = "x86_64")]
+    let _weights = gemm::share_packed_weights();
     let results: Vec<Result<Step>> = std::thread::scope(|scope| {
         let threads: Vec<_> = shares
             .iter()
             .zip(devices.iter().cycle())
-            .map(|(share, device)| scope.spawn(move || compute_share(task, values, share, device)))
+            .map(|(share, device)| {
+                scope.spawn(move || {
+                    let _precision = engine::scoped(precision);
+                    compute_share(task, values, share, device)
+                })
+            })
             .collect();
         let panicked = |_| Err(Error::Internal("a training thread panicked".into()));
         let ends = threads.into_iter();
