@@ -10,7 +10,7 @@ pub mod fit;
 pub mod kinds;
 pub mod mask;
 pub mod motion;
-mod ordered;
+pub(in crate::tools) mod ordered;
 mod prompts;
 pub mod quality;
 pub mod sample;
