@@ -15,6 +15,7 @@ use super::curve::Open;
 use super::optimizer::{Average, Optimizer, OptimizerConfig};
 use super::settings::Stage;
 use super::stage::Task;
+use super::start;
 use crate::config;
 use crate::error::Result;
 use crate::weights::module::{HostTensor, collect};
@@ -65,7 +66,10 @@ pub(super) fn progress(run: &Path, stage: &Stage) -> Result<Progress> {
     let found = checkpoint::metadata(&path)?;
     let state =
         found.map(|text| config::parse::<State>(&path.display().to_string(), text.as_bytes()));
-    let stages = state.transpose()?.unwrap_or_default().stages;
+    let stages = match state.transpose()? {
+        Some(state) => state.stages,
+        None => start::read(run)?,
+    };
     Ok(stages.get(&stage.name).copied().unwrap_or_default())
 }
 
@@ -96,7 +100,12 @@ impl<M: Module> Trained<M> {
             })
         };
         let Some((tensors, state)) = checkpoint::read(&path)? else {
-            return begin(State::default(), optimizer);
+            let stages = start::read(run)?;
+            let state = State {
+                stages,
+                ..State::default()
+            };
+            return begin(state, optimizer);
         };
         let state: State = config::parse(&file, state.unwrap_or_default().as_bytes())?;
         // The latents that the transformer knows are the published encoder's.
