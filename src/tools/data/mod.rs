@@ -2,6 +2,7 @@
 
 pub mod annotate;
 pub mod build;
+pub(in crate::tools) mod card;
 pub mod clip;
 pub mod command;
 pub mod describe;

@@ -10,6 +10,7 @@ mod networks;
 pub mod preference;
 pub mod profile;
 pub mod reconstruct;
+pub(super) mod requests;
 pub mod resample;
 pub mod retrieval;
 pub mod sampling;

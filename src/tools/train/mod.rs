@@ -16,18 +16,22 @@ mod encoders;
 pub mod flow;
 pub mod grounding;
 pub mod grow;
+mod milestones;
 pub mod optimizer;
 mod plot;
 mod preview;
 mod resume;
 pub mod settings;
 mod stage;
+pub(in crate::tools) mod start;
 mod trainer;
 mod vae;
 pub mod vocabulary;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
+
+use burn::tensor::{Device, Tensor};
 
 use crate::config::Config;
 use crate::error::{Error, Result};
@@ -45,8 +49,8 @@ pub struct Options {
     /// The run's folder; a run that is there goes on
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
-    /// A pack of float weights from which a new run starts; the preset may be deeper, or have more latent channels or another
-    /// vocabulary
+    /// A pack, of any encoding, from whose weights a new run starts; the preset may be deeper, or have more latent channels or
+    /// another vocabulary
     #[arg(long, value_name = "DIR")]
     pub from: Option<PathBuf>,
     /// What to take of that pack, all of it by default; the rest starts new
@@ -58,6 +62,10 @@ pub struct Options {
         requires = "from"
     )]
     pub take: Vec<grow::Network>,
+    /// A pack, of any encoding, from which a new run goes on: with its weights, and in the stage at which it was packed. Where the
+    /// preset has another shape, the run starts fresh
+    #[arg(long, value_name = "DIR", conflicts_with = "from")]
+    pub resume_from: Option<PathBuf>,
     /// Train this stage alone
     #[arg(long, value_name = "NAME")]
     pub stage: Option<String>,
@@ -73,6 +81,9 @@ pub struct Options {
     /// End this call after so many minutes; the next one goes on
     #[arg(long, value_name = "MINUTES")]
     pub limit: Option<f64>,
+    /// Only open the devices, let each add two numbers, and end
+    #[arg(long)]
+    pub probe: bool,
 }
 
 /// Runs the stages.
@@ -83,20 +94,11 @@ pub struct Options {
 pub fn run(options: &Options) -> Result<()> {
     let settings = chosen(Settings::read(&options.config)?, options)?;
     let run = &options.out;
-    if !run.join("model_index.json").exists() {
-        let mut config = Config::preset(&settings.preset)?.check()?;
-        if let Some(attention) = settings.attention {
-            config.transformer.attention = attention;
-        }
-        if let Some(conditioning) = settings.conditioning {
-            config.transformer.conditioning = conditioning;
-        }
-        match &options.from {
-            Some(from) => grow::grow(from, &options.take, run, config, &settings)?,
-            None => config.write(run)?,
-        }
-    }
     let devices = devices::open(options.device, options.devices)?;
+    if options.probe {
+        return devices.iter().try_for_each(probe);
+    }
+    start::start(options, &settings)?;
     let device = &devices[0];
     let end = options
         .limit
@@ -132,6 +134,19 @@ pub fn run(options: &Options) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Lets a device add two numbers.
+fn probe(device: &Device) -> Result<()> {
+    let one = Tensor::<1>::from_floats([1.0], device);
+    let sum = (one.clone() + one).try_into_data();
+    let sum = sum.map_err(|e| Error::DeviceLost(format!("reading a sum: {e:?}")))?;
+    match sum.iter::<f32>().next() {
+        Some(2.0) => Ok(()),
+        found => Err(Error::DeviceLost(format!(
+            "1 + 1 on {device:?}: {found:?}, expected 2"
+        ))),
+    }
 }
 
 /// The settings with the options' changes.

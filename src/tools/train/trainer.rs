@@ -11,10 +11,11 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use super::curve::{self, Curve};
-use super::plot;
+use super::milestones::Milestones;
 use super::resume::{Progress, Trained};
 use super::settings::{Settings, Stage};
 use super::stage::Task;
+use super::{plot, start};
 use crate::error::{Error, Result};
 
 /// Between two writings of the pack and of the curves' pictures.
@@ -48,12 +49,14 @@ pub(super) fn train<T: Task>(
         trainer.keep()?;
     }
     trainer.look()?;
+    trainer.milestone(finished(stage, &trainer.progress));
     trainer.publish()?;
     // After the pack, which the next stage needs: a kill between the two does the end again.
     trainer.progress.done = finished(stage, &trainer.progress);
     let (name, progress) = (stage.name.clone(), trainer.progress);
     trainer.trained.state.stages.insert(name, progress);
     trainer.trained.save(run, stage)?;
+    start::record(run, &stage.name, progress)?;
     trainer.bar.finish();
     Ok(progress.done)
 }
@@ -68,6 +71,7 @@ struct Trainer<'a, T: Task> {
     trained: Trained<T::Module>,
     progress: Progress,
     curve: Curve,
+    milestones: Milestones,
     held_out: Vec<T::Part>,
     bar: ProgressBar,
     /// When the state, the pack, the held-out loss and a line were last written.
@@ -96,6 +100,7 @@ impl<'a, T: Task> Trainer<'a, T> {
             run,
             devices: devices.iter().map(|d| d.clone().autodiff()).collect(),
             curve: Curve::open(run, &stage.name, progress.steps)?,
+            milestones: Milestones::new(settings, stage, run, progress),
             held_out: task.held_out()?,
             bar: bar(&stage.name),
             trained,
@@ -110,7 +115,9 @@ impl<'a, T: Task> Trainer<'a, T> {
     /// One step; `before` are the seconds of earlier calls and the start of this one.
     fn step(&mut self, before: (f64, Instant)) -> Result<()> {
         let Progress { steps, seconds, .. } = self.progress;
-        let rate = self.stage.rate(steps, self.stage.progress(steps, seconds));
+        // A new optimizer, as of a run that goes on from a pack, needs a warm-up of its own.
+        let warm = steps.min(self.trained.optimizer.steps() as u64);
+        let rate = self.stage.rate(warm, self.stage.progress(steps, seconds));
         let mut rng = generator(self.settings.seed, self.stage, steps);
         let (groups, threads) = (self.stage.groups, self.settings.threads);
         let module = self.trained.module();
@@ -176,7 +183,16 @@ impl<'a, T: Task> Trainer<'a, T> {
             self.look()?;
             self.looked = Instant::now();
         }
+        self.milestone(false);
         Ok(())
+    }
+
+    /// Writes down a milestone when one is due, as at the stage's `end`.
+    fn milestone(&mut self, end: bool) {
+        if self.milestones.due(self.progress, end) {
+            self.milestones
+                .write(self.task, &self.averaged(), self.progress);
+        }
     }
 
     fn averaged(&self) -> T::Module {
@@ -186,7 +202,8 @@ impl<'a, T: Task> Trainer<'a, T> {
 
     fn publish(&self) -> Result<()> {
         plot::draw(self.run, &self.stage.name)?;
-        self.task.publish(&self.averaged(), self.run)
+        self.task.publish(&self.averaged(), self.run)?;
+        start::record(self.run, &self.stage.name, self.progress)
     }
 
     /// The loss on held-out samples and a picture, of the averaged networks.
