@@ -1,6 +1,8 @@
 //! `scripts/train`: one run at a time, which goes on after any kill, can be paused, and is never mistaken for another process.
 #![cfg(target_os = "linux")]
 
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
@@ -158,11 +160,61 @@ fn a_run_survives_kills_and_can_be_paused() {
     });
     assert!(script.run.join("milestones/scores.csv").exists());
 
-    // Stopped, also while it is paused.
+    // A bench halts the run while it measures, and lets it go on when it fails or is broken off.
+    for broken_off in [false, true] {
+        let during = bench(&script, broken_off);
+        assert!(during.starts_with("paused: "), "{during}");
+        assert_eq!(script.call("status").0, 0);
+    }
+    // One that was paused before stays so.
     assert_eq!(script.call("pause").0, 0);
+    let during = bench(&script, false);
+    assert!(during.starts_with("paused: "), "{during}");
+    assert!(script.call("status").1.starts_with("paused: "));
+
+    // Stopped, also while it is paused.
     assert_eq!(script.call("stop").0, 0);
     assert_eq!(script.call("status").0, 3);
     assert_eq!(script.call("resume").0, 3);
+}
+
+/// Runs `scripts/bench` with a build that fails, or that takes so long that it is broken off; what `status` said meanwhile.
+fn bench(script: &Script, broken_off: bool) -> String {
+    let folder = script.folder.path();
+    let told = folder.join("told");
+    let _ = std::fs::remove_file(&told);
+    let program = |path: &Path, text: &str| {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, format!("#!/bin/sh\n{text}\n")).unwrap();
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    let cache = folder.join("cache");
+    program(&cache.join("unireal/torch/bin/python"), "exit 0");
+    let end = if broken_off {
+        "exec sleep 100"
+    } else {
+        "exit 1"
+    };
+    let cargo = format!(
+        "scripts/train status >{0}.part\nmv {0}.part {0}\n{end}",
+        told.display()
+    );
+    program(&folder.join("bin/cargo"), &cargo);
+    let path = std::env::var("PATH").unwrap();
+    let mut bench = Command::new("scripts/bench")
+        .arg("scaling")
+        .env("UNIREAL_RUN", &script.run)
+        .env("XDG_CACHE_HOME", cache)
+        .env("PATH", format!("{}:{path}", folder.join("bin").display()))
+        .process_group(0)
+        .spawn()
+        .unwrap();
+    script.wait("the bench", |_| told.exists());
+    if broken_off {
+        kill("-INT", &bench.id().to_string());
+    }
+    assert!(!bench.wait().unwrap().success());
+    std::fs::read_to_string(told).unwrap()
 }
 
 /// A pid file of a dead run may name the number of a living stranger.

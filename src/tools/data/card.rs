@@ -49,20 +49,28 @@ pub(in crate::tools) struct Card<'a> {
     pub(in crate::tools) lines: Vec<(String, Rgb888)>,
 }
 
-/// Draws cards, `columns` beside each other; all are as wide as the widest.
+/// Draws cards, `columns` beside each other; all of a column are as wide as its widest.
 pub(in crate::tools) fn sheet(cards: &[Card<'_>], columns: usize) -> Image {
+    let columns = columns.max(1);
     let images = |card: &Card<'_>| card.inputs.len() + card.outputs.len();
-    let most = cards.iter().map(images).max().unwrap_or(1).max(3) as u32;
-    let width = MARGIN + most * (PICTURE + MARGIN) + GAP;
-    let cards: Vec<Canvas> = cards.iter().map(|card| card.draw(width)).collect();
-    let rows: Vec<&[Canvas]> = cards.chunks(columns.max(1)).collect();
+    let width = |column: usize| {
+        let cards = cards.iter().skip(column).step_by(columns);
+        let most = cards.map(images).max().unwrap_or(0).max(3) as u32;
+        MARGIN + most * (PICTURE + MARGIN) + GAP
+    };
+    let widths: Vec<u32> = (0..columns).map(width).collect();
+    let drawn = cards.iter().zip(widths.iter().cycle());
+    let drawn: Vec<Canvas> = drawn.map(|(card, width)| card.draw(*width)).collect();
+    let rows: Vec<&[Canvas]> = drawn.chunks(columns).collect();
     let tall = |row: &[Canvas]| row.iter().map(|card| card.0.height).max().unwrap_or(0);
     let height = rows.iter().map(|row| tall(row)).sum();
-    let mut sheet = Canvas::new(columns.max(1) as u32 * width, height);
+    let mut sheet = Canvas::new(widths.iter().sum(), height);
     let mut top = 0;
     for row in rows {
-        for (column, card) in row.iter().enumerate() {
-            sheet.paste(&card.0, column as u32 * width, top);
+        let mut left = 0;
+        for (card, width) in row.iter().zip(&widths) {
+            sheet.paste(&card.0, left, top);
+            left += width;
         }
         top += tall(row);
     }

@@ -99,10 +99,15 @@ impl Requests {
             let score = Score::new(case, &result)?;
             results.push((case, result, score));
         }
-        let cards: Vec<Card<'_>> = results
-            .iter()
-            .map(|(case, result, score)| card(case, result, score))
-            .collect();
+        // Kinds below each other, so that one column alone is wide enough for insertions.
+        let rows = results.len().div_ceil(COLUMNS);
+        let mut cards = Vec::new();
+        for place in 0..rows * COLUMNS {
+            let index = place % COLUMNS * rows + place / COLUMNS;
+            if let Some((case, result, score)) = results.get(index) {
+                cards.push(card(case, result, score));
+            }
+        }
         let of = |is: &dyn Fn(&str) -> bool| {
             let chosen = results.iter().filter(|(case, ..)| is(case.kind));
             Summary::of(chosen.map(|(.., score)| score))
