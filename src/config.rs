@@ -404,10 +404,6 @@ impl Config {
             std::fs::rename(&beside, &path).map_err(fail)
         };
         put(
-            "model_index.json",
-            serde_json::to_string_pretty(&self.index),
-        )?;
-        put(
             "text_encoder/config.json",
             serde_json::to_string_pretty(&self.text_encoder),
         )?;
@@ -419,6 +415,11 @@ impl Config {
         put(
             "scheduler/scheduler_config.json",
             serde_json::to_string_pretty(&self.scheduler),
+        )?;
+        // Last, since a folder is taken for a whole one when it has this file.
+        put(
+            "model_index.json",
+            serde_json::to_string_pretty(&self.index),
         )
     }
 

@@ -11,6 +11,7 @@ macro_rules! say {
 pub mod bench;
 pub mod data;
 pub mod evaluate;
+mod float_weights;
 pub mod generate;
 pub mod pack;
 /// Precision of matrix products on the CPU.

@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::model::{Encodings, Model, text, transformer, vae};
 use crate::tokenizer::Tokenizer;
+use crate::tools::train::start::TRAINING;
 use crate::weights::files::Location;
 use crate::weights::load::{COMPONENTS, Plan};
 use crate::weights::manifest::{MAX_JSON, MAX_SHARD};
@@ -145,6 +146,7 @@ pub fn pack(options: &PackOptions) -> Result<()> {
             );
         }
     }
+    carry_progress(input, output)?;
     config.write(output)?;
     let target = output.join("tokenizer/tokenizer.json");
     let put = || {
@@ -152,6 +154,18 @@ pub fn pack(options: &PackOptions) -> Result<()> {
         std::fs::write(&target, &json)
     };
     put().map_err(|e| Error::format(target.display().to_string(), e))
+}
+
+/// Takes a run's `training.json` along, so that training can go on from the pack; one of an earlier pack goes.
+fn carry_progress(input: &Path, output: &Path) -> Result<()> {
+    let (from, to) = (input.join(TRAINING), output.join(TRAINING));
+    let done = match from.exists() {
+        true if from == to => Ok(()),
+        true => std::fs::copy(&from, &to).map(drop),
+        false if to.exists() => std::fs::remove_file(&to),
+        false => Ok(()),
+    };
+    done.map_err(|e| Error::format(to.display().to_string(), e))
 }
 
 /// The safetensors files of a component; one tensor is in memory at a time.

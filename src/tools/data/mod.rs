@@ -2,6 +2,7 @@
 
 pub mod annotate;
 pub mod build;
+pub(in crate::tools) mod card;
 pub mod clip;
 pub mod command;
 pub mod describe;
@@ -10,7 +11,7 @@ pub mod fit;
 pub mod kinds;
 pub mod mask;
 pub mod motion;
-mod ordered;
+pub(in crate::tools) mod ordered;
 mod prompts;
 pub mod quality;
 pub mod sample;

@@ -23,7 +23,7 @@ struct Progress {
 ///
 /// # Errors
 /// The first one of `take`, which ends the work.
-pub(super) fn ordered<T: Send>(
+pub(in crate::tools) fn ordered<T: Send>(
     threads: usize,
     count: usize,
     make: impl Fn(usize) -> Result<T> + Sync,

@@ -97,6 +97,32 @@ pub(super) fn kinds(names: &[String]) -> Result<Vec<&'static str>> {
     }
 }
 
+/// How a case's prompt is drawn.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Words {
+    /// The wordings.
+    pub wording: Wording,
+    /// Paraphrases of which the shortest is taken.
+    pub paraphrases: usize,
+}
+
+impl From<Wording> for Words {
+    /// One paraphrase of any length.
+    fn from(wording: Wording) -> Words {
+        Words {
+            wording,
+            paraphrases: 1,
+        }
+    }
+}
+
+impl Words {
+    /// The shortest of the paraphrases, the first of those that are equally short.
+    fn shortest(self, paraphrases: impl Iterator<Item = String>) -> Option<String> {
+        paraphrases.take(self.paraphrases).min_by_key(String::len)
+    }
+}
+
 /// `count` cases of a kind, from the clips of the seeds from `first` on, `side` pixels a side.
 ///
 /// # Errors
@@ -106,8 +132,9 @@ pub(super) fn cases(
     count: usize,
     first: u64,
     side: u32,
-    wording: Wording,
+    words: impl Into<Words>,
 ) -> Result<Vec<Case>> {
+    let words = words.into();
     let mut found = Vec::new();
     for seed in first..first + TRIES.max(8 * count as u64) {
         if found.len() == count {
@@ -118,8 +145,8 @@ pub(super) fn cases(
         rng.set_stream(9);
         // One of a clip, so that the cases are independent.
         found.extend(match EDITS.contains(&kind) {
-            true => edited(kind, &shoot, wording, &mut rng),
-            false => sampled(kind, seed, &shoot, wording, &mut rng)?,
+            true => edited(kind, &shoot, words, &mut rng),
+            false => sampled(kind, seed, &shoot, words, &mut rng)?,
         });
     }
     match found.len() == count {
@@ -131,17 +158,16 @@ pub(super) fn cases(
     }
 }
 
-fn edited(
-    kind: &'static str,
-    shoot: &Shoot,
-    wording: Wording,
-    rng: &mut ChaCha8Rng,
-) -> Option<Case> {
+fn edited(kind: &'static str, shoot: &Shoot, asked: Words, rng: &mut ChaCha8Rng) -> Option<Case> {
+    let wording = asked.wording;
     let (scene, before) = &shoot.base;
     shoot.edits.iter().find_map(|edited| {
         let (edit, after) = (&edited.edit, &edited.frame);
-        let prompt = (edit.kind().name() == kind)
-            .then(|| words::instruction(scene, edit, wording, rng))??;
+        if edit.kind().name() != kind {
+            return None;
+        }
+        let draw = || words::instruction(scene, edit, wording, rng);
+        let prompt = asked.shortest(std::iter::from_fn(draw))?;
         let concerned = edit.solids(scene).before;
         Some(Case {
             kind,
@@ -166,9 +192,10 @@ fn sampled(
     kind: &'static str,
     seed: u64,
     shoot: &Shoot,
-    wording: Wording,
+    asked: Words,
     rng: &mut ChaCha8Rng,
 ) -> Result<Option<Case>> {
+    let wording = asked.wording;
     let side = shoot.base.1.image.width;
     let clip = tabletop::clip(seed, side, wording);
     let settings = kinds::Settings {
@@ -183,13 +210,14 @@ fn sampled(
             false => format!("{name}/{}", sample.variant),
         };
         // One picture out, so that every kind is asked for in its plain form.
-        if named != kind || sample.outputs.len() != 1 || sample.prompts.is_empty() {
+        if named != kind || sample.outputs.len() != 1 {
             return None;
         }
+        let prompt = asked.shortest(sample.prompts.iter().cloned())?;
         let judge = judge(kind, &sample, shoot)?;
         Some(Case {
             kind,
-            prompt: sample.prompts[0].clone(),
+            prompt,
             context: sample.context,
             inputs: sample.inputs,
             truth: sample.outputs.into_iter().next()?,

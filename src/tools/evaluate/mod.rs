@@ -9,6 +9,8 @@ mod metrics;
 mod networks;
 pub mod preference;
 pub mod profile;
+pub mod reconstruct;
+pub(super) mod requests;
 pub mod resample;
 pub mod retrieval;
 pub mod sampling;
@@ -32,6 +34,8 @@ pub struct Options {
 pub enum On {
     /// Held-out scenes of the tabletop world against their truth
     World(world::Options),
+    /// What the autoencoder alone makes of held-out frames
+    Reconstruct(reconstruct::Options),
     /// A published benchmark, by the profile of a published number
     Benchmark(benchmark::Options),
     /// Runs of a benchmark with each other
@@ -49,11 +53,12 @@ pub enum On {
 /// Evaluates and prints.
 ///
 /// # Errors
-/// As what is evaluated on: see [`world::run`], [`benchmark::run`], [`benchmark::compare`], [`preference::run`],
+/// As what is evaluated on: see [`world::run`], [`reconstruct::run`], [`benchmark::run`], [`benchmark::compare`], [`preference::run`],
 /// [`preference::answers()`], [`extract::run`] and [`retrieval::run`].
 pub fn run(options: &Options) -> Result<()> {
     match &options.on {
         On::World(options) => world::run(options),
+        On::Reconstruct(options) => reconstruct::run(options),
         On::Benchmark(options) => benchmark::run(options),
         On::Compare(options) => benchmark::compare(options),
         On::Preference(options) => preference::run(options),

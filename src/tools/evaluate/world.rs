@@ -157,7 +157,7 @@ fn all_cases(options: &Options, side: u32) -> Result<Vec<Case>> {
             options.cases,
             first,
             side,
-            options.wording.into(),
+            Wording::from(options.wording),
         )?);
     }
     Ok(all)

@@ -1,4 +1,4 @@
-//! A new run that starts from trained weights, `unireal train --from PACK`: of the same shape, deeper, with more latent
+//! A new run that starts from trained weights of any encoding, `unireal train --from PACK`: of the same shape, deeper, with more latent
 //! channels, patches of one cell or another vocabulary.
 //!
 //! What is new must not disturb what is there: the last layers of a new block's branches are zero, so that the block passes
@@ -20,6 +20,7 @@ use crate::model::text::{self, TextEncoder};
 use crate::model::transformer::{self, Transformer};
 use crate::model::vae::{self, Autoencoder};
 use crate::tokenizer::Tokenizer;
+use crate::tools::float_weights;
 use crate::weights::module::{HostTensor, Names, collect};
 use crate::weights::quant::Encoding;
 
@@ -63,8 +64,8 @@ pub enum Network {
     Transformer,
 }
 
-/// Writes a new run's folder with the weights of the pack `from`, which holds floats: of the networks `take`, or of all when
-/// none are named.
+/// Writes a new run's folder with the weights of the pack `from`, decoded to f32: of the networks `take`, or of all when none
+/// are named.
 ///
 /// # Errors
 /// [`Error::Format`] when the pack cannot be read or has a shape that `config` does not continue.
@@ -138,7 +139,7 @@ fn component<M: Module>(
     change: impl Fn(&str, &HostTensor, &HostTensor) -> Result<Option<HostTensor>>,
 ) -> Result<()> {
     let folder = from.join(name);
-    let mut old = tensors(&folder)?;
+    let mut old = float_weights::read(&folder)?;
     let mut grown = Vec::new();
     for mut new in collect(&fresh, names)? {
         let Some(old) = old.remove(&new.name) else {
@@ -231,21 +232,6 @@ fn inside(old: &HostTensor, mut new: HostTensor, parts: usize) -> Option<HostTen
         new.values[at] = *value;
     }
     Some(new)
-}
-
-/// The tensors of all safetensors files in a folder.
-fn tensors(folder: &Path) -> Result<HashMap<String, HostTensor>> {
-    let entries = std::fs::read_dir(folder).map_err(|e| wrong(folder, e))?;
-    let mut all = HashMap::new();
-    for entry in entries {
-        let path = entry.map_err(|e| wrong(folder, e))?.path();
-        if path.extension().is_some_and(|e| e == "safetensors")
-            && let Some((tensors, _)) = checkpoint::read(&path)?
-        {
-            all.extend(tensors.into_iter().map(|t| (t.name.clone(), t)));
-        }
-    }
-    Ok(all)
 }
 
 /// Two vocabularies, the old one and the run's; `None` when the run takes over the old one.
@@ -384,7 +370,12 @@ mod tests {
         let device = Device::flex();
         device.seed(3);
         let config = Config::read(folder).unwrap();
-        let module = |name| tensors(&folder.join(name)).unwrap().into_values().collect();
+        let module = |name| {
+            float_weights::read(&folder.join(name))
+                .unwrap()
+                .into_values()
+                .collect()
+        };
         let text = TextEncoder::new(&config.text_encoder, Encoding::F32, &device);
         let text = checkpoint::filled(text, text::NAMES, module("text_encoder"), "", &device);
         let network = Transformer::new(&config.transformer, Encoding::F32, &device);
@@ -430,7 +421,7 @@ mod tests {
         let device = Device::flex();
         let config = Config::read(folder).unwrap();
         let autoencoder = Autoencoder::new(&config.vae, Encoding::F32, &device);
-        let module = tensors(&folder.join("vae"))
+        let module = float_weights::read(&folder.join("vae"))
             .unwrap()
             .into_values()
             .collect();
@@ -492,7 +483,7 @@ mod tests {
         grow(&from, &[], &run, config.clone(), &settings(folder.path())).unwrap();
         assert_eq!(Config::read(&run).unwrap(), config);
         let layer = |folder: &Path| {
-            let mut all = tensors(&folder.join("transformer")).unwrap();
+            let mut all = float_weights::read(&folder.join("transformer")).unwrap();
             all.remove("patch_in.weight").unwrap()
         };
         let (old, new) = (layer(&from), layer(&run));

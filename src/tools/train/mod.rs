@@ -21,6 +21,7 @@ pub mod flow;
 mod flow_networks;
 pub mod grounding;
 pub mod grow;
+mod milestones;
 mod muon;
 pub mod optimizer;
 mod plot;
@@ -30,6 +31,7 @@ mod resume;
 pub mod settings;
 mod shape;
 mod stage;
+pub(in crate::tools) mod start;
 mod step;
 mod throughput;
 mod trainer;
@@ -38,6 +40,8 @@ pub mod vocabulary;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
+
+use burn::tensor::{Device, Tensor};
 
 use crate::config::Config;
 use crate::cpu::gemm::engine::{self, Precision};
@@ -56,8 +60,8 @@ pub struct Options {
     /// The run's folder; a run that is there goes on
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
-    /// A pack of float weights from which a new run starts; the preset may be deeper, or have more latent channels or another
-    /// vocabulary
+    /// A pack, of any encoding, from whose weights a new run starts; the preset may be deeper, or have more latent channels or
+    /// another vocabulary
     #[arg(long, value_name = "DIR")]
     pub from: Option<PathBuf>,
     /// What to take of that pack, all of it by default; the rest starts new
@@ -69,6 +73,10 @@ pub struct Options {
         requires = "from"
     )]
     pub take: Vec<grow::Network>,
+    /// A pack, of any encoding, from which a new run goes on: with its weights, and in the stage at which it was packed. Where the
+    /// preset has another shape, the run starts fresh
+    #[arg(long, value_name = "DIR", conflicts_with = "from")]
+    pub resume_from: Option<PathBuf>,
     /// Train this stage alone
     #[arg(long, value_name = "NAME")]
     pub stage: Option<String>,
@@ -87,6 +95,9 @@ pub struct Options {
     /// End this call after so many minutes; the next one goes on
     #[arg(long, value_name = "MINUTES")]
     pub limit: Option<f64>,
+    /// Only open the devices, let each add two numbers, and end
+    #[arg(long)]
+    pub probe: bool,
 }
 
 /// Runs the stages.
@@ -105,26 +116,17 @@ pub fn run(options: &Options) -> Result<()> {
         eprintln!("matrix products in bf16 by {engine}");
     }
     let run = &options.out;
-    if !run.join("model_index.json").exists() {
-        let mut config = Config::preset(&settings.preset)?.check()?;
-        if let Some(attention) = settings.attention {
-            config.transformer.attention = attention;
-        }
-        if let Some(conditioning) = settings.conditioning {
-            config.transformer.conditioning = conditioning;
-        }
-        match &options.from {
-            Some(from) => grow::grow(from, &options.take, run, config, &settings)?,
-            None => config.write(run)?,
-        }
+    let devices = devices::open(options.device, options.devices)?;
+    if options.probe {
+        return devices.iter().try_for_each(probe);
     }
+    start::start(options, &settings)?;
     shape::check(run, &settings)?;
     for stage in &settings.stages {
         if let Some(warning) = resume::recover(run, stage)? {
             eprintln!("warning: {warning}");
         }
     }
-    let devices = devices::open(options.device, options.devices)?;
     let device = &devices[0];
     let end = options
         .limit
@@ -160,6 +162,19 @@ pub fn run(options: &Options) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Lets a device add two numbers.
+fn probe(device: &Device) -> Result<()> {
+    let one = Tensor::<1>::from_floats([1.0], device);
+    let sum = (one.clone() + one).try_into_data();
+    let sum = sum.map_err(|e| Error::DeviceLost(format!("reading a sum: {e:?}")))?;
+    match sum.iter::<f32>().next() {
+        Some(2.0) => Ok(()),
+        found => Err(Error::DeviceLost(format!(
+            "1 + 1 on {device:?}: {found:?}, expected 2"
+        ))),
+    }
 }
 
 /// The settings with the options' changes.

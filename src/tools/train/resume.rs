@@ -16,6 +16,7 @@ use super::curve::Open;
 use super::optimizer::{Average, Optimizer, OptimizerConfig};
 use super::settings::Stage;
 use super::stage::Task;
+use super::start;
 use crate::config;
 use crate::error::{Error, Result};
 use crate::weights::module::{HostTensor, collect};
@@ -121,7 +122,10 @@ pub(super) fn progress(run: &Path, stage: &Stage) -> Result<Progress> {
     let found = checkpoint::metadata(&path)?;
     let state =
         found.map(|text| config::parse::<State>(&path.display().to_string(), text.as_bytes()));
-    let stages = state.transpose()?.unwrap_or_default().stages;
+    let stages = match state.transpose()? {
+        Some(state) => state.stages,
+        None => start::read(run)?,
+    };
     Ok(stages.get(&stage.name).copied().unwrap_or_default())
 }
 
@@ -167,7 +171,11 @@ impl<M: Module> Trained<M> {
             })
         };
         let Some((tensors, state)) = read(&path)? else {
-            return begin(State::default());
+            let stages = start::read(run)?;
+            return begin(State {
+                stages,
+                ..State::default()
+            });
         };
         // The latents that the transformer knows are the published encoder's.
         if stage.decoder_only && !state.stages.contains_key(&stage.name) {

@@ -45,6 +45,10 @@ pub struct Settings {
     /// Minutes between two looks at held-out samples: their loss and a picture of what the model makes of some; 0 is never.
     #[serde(default = "preview_minutes")]
     pub preview_minutes: f64,
+    /// Samples between two milestones, which are also at every stage's end: a contact sheet of fixed held-out requests and a line
+    /// of scores; 0 is never.
+    #[serde(default)]
+    pub milestone_samples: u64,
     /// What is trained, in order.
     pub stages: Vec<Stage>,
 }

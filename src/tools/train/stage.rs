@@ -1,6 +1,7 @@
 //! What a stage trains: which networks, on which batches, and what it leaves in the run's folder.
 
 use std::path::Path;
+use std::sync::OnceLock;
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
@@ -24,6 +25,8 @@ use crate::noise::Noise;
 use crate::pipeline::Pipeline;
 use crate::tokenizer::Tokenizer;
 use crate::tools::data::Sample;
+use crate::tools::evaluate::reconstruct::HeldOutFrame;
+use crate::tools::evaluate::requests::{self, Milestone, Requests};
 use crate::weights::quant::Encoding;
 
 /// Pictures on which the latents' mean and spread are measured.
@@ -64,6 +67,13 @@ pub(super) trait Task: Sync {
     fn held_out(&self) -> Result<Vec<Self::MicroBatch>>;
     /// A picture of what the averaged networks, without gradients, make of fixed samples; `None` when there is none.
     fn preview(&self, averaged: &Self::Module) -> Result<Option<Image>>;
+    /// A contact sheet and scores of the averaged networks, without gradients; `None` for networks that have none.
+    ///
+    /// # Errors
+    /// As the networks'.
+    fn milestone(&self, _averaged: &Self::Module) -> Result<Option<Milestone>> {
+        Ok(None)
+    }
     /// Writes the averaged networks, without gradients, as a pack.
     fn publish(&self, averaged: &Self::Module, run: &Path) -> Result<()>;
 }
@@ -75,6 +85,8 @@ pub(super) struct VaeTask {
     device: Device,
     crops: Crops,
     held_out: Option<Crops>,
+    /// What milestones reconstruct, rendered for the first one.
+    frames: OnceLock<Vec<HeldOutFrame>>,
 }
 
 impl VaeTask {
@@ -109,6 +121,7 @@ impl VaeTask {
             stage: stage.clone(),
             device: device.clone().autodiff(),
             crops,
+            frames: OnceLock::new(),
         })
     }
 
@@ -203,6 +216,15 @@ impl Task for VaeTask {
         Image::sheet(&pairs, 4).map(Some)
     }
 
+    fn milestone(&self, averaged: &Autoencoder) -> Result<Option<Milestone>> {
+        if self.frames.get().is_none() {
+            let _ = self.frames.set(requests::frames(self.stage.size)?);
+        }
+        let frames = self.frames.get().expect("the frames were just rendered");
+        let device = self.device.clone().inner();
+        requests::autoencoder_milestone(averaged, frames, &device).map(Some)
+    }
+
     /// Also measures the latents, so that the transformer sees mean 0 and spread 1.
     fn publish(&self, averaged: &Autoencoder, run: &Path) -> Result<()> {
         if self.stage.decoder_only {
@@ -239,6 +261,8 @@ pub(super) struct FlowTask {
     pool: Pool,
     held_out: Option<Pool>,
     shown: Vec<Sample>,
+    /// What milestones ask for, rendered for the first one.
+    requests: OnceLock<Requests>,
 }
 
 impl FlowTask {
@@ -301,11 +325,25 @@ impl FlowTask {
             pool,
             held_out,
             shown,
+            requests: OnceLock::new(),
         })
     }
 }
 
 impl FlowTask {
+    /// The averaged networks as a user has them.
+    fn pipeline(&self, averaged: &FlowNetworks) -> Pipeline {
+        let model = Model {
+            text: averaged.text.clone(),
+            vae: self.vae.clone(),
+            transformer: averaged.transformer.clone(),
+        };
+        let mut config = self.config.clone();
+        config.index.sample_size = self.stage.size as usize;
+        let device = self.device.clone().inner();
+        Pipeline::new(config, self.tokenizer.clone(), model, device)
+    }
+
     fn builder<'a>(&'a self, pool: &'a Pool, stage: &'a Stage) -> BatchBuilder<'a> {
         BatchBuilder {
             config: &self.config,
@@ -382,16 +420,18 @@ impl Task for FlowTask {
         if self.shown.is_empty() {
             return Ok(None);
         }
-        let model = Model {
-            text: averaged.text.clone(),
-            vae: self.vae.clone(),
-            transformer: averaged.transformer.clone(),
-        };
-        let mut config = self.config.clone();
-        config.index.sample_size = self.stage.size as usize;
-        let device = self.device.clone().inner();
-        let pipeline = Pipeline::new(config, self.tokenizer.clone(), model, device);
-        preview::sheet(&pipeline, &self.shown, self.stage.size).map(Some)
+        preview::sheet(&self.pipeline(averaged), &self.shown, self.stage.size).map(Some)
+    }
+
+    fn milestone(&self, averaged: &FlowNetworks) -> Result<Option<Milestone>> {
+        if self.requests.get().is_none() {
+            let _ = self.requests.set(Requests::new(self.stage.size)?);
+        }
+        let requests = self
+            .requests
+            .get()
+            .expect("the requests were just rendered");
+        requests.milestone(&self.pipeline(averaged)).map(Some)
     }
 
     fn losses(&self, module: &FlowNetworks, batch: &MicroBatch, on: &Device) -> Result<Losses> {

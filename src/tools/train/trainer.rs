@@ -8,13 +8,14 @@ use burn::tensor::Device;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::curve::{self, Curve};
-use super::plot;
+use super::milestones::Milestones;
 use super::prefetch::Prefetch;
 use super::resume::{Progress, Trained};
 use super::settings::{Settings, Stage};
 use super::stage::Task;
 use super::step::{Shares, compute, evaluate};
 use super::throughput::Throughput;
+use super::{plot, start};
 use crate::error::{Error, Result};
 
 /// Between two writings of the pack and of the curves' pictures.
@@ -53,12 +54,14 @@ pub(super) fn train<T: Task>(
         Ok::<(), Error>(())
     })?;
     trainer.evaluate()?;
+    trainer.milestone(finished(stage, &trainer.progress));
     trainer.publish()?;
     // After the pack, which the next stage needs: a kill between the two does the end again.
     trainer.progress.done = finished(stage, &trainer.progress);
     let (name, progress) = (stage.name.clone(), trainer.progress);
     trainer.trained.state.stages.insert(name, progress);
     trainer.trained.save(run, stage)?;
+    start::record(run, &stage.name, progress)?;
     trainer.bar.finish();
     Ok(progress.done)
 }
@@ -73,6 +76,7 @@ struct Trainer<'a, T: Task> {
     trained: Trained<T::Module>,
     progress: Progress,
     curve: Curve,
+    milestones: Milestones,
     held_out: Vec<T::MicroBatch>,
     throughput: Throughput,
     bar: ProgressBar,
@@ -102,6 +106,7 @@ impl<'a, T: Task> Trainer<'a, T> {
             run,
             devices: devices.iter().map(|d| d.clone().autodiff()).collect(),
             curve: Curve::open(run, &stage.name, progress.steps)?,
+            milestones: Milestones::new(settings, stage, run, progress),
             held_out: task.held_out()?,
             throughput: Throughput::default(),
             bar: bar(&stage.name),
@@ -122,7 +127,9 @@ impl<'a, T: Task> Trainer<'a, T> {
     ) -> Result<()> {
         let started = Instant::now();
         let Progress { steps, seconds, .. } = self.progress;
-        let rate = self.stage.rate(steps, self.stage.progress(steps, seconds));
+        // A new optimizer, as of a run that goes on from a pack, needs a warm-up of its own.
+        let warm = steps.min(self.trained.optimizer.steps() as u64);
+        let rate = self.stage.rate(warm, self.stage.progress(steps, seconds));
         let shares: Shares<T::MicroBatch> = batches.next()?;
         let step = compute(self.task, self.trained.module(), &shares, &self.devices)?;
         if let Some((_, loss)) = step.losses.iter().find(|(_, loss)| !loss.is_finite()) {
@@ -203,7 +210,16 @@ impl<'a, T: Task> Trainer<'a, T> {
             self.evaluate()?;
             self.evaluated = Instant::now();
         }
+        self.milestone(false);
         Ok(())
+    }
+
+    /// Writes down a milestone when one is due, as at the stage's `end`.
+    fn milestone(&mut self, end: bool) {
+        if self.milestones.due(self.progress, end) {
+            self.milestones
+                .write(self.task, &self.averaged(), self.progress);
+        }
     }
 
     fn averaged(&self) -> T::Module {
@@ -213,7 +229,8 @@ impl<'a, T: Task> Trainer<'a, T> {
 
     fn publish(&self) -> Result<()> {
         plot::draw(self.run, &self.stage.name)?;
-        self.task.publish(&self.averaged(), self.run)
+        self.task.publish(&self.averaged(), self.run)?;
+        start::record(self.run, &self.stage.name, self.progress)
     }
 
     /// The loss on held-out samples and a picture, of the averaged networks.
