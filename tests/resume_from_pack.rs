@@ -94,6 +94,51 @@ fn a_clone_goes_on_from_a_q8_pack() {
     );
 }
 
+/// While a run has an autoencoder alone, a partial pack of it is a point to resume from.
+#[test]
+fn a_clone_goes_on_from_an_autoencoder() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (data, first, pack, clone) = (path("data"), path("first"), path("pack"), path("clone"));
+    unireal(&[
+        "data", "build", "--world", "2", "--size", "32", "--out", &data,
+    ]);
+    let settings = SETTINGS.replace("DATA", &data).replace("STEPS", "10");
+    std::fs::write(
+        path("short.json"),
+        settings.replace("\"steps\": 40", "\"steps\": 20"),
+    )
+    .unwrap();
+    std::fs::write(path("long.json"), settings).unwrap();
+    let [short, long] = ["short.json", "long.json"].map(path);
+    unireal(&[
+        "train", "--config", &short, "--out", &first, "--stage", "pictures",
+    ]);
+    unireal(&["pack", &first, &pack, "--partial", "--encoding", "f16"]);
+    assert!(
+        !Path::new(&pack)
+            .join("transformer/model-00001.safetensors")
+            .exists()
+    );
+    let log = unireal(&[
+        "train",
+        "--config",
+        &long,
+        "--out",
+        &clone,
+        "--stage",
+        "pictures",
+        "--resume-from",
+        &pack,
+    ]);
+    assert!(log.contains("the run goes on from this pack"), "{log}");
+    let steps: Vec<u64> = curve(Path::new(&clone), "pictures")
+        .iter()
+        .map(|line| line.0)
+        .collect();
+    assert_eq!(steps, [30, 40]);
+}
+
 #[test]
 fn a_pack_of_another_shape_is_not_gone_on_from() {
     let folder = tempfile::tempdir().unwrap();

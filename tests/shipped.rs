@@ -63,6 +63,7 @@ fn packed(folder: &Path, encoding: Encoding) -> PathBuf {
         text_encoder: None,
         transformer: None,
         vae: None,
+        partial: false,
         shard_bytes: MAX_SHARD,
     })
     .expect("a pack");

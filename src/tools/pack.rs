@@ -43,6 +43,9 @@ pub struct PackOptions {
     /// Another encoding for the autoencoder
     #[arg(long)]
     pub vae: Option<Encoding>,
+    /// Pack only the networks that a run has so far: a point to resume training from, which no pipeline can load
+    #[arg(long)]
+    pub partial: bool,
     /// Most bytes of a shard
     #[arg(long, default_value_t = MAX_SHARD)]
     pub shard_bytes: u64,
@@ -127,10 +130,20 @@ pub fn pack(options: &PackOptions) -> Result<()> {
         ),
     ];
     let tokenizer = input.join("tokenizer/tokenizer.json");
-    let name = tokenizer.display().to_string();
-    let json = std::fs::read(&tokenizer).map_err(|e| Error::format(&name, e))?;
-    Tokenizer::from_json(&json)?;
+    let json = match options.partial && !tokenizer.exists() {
+        true => None,
+        false => {
+            let name = tokenizer.display().to_string();
+            let json = std::fs::read(&tokenizer).map_err(|e| Error::format(&name, e))?;
+            Tokenizer::from_json(&json)?;
+            Some(json)
+        }
+    };
     for (component, encoding, wanted, stored) in components {
+        if options.partial && !has_weights(&input.join(component)) {
+            eprintln!("{component}: no weights yet");
+            continue;
+        }
         let names: HashSet<String> = stored.into_iter().map(|(name, _)| name).collect();
         let mut checkpoint = Checkpoint::open(&input.join(component))?;
         let mut writer = Writer::new(output, component, encoding, options.shard_bytes)?;
@@ -148,12 +161,28 @@ pub fn pack(options: &PackOptions) -> Result<()> {
     }
     carry_progress(input, output)?;
     config.write(output)?;
+    let Some(json) = json else {
+        return Ok(());
+    };
     let target = output.join("tokenizer/tokenizer.json");
     let put = || {
         std::fs::create_dir_all(output.join("tokenizer"))?;
         std::fs::write(&target, &json)
     };
     put().map_err(|e| Error::format(target.display().to_string(), e))
+}
+
+/// Whether a component's folder holds safetensors files.
+pub(super) fn has_weights(folder: &Path) -> bool {
+    let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    files
+        .filter_map(|entry| {
+            entry
+                .path()
+                .extension()
+                .map(|ending| ending == "safetensors")
+        })
+        .any(|found| found)
 }
 
 /// Takes a run's `training.json` along, so that training can go on from the pack; one of an earlier pack goes.

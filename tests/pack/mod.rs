@@ -86,6 +86,7 @@ pub(crate) fn packed(
         text_encoder: None,
         transformer: None,
         vae: None,
+        partial: false,
         shard_bytes,
     })
 }

@@ -64,6 +64,20 @@ pub enum Network {
     Transformer,
 }
 
+impl Network {
+    /// Every network.
+    pub const ALL: [Network; 3] = [Network::Vae, Network::TextEncoder, Network::Transformer];
+
+    /// The name of its folder in a pack.
+    pub fn folder(self) -> &'static str {
+        match self {
+            Network::Vae => "vae",
+            Network::TextEncoder => "text_encoder",
+            Network::Transformer => "transformer",
+        }
+    }
+}
+
 /// Writes a new run's folder with the weights of the pack `from`, decoded to f32: of the networks `take`, or of all when none
 /// are named.
 ///
@@ -82,7 +96,11 @@ pub(super) fn grow(
     config.vae.scaling_factor = old.vae.scaling_factor;
     config.vae.shift_factor = old.vae.shift_factor;
     let device = Device::flex();
-    let vocabularies = vocabularies(from, run, &config, old.text_encoder.vocab_size, settings)?;
+    // An autoencoder knows no words.
+    let vocabularies = match wanted(Network::TextEncoder) || wanted(Network::Transformer) {
+        true => vocabularies(from, run, &config, old.text_encoder.vocab_size, settings)?,
+        false => None,
+    };
     let words = |name: &str, old: &HostTensor, new: &HostTensor| match (name, &vocabularies) {
         (EMBEDDING, Some(both)) if old.shape[1..] == new.shape[1..] => {
             both.rows(old, new).map(Some)

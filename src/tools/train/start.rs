@@ -13,6 +13,7 @@ use super::settings::Settings;
 use super::{Options, checkpoint, grow};
 use crate::config::{self, Config};
 use crate::error::{Error, Result};
+use crate::tools::pack::has_weights;
 
 /// The file that says how far the stages behind some weights are.
 pub(in crate::tools) const TRAINING: &str = "training.json";
@@ -62,7 +63,18 @@ fn resume(pack: &Path, run: &Path, config: Config, settings: &Settings) -> Resul
         false => eprintln!("{}: the run goes on from this pack", pack.display()),
     }
     write(run, &stages)?;
-    grow::grow(pack, &[], run, config, settings)
+    // A pack of a run's first stages has no other networks yet.
+    let there: Vec<grow::Network> = grow::Network::ALL
+        .into_iter()
+        .filter(|network| has_weights(&pack.join(network.folder())))
+        .collect();
+    match there.is_empty() {
+        true => Err(Error::format(
+            pack.display().to_string(),
+            "holds no weights, expected those of one network at least",
+        )),
+        false => grow::grow(pack, &there, run, config, settings),
+    }
 }
 
 /// The first component whose shape differs. What is measured with the weights is no shape.
