@@ -519,8 +519,10 @@ impl Config {
                 ..tiny.text_encoder
             },
             vae: VaeConfig {
+                block_out_channels: vec![24, 48, 96, 128],
                 layers_per_block: 2,
                 latent_channels: 32,
+                norm_num_groups: 8,
                 ..tiny.vae
             },
             transformer: TransformerConfig {

@@ -95,13 +95,19 @@ impl Image {
     /// Pixels as `[1, 3, y, x]` in -1..1.
     pub fn to_tensor(&self, device: &Device) -> Tensor<4> {
         let (w, h) = (self.width as usize, self.height as usize);
-        let mut planes = vec![0f32; 3 * w * h];
+        Tensor::from_data(TensorData::new(self.to_planes(), [1, 3, h, w]), device)
+    }
+
+    /// Pixels in -1..1, channel by channel.
+    pub(crate) fn to_planes(&self) -> Vec<f32> {
+        let size = self.width as usize * self.height as usize;
+        let mut planes = vec![0f32; 3 * size];
         for (i, pixel) in self.rgb.chunks_exact(3).enumerate() {
             for c in 0..3 {
-                planes[c * w * h + i] = f32::from(pixel[c]) / 127.5 - 1.0;
+                planes[c * size + i] = f32::from(pixel[c]) / 127.5 - 1.0;
             }
         }
-        Tensor::from_data(TensorData::new(planes, [1, 3, h, w]), device)
+        planes
     }
 
     /// The first picture of `[b, 3, y, x]` in -1..1, rounded to 8 bits; values outside the range are clamped.

@@ -18,12 +18,17 @@ impl Noise {
 
     /// The next `shape` numbers of the stream.
     pub fn tensor<const D: usize>(&mut self, shape: [usize; D], device: &Device) -> Tensor<D> {
+        Tensor::from_data(self.data(shape), device)
+    }
+
+    /// The next `shape` numbers of the stream, in CPU memory.
+    pub(crate) fn data<const D: usize>(&mut self, shape: [usize; D]) -> TensorData {
         let count = shape.iter().product();
         let values: Vec<f32> = StandardNormal
             .sample_iter(&mut self.0)
             .take(count)
             .collect();
-        Tensor::from_data(TensorData::new(values, shape), device)
+        TensorData::new(values, shape)
     }
 }
 

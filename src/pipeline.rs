@@ -365,28 +365,60 @@ fn to_grid(side: f64, grid: u32) -> u32 {
     cells.clamp(1, MAX_SIDE / grid) * grid
 }
 
-/// Ids, words and padding mask of texts, padded to the longest; the mask is `None` when none is padded.
+/// Tokens of several texts in CPU memory, padded to the longest, `[b, n]`.
+pub(crate) struct TokenData {
+    /// Vocabulary ids.
+    pub(crate) ids: TensorData,
+    /// Rows of the transformer's table of image references.
+    pub(crate) image_refs: TensorData,
+    /// 1 for tokens and 0 for padding; `None` when nothing is padded.
+    pub(crate) mask: Option<TensorData>,
+}
+
+impl TokenData {
+    /// Pads the texts' tokens to the longest.
+    pub(crate) fn new(texts: &[&crate::tokenizer::Tokens], config: &Config) -> Self {
+        let n = texts.iter().map(|t| t.ids.len()).max().unwrap_or(0);
+        let b = texts.len();
+        let (mut ids, mut refs, mut mask) =
+            (vec![0i32; b * n], vec![0i32; b * n], vec![0f32; b * n]);
+        for (i, text) in texts.iter().enumerate() {
+            for (j, (id, word)) in text.ids.iter().zip(&text.words).enumerate() {
+                ids[i * n + j] = *id as i32;
+                refs[i * n + j] = word.row(&config.transformer);
+                mask[i * n + j] = 1.0;
+            }
+        }
+        let padded = mask.contains(&0.0);
+        TokenData {
+            ids: TensorData::new(ids, [b, n]),
+            image_refs: TensorData::new(refs, [b, n]),
+            mask: padded.then(|| TensorData::new(mask, [b, n])),
+        }
+    }
+
+    /// Ids, image references and padding mask on a device.
+    pub(crate) fn on(
+        &self,
+        device: &Device,
+    ) -> (Tensor<2, Int>, Tensor<2, Int>, Option<Tensor<2>>) {
+        let ints = |data: &TensorData| Tensor::from_data(data.clone(), device);
+        let mask = self.mask.as_ref();
+        (
+            ints(&self.ids),
+            ints(&self.image_refs),
+            mask.map(|mask| Tensor::from_data(mask.clone(), device)),
+        )
+    }
+}
+
+/// Ids, image references and padding mask of texts, padded to the longest; the mask is `None` when none is padded.
 pub(crate) fn batch_tokens(
     texts: &[&crate::tokenizer::Tokens],
     config: &Config,
     device: &Device,
 ) -> (Tensor<2, Int>, Tensor<2, Int>, Option<Tensor<2>>) {
-    let n = texts.iter().map(|t| t.ids.len()).max().unwrap_or(0);
-    let b = texts.len();
-    let (mut ids, mut words, mut mask) = (vec![0i32; b * n], vec![0i32; b * n], vec![0f32; b * n]);
-    for (i, text) in texts.iter().enumerate() {
-        for (j, (id, word)) in text.ids.iter().zip(&text.words).enumerate() {
-            ids[i * n + j] = *id as i32;
-            words[i * n + j] = word.row(&config.transformer);
-            mask[i * n + j] = 1.0;
-        }
-    }
-    let padded = mask.contains(&0.0);
-    (
-        Tensor::from_data(TensorData::new(ids, [b, n]), device),
-        Tensor::from_data(TensorData::new(words, [b, n]), device),
-        padded.then(|| Tensor::from_data(TensorData::new(mask, [b, n]), device)),
-    )
+    TokenData::new(texts, config).on(device)
 }
 
 /// Waits until the device has computed `x`, by reading one number of it.

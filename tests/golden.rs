@@ -19,6 +19,7 @@ use unireal::model::transformer::{self, Transformer};
 use unireal::model::vae::{self, Autoencoder, Tiling};
 use unireal::request::Role;
 use unireal::sampler;
+use unireal::tools::precision::{Precision, engine, scoped};
 use unireal::tools::train::flow::{Batch, flow_loss};
 use unireal::tools::train::optimizer::{Optimizer, OptimizerConfig, Rule};
 use unireal::weights::quant::Encoding;
@@ -393,10 +394,26 @@ fn batch(fixture: &Fixture, config: &TransformerConfig, i: usize, device: &Devic
     }
 }
 
-/// The bar for losses is 1e-3, relative. Weight decay and betas hardly show in ten losses, so some of the parameters
-/// are compared as well: the reference script asserts that each setting moves them by more than 1e-4.
+/// The losses within 1e-3, relative. Weight decay and betas hardly show in ten losses, so some of the parameters are compared as
+/// well: the reference script asserts that each setting moves them by more than 1e-4.
 #[test]
 fn ten_steps_of_training_are_those_of_the_twin() {
+    ten_steps(1e-3, 5e-5);
+}
+
+/// The losses within 1 %, and the parameters within a fifth of the 1e-2 that ten steps of 1e-3 move them by at most.
+#[test]
+fn ten_steps_of_training_in_bf16_are_nearly_those_of_the_twin() {
+    let _precision = scoped(Precision::Bf16);
+    match engine() {
+        Some(engine) => println!("bf16 by {engine}"),
+        None => return eprintln!("SKIPPED bf16: this CPU has no instructions for it"),
+    }
+    ten_steps(1e-2, 2e-3);
+}
+
+/// Trains ten steps and compares losses, relative, and the parameters after them.
+fn ten_steps(most_of_loss: f32, most_of_parameters: f32) {
     let device = Device::flex().autodiff();
     let (_, config, mut model) = twin(Attention::Full, &device);
     let fixture = Fixture::open("training.safetensors");
@@ -419,7 +436,7 @@ fn ten_steps_of_training_are_those_of_the_twin() {
         let error = (value - expected).abs() / expected;
         println!("step {i}: loss {value}, twin {expected}, relative {error:.2e}");
         assert!(
-            error <= 1e-3,
+            error <= most_of_loss,
             "step {i}: loss {value}, the twin's is {expected}"
         );
         let gradients = GradientsParams::from_grads(loss.backward(), &model);
@@ -439,6 +456,9 @@ fn ten_steps_of_training_are_those_of_the_twin() {
             .map(|(ours, twin)| (ours - f32::from_le_bytes(twin)).abs())
             .fold(0.0, f32::max);
         println!("{name} after ten steps: {worst:.2e}");
-        assert!(worst <= 5e-5, "{name} is off by {worst:e} after ten steps");
+        assert!(
+            worst <= most_of_parameters,
+            "{name} is off by {worst:e} after ten steps"
+        );
     }
 }

@@ -4,7 +4,7 @@ use burn::backend::flex::FlexTensor;
 use burn::tensor::Tensor;
 
 use super::wide::{exp, wide};
-use super::{Operation, made, numbers, operand, result};
+use super::{Operation, buffer, made, numbers, operand, result};
 
 /// Which function stands for `x` times the normal distribution's function of `x`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +36,7 @@ impl Operation<1> for Gelu {
     type State = (FlexTensor, Form);
 
     fn backward((x, form): &Self::State, gradient: &FlexTensor) -> [Option<FlexTensor>; 1] {
-        let mut result = vec![0f32; numbers(x).len()];
+        let mut result = buffer(numbers(x).len());
         match form {
             Form::Exact => exact_backward(numbers(x), numbers(gradient), &mut result),
             form => backward(numbers(x), form.slopes(), numbers(gradient), &mut result),
@@ -49,7 +49,7 @@ impl Operation<1> for Gelu {
 /// GELU of each number; `None` on another device.
 pub(crate) fn gelu(x: &Tensor<3>, form: Form) -> Option<Tensor<3>> {
     let input = operand(x)?;
-    let mut values = vec![0f32; input.numbers().len()];
+    let mut values = buffer(input.numbers().len());
     match form {
         Form::Exact => exact_forward(input.numbers(), &mut values),
         form => forward(input.numbers(), form.slopes(), &mut values),

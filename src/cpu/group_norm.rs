@@ -4,7 +4,7 @@ use burn::backend::flex::FlexTensor;
 use burn::tensor::Tensor;
 
 use super::wide::{LANES, exp, moments, sum, wide};
-use super::{Operand, Operation, made, numbers, operand, result};
+use super::{Operand, Operation, buffer, made, numbers, operand, result};
 
 #[derive(Debug)]
 struct GroupNormSilu;
@@ -34,7 +34,7 @@ impl Operation<3> for GroupNormSilu {
         let shape: [usize; 4] = x.layout().shape().dims();
         let c = shape[1];
         let (gamma, beta) = (numbers(gamma), numbers(beta));
-        let mut into_x = vec![0f32; numbers(x).len()];
+        let mut into_x = buffer(numbers(x).len());
         let (mut into_gamma, mut into_beta) = (vec![0f32; c], vec![0f32; c]);
         let (channels, plane) = (c / groups, shape[2] * shape[3]);
         let all = numbers(x).chunks_exact(channels * plane);
@@ -77,7 +77,7 @@ pub(crate) fn group_norm_silu(
     let operands = [operand(x)?, operand(gamma)?, operand(beta)?];
     let [input, scales, offsets] = operands.each_ref().map(Operand::numbers);
     let epsilon = epsilon as f32;
-    let mut values = vec![0f32; input.len()];
+    let mut values = buffer(input.len());
     let (channels, plane) = (c / groups, height * width);
     let inputs = input.chunks_exact(channels * plane);
     let outputs = values.chunks_exact_mut(channels * plane);

@@ -7,6 +7,11 @@ use burn::backend::ops::FloatTensorOps as _;
 use burn::tensor::{Int, Shape, Tensor};
 use half::f16;
 
+#[cfg(target_arch = "x86_64")]
+use super::buffer;
+#[cfg(target_arch = "x86_64")]
+use super::gemm::{self, Matrix};
+use super::gemm::{Precision, precision};
 use super::wide::wide;
 use super::{Operation, made, numbers, operand, result};
 use crate::weights::quant::{BLOCK, Encoding};
@@ -15,22 +20,81 @@ use crate::weights::quant::{BLOCK, Encoding};
 #[derive(Debug)]
 struct Linear;
 
-/// Input `[rows, k]` and weight `[o, k]`, both as far as a gradient needs them, and the input's shape.
-type State = (Option<FlexTensor>, Option<FlexTensor>, [usize; 3]);
+/// What the backward pass needs.
+#[derive(Clone, Debug)]
+struct State {
+    /// `[rows, k]`, where the weight has a gradient.
+    input: Option<FlexTensor>,
+    /// `[o, k]`, where the input has a gradient.
+    weight: Option<FlexTensor>,
+    /// The input's.
+    shape: [usize; 3],
+    precision: Precision,
+}
 
-/// Gradients of input and weight, and the result's, row by row.
-fn gradients((input, weight, shape): &State, gradient: &FlexTensor) -> [Option<FlexTensor>; 2] {
+/// Gradients of input and weight.
+fn gradients(state: &State, gradient: &FlexTensor) -> [Option<FlexTensor>; 2] {
+    #[cfg(target_arch = "x86_64")]
+    if state.precision == Precision::Bf16 {
+        return bf16_gradients(state, gradient);
+    }
     let [b, n, o] = gradient.layout().shape().dims();
     let gradient = gradient.reshape(Shape::from([b * n, o]));
-    let into_input = weight.as_ref().map(|weight| {
+    let into_input = state.weight.as_ref().map(|weight| {
         let product = Flex::float_matmul(gradient.clone(), weight.clone());
-        product.reshape(Shape::from(*shape))
+        product.reshape(Shape::from(state.shape))
     });
-    let into_weight = input.as_ref().map(|input| {
+    let into_weight = state.input.as_ref().map(|input| {
         let turned = gradient.transpose(0, 1);
         Flex::float_matmul(turned, input.clone())
     });
     [into_input, into_weight]
+}
+
+#[cfg(target_arch = "x86_64")]
+fn bf16_gradients(state: &State, gradient: &FlexTensor) -> [Option<FlexTensor>; 2] {
+    let [b, n, o] = gradient.layout().shape().dims();
+    let [.., k] = state.shape;
+    let (m, gradient) = (b * n, numbers(gradient));
+    let into_input = state.weight.as_ref().map(|weight| {
+        let weight = gemm::packed_weight(weight, [o, k], true);
+        let mut values = buffer(m * k);
+        gemm::rows_times(
+            Matrix::Rows(gradient, o),
+            m,
+            &weight,
+            &mut values,
+            |_, _| (),
+        );
+        made(values, state.shape)
+    });
+    let into_weight = state.input.as_ref().map(|input| {
+        let mut values = buffer(o * k);
+        let operands = [(gradient, o), (numbers(input), k)];
+        let [left, right] = operands.map(|(values, stride)| Matrix::Columns(values, stride));
+        gemm::long_product(left, right, [o, k, m], &mut values);
+        made(values, [o, k])
+    });
+    [into_input, into_weight]
+}
+
+/// `x w^T + bias`, `[rows, o]`.
+#[cfg(target_arch = "x86_64")]
+fn bf16_forward(
+    rows: &FlexTensor,
+    weight: &FlexTensor,
+    [m, o, k]: [usize; 3],
+    bias: Option<&[f32]>,
+) -> FlexTensor {
+    let weight = gemm::packed_weight(weight, [o, k], false);
+    let mut values = buffer(m * o);
+    let rows = Matrix::Rows(numbers(rows), k);
+    gemm::rows_times(rows, m, &weight, &mut values, |_, panel| {
+        if let Some(bias) = bias {
+            add_rows(panel, bias);
+        }
+    });
+    made(values, [m, o])
 }
 
 impl Operation<2> for Linear {
@@ -71,20 +135,42 @@ pub(crate) fn linear(
         None => None,
     };
     let rows = input.values.reshape(Shape::from([b * n, k]));
-    let mut y = Flex::float_matmul(rows.clone(), matrix.values.transpose(0, 1));
-    if let Some(offset) = &offset {
-        add_rows(y.storage_mut::<f32>(), offset.numbers());
-    }
-    let y = y.reshape(Shape::from([b, n, o]));
-    let state = (
-        matrix.wants_gradient().then_some(rows),
-        input.wants_gradient().then(|| matrix.values.clone()),
-        [b, n, k],
+    let y = product(
+        &rows,
+        &matrix.values,
+        [b * n, o, k],
+        offset.as_ref().map(|offset| offset.numbers()),
     );
+    let y = y.reshape(Shape::from([b, n, o]));
+    let state = State {
+        input: matrix.wants_gradient().then_some(rows),
+        weight: input.wants_gradient().then(|| matrix.values.clone()),
+        shape: [b, n, k],
+        precision: precision(),
+    };
     Some(match offset {
         Some(offset) => result::<Linear, 3, 3>([input, matrix, offset], state, y),
         None => result::<Linear, 2, 3>([input, matrix], state, y),
     })
+}
+
+/// `x w^T + bias`, `[rows, o]`, in this thread's precision.
+fn product(
+    rows: &FlexTensor,
+    weight: &FlexTensor,
+    size: [usize; 3],
+    bias: Option<&[f32]>,
+) -> FlexTensor {
+    #[cfg(target_arch = "x86_64")]
+    if precision() == Precision::Bf16 {
+        return bf16_forward(rows, weight, size, bias);
+    }
+    let _ = size;
+    let mut y = Flex::float_matmul(rows.clone(), weight.transpose(0, 1));
+    if let Some(bias) = bias {
+        add_rows(y.storage_mut::<f32>(), bias);
+    }
+    y
 }
 
 /// As [`crate::gpu::dequantize`]; `None` on another device.

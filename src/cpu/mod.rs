@@ -8,8 +8,11 @@
 #![cfg_attr(not(feature = "tools"), allow(dead_code))]
 
 mod attention;
+#[cfg(all(feature = "tools", not(target_arch = "wasm32")))]
+mod buffers;
 mod conv;
 mod gelu;
+pub(crate) mod gemm;
 mod group_norm;
 mod linear;
 mod modulate;
@@ -34,7 +37,7 @@ use std::fmt::Debug;
 
 use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
-use burn::tensor::{DType, Tensor, TensorData};
+use burn::tensor::{DType, Tensor};
 
 /// An operation on `N` tensors of 32-bit floats.
 trait Operation<const N: usize>: Debug + Send + 'static {
@@ -111,9 +114,25 @@ fn numbers(tensor: &FlexTensor) -> &[f32] {
     tensor.as_slice::<f32>().expect("dense floats of 32 bits")
 }
 
+#[cfg(all(feature = "tools", not(target_arch = "wasm32")))]
+use buffers::{buffer, tensor as made, zeros};
+
 /// A tensor of new numbers.
+#[cfg(not(all(feature = "tools", not(target_arch = "wasm32"))))]
 fn made<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> FlexTensor {
-    FlexTensor::from_data(TensorData::new(values, shape))
+    FlexTensor::from_data(burn::tensor::TensorData::new(values, shape))
+}
+
+/// `n` zeros.
+#[cfg(not(all(feature = "tools", not(target_arch = "wasm32"))))]
+fn zeros(n: usize) -> Vec<f32> {
+    vec![0.0; n]
+}
+
+/// `n` numbers for a result that writes them all.
+#[cfg(not(all(feature = "tools", not(target_arch = "wasm32"))))]
+fn buffer(n: usize) -> Vec<f32> {
+    zeros(n)
 }
 
 /// Burn's graph of a training step.

@@ -4,7 +4,7 @@ use burn::backend::flex::FlexTensor;
 use burn::tensor::Tensor;
 
 use super::wide::{dot, moments, sum, wide};
-use super::{Operand, Operation, made, numbers, operand, result};
+use super::{Operand, Operation, buffer, made, numbers, operand, result, zeros};
 use crate::gpu::Modulation;
 
 /// Shapes, and which of the six parts of the modulation are meant.
@@ -46,9 +46,9 @@ impl Operation<3> for Modulated {
         gradient: &FlexTensor,
     ) -> [Option<FlexTensor>; 3] {
         let Plan { b, n, d, .. } = *plan;
-        let mut into_x = vec![0f32; b * n * d];
+        let mut into_x = buffer(b * n * d);
         let mut into_clean = vec![0f32; 6 * d];
-        let mut into_noise = vec![0f32; 6 * b * d];
+        let mut into_noise = zeros(6 * b * d);
         modulated_backward(
             numbers(x),
             numbers(clean),
@@ -77,7 +77,7 @@ pub(crate) fn modulated(
     let plan = Plan::new(x, by, at, epsilon)?;
     let operands = [operand(x)?, operand(&by.clean)?, operand(&by.noise)?];
     let [input, rows, others] = operands.each_ref().map(Operand::numbers);
-    let mut values = vec![0f32; input.len()];
+    let mut values = buffer(input.len());
     modulated_forward(input, rows, others, &mut values, plan);
     let [input, rows, others] = operands.each_ref().map(|operand| operand.values.clone());
     let state = (input, rows, others, plan);
@@ -97,9 +97,9 @@ impl Operation<4> for Gated {
         gradient: &FlexTensor,
     ) -> [Option<FlexTensor>; 4] {
         let Plan { b, n, d, .. } = *plan;
-        let mut into_a = vec![0f32; b * n * d];
+        let mut into_a = buffer(b * n * d);
         let mut into_clean = vec![0f32; 6 * d];
-        let mut into_noise = vec![0f32; 6 * b * d];
+        let mut into_noise = zeros(6 * b * d);
         gated_backward(
             numbers(a),
             numbers(clean),
@@ -132,7 +132,7 @@ pub(crate) fn gated(x: &Tensor<3>, a: &Tensor<3>, by: &Modulation, at: usize) ->
         operand(&by.noise)?,
     ];
     let [input, added, rows, others] = operands.each_ref().map(Operand::numbers);
-    let mut values = vec![0f32; input.len()];
+    let mut values = buffer(input.len());
     gated_forward(input, added, rows, others, &mut values, plan);
     let [_, added, rows, others] = operands.each_ref().map(|operand| operand.values.clone());
     let state = (added, rows, others, plan);

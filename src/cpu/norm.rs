@@ -5,7 +5,7 @@ use burn::backend::flex::FlexTensor;
 use burn::tensor::Tensor;
 
 use super::wide::{dot, moments, sum, wide};
-use super::{Operand, Operation, made, numbers, operand, result};
+use super::{Operand, Operation, buffer, made, numbers, operand, result};
 
 #[derive(Debug)]
 struct RmsNorm<const D: usize>;
@@ -19,7 +19,7 @@ impl<const D: usize> Operation<2> for RmsNorm<D> {
         gradient: &FlexTensor,
     ) -> [Option<FlexTensor>; 2] {
         let width = numbers(weight).len();
-        let mut into_x = vec![0f32; numbers(x).len()];
+        let mut into_x = buffer(numbers(x).len());
         let mut into_weight = vec![0f32; width];
         backward(
             numbers(x),
@@ -45,7 +45,7 @@ pub(crate) fn rms_norm<const D: usize>(
     }
     let (input, row) = (operand(x)?, operand(weight)?);
     let epsilon = epsilon as f32;
-    let mut values = vec![0f32; input.numbers().len()];
+    let mut values = buffer(input.numbers().len());
     forward(input.numbers(), row.numbers(), epsilon, &mut values);
     let state = (input.values.clone(), row.values.clone(), epsilon);
     let values = made(values, x.dims());
@@ -64,7 +64,7 @@ impl Operation<3> for LayerNorm {
         gradient: &FlexTensor,
     ) -> [Option<FlexTensor>; 3] {
         let width = numbers(weight).len();
-        let mut into_x = vec![0f32; numbers(x).len()];
+        let mut into_x = buffer(numbers(x).len());
         let [mut into_weight, mut into_bias] = [0; 2].map(|_| vec![0f32; width]);
         layer_backward(
             numbers(x),
@@ -97,7 +97,7 @@ pub(crate) fn layer_norm(
     let operands = [operand(x)?, operand(weight)?, operand(bias)?];
     let [input, row, offset] = operands.each_ref().map(Operand::numbers);
     let epsilon = epsilon as f32;
-    let mut values = vec![0f32; input.len()];
+    let mut values = buffer(input.len());
     layer_forward(input, row, offset, epsilon, &mut values);
     let [input, row, _] = operands.each_ref().map(|operand| operand.values.clone());
     let values = made(values, x.dims());

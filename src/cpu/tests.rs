@@ -26,8 +26,13 @@ fn near(what: &str, ours: &[f32], plain: &[f32]) {
     assert_eq!(ours.len(), plain.len(), "{what}");
     let scale = plain.iter().fold(0f32, |most, x| most.max(x.abs()));
     let worst = std::iter::zip(ours, plain).fold(0f32, |most, (a, b)| most.max((a - b).abs()));
+    // bf16 rounds each operand by up to 2^-9 of itself.
+    let most = match gemm::precision() {
+        gemm::Precision::F32 => 3e-5,
+        gemm::Precision::Bf16 => 1.5e-2,
+    };
     assert!(
-        worst <= 3e-5 * scale.max(1.0),
+        worst <= most * scale.max(1.0),
         "{what}: off by {worst} where the largest is {scale}"
     );
 }
@@ -54,6 +59,22 @@ macro_rules! compare {
             near(concat!("the gradient of ", stringify!($input)), &values(ours), &values(plain));
         )+
     }};
+}
+
+/// The same comparisons in bf16.
+#[test]
+fn products_in_bf16_are_the_plain_ones() {
+    let _precision = gemm::engine::scoped(gemm::Precision::Bf16);
+    if gemm::precision() == gemm::Precision::F32 {
+        eprintln!("SKIPPED operations in bf16: this CPU has no instructions for them");
+        return;
+    }
+    linear_is_the_plain_one();
+    convolution_is_the_plain_one();
+    a_convolution_in_bands_is_the_plain_one();
+    attention_is_the_plain_one();
+    attention_without_norms_and_positions_is_the_plain_one();
+    without_gradients_the_results_are_the_same();
 }
 
 #[test]
@@ -137,13 +158,20 @@ fn linear_is_the_plain_one() {
 
 #[test]
 fn convolution_is_the_plain_one() {
-    for (kernel, stride, padding) in [
-        (3, 1, [1; 4]),
-        (1, 1, [0; 4]),
-        (3, 2, [0, 0, 1, 1]),
-        (3, 2, [1, 2, 0, 1]),
+    // Rows of the result in whole vectors, two to a vector, and neither.
+    for (kernel, stride, padding, [h, w]) in [
+        (3, 1, [1; 4], [8, 11]),
+        (3, 1, [1; 4], [6, 8]),
+        (3, 1, [1; 4], [5, 8]),
+        (3, 1, [1; 4], [4, 32]),
+        (3, 1, [2, 0, 0, 2], [5, 16]),
+        (3, 1, [0; 4], [6, 18]),
+        (1, 1, [0; 4], [8, 11]),
+        (1, 1, [0; 4], [3, 16]),
+        (3, 2, [0, 0, 1, 1], [8, 11]),
+        (3, 2, [1, 2, 0, 1], [8, 11]),
     ] {
-        let (x, bias) = (random([2, 3, 8, 11]), random([5]));
+        let (x, bias) = (random([2, 3, h, w]), random([5]));
         let weight = random([5, 3, kernel, kernel]);
         let plain = crate::gpu::conv2d_reference;
         compare!(

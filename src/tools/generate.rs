@@ -8,6 +8,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 use super::open_device;
+use crate::cpu::gemm::engine::{self, Precision};
 use crate::error::{Error, Result};
 use crate::gpu::device::Choice;
 use crate::image::Image;
@@ -58,6 +59,9 @@ pub struct Options {
     /// auto, cpu, gpu or gpu-f16
     #[arg(long, default_value = "auto")]
     pub device: Choice,
+    /// Precision of matrix products on the CPU
+    #[arg(long, value_enum, default_value = "f32")]
+    pub precision: Precision,
     /// The picture's file; with several results, a number is put before its ending
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
@@ -127,6 +131,7 @@ pub fn request(options: &Options) -> Result<Request> {
 /// As the request's, the loader's and the pipeline's.
 pub fn run(options: &Options) -> Result<()> {
     let request = request(options)?;
+    let _precision = engine::scoped(engine::choose(Some(options.precision), false));
     let report = pollster::block_on(generate(options, &request))?;
     if options.json {
         let json = serde_json::to_string_pretty(&report);

@@ -14,6 +14,10 @@ pub mod evaluate;
 mod float_weights;
 pub mod generate;
 pub mod pack;
+/// Precision of matrix products on the CPU.
+pub mod precision {
+    pub use crate::cpu::gemm::engine::{Engine, Precision, Scope, VARIABLE, engine, scoped};
+}
 pub mod train;
 pub mod world;
 

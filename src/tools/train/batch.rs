@@ -1,32 +1,44 @@
-//! From drawn samples to the numbers of a batch, on the host: words, latents, noise and times.
+//! From drawn samples to the values of a micro-batch: tokens, latents, noise and times, prepared in CPU memory by any thread.
 
 use burn::tensor::{Device, Tensor, TensorData};
 use rand::{Rng, RngExt};
 use rand_distr::{Distribution as _, StandardNormal};
 
-use super::data::{Drawn, Geometry, Latents};
+use super::data::{Drawn, Entry, Geometry, Latents};
 use super::flow::Batch;
-use super::grounding::Meant;
+use super::grounding::MeantData;
 use super::settings::{PromptPart, Stage};
 use crate::config::Config;
 use crate::error::Result;
-use crate::model::sequence::{InputFrame, TextStates};
+use crate::model::sequence::{InputFrame, TextStates, Word};
 use crate::model::text::TextEncoder;
-use crate::pipeline::batch_tokens;
+use crate::pipeline::TokenData;
 use crate::request::{self, Role};
 use crate::tokenizer::{Tokenizer, Tokens};
 use crate::tools::data::Kind;
 
-/// Samples of one geometry, ready to become tensors in any thread.
-pub(super) struct Part {
-    geometry: Geometry,
-    rows: Vec<Row>,
-    /// Whether it is asked only which cells are meant.
-    pub(super) alone: bool,
+/// Samples of one geometry, ready to become tensors.
+pub(super) struct MicroBatch {
+    /// The kind of each sample, for the curves.
+    pub(super) names: Vec<String>,
+    /// Whether only the grounding loss is computed.
+    pub(super) grounding_only: bool,
+    tokens: TokenData,
+    /// Latents of the input frames, `[b, c, y, x]` each.
+    inputs: Vec<(TensorData, Role)>,
+    /// Latents of the outputs.
+    targets: Vec<TensorData>,
+    /// Noise for the outputs.
+    noise: Vec<TensorData>,
+    /// Times, `[b]`.
+    times: TensorData,
+    /// The loss weight of each cell of the outputs, `[b, 1, y, x]`; empty where all count alike.
+    weights: Vec<TensorData>,
+    meant: Option<MeantData>,
 }
 
 /// One sample.
-struct Row {
+struct Example {
     /// Its kind, for the curves.
     name: String,
     tokens: Tokens,
@@ -37,65 +49,64 @@ struct Row {
     /// Noise for its outputs.
     noise: Vec<Vec<f32>>,
     t: f32,
-    /// What each cell of an output counts; empty counts all alike.
+    /// The loss weight of each cell of an output; empty where all count alike.
     weights: Vec<f32>,
-    /// Which cells of an output the prompt means; empty where that is not known, or the prompt is left out.
+    /// The cells of an output that the prompt refers to; empty where they are unknown or the prompt is left out.
     meant: Vec<bool>,
 }
 
-/// What a part of a batch is asked.
+/// What the loss of a micro-batch looks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Asked {
+pub(super) enum LossMode {
     /// The whole request.
-    All,
-    /// Neither words nor input images, as in the pipeline's branch of that name.
-    Nothing,
-    /// Only which cells are meant.
-    Meaning,
+    Full,
+    /// Neither prompt nor input images, as in the pipeline's unconditional branch.
+    Unconditional,
+    /// The grounding loss alone.
+    GroundingOnly,
 }
 
-/// What turns samples into parts.
-pub(super) struct Maker<'a> {
+/// Makes micro-batches of samples.
+pub(super) struct BatchBuilder<'a> {
     pub(super) config: &'a Config,
     pub(super) stage: &'a Stage,
     pub(super) tokenizer: &'a Tokenizer,
     pub(super) latents: &'a Latents,
 }
 
-impl Maker<'_> {
-    /// Divides drawn samples into `parts` of equal size. Samples with texts of a length come together, so that little is
-    /// padded.
+impl BatchBuilder<'_> {
+    /// Divides drawn samples into `count` micro-batches of equal size. Samples with texts of similar length go together, so that
+    /// there is little padding.
     ///
     /// # Errors
     /// [`crate::error::Error::Request`] for a text that is too long, [`crate::error::Error::Format`] for a file of latents
     /// that cannot be read.
-    pub(super) fn parts(
+    pub(super) fn micro_batches(
         &self,
         drawn: Drawn,
-        asked: Asked,
-        parts: usize,
+        mode: LossMode,
+        count: usize,
         rng: &mut impl Rng,
-    ) -> Result<Vec<Part>> {
+    ) -> Result<Vec<MicroBatch>> {
         let mut geometry = drawn.geometry;
-        let nothing = asked == Asked::Nothing;
-        if nothing {
+        let unconditional = mode == LossMode::Unconditional;
+        if unconditional {
             geometry.inputs.clear();
         }
         if self.stage.without.contains(&PromptPart::ImagePrompt) {
             geometry.inputs.iter_mut().for_each(|i| i.1 = Role::Asset);
         }
         let entries = drawn.entries.iter();
-        let rows: Result<Vec<Row>> = entries.map(|entry| self.row(entry, nothing, rng)).collect();
-        let mut rows = rows?;
-        rows.sort_by_key(|row| row.tokens.ids.len());
-        let each = rows.len() / parts;
-        let mut rows = rows.into_iter();
-        let part = |_| Part {
-            geometry: geometry.clone(),
-            rows: rows.by_ref().take(each).collect(),
-            alone: asked == Asked::Meaning,
-        };
-        Ok((0..parts).map(part).collect())
+        let examples: Result<Vec<Example>> = entries
+            .map(|entry| self.example(entry, unconditional, rng))
+            .collect();
+        let mut examples = examples?;
+        examples.sort_by_key(|example| example.tokens.ids.len());
+        let each = (examples.len() / count).max(1);
+        let chunks = examples.chunks(each).take(count);
+        Ok(chunks
+            .map(|part| MicroBatch::new(self.config, self.stage, &geometry, mode, part))
+            .collect())
     }
 
     fn prompt<'a>(&self, prompts: &'a [String], rng: &mut impl Rng) -> &'a str {
@@ -107,16 +118,16 @@ impl Maker<'_> {
         .map_or("", String::as_str)
     }
 
-    fn row(&self, entry: &super::data::Entry, nothing: bool, rng: &mut impl Rng) -> Result<Row> {
+    fn example(&self, entry: &Entry, unconditional: bool, rng: &mut impl Rng) -> Result<Example> {
         let channels = self.config.vae.latent_channels;
-        let silent = nothing || rng.random_bool(self.stage.text_dropout);
+        let silent = unconditional || rng.random_bool(self.stage.text_dropout);
         let prompt = self.prompt(&entry.prompts, rng);
         let context = match self.stage.without.contains(&PromptPart::ContextPrompt) {
             true => &[],
             false => &entry.context[..],
         };
         let mut inputs = Vec::new();
-        if !nothing {
+        if !unconditional {
             for (place, _) in &entry.inputs {
                 let mut values = Vec::new();
                 self.latents.read(*place, channels, &mut values)?;
@@ -131,7 +142,7 @@ impl Maker<'_> {
             noise.push(normal.take(values.len()).collect());
             targets.push(values);
         }
-        Ok(Row {
+        Ok(Example {
             name: name(entry.kind, &entry.variant),
             tokens: match silent {
                 true => self.tokenizer.encode("")?,
@@ -168,79 +179,144 @@ fn weights(changed: &[bool], factor: f32) -> Vec<f32> {
     raw.map(|weight| weight / mean).collect()
 }
 
-impl Part {
-    /// The kinds of the samples, in order.
-    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
-        self.rows.iter().map(|row| row.name.as_str())
+/// The loss weights of an output's cells, `[b, 1, y, x]`; 1 for samples whose cells all count alike.
+fn cell_weights(examples: &[Example], sides: [u16; 2]) -> TensorData {
+    let [y, x] = sides.map(usize::from);
+    let mut values = Vec::with_capacity(examples.len() * y * x);
+    for example in examples {
+        match example.weights.len() == y * x {
+            true => values.extend(&example.weights),
+            false => values.extend(std::iter::repeat_n(1.0, y * x)),
+        }
+    }
+    TensorData::new(values, [examples.len(), 1, y, x])
+}
+
+/// The size of a made-up micro-batch.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Size {
+    /// Samples.
+    pub(super) samples: usize,
+    /// Tokens of each prompt.
+    pub(super) text: usize,
+    /// Cells along a side of each frame.
+    pub(super) cells: u16,
+}
+
+/// A made-up micro-batch of edits: random tokens and latents, one canvas, one output.
+pub(super) fn random(
+    config: &Config,
+    stage: &Stage,
+    size: Size,
+    mode: LossMode,
+    rng: &mut impl Rng,
+) -> MicroBatch {
+    let sides = [size.cells; 2];
+    let cells = usize::from(size.cells).pow(2);
+    let mut example = || {
+        let mut normal = || -> Vec<f32> {
+            let normal = StandardNormal.sample_iter(&mut *rng);
+            normal.take(config.vae.latent_channels * cells).collect()
+        };
+        let (input, target, noise) = (normal(), normal(), normal());
+        let changed: Vec<bool> = (0..cells).map(|i| i % 8 == 3).collect();
+        let id = |_| rng.random_range(0..config.text_encoder.vocab_size as u32);
+        Example {
+            name: String::new(),
+            tokens: Tokens {
+                ids: (0..size.text).map(id).collect(),
+                words: vec![Word::Plain; size.text],
+            },
+            inputs: vec![input],
+            targets: vec![target],
+            noise: vec![noise],
+            t: stage.time.draw(rng),
+            weights: weights(&changed, stage.changed),
+            meant: changed,
+        }
+    };
+    let examples: Vec<Example> = (0..size.samples).map(|_| example()).collect();
+    let geometry = Geometry {
+        inputs: vec![(sides, Role::Canvas)],
+        outputs: vec![sides],
+    };
+    MicroBatch::new(config, stage, &geometry, mode, &examples)
+}
+
+impl MicroBatch {
+    /// Stacks examples of one geometry.
+    fn new(
+        config: &Config,
+        stage: &Stage,
+        geometry: &Geometry,
+        mode: LossMode,
+        examples: &[Example],
+    ) -> Self {
+        let b = examples.len();
+        let channels = config.vae.latent_channels;
+        let stacked = |of: &dyn Fn(&Example) -> &[f32], sides: [u16; 2]| {
+            let [y, x] = sides.map(usize::from);
+            let mut values = Vec::with_capacity(b * channels * y * x);
+            examples
+                .iter()
+                .for_each(|example| values.extend_from_slice(of(example)));
+            TensorData::new(values, [b, channels, y, x])
+        };
+        let inputs = geometry.inputs.iter().enumerate();
+        let outputs = || geometry.outputs.iter().enumerate();
+        let weighted = examples.iter().any(|example| !example.weights.is_empty());
+        let weights = outputs().map(|(_, sides)| cell_weights(examples, *sides));
+        let tokens: Vec<&Tokens> = examples.iter().map(|example| &example.tokens).collect();
+        let times: Vec<f32> = examples.iter().map(|example| example.t).collect();
+        let cells: Vec<&[bool]> = examples.iter().map(|example| &example.meant[..]).collect();
+        let patch = config.transformer.patch_size;
+        let meant = || MeantData::new(&cells, geometry.outputs[0], patch);
+        MicroBatch {
+            names: examples
+                .iter()
+                .map(|example| example.name.clone())
+                .collect(),
+            grounding_only: mode == LossMode::GroundingOnly,
+            tokens: TokenData::new(&tokens, config),
+            inputs: inputs
+                .map(|(k, (sides, role))| (stacked(&|e| &e.inputs[k], *sides), *role))
+                .collect(),
+            targets: outputs()
+                .map(|(k, sides)| stacked(&|e| &e.targets[k], *sides))
+                .collect(),
+            noise: outputs()
+                .map(|(k, sides)| stacked(&|e| &e.noise[k], *sides))
+                .collect(),
+            times: TensorData::new(times, [b]),
+            weights: match weighted {
+                true => weights.collect(),
+                false => Vec::new(),
+            },
+            meant: (stage.grounding > 0.0).then(meant).flatten(),
+        }
     }
 
-    /// The batch on a device, its words encoded by `text`; what is meant only where it is `grounded`.
-    pub(super) fn batch(
-        &self,
-        config: &Config,
-        grounded: bool,
-        text: &TextEncoder,
-        device: &Device,
-    ) -> Batch {
-        let b = self.rows.len();
-        let channels = config.vae.latent_channels;
-        let tokens: Vec<&Tokens> = self.rows.iter().map(|row| &row.tokens).collect();
-        let (ids, words, mask) = batch_tokens(&tokens, config, device);
-        let stacked = |of: &dyn Fn(&Row) -> &[f32], c: usize, sides: [u16; 2]| {
-            let values: Vec<f32> = self.rows.iter().flat_map(|row| of(row).to_vec()).collect();
-            let shape = [b, c, usize::from(sides[0]), usize::from(sides[1])];
-            Tensor::<4>::from_data(TensorData::new(values, shape), device)
+    /// The batch on a device, its prompts encoded by `text`.
+    pub(super) fn batch(&self, text: &TextEncoder, device: &Device) -> Batch {
+        let tensor = |data: &TensorData| Tensor::<4>::from_data(data.clone(), device);
+        let (ids, words, mask) = self.tokens.on(device);
+        let frame = |(latent, role): &(TensorData, Role)| InputFrame {
+            latent: tensor(latent),
+            role: *role,
         };
-        let inputs = self.geometry.inputs.iter().enumerate();
-        let outputs = || self.geometry.outputs.iter().enumerate();
-        let weighted = self.rows.iter().any(|row| !row.weights.is_empty());
-        let times: Vec<f32> = self.rows.iter().map(|row| row.t).collect();
         Batch {
             text: TextStates {
                 states: text.forward(ids, mask.clone()),
                 words,
                 mask,
             },
-            inputs: inputs
-                .map(|(k, (sides, role))| InputFrame {
-                    latent: stacked(&|row| &row.inputs[k], channels, *sides),
-                    role: *role,
-                })
-                .collect(),
-            targets: outputs()
-                .map(|(k, sides)| stacked(&|row| &row.targets[k], channels, *sides))
-                .collect(),
-            noise: outputs()
-                .map(|(k, sides)| stacked(&|row| &row.noise[k], channels, *sides))
-                .collect(),
-            t: Tensor::from_data(TensorData::new(times, [b]), device),
-            weights: match weighted {
-                true => outputs()
-                    .map(|(_, sides)| self.cell_weights(*sides, device))
-                    .collect(),
-                false => Vec::new(),
-            },
-            meant: grounded
-                .then(|| {
-                    let rows: Vec<&[bool]> = self.rows.iter().map(|row| &row.meant[..]).collect();
-                    let patch = config.transformer.patch_size;
-                    Meant::new(&rows, self.geometry.outputs[0], patch, device)
-                })
-                .flatten(),
+            inputs: self.inputs.iter().map(frame).collect(),
+            targets: self.targets.iter().map(tensor).collect(),
+            noise: self.noise.iter().map(tensor).collect(),
+            t: Tensor::from_data(self.times.clone(), device),
+            weights: self.weights.iter().map(tensor).collect(),
+            meant: self.meant.as_ref().map(|meant| meant.on(device)),
         }
-    }
-
-    /// Weights of an output's cells, `[b, 1, y, x]`; 1 for samples that count all alike.
-    fn cell_weights(&self, sides: [u16; 2], device: &Device) -> Tensor<4> {
-        let [y, x] = sides.map(usize::from);
-        let mut values = Vec::with_capacity(self.rows.len() * y * x);
-        for row in &self.rows {
-            match row.weights.len() == y * x {
-                true => values.extend(&row.weights),
-                false => values.extend(std::iter::repeat_n(1.0, y * x)),
-            }
-        }
-        Tensor::from_data(TensorData::new(values, [self.rows.len(), 1, y, x]), device)
     }
 }
 

@@ -8,10 +8,13 @@ use burn::tensor::{Device, Distribution, Tensor, TensorData};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
+use super::bench_whole::{self, WholeOptions};
 use super::flow::{Batch, flow_losses};
 use super::optimizer::{Optimizer, OptimizerConfig};
 use super::stage::{Losses, Task};
+use super::step::{compute, shares};
 use crate::config::{Config, TransformerConfig};
+use crate::cpu::gemm::engine::{self, Precision};
 use crate::error::{Error, Result};
 use crate::image::Image;
 use crate::model::sequence::{InputFrame, TextStates};
@@ -37,9 +40,24 @@ pub struct TrainOptions {
     /// Tokens of text
     #[arg(long, default_value_t = 24)]
     pub text: usize,
+    /// Precision of matrix products; bf16 where the CPU has instructions for it, by default
+    #[arg(long, value_enum)]
+    pub precision: Option<Precision>,
+    /// Another width than the preset's
+    #[arg(long)]
+    pub width: Option<usize>,
+    /// Another number of heads
+    #[arg(long)]
+    pub heads: Option<usize>,
+    /// Another number of blocks
+    #[arg(long)]
+    pub blocks: Option<usize>,
     /// Steps, after one that is not timed
     #[arg(long, default_value_t = 10)]
     pub steps: usize,
+    /// Whole steps of a stage in place of the transformer alone
+    #[command(flatten)]
+    pub whole: WholeOptions,
 }
 
 /// Times steps and prints a line of JSON.
@@ -47,7 +65,12 @@ pub struct TrainOptions {
 /// # Errors
 /// [`Error::Request`] for a shape that the model does not take.
 pub fn run(options: &TrainOptions) -> Result<()> {
-    let config = Config::preset(&options.preset)?.check()?;
+    if options.whole.whole {
+        return bench_whole::run(options);
+    }
+    let config = shape(options)?;
+    let precision = engine::choose(options.precision, true);
+    let _precision = engine::scoped(precision);
     let (batch, threads) = (options.batch, options.threads);
     let grid = config.grid();
     if threads == 0 || batch == 0 || !batch.is_multiple_of(threads) {
@@ -75,7 +98,8 @@ pub fn run(options: &TrainOptions) -> Result<()> {
     for step in 0..=options.steps {
         let started = Instant::now();
         let mut rng = ChaCha8Rng::seed_from_u64(step as u64);
-        let result = super::trainer::step(&task, &module, 1, threads, &devices, &mut rng)?;
+        let shares = shares(&task, 1, threads, &mut rng)?;
+        let result = compute(&task, &module, &shares, &devices)?;
         module = optimizer.step(module, result.gradients, 1e-4)?;
         seconds.push(started.elapsed().as_secs_f64());
     }
@@ -85,10 +109,25 @@ pub fn run(options: &TrainOptions) -> Result<()> {
     let line = serde_json::json!({
         "engine": "unireal", "step_seconds": median, "samples_per_second": batch as f64 / median,
         "config": config.transformer, "batch": batch, "threads": threads, "cells": task.cells,
-        "text": options.text, "steps": options.steps,
+        "text": options.text, "steps": options.steps, "precision": precision.name(),
+        "instructions": engine::engine().map(|engine| engine.to_string()), "cpu": engine::cpu_name(),
     });
     say!("{line}");
     Ok(())
+}
+
+/// The preset with the options' changes; a head's rotary axes are a quarter, three eighths and three eighths of its width.
+pub(super) fn shape(options: &TrainOptions) -> Result<Config> {
+    let mut config = Config::preset(&options.preset)?;
+    let transformer = &mut config.transformer;
+    transformer.hidden_size = options.width.unwrap_or(transformer.hidden_size);
+    transformer.num_attention_heads = options.heads.unwrap_or(transformer.num_attention_heads);
+    transformer.num_layers = options.blocks.unwrap_or(transformer.num_layers);
+    if options.width.is_some() || options.heads.is_some() {
+        let head = transformer.hidden_size / transformer.num_attention_heads.max(1);
+        transformer.axes_dims = [head / 4, 3 * head / 8, 3 * head / 8];
+    }
+    config.check()
 }
 
 /// The transformer alone, on random numbers.
@@ -102,7 +141,7 @@ struct Bench {
 
 impl Task for Bench {
     type Module = Transformer;
-    type Part = ();
+    type MicroBatch = ();
 
     fn device(&self) -> &Device {
         &self.device
@@ -116,8 +155,8 @@ impl Task for Bench {
         Ok(None)
     }
 
-    fn parts(&self, threads: usize, _: &mut ChaCha8Rng) -> Result<Vec<()>> {
-        Ok(vec![(); threads])
+    fn micro_batches(&self, count: usize, _: &mut ChaCha8Rng) -> Result<Vec<()>> {
+        Ok(vec![(); count])
     }
 
     fn held_out(&self) -> Result<Vec<()>> {

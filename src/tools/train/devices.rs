@@ -1,10 +1,10 @@
 //! Where a run computes: the CPU, a GPU through WebGPU, or CUDA in a build with that feature; the same code on each.
 //!
-//! On several devices each computes its threads' parts of a batch on a copy of the networks; gradients come to the first
+//! On several devices each computes its threads' micro-batches on a copy of the networks; gradients come to the first
 //! device, which moves the weights. burn 0.22.1 has data-parallel training of its own (`DistributedContext`, which reduces
 //! gradients while the backward pass runs), but what it stands on, `all_reduce`, is written for CUDA alone: on two WebGPU
 //! devices it panics in cubecl's `ComputeServer::all_reduce`, and the CPU backend is not among its backends. Where it can be
-//! proven, it can take the place of this way in `trainer::step`.
+//! proven, it can take the place of this way in `step::compute`.
 //!
 //! Everything is f32. A device's default type can be set (`Device::configure`), but it is then the type of the weights as
 //! well, and AdamW's small steps are lost in bf16's eight bits; what is missing for mixed precision is a cast of weights
@@ -73,16 +73,16 @@ mod tests {
     use crate::tools::train::flow::{Batch, flow_losses};
     use crate::tools::train::optimizer::{Optimizer, OptimizerConfig};
     use crate::tools::train::stage::{Losses, Task};
-    use crate::tools::train::trainer::step;
+    use crate::tools::train::step::{compute, shares};
     use crate::weights::module::{HostTensor, collect};
     use crate::weights::quant::Encoding;
 
-    /// Two parts of fixed numbers.
+    /// Two micro-batches of fixed numbers.
     struct Fixed(TransformerConfig, Device);
 
     impl Task for Fixed {
         type Module = Transformer;
-        type Part = u64;
+        type MicroBatch = u64;
 
         fn device(&self) -> &Device {
             &self.1
@@ -96,7 +96,7 @@ mod tests {
             Ok(None)
         }
 
-        fn parts(&self, _: usize, _: &mut ChaCha8Rng) -> Result<Vec<u64>> {
+        fn micro_batches(&self, _: usize, _: &mut ChaCha8Rng) -> Result<Vec<u64>> {
             Ok(vec![1, 2])
         }
 
@@ -108,8 +108,8 @@ mod tests {
             Ok(None)
         }
 
-        fn losses(&self, module: &Transformer, part: &u64, on: &Device) -> Result<Losses> {
-            let noise = &mut Noise::new(*part);
+        fn losses(&self, module: &Transformer, batch: &u64, on: &Device) -> Result<Losses> {
+            let noise = &mut Noise::new(*batch);
             let shape = [2, self.0.in_channels, 4, 4];
             let words = TensorData::new(vec![0i32; 10], [2, 5]);
             let batch = Batch {
@@ -159,7 +159,8 @@ mod tests {
         let mut losses = Vec::new();
         for _ in 0..3 {
             let mut rng = ChaCha8Rng::seed_from_u64(0);
-            let result = step(&task, &module, 1, 2, &tracked, &mut rng).unwrap();
+            let shares = shares(&task, 1, 2, &mut rng).unwrap();
+            let result = compute(&task, &module, &shares, &tracked).unwrap();
             losses.extend(result.losses.iter().map(|(_, loss)| *loss));
             module = optimizer.step(module, result.gradients, 1e-3).unwrap();
         }

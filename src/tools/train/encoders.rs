@@ -37,7 +37,7 @@ const HELD: usize = 512 << 20;
 /// Captions from which the tokenizer is made.
 const CORPUS: usize = 20_000;
 
-/// Parts of held-out samples, and the samples of each.
+/// Micro-batches of held-out samples, and the samples of each.
 const HELD_OUT: [usize; 2] = [4, 32];
 
 /// Cosines are divided by this before the softmax of the ViT's objective.
@@ -128,10 +128,6 @@ fn galleries(settings: &Settings, stage: &Stage) -> Result<(Gallery, Option<Gall
     };
     let gallery = Gallery::open(&settings.data, mixture, settings.first_samples)?;
     Ok((gallery, held_out))
-}
-
-fn samples_of_a_thread(stage: &Stage, threads: usize) -> usize {
-    stage.batch / stage.groups / threads
 }
 
 fn tensor(rows: Vec<f32>, count: usize, vision: &Vision, device: &Device) -> Tensor<3> {
@@ -230,7 +226,7 @@ impl ClipTask {
 
 impl Task for ClipTask {
     type Module = Clip;
-    type Part = Pairs;
+    type MicroBatch = Pairs;
 
     fn device(&self) -> &Device {
         &self.device
@@ -244,18 +240,18 @@ impl Task for ClipTask {
         publish::load_clip(self.fresh(), &self.shape, &run.join("clip"), &self.device)
     }
 
-    fn parts(&self, threads: usize, rng: &mut ChaCha8Rng) -> Result<Vec<Pairs>> {
-        let each = samples_of_a_thread(&self.stage, threads);
-        (0..threads)
+    fn micro_batches(&self, count: usize, rng: &mut ChaCha8Rng) -> Result<Vec<Pairs>> {
+        let each = self.stage.batch / self.stage.groups / count;
+        (0..count)
             .map(|_| self.pairs(&self.gallery, each, rng))
             .collect()
     }
 
-    fn losses(&self, clip: &Clip, part: &Pairs, on: &Device) -> Result<Losses> {
-        let count = part.ends.len();
-        let patches = tensor(part.patches.clone(), count, &self.shape.vision_config, on);
-        let ids = TensorData::new(part.ids.clone(), [count, part.ids.len() / count]);
-        let texts = clip.texts(Tensor::<2, Int>::from_data(ids, on), &part.ends);
+    fn losses(&self, clip: &Clip, batch: &Pairs, on: &Device) -> Result<Losses> {
+        let count = batch.ends.len();
+        let patches = tensor(batch.patches.clone(), count, &self.shape.vision_config, on);
+        let ids = TensorData::new(batch.ids.clone(), [count, batch.ids.len() / count]);
+        let texts = clip.texts(Tensor::<2, Int>::from_data(ids, on), &batch.ends);
         let images = directions(clip.images(patches));
         let scale = clip.logit_scale.val().clamp_max(100f64.ln()).exp();
         let logits = images.matmul(directions(texts).transpose()) * scale.unsqueeze();
@@ -360,7 +356,7 @@ fn view(image: &Image, rng: &mut impl Rng) -> Result<Image> {
 
 impl Task for DinoTask {
     type Module = Projected;
-    type Part = Views;
+    type MicroBatch = Views;
 
     fn device(&self) -> &Device {
         &self.device
@@ -383,9 +379,9 @@ impl Task for DinoTask {
         Ok(tower.map(|tower| Projected { tower, ..fresh }))
     }
 
-    fn parts(&self, threads: usize, rng: &mut ChaCha8Rng) -> Result<Vec<Views>> {
-        let each = samples_of_a_thread(&self.stage, threads);
-        (0..threads)
+    fn micro_batches(&self, count: usize, rng: &mut ChaCha8Rng) -> Result<Vec<Views>> {
+        let each = self.stage.batch / self.stage.groups / count;
+        (0..count)
             .map(|_| self.views(&self.gallery, each, rng))
             .collect()
     }

@@ -30,15 +30,17 @@ pub struct Meant {
     weights: Tensor<2>,
 }
 
-impl Meant {
+/// [`Meant`] in CPU memory.
+#[derive(Clone, Debug)]
+pub(super) struct MeantData {
+    tokens: TensorData,
+    weights: TensorData,
+}
+
+impl MeantData {
     /// From the cells of the first output of each sample, row by row on a grid of `sides` (rows, columns); a token is `patch` x
     /// `patch` cells and is meant when one of them is. `None` when there is nothing to learn from any sample.
-    pub(super) fn new(
-        cells: &[&[bool]],
-        sides: [u16; 2],
-        patch: usize,
-        device: &Device,
-    ) -> Option<Self> {
+    pub(super) fn new(cells: &[&[bool]], sides: [u16; 2], patch: usize) -> Option<Self> {
         let [rows, columns] = sides.map(usize::from);
         let n = (rows / patch) * (columns / patch);
         let mut tokens = vec![0f32; cells.len() * n];
@@ -62,11 +64,19 @@ impl Meant {
             }
         }
         let known = weights.iter().any(|weight| *weight > 0.0);
-        let tensor = |values| Tensor::from_data(TensorData::new(values, [cells.len(), n]), device);
-        known.then(|| Meant {
-            tokens: tensor(tokens),
-            weights: tensor(weights),
+        let shape = [cells.len(), n];
+        known.then(|| MeantData {
+            tokens: TensorData::new(tokens, shape),
+            weights: TensorData::new(weights, shape),
         })
+    }
+
+    /// On a device.
+    pub(super) fn on(&self, device: &Device) -> Meant {
+        Meant {
+            tokens: Tensor::from_data(self.tokens.clone(), device),
+            weights: Tensor::from_data(self.weights.clone(), device),
+        }
     }
 }
 
@@ -103,16 +113,17 @@ mod tests {
         let device = Device::flex();
         let mut one = [false; 16];
         one[5] = true;
-        let meant = Meant::new(&[&one, &[], &[true; 16]], [4, 4], 1, &device).unwrap();
+        let meant = MeantData::new(&[&one, &[], &[true; 16]], [4, 4], 1).unwrap();
+        let meant = meant.on(&device);
         let (tokens, weights) = (values(&meant.tokens), values(&meant.weights));
         assert_eq!(tokens[..16].iter().sum::<f32>(), 1.0);
         assert_eq!(tokens[5], 1.0);
         assert_eq!(weights[5], 0.5);
         assert!((weights[..16].iter().sum::<f32>() - 1.0).abs() < 1e-6);
         assert!(weights[16..].iter().all(|weight| *weight == 0.0));
-        assert!(Meant::new(&[&[], &[false; 16]], [4, 4], 1, &device).is_none());
+        assert!(MeantData::new(&[&[], &[false; 16]], [4, 4], 1).is_none());
         // With tokens of 2 x 2 cells, cell (1, 1) is in the first of four.
-        let meant = Meant::new(&[&one], [4, 4], 2, &device).unwrap();
+        let meant = MeantData::new(&[&one], [4, 4], 2).unwrap().on(&device);
         assert_eq!(values(&meant.tokens), [1.0, 0.0, 0.0, 0.0]);
     }
 
@@ -128,7 +139,8 @@ mod tests {
             TensorData::from([[4f32, -4.0]]),
             &device,
         ));
-        let meant = Meant::new(&[&[true, false], &[false, true]], [1, 2], 1, &device).unwrap();
+        let meant = MeantData::new(&[&[true, false], &[false, true]], [1, 2], 1).unwrap();
+        let meant = meant.on(&device);
         let tokens = Tensor::from_data([[[1f32, 0.0], [0.0, 1.0]]], &device).repeat_dim(0, 2);
         let losses = values(&grounding.losses(tokens, &meant, Tensor::ones([2], &device)));
         // Logits are 8 and -8: ln(1 + e^-8) where they are right, 8 more where they are wrong.

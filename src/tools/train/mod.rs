@@ -6,24 +6,34 @@
 //! stands; `clip/` and `dino/`, where there are such stages, have that of published encoders. Beside them are `resume/` (what
 //! training needs to go on), `latents/` (what the autoencoder made of the shards), and `curves/`.
 
+mod adamw;
+mod average;
 mod batch;
 pub mod bench;
+pub mod bench_whole;
 pub(super) mod checkpoint;
+mod cpu_tensor;
 mod curve;
 mod data;
 pub mod devices;
 mod encoders;
 pub mod flow;
+mod flow_networks;
 pub mod grounding;
 pub mod grow;
 mod milestones;
+mod muon;
 pub mod optimizer;
 mod plot;
+mod prefetch;
 mod preview;
 mod resume;
 pub mod settings;
+mod shape;
 mod stage;
 pub(in crate::tools) mod start;
+mod step;
+mod throughput;
 mod trainer;
 mod vae;
 pub mod vocabulary;
@@ -34,6 +44,7 @@ use std::time::{Duration, Instant};
 use burn::tensor::{Device, Tensor};
 
 use crate::config::Config;
+use crate::cpu::gemm::engine::{self, Precision};
 use crate::error::{Error, Result};
 use encoders::{ClipTask, DinoTask};
 use settings::{Networks, Settings};
@@ -75,6 +86,9 @@ pub struct Options {
     /// Where to compute
     #[arg(long, value_enum, default_value = "cpu")]
     pub device: devices::Kind,
+    /// Precision of matrix products on the CPU: bf16 where the CPU has instructions for it, by default
+    #[arg(long, value_enum)]
+    pub precision: Option<Precision>,
     /// How many such devices; the threads take them in turns
     #[arg(long, default_value_t = 1)]
     pub devices: usize,
@@ -89,16 +103,30 @@ pub struct Options {
 /// Runs the stages.
 ///
 /// # Errors
-/// [`Error::Format`] for settings or a folder that do not hold what a run needs, [`Error::Request`] for an unknown stage,
-/// [`Error::Internal`] when the loss is no number.
+/// [`Error::Format`] for settings or a folder that do not hold what a run needs, or do not belong together; [`Error::Request`]
+/// for an unknown stage, and when the loss is not finite.
 pub fn run(options: &Options) -> Result<()> {
     let settings = chosen(Settings::read(&options.config)?, options)?;
+    let precision = match options.device {
+        devices::Kind::Cpu => engine::choose(options.precision, true),
+        _ => Precision::F32,
+    };
+    let _precision = engine::scoped(precision);
+    if let (Precision::Bf16, Some(engine)) = (precision, engine::engine()) {
+        eprintln!("matrix products in bf16 by {engine}");
+    }
     let run = &options.out;
     let devices = devices::open(options.device, options.devices)?;
     if options.probe {
         return devices.iter().try_for_each(probe);
     }
     start::start(options, &settings)?;
+    shape::check(run, &settings)?;
+    for stage in &settings.stages {
+        if let Some(warning) = resume::recover(run, stage)? {
+            eprintln!("warning: {warning}");
+        }
+    }
     let device = &devices[0];
     let end = options
         .limit

@@ -1,7 +1,8 @@
-//! What a run needs to go on after a kill, in one file that is replaced as a whole: weights, their averages, what the
-//! optimiser remembers, how far each stage is, and the open lines of the curves.
+//! Checkpoints: what a run needs to go on after a kill, in one file that is replaced as a whole: weights, their averages, the
+//! optimizer's state, the progress of each stage, and the open lines of the curves. The one before stays beside it as
+//! `NAME.previous.safetensors`.
 //!
-//! Draws, times and noise follow from the seed, the stage and the number of the step, so nothing of them is kept.
+//! Draws, times and noise follow from the seed, the stage and the number of the step, so a checkpoint holds nothing of them.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -17,7 +18,7 @@ use super::settings::Stage;
 use super::stage::Task;
 use super::start;
 use crate::config;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::weights::module::{HostTensor, collect};
 
 /// How far a stage is.
@@ -44,17 +45,72 @@ pub(super) struct State {
 
 /// Networks in training.
 pub(super) struct Trained<M: Module> {
-    /// Taken out while the optimiser moves it: it alone must hold the numbers then, to change them in place.
+    /// Untracked by autodiff; each micro-batch makes leaves of its values. Taken out during the optimizer's step, which updates
+    /// the values in place when nothing else holds them.
     module: Option<M>,
     pub(super) average: Average,
     pub(super) optimizer: Optimizer,
     pub(super) state: State,
+    /// The optimizer's steps at the last checkpoint, if there is one.
+    saved: Option<i32>,
 }
 
-/// Where the state of the networks that a stage trains lies.
+/// The checkpoint of the networks that a stage trains.
 pub(super) fn path(run: &Path, stage: &Stage) -> PathBuf {
     run.join("resume")
         .join(format!("{}.safetensors", stage.train.name()))
+}
+
+/// The checkpoint before `path`, and the place of one that is corrupt.
+fn previous(path: &Path) -> PathBuf {
+    path.with_extension("previous.safetensors")
+}
+
+fn corrupt(path: &Path) -> PathBuf {
+    path.with_extension("corrupt.safetensors")
+}
+
+/// Reads and checks a checkpoint; `None` when there is none.
+fn read(path: &Path) -> Result<Option<(Vec<HostTensor>, State)>> {
+    let Some((tensors, state)) = checkpoint::read(path)? else {
+        return Ok(None);
+    };
+    let file = path.display().to_string();
+    let state = config::parse(&file, state.unwrap_or_default().as_bytes())?;
+    Ok(Some((tensors, state)))
+}
+
+/// Puts the previous checkpoint in the place of one that is corrupt or missing, and returns a warning that names it. The corrupt
+/// one stays beside it as `NAME.corrupt.safetensors`.
+///
+/// # Errors
+/// [`Error::Format`] when a checkpoint is corrupt and there is no whole one before it.
+pub(super) fn recover(run: &Path, stage: &Stage) -> Result<Option<String>> {
+    let path = path(run, stage);
+    let previous = previous(&path);
+    let reason = match read(&path) {
+        Ok(Some(_)) => return Ok(None),
+        Ok(None) if !previous.exists() => return Ok(None),
+        Ok(None) => "missing".to_owned(),
+        Err(Error::Format { reason, .. }) => format!("corrupt: {reason}"),
+        Err(error) => return Err(error),
+    };
+    let (file, other) = (path.display(), previous.display());
+    let problem = match read(&previous) {
+        Ok(Some(_)) => {
+            if path.exists() {
+                checkpoint::link(&path, &corrupt(&path))?;
+            }
+            checkpoint::link(&previous, &path)?;
+            return Ok(Some(format!(
+                "the checkpoint {file} is {reason}; resuming from the previous one, {other}"
+            )));
+        }
+        Ok(None) => format!("there is no {other}"),
+        Err(error) => format!("neither is {error}"),
+    };
+    let reason = format!("the checkpoint is {reason}, expected a whole file; {problem}");
+    Err(Error::format(file.to_string(), reason))
 }
 
 /// How far the run is with its stages, as far as that is known.
@@ -74,40 +130,53 @@ pub(super) fn progress(run: &Path, stage: &Stage) -> Result<Progress> {
 }
 
 impl<M: Module> Trained<M> {
-    /// Goes on from the run's state, else from the pack in its folder, else begins.
-    ///
-    /// # Errors
-    /// [`crate::error::Error::Format`] when what is there does not fit the configuration.
-    pub(super) fn open<T: Task<Module = M>>(task: &T, run: &Path, stage: &Stage) -> Result<Self> {
-        let mut optimizer = Optimizer::new(&OptimizerConfig {
+    /// Networks at the start of training; the optimizer's work is divided among `threads` threads.
+    pub(super) fn new(module: M, stage: &Stage, threads: usize) -> Self {
+        let module = module.valid();
+        let optimizer = Optimizer::new(&OptimizerConfig {
             rule: stage.optimizer,
             weight_decay: stage.weight_decay,
             clip: stage.clip,
             ..OptimizerConfig::default()
         });
+        Trained {
+            average: Average::new(&module, stage.ema).with_threads(threads),
+            module: Some(module),
+            optimizer: optimizer.with_threads(threads),
+            state: State::default(),
+            saved: None,
+        }
+    }
+
+    /// Goes on from the run's state, else from the pack in its folder, else begins.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Format`] when what is there does not fit the configuration.
+    pub(super) fn open<T: Task<Module = M>>(
+        task: &T,
+        run: &Path,
+        stage: &Stage,
+        threads: usize,
+    ) -> Result<Self> {
         let path = path(run, stage);
         let file = path.display().to_string();
-        let begin = |state: State, optimizer: Optimizer| {
+        let begin = |state: State| {
             let module = match task.published(run)? {
                 Some(module) => module,
                 None => task.fresh(),
             };
             Ok(Trained {
-                average: Average::new(&module, stage.ema),
-                module: Some(module),
-                optimizer,
                 state,
+                ..Self::new(module, stage, threads)
             })
         };
-        let Some((tensors, state)) = checkpoint::read(&path)? else {
+        let Some((tensors, state)) = read(&path)? else {
             let stages = start::read(run)?;
-            let state = State {
+            return begin(State {
                 stages,
                 ..State::default()
-            };
-            return begin(state, optimizer);
+            });
         };
-        let state: State = config::parse(&file, state.unwrap_or_default().as_bytes())?;
         // The latents that the transformer knows are the published encoder's.
         if stage.decoder_only && !state.stages.contains_key(&stage.name) {
             let stages = state.stages;
@@ -115,7 +184,7 @@ impl<M: Module> Trained<M> {
                 stages,
                 ..State::default()
             };
-            return begin(state, optimizer);
+            return begin(state);
         }
         let (mut weights, mut averages, mut rest) = (Vec::new(), Vec::new(), HashMap::new());
         for mut tensor in tensors {
@@ -133,19 +202,29 @@ impl<M: Module> Trained<M> {
         }
         let device = task.device();
         let module = checkpoint::filled(task.fresh(), &[], weights, &file, device)?;
-        let averaged = checkpoint::filled(task.fresh(), &[], averages, &file, device)?;
-        optimizer.restore(
-            &module,
-            state.optimizer_steps,
-            &rest,
-            &device.clone().inner(),
-        );
-        Ok(Trained {
-            average: Average::resumed(&averaged, stage.ema, state.average_steps),
-            module: Some(module),
-            optimizer,
-            state,
-        })
+        let averaged = checkpoint::filled(task.fresh(), &[], averages, &file, device)?.valid();
+        let mut trained = Self::new(module, stage, threads);
+        let steps = state.average_steps;
+        trained.average = Average::resumed(&averaged, stage.ema, steps).with_threads(threads);
+        let device = device.clone().inner();
+        let module = trained.module.as_ref().expect("the new networks");
+        trained
+            .optimizer
+            .restore(module, state.optimizer_steps, &rest, &device);
+        trained.saved = Some(state.optimizer_steps);
+        trained.state = state;
+        Ok(trained)
+    }
+
+    /// The newest checkpoint whose weights trained on with finite losses, after a step that did not: the last one, unless it
+    /// holds the very weights of that step. `None` when there is none.
+    pub(super) fn last_good(&self, run: &Path, stage: &Stage) -> Option<PathBuf> {
+        let path = path(run, stage);
+        let path = match self.saved == Some(self.optimizer.steps()) {
+            true => previous(&path),
+            false => path,
+        };
+        path.exists().then_some(path)
     }
 
     /// The networks as they are now.
@@ -187,9 +266,10 @@ impl<M: Module> Trained<M> {
         tensors.extend(named("average", collect(&averaged, &[])?));
         tensors.extend(self.optimizer.tensors()?);
         let state = serde_json::to_string(&self.state).expect("numbers and names are JSON");
-        checkpoint::write(
-            &path(run, stage),
-            &checkpoint::bytes(&tensors, Some(state))?,
-        )
+        let path = path(run, stage);
+        let bytes = checkpoint::bytes(&tensors, Some(state))?;
+        checkpoint::rotate(&path, &previous(&path), &bytes)?;
+        self.saved = Some(self.state.optimizer_steps);
+        Ok(())
     }
 }

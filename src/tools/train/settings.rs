@@ -326,7 +326,7 @@ impl Settings {
 
 impl Stage {
     /// What is wrong with the numbers.
-    fn check(&self, threads: usize) -> std::result::Result<(), String> {
+    pub(super) fn check(&self, threads: usize) -> std::result::Result<(), String> {
         let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
         if self.name.is_empty() || !self.name.chars().all(plain) {
             return Err("a name is made of letters, digits, - and _".into());

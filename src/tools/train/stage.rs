@@ -4,15 +4,13 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use burn::module::Module;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Tensor, TensorData};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::batch::{Asked, Maker, Part};
-use super::curve::ASIDE;
+use super::batch::{BatchBuilder, LossMode, MicroBatch};
 use super::data::{Crop, Crops, Encoder, Pool};
-use super::flow::{grounded_losses, grounding_losses};
-use super::grounding::Grounding;
+use super::flow_networks::FlowNetworks;
 use super::settings::{Settings, Stage};
 use super::vae::vae_losses;
 use super::{checkpoint, preview, vocabulary};
@@ -20,8 +18,8 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::image::Image;
 use crate::model::Model;
-use crate::model::text::{self, TextEncoder};
-use crate::model::transformer::{self, Transformer};
+use crate::model::text;
+use crate::model::transformer;
 use crate::model::vae::{self, Autoencoder};
 use crate::noise::Noise;
 use crate::pipeline::Pipeline;
@@ -34,7 +32,7 @@ use crate::weights::quant::Encoding;
 /// Pictures on which the latents' mean and spread are measured.
 const MEASURED: usize = 512;
 
-/// Losses of a part of a batch.
+/// Losses of a micro-batch.
 pub(super) struct Losses {
     /// What is minimised, `[b]`.
     pub(super) losses: Tensor<1>,
@@ -48,20 +46,25 @@ pub(super) struct Losses {
 pub(super) trait Task: Sync {
     /// The networks that it trains.
     type Module: Module + Sync;
-    /// Samples that are computed at once.
-    type Part: Sync;
+    /// Samples that are computed at once, prepared in CPU memory.
+    type MicroBatch: Send + Sync + 'static;
     /// Where it computes, with gradients.
     fn device(&self) -> &Device;
     /// New networks.
     fn fresh(&self) -> Self::Module;
     /// The networks that the run's folder holds as a pack; `None` when it holds none.
     fn published(&self, run: &Path) -> Result<Option<Self::Module>>;
-    /// One group of a new batch in equal parts, one for each thread.
-    fn parts(&self, threads: usize, rng: &mut ChaCha8Rng) -> Result<Vec<Self::Part>>;
-    /// The losses of a part, computed on a device.
-    fn losses(&self, module: &Self::Module, part: &Self::Part, on: &Device) -> Result<Losses>;
-    /// Parts of held-out samples, the same each time; none when none are held out.
-    fn held_out(&self) -> Result<Vec<Self::Part>>;
+    /// Draws one group of a new batch, in `count` micro-batches of equal size. Called from a thread that prepares batches.
+    fn micro_batches(&self, count: usize, rng: &mut ChaCha8Rng) -> Result<Vec<Self::MicroBatch>>;
+    /// The losses of a micro-batch, computed on a device.
+    fn losses(
+        &self,
+        module: &Self::Module,
+        batch: &Self::MicroBatch,
+        on: &Device,
+    ) -> Result<Losses>;
+    /// Micro-batches of held-out samples, the same each time; none when none are held out.
+    fn held_out(&self) -> Result<Vec<Self::MicroBatch>>;
     /// A picture of what the averaged networks, without gradients, make of fixed samples; `None` when there is none.
     fn preview(&self, averaged: &Self::Module) -> Result<Option<Image>>;
     /// A contact sheet and scores of the averaged networks, without gradients; `None` for networks that have none.
@@ -122,17 +125,39 @@ impl VaeTask {
         })
     }
 
-    fn pictures(&self, crops: &[Crop], device: &Device) -> Result<Tensor<4>> {
-        let decoded = crops.iter().map(|crop| crop.decode(self.stage.size));
-        let tensors: Result<Vec<Tensor<4>>> =
-            decoded.map(|image| Ok(image?.to_tensor(device))).collect();
-        Ok(Tensor::cat(tensors?, 0))
+    /// Pixels of crops from -1 to 1, `[b, 3, y, x]`.
+    fn decoded(&self, crops: &[Crop]) -> Result<TensorData> {
+        let side = self.stage.size as usize;
+        let mut values = Vec::with_capacity(crops.len() * 3 * side * side);
+        for crop in crops {
+            values.extend(crop.decode(self.stage.size)?.to_planes());
+        }
+        Ok(TensorData::new(values, [crops.len(), 3, side, side]))
     }
+
+    /// Draws a micro-batch.
+    fn draw(&self, crops: &Crops, count: usize, rng: &mut ChaCha8Rng) -> Result<Pictures> {
+        let crops: Vec<Crop> = (0..count).map(|_| crops.draw(rng)).collect();
+        let cells = self.stage.size as usize / self.config.vae.stride();
+        let shape = [count, self.config.vae.latent_channels, cells, cells];
+        Ok(Pictures {
+            noise: Noise::new(rng.random()).data(shape),
+            pixels: self.decoded(&crops)?,
+        })
+    }
+}
+
+/// A micro-batch of the autoencoder.
+pub(super) struct Pictures {
+    /// `[b, 3, y, x]`, from -1 to 1.
+    pixels: TensorData,
+    /// Standard normal numbers for the latents, `[b, c, y, x]`.
+    noise: TensorData,
 }
 
 impl Task for VaeTask {
     type Module = Autoencoder;
-    type Part = (Vec<Crop>, u64);
+    type MicroBatch = Pictures;
 
     fn device(&self) -> &Device {
         &self.device
@@ -146,41 +171,31 @@ impl Task for VaeTask {
         checkpoint::load(self.fresh(), vae::NAMES, &run.join("vae"), &self.device)
     }
 
-    fn parts(&self, threads: usize, rng: &mut ChaCha8Rng) -> Result<Vec<Self::Part>> {
-        let each = self.stage.batch / self.stage.groups / threads;
-        let mut part = |_| {
-            let crops = (0..each).map(|_| self.crops.draw(rng)).collect();
-            (crops, rng.random())
-        };
-        Ok((0..threads).map(&mut part).collect())
+    fn micro_batches(&self, count: usize, rng: &mut ChaCha8Rng) -> Result<Vec<Pictures>> {
+        let each = self.stage.batch / self.stage.groups / count;
+        (0..count)
+            .map(|_| self.draw(&self.crops, each, rng))
+            .collect()
     }
 
-    fn losses(
-        &self,
-        module: &Autoencoder,
-        (crops, seed): &Self::Part,
-        on: &Device,
-    ) -> Result<Losses> {
-        let pictures = self.pictures(crops, on)?;
-        let noise = &mut Noise::new(*seed);
-        let (losses, shown) = vae_losses(module, pictures, noise, &self.stage);
+    fn losses(&self, module: &Autoencoder, batch: &Pictures, on: &Device) -> Result<Losses> {
+        let tensor = |data: &TensorData| Tensor::<4>::from_data(data.clone(), on);
+        let (pixels, noise) = (tensor(&batch.pixels), tensor(&batch.noise));
+        let count = pixels.dims()[0];
+        let (losses, shown) = vae_losses(module, pixels, noise, &self.stage);
         Ok(Losses {
             losses,
             shown,
-            names: vec!["squared-error".into(); crops.len()],
+            names: vec!["squared-error".into(); count],
         })
     }
 
-    fn held_out(&self) -> Result<Vec<Self::Part>> {
+    fn held_out(&self) -> Result<Vec<Pictures>> {
         let Some(crops) = &self.held_out else {
             return Ok(Vec::new());
         };
         let mut rng = ChaCha8Rng::seed_from_u64(2);
-        let part = |_| {
-            let crops = (0..8).map(|_| crops.draw(&mut rng)).collect();
-            (crops, rng.random())
-        };
-        Ok((0..8).map(part).collect())
+        (0..8).map(|_| self.draw(crops, 8, &mut rng)).collect()
     }
 
     /// Pictures beside what came back.
@@ -220,7 +235,8 @@ impl Task for VaeTask {
         let (mut sum, mut squares, mut count) = (0.0, 0.0, 0.0);
         for _ in 0..MEASURED / 32 {
             let crops: Vec<Crop> = (0..32).map(|_| self.crops.draw(&mut rng)).collect();
-            let moments = averaged.moments(self.pictures(&crops, &device)?);
+            let pixels = Tensor::from_data(self.decoded(&crops)?, &device);
+            let moments = averaged.moments(pixels);
             let mean = moments.narrow(1, 0, self.config.vae.latent_channels);
             count += mean.shape().num_elements() as f64;
             sum += f64::from(mean.clone().sum().into_scalar::<f32>());
@@ -233,14 +249,6 @@ impl Task for VaeTask {
         checkpoint::save(averaged, vae::NAMES, &run.join("vae"))?;
         config.write(run)
     }
-}
-
-/// Text encoder and transformer, which the flow stages train together, and what helps them to learn.
-#[derive(Module, Debug)]
-pub(super) struct FlowNetworks {
-    text: TextEncoder,
-    transformer: Transformer,
-    grounding: Grounding,
 }
 
 /// Text encoder and transformer on latents.
@@ -336,8 +344,8 @@ impl FlowTask {
         Pipeline::new(config, self.tokenizer.clone(), model, device)
     }
 
-    fn maker<'a>(&'a self, pool: &'a Pool, stage: &'a Stage) -> Maker<'a> {
-        Maker {
+    fn builder<'a>(&'a self, pool: &'a Pool, stage: &'a Stage) -> BatchBuilder<'a> {
+        BatchBuilder {
             config: &self.config,
             stage,
             tokenizer: &self.tokenizer,
@@ -348,18 +356,14 @@ impl FlowTask {
 
 impl Task for FlowTask {
     type Module = FlowNetworks;
-    type Part = Part;
+    type MicroBatch = MicroBatch;
 
     fn device(&self) -> &Device {
         &self.device
     }
 
     fn fresh(&self) -> FlowNetworks {
-        FlowNetworks {
-            text: TextEncoder::new(&self.config.text_encoder, Encoding::F32, &self.device),
-            transformer: Transformer::new(&self.config.transformer, Encoding::F32, &self.device),
-            grounding: Grounding::new(&self.config.transformer, &self.device),
-        }
+        FlowNetworks::new(&self.config, &self.device)
     }
 
     fn published(&self, run: &Path) -> Result<Option<FlowNetworks>> {
@@ -380,21 +384,21 @@ impl Task for FlowTask {
         }))
     }
 
-    fn parts(&self, threads: usize, rng: &mut ChaCha8Rng) -> Result<Vec<Part>> {
+    fn micro_batches(&self, count: usize, rng: &mut ChaCha8Rng) -> Result<Vec<MicroBatch>> {
         let drawn = self.pool.draw(self.stage.batch / self.stage.groups, rng);
-        let asked = if rng.random_bool(self.stage.grounding_alone) && drawn.has_meaning() {
-            Asked::Meaning
+        let mode = if rng.random_bool(self.stage.grounding_alone) && drawn.has_meaning() {
+            LossMode::GroundingOnly
         } else if rng.random_bool(self.stage.image_dropout) {
-            Asked::Nothing
+            LossMode::Unconditional
         } else {
-            Asked::All
+            LossMode::Full
         };
-        self.maker(&self.pool, &self.stage)
-            .parts(drawn, asked, threads, rng)
+        self.builder(&self.pool, &self.stage)
+            .micro_batches(drawn, mode, count, rng)
     }
 
     /// Without dropout, since it is the whole request that users make.
-    fn held_out(&self) -> Result<Vec<Part>> {
+    fn held_out(&self) -> Result<Vec<MicroBatch>> {
         let Some(pool) = &self.held_out else {
             return Ok(Vec::new());
         };
@@ -403,13 +407,13 @@ impl Task for FlowTask {
             text_dropout: 0.0,
             ..self.stage.clone()
         };
-        let maker = self.maker(pool, &stage);
-        let mut parts = Vec::new();
+        let builder = self.builder(pool, &stage);
+        let mut batches = Vec::new();
         for _ in 0..16 {
             let drawn = pool.draw(16, &mut rng);
-            parts.extend(maker.parts(drawn, Asked::All, 1, &mut rng)?);
+            batches.extend(builder.micro_batches(drawn, LossMode::Full, 1, &mut rng)?);
         }
-        Ok(parts)
+        Ok(batches)
     }
 
     fn preview(&self, averaged: &FlowNetworks) -> Result<Option<Image>> {
@@ -430,29 +434,9 @@ impl Task for FlowTask {
         requests.milestone(&self.pipeline(averaged)).map(Some)
     }
 
-    fn losses(&self, module: &FlowNetworks, part: &Part, on: &Device) -> Result<Losses> {
-        let weight = self.stage.grounding;
-        let batch = part.batch(&self.config, weight > 0.0, &module.text, on);
+    fn losses(&self, module: &FlowNetworks, batch: &MicroBatch, on: &Device) -> Result<Losses> {
         let patch = self.config.transformer.patch_size;
-        let (transformer, grounding) = (&module.transformer, &module.grounding);
-        if part.alone
-            && let Some(shown) = grounding_losses(transformer, grounding, patch, &batch)
-        {
-            return Ok(Losses {
-                losses: shown.clone() * weight,
-                shown,
-                names: part.names().map(|name| format!("{ASIDE}{name}")).collect(),
-            });
-        }
-        let (shown, grounded) = grounded_losses(transformer, grounding, patch, &batch);
-        Ok(Losses {
-            losses: match grounded {
-                Some(grounded) => shown.clone() + grounded * weight,
-                None => shown.clone(),
-            },
-            shown,
-            names: part.names().map(str::to_owned).collect(),
-        })
+        Ok(module.losses(batch, patch, self.stage.grounding, on))
     }
 
     fn publish(&self, averaged: &FlowNetworks, run: &Path) -> Result<()> {

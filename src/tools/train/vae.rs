@@ -4,16 +4,15 @@ use burn::tensor::Tensor;
 
 use super::settings::Stage;
 use crate::model::vae::Autoencoder;
-use crate::noise::Noise;
 
 /// Of each picture, `[b]`: the mean squared error of the decoded picture, plus what the stage's settings weigh of the mean
 /// absolute error, of that of the differences between neighbouring pixels, and of the divergence of the latent's
-/// distribution from a standard normal, a mean over its numbers (Kingma and Welling, 2014). The log variance is held within
-/// diffusers' bounds. The second result is the mean squared error alone.
+/// distribution from a standard normal, a mean over its numbers (Kingma and Welling, 2014). `noise` is standard normal, of the
+/// latent's shape. The log variance is held within diffusers' bounds. The second result is the mean squared error alone.
 pub(super) fn vae_losses(
     vae: &Autoencoder,
     pictures: Tensor<4>,
-    noise: &mut Noise,
+    noise: Tensor<4>,
     stage: &Stage,
 ) -> (Tensor<1>, Tensor<1>) {
     let moments = match stage.decoder_only {
@@ -23,8 +22,7 @@ pub(super) fn vae_losses(
     let channels = moments.dims()[1] / 2;
     let mean = moments.clone().narrow(1, 0, channels);
     let log_variance = moments.narrow(1, channels, channels).clamp(-30.0, 20.0);
-    let eps = noise.tensor(mean.dims(), &mean.device());
-    let latent = mean.clone() + (log_variance.clone() * 0.5).exp() * eps;
+    let latent = mean.clone() + (log_variance.clone() * 0.5).exp() * noise;
     let error = vae.decode_latent(latent) - pictures;
     let squared = each(error.clone().square());
     let divergence = each(mean.square() + log_variance.clone().exp() - log_variance - 1.0) * 0.5;

@@ -1,14 +1,18 @@
 //! Attention of a block from its joint projection to the heads' results: norms of queries and keys, rotary positions,
 //! softmax and the weighted sum, head by head in the processor's cache. The backward pass computes the heads anew, so that
 //! no matrix of scores is kept; it knows nothing of kept keys and values, which only sampling has. [`plain_attention`] is the
-//! same without norms and positions.
+//! same without norms and positions. In bf16 ([`bf16`]) the products are those of [`super::gemm`].
+
+#[cfg(target_arch = "x86_64")]
+mod bf16;
 
 use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
 use burn::tensor::Tensor;
 
+use super::gemm::{Precision, precision};
 use super::wide::{LANES, dot, exp, sum, wide};
-use super::{Operand, Operation, dense, made, numbers, operand, result};
+use super::{Operand, Operation, buffer, dense, made, numbers, operand, result};
 
 /// Queries whose weights are held at once where no backward pass needs them all.
 const BLOCK: usize = 64;
@@ -65,9 +69,48 @@ struct Kept {
     constants: Constants,
     shape: [usize; 3],
     heads: usize,
+    /// Of a forward pass in bf16, its result and the logarithms of its queries' sums.
+    saved: Option<[FlexTensor; 2]>,
 }
 
 impl Kept {
+    /// Computes the heads' results in this thread's precision.
+    fn forward(&mut self) -> FlexTensor {
+        let [b, n, d] = self.shape;
+        let mut values = buffer(b * n * d);
+        #[cfg(target_arch = "x86_64")]
+        if precision() == Precision::Bf16 {
+            let mut log_sums = vec![0f32; b * self.heads * n];
+            bf16_forward(self.view(), &mut values, &mut log_sums);
+            let log_sums = made(log_sums, [b, self.heads, n]);
+            let y = made(values, [b, n, d]);
+            self.saved = Some([y.clone(), log_sums]);
+            return y;
+        }
+        forward(self.view(), &mut values);
+        made(values, [b, n, d])
+    }
+
+    /// Gradients of the projection and of the norms' weights, in the forward pass's precision.
+    fn backward(
+        &self,
+        gradient: &[f32],
+        into_query: &mut [f32],
+        into_key: &mut [f32],
+    ) -> FlexTensor {
+        let [b, n, d] = self.shape;
+        let mut into_qkv = buffer(3 * b * n * d);
+        match &self.saved {
+            #[cfg(target_arch = "x86_64")]
+            Some([y, log_sums]) => {
+                let saved = [numbers(y), numbers(log_sums), gradient];
+                bf16_backward(self.view(), saved, &mut into_qkv, into_query, into_key);
+            }
+            _ => backward(self.view(), gradient, &mut into_qkv, into_query, into_key),
+        }
+        made(into_qkv, [b, n, 3 * d])
+    }
+
     fn view(&self) -> View<'_> {
         let [b, n, d] = self.shape;
         let kept = self.constants.kept.as_ref();
@@ -98,19 +141,11 @@ impl Operation<3> for Attention {
     type State = Kept;
 
     fn backward(kept: &Kept, gradient: &FlexTensor) -> [Option<FlexTensor>; 3] {
-        let [b, n, d] = kept.shape;
-        let mut into_qkv = vec![0f32; 3 * b * n * d];
-        let width = d / kept.heads;
+        let width = kept.shape[2] / kept.heads;
         let (mut into_query, mut into_key) = (vec![0f32; width], vec![0f32; width]);
-        backward(
-            kept.view(),
-            numbers(gradient),
-            &mut into_qkv,
-            &mut into_query,
-            &mut into_key,
-        );
+        let into_qkv = kept.backward(numbers(gradient), &mut into_query, &mut into_key);
         [
-            Some(made(into_qkv, [b, n, 3 * d])),
+            Some(into_qkv),
             Some(made(into_query, [width])),
             Some(made(into_key, [width])),
         ]
@@ -122,11 +157,7 @@ impl Operation<1> for Attention {
     type State = Kept;
 
     fn backward(kept: &Kept, gradient: &FlexTensor) -> [Option<FlexTensor>; 1] {
-        let [b, n, d] = kept.shape;
-        let mut into_qkv = vec![0f32; 3 * b * n * d];
-        let gradient = numbers(gradient);
-        backward(kept.view(), gradient, &mut into_qkv, &mut [], &mut []);
-        [Some(made(into_qkv, [b, n, 3 * d]))]
+        [Some(kept.backward(numbers(gradient), &mut [], &mut []))]
     }
 }
 
@@ -176,7 +207,7 @@ pub(crate) fn attention(
     let [all, query_weight, key_weight] = operands
         .each_ref()
         .map(|operand: &Operand| operand.values.clone());
-    let kept = Kept {
+    let mut kept = Kept {
         qkv: all,
         turning: Some(Turning {
             query_weight,
@@ -188,10 +219,9 @@ pub(crate) fn attention(
         constants: Constants { mask, kept: others },
         shape: [b, n, d],
         heads,
+        saved: None,
     };
-    let mut values = vec![0f32; b * n * d];
-    forward(kept.view(), &mut values);
-    let values = made(values, [b, n, d]);
+    let values = kept.forward();
     Some(result::<Attention, 3, 3>(operands, kept, values))
 }
 
@@ -214,16 +244,15 @@ pub(crate) fn plain_attention(
         Some(mask) => Some(constant(mask.clone())?),
         None => None,
     };
-    let kept = Kept {
+    let mut kept = Kept {
         qkv: projection.values.clone(),
         turning: None,
         constants: Constants { mask, kept: None },
         shape: [b, n, d],
         heads,
+        saved: None,
     };
-    let mut values = vec![0f32; b * n * d];
-    forward(kept.view(), &mut values);
-    let values = made(values, [b, n, d]);
+    let values = kept.forward();
     Some(result::<Attention, 1, 3>([projection], kept, values))
 }
 
@@ -585,6 +614,30 @@ wide! {
             32 => backward_of::<32>(view, gradient, into_qkv, into_query, into_key),
             64 => backward_of::<64>(view, gradient, into_qkv, into_query, into_key),
             _ => backward_of::<128>(view, gradient, into_qkv, into_query, into_key),
+        }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn bf16_forward(view: View<'_>, y: &mut [f32], log_sums: &mut [f32]) {
+        match view.width {
+            32 => bf16::forward_of::<32>(view, y, log_sums),
+            64 => bf16::forward_of::<64>(view, y, log_sums),
+            _ => bf16::forward_of::<128>(view, y, log_sums),
+        }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn bf16_backward(
+        view: View<'_>,
+        saved: [&[f32]; 3],
+        into_qkv: &mut [f32],
+        into_query: &mut [f32],
+        into_key: &mut [f32],
+    ) {
+        match view.width {
+            32 => bf16::backward_of::<32>(view, saved, into_qkv, into_query, into_key),
+            64 => bf16::backward_of::<64>(view, saved, into_qkv, into_query, into_key),
+            _ => bf16::backward_of::<128>(view, saved, into_qkv, into_query, into_key),
         }
     }
 }

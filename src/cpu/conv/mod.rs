@@ -1,13 +1,17 @@
 //! Convolution as one matrix product a picture, see [`crate::gpu::conv2d_reference`]. burn writes the gradients as further
 //! convolutions, the matrix's with a kernel as large as the picture; as products they take a fraction of that time.
 
+#[cfg(target_arch = "x86_64")]
+mod bf16;
+
 use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
 use burn::backend::ops::FloatTensorOps as _;
 use burn::tensor::{Shape, Tensor};
 
+use super::gemm::{Precision, precision};
 use super::wide::{sum, wide};
-use super::{Operation, dense, made, numbers, operand, result};
+use super::{Operation, buffer, dense, made, numbers, operand, result, zeros};
 use crate::gpu::output_sides;
 
 /// Sizes of a convolution.
@@ -35,11 +39,11 @@ impl Geometry {
         [c * i * j, v * u]
     }
 
-    /// The same in bands of output rows, so that no band's patches take more than [`BAND`] bytes, or one row's.
-    fn bands(self) -> impl Iterator<Item = Geometry> {
+    /// The same in bands of output rows, so that no band's patches take more than so many bytes, or one row's.
+    fn bands(self, bytes: usize) -> impl Iterator<Item = Geometry> {
         let [o, v, u] = self.output;
         let [patch, _] = self.patches();
-        let rows = (BAND / (patch * u * size_of::<f32>()).max(1)).clamp(1, v.max(1));
+        let rows = (bytes / (patch * u * size_of::<f32>()).max(1)).clamp(1, v.max(1));
         (0..v).step_by(rows).map(move |above| Geometry {
             output: [o, rows.min(v - above), u],
             above,
@@ -123,6 +127,12 @@ wide! {
         }
     }
 
+    fn add_offset_in_place(y: &mut [f32], offset: f32) {
+        for y in y {
+            *y += offset;
+        }
+    }
+
     fn row_sum(x: &[f32]) -> f32 {
         sum(x)
     }
@@ -152,6 +162,7 @@ struct State {
     /// Whether the input has a gradient.
     into_x: bool,
     geometry: Geometry,
+    precision: Precision,
 }
 
 impl Operation<3> for Conv {
@@ -163,14 +174,29 @@ impl Operation<3> for Conv {
             weight,
             into_x: wanted,
             geometry,
+            precision,
         } = state;
         let [o, v, u] = geometry.output;
         let [c, h, w] = geometry.input;
         let [rows, columns] = geometry.kernel;
         let batch = numbers(x).len() / (c * h * w);
-        let mut into_x = vec![0f32; if *wanted { numbers(x).len() } else { 0 }];
-        let mut into_weight = vec![0f32; o * c * rows * columns];
+        let mut into_x = zeros(if *wanted { numbers(x).len() } else { 0 });
+        let mut into_weight = zeros(o * c * rows * columns);
         let mut into_bias = vec![0f32; o];
+        #[cfg(target_arch = "x86_64")]
+        if *precision == Precision::Bf16 {
+            for row in numbers(gradient).chunks_exact(v * u).enumerate() {
+                into_bias[row.0 % o] += row_sum(row.1);
+            }
+            let operands = [numbers(x), numbers(weight), numbers(gradient)];
+            bf16::backward(operands, *geometry, &mut into_x, &mut into_weight);
+            return [
+                wanted.then(|| made(into_x, [batch, c, h, w])),
+                Some(made(into_weight, [o, c, rows, columns])),
+                Some(made(into_bias, [o])),
+            ];
+        }
+        let _ = precision;
         let turned = weight.transpose(0, 1);
         let pictures = numbers(x).chunks_exact(c * h * w);
         for (k, (x, gradient)) in pictures
@@ -225,10 +251,20 @@ pub(crate) fn conv2d(
     let operands = [operand(x)?, operand(weight)?, operand(bias)?];
     let [input, kernel, offsets] = operands.each_ref();
     let matrix = kernel.values.reshape(Shape::from([o, c * rows * columns]));
-    let mut values = vec![0f32; b * o * v * u];
+    let mut values = buffer(b * o * v * u);
     let pictures = input.numbers().chunks_exact(c * h * w);
-    for (x, y) in pictures.zip(values.chunks_exact_mut(o * v * u)) {
-        for band in geometry.bands() {
+    #[cfg(target_arch = "x86_64")]
+    let in_bf16 = precision() == Precision::Bf16;
+    #[cfg(not(target_arch = "x86_64"))]
+    let in_bf16 = false;
+    #[cfg(target_arch = "x86_64")]
+    if in_bf16 {
+        let operands = [input.numbers(), numbers(&matrix), offsets.numbers()];
+        bf16::forward(operands, geometry, &mut values);
+    }
+    let all = pictures.zip(values.chunks_exact_mut(o * v * u));
+    for (x, y) in all.take(if in_bf16 { 0 } else { b }) {
+        for band in geometry.bands(BAND) {
             let product = dense(&Flex::float_matmul(matrix.clone(), patches(x, &band)));
             let count = band.output[1] * u;
             let rows = numbers(&product).chunks_exact(count);
@@ -242,6 +278,7 @@ pub(crate) fn conv2d(
         x: input.values.clone(),
         weight: matrix,
         geometry,
+        precision: precision(),
     };
     let values = made(values, [b, o, v, u]);
     Some(result::<Conv, 3, 4>(operands, state, values))

@@ -1,0 +1,160 @@
+//! Which arithmetic matrix products use: 32-bit floats, or bf16 operands with 32-bit sums where the CPU has instructions for
+//! them. The CPU is asked once; the precision belongs to a thread, so that two models in one process do not change one another.
+
+use std::cell::Cell;
+use std::fmt;
+use std::sync::OnceLock;
+
+/// Precision of the operands of matrix products. Sums, weights and everything else are f32 in both.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "tools", derive(clap::ValueEnum))]
+pub enum Precision {
+    /// 32-bit floats.
+    #[default]
+    F32,
+    /// Operands rounded to bf16.
+    Bf16,
+}
+
+/// Instructions that multiply bf16 matrices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    /// Intel AMX: tiles of 16 x 32 bf16 numbers.
+    Amx,
+    /// AVX-512 BF16: `vdpbf16ps`.
+    Avx512,
+}
+
+impl fmt::Display for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Engine::Amx => "AMX tiles",
+            Engine::Avx512 => "AVX-512 BF16",
+        })
+    }
+}
+
+/// Environment variable that limits the choice, for tests: `amx`, `avx512` or `off`.
+pub const VARIABLE: &str = "UNIREAL_BF16";
+
+/// The fastest bf16 instructions that CPU and kernel grant; `None` where there are none.
+pub fn engine() -> Option<Engine> {
+    static ENGINE: OnceLock<Option<Engine>> = OnceLock::new();
+    *ENGINE.get_or_init(|| match std::env::var(VARIABLE).as_deref() {
+        Ok("off") => None,
+        Ok("avx512") => has_avx512().then_some(Engine::Avx512),
+        Ok("amx") => has_amx().then_some(Engine::Amx),
+        _ if has_amx() => Some(Engine::Amx),
+        _ => has_avx512().then_some(Engine::Avx512),
+    })
+}
+
+/// The model name of the CPU, for reports; "unknown CPU" where the system does not say.
+#[cfg(feature = "tools")]
+pub(crate) fn cpu_name() -> String {
+    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let name = text.lines().find(|line| line.starts_with("model name"));
+    let name = name.and_then(|line| line.split_once(':'));
+    name.map_or_else(|| "unknown CPU".into(), |(_, name)| name.trim().to_owned())
+}
+
+#[cfg(target_arch = "x86_64")]
+fn has_avx512() -> bool {
+    std::is_x86_feature_detected!("avx512f")
+        && std::is_x86_feature_detected!("avx512bw")
+        && std::is_x86_feature_detected!("avx512vl")
+        && std::is_x86_feature_detected!("avx512bf16")
+}
+
+/// CPUID names the tiles; Linux grants their registers to a process that asks for them (`ARCH_REQ_XCOMP_PERM`).
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+fn has_amx() -> bool {
+    const ARCH_PRCTL: i64 = 158;
+    const REQUEST_PERMISSION: i64 = 0x1023;
+    const TILE_DATA: i64 = 18;
+    let features = std::arch::x86_64::__cpuid_count(7, 0).edx;
+    let (bf16, tiles) = (features >> 22 & 1 == 1, features >> 24 & 1 == 1);
+    if !bf16 || !tiles || !has_avx512() {
+        return false;
+    }
+    let answer: i64;
+    // SAFETY: the system call changes nothing but the process's permission; it clobbers rcx and r11.
+    unsafe {
+        std::arch::asm!("syscall", inlateout("rax") ARCH_PRCTL => answer, in("rdi") REQUEST_PERMISSION,
+            in("rsi") TILE_DATA, out("rcx") _, out("r11") _);
+    }
+    answer == 0
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn has_avx512() -> bool {
+    false
+}
+
+#[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+fn has_amx() -> bool {
+    false
+}
+
+thread_local! {
+    static PRECISION: Cell<Precision> = const { Cell::new(Precision::F32) };
+}
+
+/// The precision that was asked for, as far as the CPU has it, else bf16 where it is `fast` work; one line on standard error says
+/// when that is not what was asked for.
+#[cfg(feature = "tools")]
+pub(crate) fn choose(asked: Option<Precision>, fast: bool) -> Precision {
+    let wanted = match asked {
+        Some(precision) => precision,
+        None if fast => Precision::Bf16,
+        None => Precision::F32,
+    };
+    if asked == Some(Precision::Bf16) && engine().is_none() {
+        eprintln!(
+            "precision: bf16 instructions not found on {}, using f32",
+            cpu_name()
+        );
+    }
+    wanted.available()
+}
+
+/// The precision of this thread's products.
+pub(crate) fn precision() -> Precision {
+    PRECISION.get()
+}
+
+/// Sets the precision of this thread's products until the guard is dropped. Where the CPU has no bf16 instructions, bf16 is
+/// computed in f32; [`Precision::available`] tells beforehand.
+#[must_use]
+pub fn scoped(precision: Precision) -> Scope {
+    Scope(PRECISION.replace(precision.available()))
+}
+
+/// Ends a [`scoped`] precision.
+#[derive(Debug)]
+pub struct Scope(Precision);
+
+impl Drop for Scope {
+    fn drop(&mut self) {
+        PRECISION.set(self.0);
+    }
+}
+
+impl Precision {
+    /// Its name in options and reports.
+    #[cfg(feature = "tools")]
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Precision::F32 => "f32",
+            Precision::Bf16 => "bf16",
+        }
+    }
+
+    /// This precision, or f32 where the CPU has no instructions for it.
+    pub fn available(self) -> Self {
+        match engine() {
+            Some(_) => self,
+            None => Precision::F32,
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! Products of packed panels, and of whole matrices panel by panel.
+
+use std::cell::RefCell;
+
+use super::engine::{Engine, engine};
+use super::pack::{DEPTH, Patches, ROWS, Side, Tile, from_columns, from_rows, pixels_of, taps_of};
+use super::{amx, avx512};
+
+/// Steps of the sum for which a panel is packed at once; a multiple of [`DEPTH`].
+const DEEP: usize = 512;
+/// Rows of the left operand that are packed at once; a multiple of 32.
+const TALL: usize = 128;
+
+/// An operand `[rows, k]` of 32-bit floats.
+#[derive(Clone, Copy)]
+pub(crate) enum Matrix<'a> {
+    /// Row by row, so many numbers from one row to the next.
+    Rows(&'a [f32], usize),
+    /// The transpose `[k, rows]` row by row, so many numbers from one row to the next.
+    Columns(&'a [f32], usize),
+}
+
+impl Matrix<'_> {
+    /// Packs rows `first[0]..` and steps `first[1]..` of it: `size` rows and steps.
+    fn pack(self, first: [usize; 2], size: [usize; 2], side: Side, out: &mut [Tile]) {
+        assert!(
+            engine().is_some(),
+            "bf16 products need a CPU with bf16 instructions"
+        );
+        // SAFETY: every engine needs AVX-512 with BF16.
+        match self {
+            Matrix::Rows(x, stride) => unsafe {
+                from_rows(&x[first[0] * stride + first[1]..], stride, size, side, out);
+            },
+            Matrix::Columns(x, stride) => unsafe {
+                from_columns(&x[first[1] * stride + first[0]..], stride, size, side, out);
+            },
+        }
+    }
+}
+
+/// What the rows of packed patches are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum PatchRows {
+    /// Pixels of the result; the sum runs over taps.
+    Pixels,
+    /// Taps of the kernel; the sum runs over pixels.
+    Taps,
+}
+
+/// A packed operand.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Packed {
+    tiles: Vec<Tile>,
+    rows: usize,
+    k: usize,
+}
+
+impl Packed {
+    /// Packs an operand of a product for its side.
+    pub(crate) fn pack(&mut self, side: Side, from: Matrix<'_>, [rows, k]: [usize; 2]) {
+        self.part(side, from, [0, 0], [rows, k]);
+    }
+
+    fn part(&mut self, side: Side, from: Matrix<'_>, first: [usize; 2], size: [usize; 2]) {
+        self.resize(size);
+        from.pack(first, size, side, &mut self.tiles);
+    }
+
+    /// Packs an image's patches as a right operand: pixels by taps, or taps by pixels.
+    pub(crate) fn pack_patches(&mut self, patches: Patches<'_>, rows: PatchRows) {
+        assert!(
+            engine().is_some(),
+            "bf16 products need a CPU with bf16 instructions"
+        );
+        let (taps, pixels) = (patches.taps.len(), 16 * patches.groups.len());
+        let size = match rows {
+            PatchRows::Pixels => [pixels, taps],
+            PatchRows::Taps => [taps, pixels],
+        };
+        self.resize(size);
+        // SAFETY: every engine needs AVX-512 with BF16.
+        match rows {
+            PatchRows::Pixels => unsafe { pixels_of(patches, &mut self.tiles) },
+            PatchRows::Taps => unsafe { taps_of(patches, &mut self.tiles) },
+        }
+    }
+
+    fn resize(&mut self, size: [usize; 2]) {
+        [self.rows, self.k] = size;
+        let count = size[0].div_ceil(ROWS) * size[1].div_ceil(DEPTH);
+        if self.tiles.len() < count {
+            self.tiles.resize(count, Tile::ZERO);
+        }
+    }
+
+    /// The tiles of two blocks of 16 rows from block `block` on; the last one twice where their number is odd.
+    fn pair(&self, block: usize) -> [*const Tile; 2] {
+        let deep = self.k.div_ceil(DEPTH);
+        let last = self.rows.div_ceil(ROWS) - 1;
+        [block, (block + 1).min(last)].map(|block| self.tiles[block * deep..].as_ptr())
+    }
+}
+
+/// `c = left right^T`, or that added to `c`, whose rows lie `stride` numbers apart.
+pub(crate) fn multiply(left: &Packed, right: &Packed, c: &mut [f32], stride: usize, add: bool) {
+    let engine = engine().expect("packing has asked for it");
+    multiply_on(engine, left, right, c, stride, add);
+}
+
+/// [`multiply`] with given instructions, which the CPU must have.
+pub(super) fn multiply_on(
+    engine: Engine,
+    left: &Packed,
+    right: &Packed,
+    c: &mut [f32],
+    stride: usize,
+    add: bool,
+) {
+    let (m, n, k) = (left.rows, right.rows, left.k);
+    assert!(k == right.k && stride >= n && c.len() >= (m.max(1) - 1) * stride + n);
+    let deep = k.div_ceil(DEPTH);
+    if m == 0 || n == 0 || deep == 0 {
+        return;
+    }
+    let amx = engine == Engine::Amx;
+    // SAFETY: AMX was granted.
+    let _tiles = amx.then(|| unsafe { amx::Tiles::configure() });
+    let block = |a, b, c: *mut f32, stride, add, height| unsafe {
+        // SAFETY: `pair` gives `deep` tiles each; `c` has room for the block, see below.
+        match amx {
+            true => amx::block(a, b, deep, c, stride, add),
+            false => avx512::block(a, b, deep, c, stride, add, height),
+        }
+    };
+    let mut edge = [0f32; 32 * 32];
+    for row in (0..m).step_by(32) {
+        let a = left.pair(row / ROWS);
+        for column in (0..n).step_by(32) {
+            let b = right.pair(column / ROWS);
+            let c = &mut c[row * stride + column..];
+            let (height, width) = ((m - row).min(32), (n - column).min(32));
+            if height == 32 && width == 32 {
+                block(a, b, c.as_mut_ptr(), stride, add, 32);
+                continue;
+            }
+            block(a, b, edge.as_mut_ptr(), 32, false, height);
+            for r in 0..height {
+                let (from, into) = (&edge[32 * r..][..width], &mut c[r * stride..][..width]);
+                match add {
+                    true => into.iter_mut().zip(from).for_each(|(y, x)| *y += x),
+                    false => into.copy_from_slice(from),
+                }
+            }
+        }
+    }
+}
+
+thread_local! {
+    static SPACE: RefCell<[Packed; 2]> = RefCell::default();
+}
+
+/// `c [m, n] = a b^T` for `a [m, k]` and a packed `b [n, k]`. `finish` is called for every panel of finished rows with the number of
+/// its first row, while they are in the cache.
+pub(crate) fn rows_times(
+    a: Matrix<'_>,
+    m: usize,
+    b: &Packed,
+    c: &mut [f32],
+    mut finish: impl FnMut(usize, &mut [f32]),
+) {
+    let n = b.rows;
+    SPACE.with_borrow_mut(|[left, _]| {
+        for row in (0..m).step_by(TALL) {
+            let height = TALL.min(m - row);
+            left.part(Side::Left, a, [row, 0], [height, b.k]);
+            let rows = &mut c[row * n..(row + height) * n];
+            multiply(left, b, rows, n, false);
+            finish(row, rows);
+        }
+    });
+}
+
+/// `c [m, n] = a b^T` for long rows: `a [m, k]`, `b [n, k]`.
+pub(crate) fn long_product(a: Matrix<'_>, b: Matrix<'_>, [m, n, k]: [usize; 3], c: &mut [f32]) {
+    SPACE.with_borrow_mut(|[left, right]| {
+        for step in (0..k).step_by(DEEP) {
+            let depth = DEEP.min(k - step);
+            right.part(Side::Right, b, [0, step], [n, depth]);
+            for row in (0..m).step_by(TALL) {
+                let height = TALL.min(m - row);
+                left.part(Side::Left, a, [row, step], [height, depth]);
+                multiply(left, right, &mut c[row * n..], n, step > 0);
+            }
+        }
+    });
+}

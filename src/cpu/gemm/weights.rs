@@ -1,0 +1,73 @@
+//! Packed weights, shared by the threads and micro-batches of a training step, which all read the same weights.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use burn::backend::flex::FlexTensor;
+
+use super::super::numbers;
+use super::{Matrix, Packed, Side};
+
+/// A weight `[o, k]`, where it is in memory and whether it is packed for the backward pass.
+type Key = (usize, [usize; 2], bool);
+
+#[derive(Default)]
+struct Shared {
+    /// Scopes that are open.
+    scopes: usize,
+    /// The tensors too: while they are here, no other can take their place in memory.
+    packed: HashMap<Key, (FlexTensor, Arc<Packed>)>,
+}
+
+static SHARED: Mutex<Option<Shared>> = Mutex::new(None);
+
+fn with_shared<T>(f: impl FnOnce(&mut Shared) -> T) -> T {
+    let mut shared = SHARED.lock().unwrap_or_else(|e| e.into_inner());
+    f(shared.get_or_insert_default())
+}
+
+/// While one of these is there, weights are packed once for all threads; no weight may be changed in place.
+#[derive(Debug)]
+pub(crate) struct SharedWeights(());
+
+/// Shares packed weights until the result is dropped.
+#[must_use]
+pub(crate) fn share_packed_weights() -> SharedWeights {
+    with_shared(|shared| shared.scopes += 1);
+    SharedWeights(())
+}
+
+impl Drop for SharedWeights {
+    fn drop(&mut self) {
+        with_shared(|shared| {
+            shared.scopes -= 1;
+            if shared.scopes == 0 {
+                shared.packed.clear();
+            }
+        });
+    }
+}
+
+/// The right operand of `x w^T`, or with `backward` that of `g w`, for a contiguous weight `[o, k]`.
+pub(crate) fn packed_weight(weight: &FlexTensor, size: [usize; 2], backward: bool) -> Arc<Packed> {
+    let values = numbers(weight);
+    let key = (values.as_ptr().addr(), size, backward);
+    let found = with_shared(|shared| shared.packed.get(&key).map(|(_, packed)| packed.clone()));
+    if let Some(found) = found {
+        return found;
+    }
+    let [o, k] = size;
+    let mut packed = Packed::default();
+    match backward {
+        false => packed.pack(Side::Right, Matrix::Rows(values, k), [o, k]),
+        true => packed.pack(Side::Right, Matrix::Columns(values, k), [k, o]),
+    }
+    let packed = Arc::new(packed);
+    with_shared(|shared| {
+        if shared.scopes > 0 {
+            let entry = (weight.clone(), packed.clone());
+            shared.packed.insert(key, entry);
+        }
+    });
+    packed
+}

@@ -1,0 +1,74 @@
+//! AdamW (Loshchilov and Hutter, 2019) on one parameter: one pass in place on the CPU, tensor operations on other devices.
+
+use burn::tensor::Tensor;
+
+use super::cpu_tensor::{flex, on_cpu, tensor, values, values_mut};
+
+/// The numbers of one step.
+#[derive(Clone, Copy)]
+pub(super) struct AdamW {
+    /// Brings the sum of gradients to the clipped mean.
+    pub(super) scale: f32,
+    pub(super) beta1: f32,
+    pub(super) beta2: f32,
+    pub(super) epsilon: f32,
+    /// What weight decay leaves.
+    pub(super) keep: f32,
+    /// The learning rate over the first mean's bias.
+    pub(super) rate: f32,
+    /// One over the second mean's bias.
+    pub(super) correction: f32,
+}
+
+impl AdamW {
+    /// The values and the means of gradients and squared gradients after a step.
+    pub(super) fn step(
+        self,
+        values: Tensor<1>,
+        gradient: Tensor<1>,
+        first: Tensor<1>,
+        second: Tensor<1>,
+    ) -> [Tensor<1>; 3] {
+        match on_cpu(&values) {
+            true => self.in_place(values, gradient, first, second),
+            false => self.on_device(values, gradient, first, second),
+        }
+    }
+
+    fn in_place(
+        self,
+        parameter: Tensor<1>,
+        gradient: Tensor<1>,
+        first: Tensor<1>,
+        second: Tensor<1>,
+    ) -> [Tensor<1>; 3] {
+        let mut state = [parameter, first, second].map(flex);
+        let gradient = flex(gradient);
+        let [parameter, first, second] = &mut state;
+        let both = values_mut(parameter).iter_mut().zip(values(&gradient));
+        let means = values_mut(first).iter_mut().zip(values_mut(second));
+        for ((value, gradient), (first, second)) in both.zip(means) {
+            let g = gradient * self.scale;
+            *first = self.beta1 * *first + (1.0 - self.beta1) * g;
+            *second = self.beta2 * *second + (1.0 - self.beta2) * g * g;
+            let spread = (*second * self.correction).sqrt() + self.epsilon;
+            *value = self.keep * *value - self.rate * *first / spread;
+        }
+        state.map(tensor)
+    }
+
+    fn on_device(
+        self,
+        values: Tensor<1>,
+        gradient: Tensor<1>,
+        first: Tensor<1>,
+        second: Tensor<1>,
+    ) -> [Tensor<1>; 3] {
+        let g = gradient * self.scale;
+        let first = first * self.beta1 + g.clone() * (1.0 - self.beta1);
+        let second = second * self.beta2 + g.square() * (1.0 - self.beta2);
+        let spread = (second.clone() * self.correction).sqrt() + self.epsilon;
+        let values = values * self.keep - first.clone() * self.rate / spread;
+        [values, first, second]
+    }
+}

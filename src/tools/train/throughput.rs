@@ -1,0 +1,126 @@
+//! Samples per second: the rate of the last minute and the mean, and when the first falls behind the second.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// The window of the recent rate.
+const WINDOW: Duration = Duration::from_secs(60);
+
+/// The part of the mean below which the recent rate is reported as low.
+const LOW: f64 = 2.0 / 3.0;
+
+/// A step that takes longer than the window and this many times the mean step was suspended, and counts for nothing.
+const SUSPENDED: f64 = 10.0;
+
+/// Counts samples over the time that the steps took; evaluation and checkpoints between them do not count.
+#[derive(Debug, Default)]
+pub(super) struct Throughput {
+    /// The steps of the window.
+    recent: VecDeque<(Duration, u64)>,
+    window: (Duration, u64),
+    total: (Duration, u64),
+    steps: u32,
+    warned: bool,
+}
+
+impl Throughput {
+    /// Counts a step of `samples` samples.
+    pub(super) fn add(&mut self, took: Duration, samples: u64) {
+        let mean = self.total.0 / self.steps.max(1);
+        if self.steps > 0 && took > WINDOW && took > mean.mul_f64(SUSPENDED) {
+            return;
+        }
+        self.steps += 1;
+        self.recent.push_back((took, samples));
+        for sums in [&mut self.window, &mut self.total] {
+            sums.0 += took;
+            sums.1 += samples;
+        }
+        // The window keeps a minute at least, where there is one.
+        while let Some(&(oldest, samples)) = self.recent.front()
+            && self.window.0 - oldest >= WINDOW
+        {
+            self.recent.pop_front();
+            self.window.0 -= oldest;
+            self.window.1 -= samples;
+        }
+    }
+
+    /// Samples per second over the last minute.
+    pub(super) fn recent(&self) -> f64 {
+        rate(self.window)
+    }
+
+    /// Samples per second over all steps.
+    pub(super) fn mean(&self) -> f64 {
+        rate(self.total)
+    }
+
+    /// A warning, once, when the last minute's rate is a third below the mean.
+    pub(super) fn warning(&mut self) -> Option<String> {
+        let (recent, mean) = (self.recent(), self.mean());
+        if self.warned || self.window.0 < WINDOW || recent >= LOW * mean {
+            return None;
+        }
+        self.warned = true;
+        Some(format!(
+            "the last minute's rate is a third below the mean: {recent:.1} samples/s, expected about {mean:.1}"
+        ))
+    }
+}
+
+fn rate((time, samples): (Duration, u64)) -> f64 {
+    match time.is_zero() {
+        true => 0.0,
+        false => samples as f64 / time.as_secs_f64(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Adds steps of 64 samples that take `seconds` each, for about `minutes`; returns the number of warnings.
+    fn run(throughput: &mut Throughput, seconds: f64, minutes: f64) -> usize {
+        let steps = (60.0 * minutes / seconds).ceil() as usize;
+        let step = |_: &usize| {
+            throughput.add(Duration::from_secs_f64(seconds), 64);
+            throughput.warning().is_some()
+        };
+        (0..steps).filter(step).count()
+    }
+
+    #[test]
+    fn the_recent_rate_is_that_of_the_last_minute() {
+        let mut throughput = Throughput::default();
+        assert_eq!((throughput.recent(), throughput.mean()), (0.0, 0.0));
+        run(&mut throughput, 1.0, 3.0);
+        run(&mut throughput, 0.8, 1.0);
+        assert!((throughput.recent() - 80.0).abs() < 1e-9);
+        assert!((throughput.mean() - 64.0 * 255.0 / 240.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_rate_a_third_below_the_mean_is_reported_once() {
+        let mut throughput = Throughput::default();
+        assert_eq!(run(&mut throughput, 1.0, 20.0), 0);
+        // A quarter below is no reason.
+        assert_eq!(run(&mut throughput, 4.0 / 3.0, 5.0), 0);
+        assert_eq!(run(&mut throughput, 2.0, 5.0), 1);
+        assert_eq!(run(&mut throughput, 1.0, 5.0), 0);
+        assert_eq!(run(&mut throughput, 3.0, 5.0), 0);
+    }
+
+    #[test]
+    fn the_first_minute_and_a_suspended_process_are_no_reason() {
+        let mut throughput = Throughput::default();
+        throughput.add(Duration::from_millis(100), 64);
+        throughput.add(Duration::from_secs(3), 64);
+        assert_eq!(throughput.warning(), None);
+        let mut throughput = Throughput::default();
+        run(&mut throughput, 1.0, 5.0);
+        throughput.add(Duration::from_secs(600), 64);
+        assert_eq!(throughput.warning(), None);
+        assert!((throughput.mean() - 64.0).abs() < 1e-9);
+    }
+}
