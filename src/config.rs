@@ -515,7 +515,10 @@ impl Config {
             },
             text_encoder: TextConfig {
                 vocab_size: 1024,
-                num_layers: 3,
+                d_model: 192,
+                d_ff: 512,
+                num_heads: 6,
+                num_layers: 4,
                 ..tiny.text_encoder
             },
             vae: VaeConfig {
@@ -528,7 +531,12 @@ impl Config {
             transformer: TransformerConfig {
                 in_channels: 32,
                 patch_size: 1,
+                hidden_size: 256,
+                num_attention_heads: 4,
                 num_layers: 8,
+                text_dim: 192,
+                axes_dims: [16, 24, 24],
+                attention: Attention::InputsApart,
                 ..tiny.transformer
             },
             scheduler: tiny.scheduler,

@@ -6,7 +6,7 @@ use burn::tensor::{Distribution, Tensor, TensorData};
 
 use super::open_device;
 use super::train::bench::{self, TrainOptions};
-use crate::config::{Config, TransformerConfig};
+use crate::config::{Attention, Config, TransformerConfig};
 use crate::error::{Error, Result};
 use crate::gpu::device::Choice;
 use crate::model::sequence::{Grid, InputFrame, TextStates};
@@ -88,6 +88,7 @@ async fn step(options: &StepOptions) -> Result<()> {
         num_layers: layers,
         num_attention_heads: width / HEAD,
         axes_dims: [16, 24, 24],
+        attention: Attention::Full,
         ..Config::tabletop().transformer
     };
     let opened = open_device(options.device).await?;

@@ -3,24 +3,44 @@
 use burn::tensor::Tensor;
 
 use super::cpu_tensor::{flex, on_cpu, tensor, values, values_mut};
+use super::optimizer::OptimizerConfig;
 
 /// The numbers of one step.
 #[derive(Clone, Copy)]
 pub(super) struct AdamW {
     /// Brings the sum of gradients to the clipped mean.
-    pub(super) scale: f32,
-    pub(super) beta1: f32,
-    pub(super) beta2: f32,
-    pub(super) epsilon: f32,
+    scale: f32,
+    beta1: f32,
+    beta2: f32,
+    epsilon: f32,
     /// What weight decay leaves.
-    pub(super) keep: f32,
+    keep: f32,
     /// The learning rate over the first mean's bias.
-    pub(super) rate: f32,
+    rate: f32,
     /// One over the second mean's bias.
-    pub(super) correction: f32,
+    correction: f32,
 }
 
 impl AdamW {
+    /// The numbers of the step `steps`, counted from 1; `scale` brings the sum of gradients to the clipped mean.
+    pub(super) fn new(
+        config: &OptimizerConfig,
+        steps: i32,
+        scale: f32,
+        learning_rate: f64,
+    ) -> Self {
+        let rate = learning_rate as f32;
+        AdamW {
+            scale,
+            beta1: config.beta1,
+            beta2: config.beta2,
+            epsilon: config.epsilon,
+            keep: 1.0 - rate * config.weight_decay,
+            rate: rate / (1.0 - config.beta1.powi(steps)),
+            correction: (1.0 - config.beta2.powi(steps)).recip(),
+        }
+    }
+
     /// The values and the means of gradients and squared gradients after a step.
     pub(super) fn step(
         self,

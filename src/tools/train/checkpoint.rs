@@ -27,10 +27,10 @@ pub(in crate::tools) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     rename(&beside, path)
 }
 
-/// Writes a file as [`write`] does, so that it survives a power failure as well: the bytes are on the disk before the rename.
+/// Writes a file as [`write()`] does, so that it survives a power failure as well: the bytes are on the disk before the rename.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub(super) fn write_durably(path: &Path, bytes: &[u8]) -> Result<()> {
     let beside = write_beside(path, bytes, true)?;
     rename(&beside, path)?;
@@ -40,7 +40,7 @@ pub(super) fn write_durably(path: &Path, bytes: &[u8]) -> Result<()> {
 /// Writes a file as [`write_durably`] does; the file that was there becomes `previous`. `path` exists at every moment.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub(super) fn rotate(path: &Path, previous: &Path, bytes: &[u8]) -> Result<()> {
     let beside = write_beside(path, bytes, true)?;
     if path.exists() {

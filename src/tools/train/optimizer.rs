@@ -1,7 +1,7 @@
 //! One step of training: gradients clipped by their common norm, then AdamW or, on the matrices of the blocks, Muon.
 //!
-//! Parameters are independent of each other, so threads share them. The rules are written out in [`super::adamw`] and
-//! [`super::muon`]: burn's AdamW takes a dozen tensor operations over every parameter, a tenth of a step on the CPU, and its Muon
+//! Parameters are independent of each other, so threads share them. The rules are written out in `adamw.rs` and
+//! `muon.rs`: burn's AdamW takes a dozen tensor operations over every parameter, a tenth of a step on the CPU, and its Muon
 //! has no bf16 products. The optimizer's state is stored by the parameter's path, so that a run can be resumed from a file.
 
 use std::collections::HashMap;
@@ -139,7 +139,12 @@ impl Optimizer {
                 weight_decay: self.config.weight_decay,
                 learning_rate,
             },
-            adamw: self.adamw((clip / count) as f32, learning_rate),
+            adamw: AdamW::new(
+                &self.config,
+                self.steps,
+                (clip / count) as f32,
+                learning_rate,
+            ),
         };
         let threads = match jobs.iter().flatten().all(|job| on_cpu(&job.values)) {
             true => self.threads,
@@ -154,27 +159,6 @@ impl Optimizer {
             self.memory.extend(memory);
         }
         Ok(module.map(&mut put))
-    }
-
-    /// The numbers of this step's AdamW.
-    fn adamw(&self, scale: f32, learning_rate: f64) -> AdamW {
-        let OptimizerConfig {
-            beta1,
-            beta2,
-            epsilon,
-            weight_decay,
-            ..
-        } = self.config;
-        let rate = learning_rate as f32;
-        AdamW {
-            scale,
-            beta1,
-            beta2,
-            epsilon,
-            keep: 1.0 - rate * weight_decay,
-            rate: rate / (1.0 - beta1.powi(self.steps)),
-            correction: (1.0 - beta2.powi(self.steps)).recip(),
-        }
     }
 
     /// Steps done.
