@@ -12,6 +12,7 @@ mod attention;
 mod buffers;
 mod conv;
 mod gelu;
+#[cfg_attr(not(feature = "tools"), allow(unreachable_pub))]
 pub(crate) mod gemm;
 mod group_norm;
 mod linear;

@@ -10,6 +10,7 @@ use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
 use burn::tensor::Tensor;
 
+#[cfg(target_arch = "x86_64")]
 use super::gemm::{Precision, precision};
 use super::wide::{LANES, dot, exp, sum, wide};
 use super::{Operand, Operation, buffer, dense, made, numbers, operand, result};

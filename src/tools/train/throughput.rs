@@ -24,11 +24,11 @@ pub(super) struct Throughput {
 }
 
 impl Throughput {
-    /// Counts a step of `samples` samples.
-    pub(super) fn add(&mut self, took: Duration, samples: u64) {
+    /// Counts a step of `samples` samples; returns whether it counts, as a suspended one does not.
+    pub(super) fn add(&mut self, took: Duration, samples: u64) -> bool {
         let mean = self.total.0 / self.steps.max(1);
         if self.steps > 0 && took > WINDOW && took > mean.mul_f64(SUSPENDED) {
-            return;
+            return false;
         }
         self.steps += 1;
         self.recent.push_back((took, samples));
@@ -44,6 +44,7 @@ impl Throughput {
             self.window.0 -= oldest;
             self.window.1 -= samples;
         }
+        true
     }
 
     /// Samples per second over the last minute.

@@ -42,13 +42,12 @@ pub(super) fn train<T: Task>(
     end: Option<Instant>,
 ) -> Result<bool> {
     let mut trainer = Trainer::open(task, settings, stage, run, devices)?;
-    let before = (trainer.progress.seconds, Instant::now());
     let ends = || end.is_some_and(|end| Instant::now() >= end);
     std::thread::scope(|scope| {
         let draws = (settings.seed, settings.threads);
         let mut batches = Prefetch::start(scope, task, stage, draws, trainer.progress.steps);
         while !finished(stage, &trainer.progress) && !ends() {
-            trainer.step(&mut batches, before)?;
+            trainer.step(&mut batches)?;
             trainer.write_due()?;
         }
         Ok::<(), Error>(())
@@ -119,12 +118,8 @@ impl<'a, T: Task> Trainer<'a, T> {
         })
     }
 
-    /// Trains one step; `before` holds the seconds of earlier calls and the start of this one.
-    fn step(
-        &mut self,
-        batches: &mut Prefetch<'_, T::MicroBatch>,
-        before: (f64, Instant),
-    ) -> Result<()> {
+    /// Trains one step.
+    fn step(&mut self, batches: &mut Prefetch<'_, T::MicroBatch>) -> Result<()> {
         let started = Instant::now();
         let Progress { steps, seconds, .. } = self.progress;
         // A new optimizer, as of a run that goes on from a pack, needs a warm-up of its own.
@@ -139,10 +134,12 @@ impl<'a, T: Task> Trainer<'a, T> {
             Err(Error::Request(reason)) => return Err(self.diverged(&reason)),
             result => result?,
         }
+        let took = started.elapsed();
+        let counts = self.throughput.add(took, self.stage.batch as u64);
         self.progress = Progress {
             steps: steps + 1,
             samples: self.progress.samples + self.stage.batch as u64,
-            seconds: before.0 + before.1.elapsed().as_secs_f64(),
+            seconds: seconds + if counts { took.as_secs_f64() } else { 0.0 },
             done: false,
         };
         let name = self.stage.name.clone();
@@ -154,8 +151,6 @@ impl<'a, T: Task> Trainer<'a, T> {
             .map(|(name, loss)| (name.as_str(), *loss));
         let open = &mut trained.state.open;
         let mean = self.curve.add(open, losses, &self.progress, rate)?;
-        self.throughput
-            .add(started.elapsed(), self.stage.batch as u64);
         if let Some(warning) = self.throughput.warning() {
             self.bar
                 .suspend(|| eprintln!("{}: {warning}", self.stage.name));
