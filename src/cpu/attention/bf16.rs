@@ -3,7 +3,7 @@
 
 use super::super::gemm::{Matrix, Packed, Side, multiply};
 use super::super::wide::{LANES, dot, exp, sum};
-use super::{View, rotated, rotated_backward};
+use super::{IntoGradients, View, rotated};
 
 /// Queries in a block, the depth of a tile.
 const BLOCK: usize = 32;
@@ -219,32 +219,13 @@ pub(super) fn backward_of<const W: usize>(
                 multiply(&head.left, &key_columns, &mut dq[first * W..], W, false);
             }
             dq.iter_mut().for_each(|x| *x *= scale);
-            for token in 0..n {
-                let rows = view.rows::<W>(sample, token, number);
-                let start = (sample * n + token) * 3 * d + number * W;
-                let row = token * W..(token + 1) * W;
-                let (dq, dk) = (&dq[row.clone()], &dk[row.clone()]);
-                let (into_q, into_k) = into_qkv[start..start + d + W].split_at_mut(d);
-                let into_q = &mut into_q[..W];
-                match view.turns {
-                    Some(turns) => {
-                        let tables = turns.tables::<W>(token);
-                        let (weight, epsilon) = (turns.query_weight, turns.epsilon);
-                        rotated_backward::<W>(
-                            rows[0], weight, tables, epsilon, dq, into_q, into_query,
-                        );
-                        let weight = turns.key_weight;
-                        rotated_backward::<W>(
-                            rows[1], weight, tables, epsilon, dk, into_k, into_key,
-                        );
-                    }
-                    None => {
-                        into_q.copy_from_slice(dq);
-                        into_k.copy_from_slice(dk);
-                    }
-                }
-                into_qkv[start + 2 * d..start + 2 * d + W].copy_from_slice(&dv[row]);
-            }
+            let gradients = [&dq[..], &dk[..], &dv[..]];
+            let into = IntoGradients {
+                qkv: into_qkv,
+                query: into_query,
+                key: into_key,
+            };
+            view.backward_rows::<W>(sample, number, gradients, into);
         }
     }
 }

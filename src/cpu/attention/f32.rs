@@ -1,0 +1,255 @@
+//! Heads in f32, in small products of their own: a whole head's scores at once backward, blocks of queries forward.
+
+use super::super::wide::{LANES, dot, exp, sum};
+use super::{IntoGradients, View, rotated};
+
+/// Queries whose weights are held at once where no backward pass needs them all.
+const BLOCK: usize = 64;
+
+/// One head's matrices, used again for every head: rows of `W`, turned ones of `columns` (the keys, filled up with zeros to whole
+/// vectors).
+struct Head<const W: usize> {
+    n: usize,
+    /// Kept keys, which come first.
+    m: usize,
+    columns: usize,
+    /// Rotated queries and keys, and values.
+    q: Vec<f32>,
+    k: Vec<f32>,
+    v: Vec<f32>,
+    turned: Vec<f32>,
+    /// Of some queries, `[.., columns]`.
+    weights: Vec<f32>,
+}
+
+impl<const W: usize> Head<W> {
+    /// With room for the weights of `queries` at once.
+    fn new(n: usize, m: usize, queries: usize) -> Self {
+        let columns = (m + n).next_multiple_of(LANES);
+        Head {
+            n,
+            m,
+            columns,
+            q: vec![0.0; n * W],
+            k: vec![0.0; (m + n) * W],
+            v: vec![0.0; (m + n) * W],
+            turned: vec![0.0; W * columns],
+            weights: vec![0.0; queries * columns],
+        }
+    }
+
+    /// Takes in a head of a sample.
+    #[inline(always)]
+    fn fill(&mut self, view: View<'_>, sample: usize, head: usize) {
+        if let Some([keys, values]) = view.kept {
+            let start = (sample * view.heads + head) * self.m * W;
+            let all = start..start + self.m * W;
+            self.k[..self.m * W].copy_from_slice(&keys[all.clone()]);
+            self.v[..self.m * W].copy_from_slice(&values[all]);
+        }
+        for token in 0..self.n {
+            let rows = view.rows::<W>(sample, token, head);
+            let q = &mut self.q[token * W..(token + 1) * W];
+            let row = (self.m + token) * W..(self.m + token + 1) * W;
+            let k = &mut self.k[row.clone()];
+            match view.turns {
+                Some(turns) => {
+                    let tables = turns.tables::<W>(token);
+                    rotated::<W>(rows[0], turns.query_weight, tables, turns.epsilon, q);
+                    rotated::<W>(rows[1], turns.key_weight, tables, turns.epsilon, k);
+                }
+                None => {
+                    q.copy_from_slice(rows[0]);
+                    k.copy_from_slice(rows[1]);
+                }
+            }
+            self.v[row].copy_from_slice(rows[2]);
+        }
+        turn::<W>(&self.k, self.m + self.n, self.columns, &mut self.turned);
+    }
+
+    /// Computes the weights of `count` queries from `first` on.
+    #[inline(always)]
+    fn weigh(&mut self, view: View<'_>, sample: usize, first: usize, count: usize) {
+        let (n, m, columns) = (self.n, self.m, self.columns);
+        let queries = &self.q[first * W..(first + count) * W];
+        product(
+            [queries, &self.turned],
+            [W, 1, columns],
+            &mut self.weights,
+            [count, W, columns],
+        );
+        let scale = 1.0 / (W as f32).sqrt();
+        for (i, row) in self
+            .weights
+            .chunks_exact_mut(columns)
+            .take(count)
+            .enumerate()
+        {
+            let (row, rest) = row.split_at_mut(m + n);
+            rest.fill(0.0);
+            match view.mask {
+                Some(mask) => {
+                    let samples = mask.len() / (n * n);
+                    let start = ((sample % samples) * n + first + i) * n;
+                    for (x, hidden) in row.iter_mut().zip(&mask[start..start + n]) {
+                        *x = *x * scale + hidden;
+                    }
+                }
+                None => row.iter_mut().for_each(|x| *x *= scale),
+            }
+            softmax(row);
+        }
+    }
+}
+
+#[inline(always)]
+fn softmax(row: &mut [f32]) {
+    let mut most = [f32::MIN; LANES];
+    let chunks = row.chunks_exact(LANES);
+    let rest = chunks.remainder().iter().copied().fold(f32::MIN, f32::max);
+    for chunk in chunks {
+        for (most, x) in most.iter_mut().zip(chunk) {
+            *most = if *x > *most { *x } else { *most };
+        }
+    }
+    let most = most.into_iter().fold(rest, f32::max);
+    row.iter_mut().for_each(|x| *x = exp(*x - most));
+    let share = 1.0 / sum(row);
+    row.iter_mut().for_each(|x| *x *= share);
+}
+
+/// `[n, W]` to `[W, columns]`.
+#[inline(always)]
+fn turn<const W: usize>(rows: &[f32], n: usize, columns: usize, turned: &mut [f32]) {
+    for token in 0..n {
+        for i in 0..W {
+            turned[i * columns + token] = rows[token * W + i];
+        }
+    }
+}
+
+/// Rows of `a` that are multiplied at once: so many sums stay in registers.
+const ROWS: usize = 4;
+
+/// `c [m, n] = a [m, k] b [k, n]` for small matrices: `strides` are of `a` down and along, and of `b` down; `n` is a multiple
+/// of [`LANES`].
+#[inline(always)]
+fn product(
+    [a, b]: [&[f32]; 2],
+    [down, along, b_down]: [usize; 3],
+    c: &mut [f32],
+    [m, k, n]: [usize; 3],
+) {
+    for column in (0..n).step_by(LANES) {
+        let mut row = 0;
+        while row + ROWS <= m {
+            let mut sums = [[0f32; LANES]; ROWS];
+            for j in 0..k {
+                let b = &b[j * b_down + column..j * b_down + column + LANES];
+                for (i, sums) in sums.iter_mut().enumerate() {
+                    let a = a[(row + i) * down + j * along];
+                    for lane in 0..LANES {
+                        sums[lane] += a * b[lane];
+                    }
+                }
+            }
+            for (i, sums) in sums.iter().enumerate() {
+                c[(row + i) * n + column..(row + i) * n + column + LANES].copy_from_slice(sums);
+            }
+            row += ROWS;
+        }
+        for row in row..m {
+            let mut sums = [0f32; LANES];
+            for j in 0..k {
+                let b = &b[j * b_down + column..j * b_down + column + LANES];
+                let a = a[row * down + j * along];
+                for lane in 0..LANES {
+                    sums[lane] += a * b[lane];
+                }
+            }
+            c[row * n + column..row * n + column + LANES].copy_from_slice(&sums);
+        }
+    }
+}
+
+/// The heads' results.
+#[inline(always)]
+pub(super) fn forward_of<const W: usize>(view: View<'_>, y: &mut [f32]) {
+    let (n, m, d) = (view.n, view.m, view.heads * W);
+    let most = BLOCK.min(n);
+    let mut head = Head::<W>::new(n, m, most);
+    let mut result = vec![0f32; most * W];
+    for sample in 0..view.b {
+        for number in 0..view.heads {
+            head.fill(view, sample, number);
+            for first in (0..n).step_by(BLOCK) {
+                let count = BLOCK.min(n - first);
+                head.weigh(view, sample, first, count);
+                product(
+                    [&head.weights, &head.v],
+                    [head.columns, 1, W],
+                    &mut result,
+                    [count, m + n, W],
+                );
+                for (i, row) in result.chunks_exact(W).take(count).enumerate() {
+                    let start = (sample * n + first + i) * d + number * W;
+                    y[start..start + W].copy_from_slice(row);
+                }
+            }
+        }
+    }
+}
+
+/// Gradients of the projection and of the norms' weights.
+#[inline(always)]
+pub(super) fn backward_of<const W: usize>(
+    view: View<'_>,
+    gradient: &[f32],
+    into_qkv: &mut [f32],
+    into_query: &mut [f32],
+    into_key: &mut [f32],
+) {
+    let (n, d) = (view.n, view.heads * W);
+    let mut head = Head::<W>::new(n, 0, n);
+    let columns = head.columns;
+    let [mut dy, mut dv, mut dq, mut dk] = [0; 4].map(|_| vec![0f32; n * W]);
+    let mut turned = vec![0f32; W * columns];
+    let mut scores = vec![0f32; n * columns];
+    let scale = 1.0 / (W as f32).sqrt();
+    for sample in 0..view.b {
+        for number in 0..view.heads {
+            head.fill(view, sample, number);
+            head.weigh(view, sample, 0, n);
+            for (token, row) in dy.chunks_exact_mut(W).enumerate() {
+                let start = (sample * n + token) * d + number * W;
+                row.copy_from_slice(&gradient[start..start + W]);
+            }
+            product([&head.weights, &dy], [1, columns, W], &mut dv, [n, n, W]);
+            turn::<W>(&head.v, n, columns, &mut turned);
+            product(
+                [&dy, &turned],
+                [W, 1, columns],
+                &mut scores,
+                [n, W, columns],
+            );
+            for token in 0..n {
+                let row = &mut scores[token * columns..(token + 1) * columns];
+                let weights = &head.weights[token * columns..(token + 1) * columns];
+                let mean = dot(row, weights);
+                for (x, weight) in row.iter_mut().zip(weights) {
+                    *x = weight * (*x - mean) * scale;
+                }
+            }
+            product([&scores, &head.k], [columns, 1, W], &mut dq, [n, n, W]);
+            product([&scores, &head.q], [1, columns, W], &mut dk, [n, n, W]);
+            let gradients = [&dq[..], &dk[..], &dv[..]];
+            let into = IntoGradients {
+                qkv: into_qkv,
+                query: into_query,
+                key: into_key,
+            };
+            view.backward_rows::<W>(sample, number, gradients, into);
+        }
+    }
+}
