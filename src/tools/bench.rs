@@ -133,7 +133,7 @@ async fn step(options: &StepOptions) -> Result<()> {
 }
 
 /// The process's own memory, where the system tells it.
-mod memory {
+pub(super) mod memory {
     /// A line of `/proc/self/status`, in bytes.
     fn status(name: &str) -> Option<u64> {
         let text = std::fs::read_to_string("/proc/self/status").ok()?;
@@ -155,7 +155,7 @@ mod memory {
     }
 
     /// The most that was held since.
-    pub(super) fn peak() -> Option<u64> {
+    pub(in crate::tools) fn peak() -> Option<u64> {
         status("VmHWM")
     }
 }

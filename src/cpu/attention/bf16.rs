@@ -3,16 +3,15 @@
 
 use super::super::gemm::{Matrix, Packed, Side, multiply};
 use super::super::wide::{LANES, dot, exp, sum};
-use super::{IntoGradients, View, rotated};
+use super::{IntoGradients, View};
 
 /// Queries in a block, the depth of a tile.
 const BLOCK: usize = 32;
 
 /// A head of a sample.
 struct Head<const W: usize> {
-    /// Keys, of which the first `m` come from the cache.
+    /// Keys, those of the cache first.
     keys: usize,
-    m: usize,
     /// Keys filled up to whole vectors: from one row of scores to the next.
     columns: usize,
     /// Queries, times one over the root of the width.
@@ -31,7 +30,6 @@ impl<const W: usize> Head<W> {
         let columns = keys.next_multiple_of(LANES);
         Head {
             keys,
-            m: view.m,
             columns,
             q: vec![0.0; view.n * W],
             k: vec![0.0; keys * W],
@@ -45,32 +43,9 @@ impl<const W: usize> Head<W> {
     /// Reads a head: rotates queries and keys, scales queries, packs keys.
     #[inline(always)]
     fn fill(&mut self, view: View<'_>, sample: usize, head: usize) {
-        if let Some([keys, values]) = view.kept {
-            let start = (sample * view.heads + head) * self.m * W;
-            let all = start..start + self.m * W;
-            self.k[..self.m * W].copy_from_slice(&keys[all.clone()]);
-            self.v[..self.m * W].copy_from_slice(&values[all]);
-        }
+        view.read_head::<W>(sample, head, [&mut self.q, &mut self.k, &mut self.v]);
         let scale = 1.0 / (W as f32).sqrt();
-        for token in 0..view.n {
-            let rows = view.rows::<W>(sample, token, head);
-            let q = &mut self.q[token * W..(token + 1) * W];
-            let row = (self.m + token) * W..(self.m + token + 1) * W;
-            let k = &mut self.k[row.clone()];
-            match view.turns {
-                Some(turns) => {
-                    let tables = turns.tables::<W>(token);
-                    rotated::<W>(rows[0], turns.query_weight, tables, turns.epsilon, q);
-                    rotated::<W>(rows[1], turns.key_weight, tables, turns.epsilon, k);
-                }
-                None => {
-                    q.copy_from_slice(rows[0]);
-                    k.copy_from_slice(rows[1]);
-                }
-            }
-            q.iter_mut().for_each(|x| *x *= scale);
-            self.v[row].copy_from_slice(rows[2]);
-        }
+        self.q.iter_mut().for_each(|x| *x *= scale);
         self.key_rows
             .pack(Side::Right, Matrix::Rows(&self.k, W), [self.keys, W]);
     }

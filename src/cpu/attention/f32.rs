@@ -1,7 +1,7 @@
 //! Heads in f32, in small products of their own: a whole head's scores at once backward, blocks of queries forward.
 
 use super::super::wide::{LANES, dot, exp, sum};
-use super::{IntoGradients, View, rotated};
+use super::{IntoGradients, View};
 
 /// Queries whose weights are held at once where no backward pass needs them all.
 const BLOCK: usize = 64;
@@ -41,30 +41,7 @@ impl<const W: usize> Head<W> {
     /// Takes in a head of a sample.
     #[inline(always)]
     fn fill(&mut self, view: View<'_>, sample: usize, head: usize) {
-        if let Some([keys, values]) = view.kept {
-            let start = (sample * view.heads + head) * self.m * W;
-            let all = start..start + self.m * W;
-            self.k[..self.m * W].copy_from_slice(&keys[all.clone()]);
-            self.v[..self.m * W].copy_from_slice(&values[all]);
-        }
-        for token in 0..self.n {
-            let rows = view.rows::<W>(sample, token, head);
-            let q = &mut self.q[token * W..(token + 1) * W];
-            let row = (self.m + token) * W..(self.m + token + 1) * W;
-            let k = &mut self.k[row.clone()];
-            match view.turns {
-                Some(turns) => {
-                    let tables = turns.tables::<W>(token);
-                    rotated::<W>(rows[0], turns.query_weight, tables, turns.epsilon, q);
-                    rotated::<W>(rows[1], turns.key_weight, tables, turns.epsilon, k);
-                }
-                None => {
-                    q.copy_from_slice(rows[0]);
-                    k.copy_from_slice(rows[1]);
-                }
-            }
-            self.v[row].copy_from_slice(rows[2]);
-        }
+        view.read_head::<W>(sample, head, [&mut self.q, &mut self.k, &mut self.v]);
         turn::<W>(&self.k, self.m + self.n, self.columns, &mut self.turned);
     }
 

@@ -272,6 +272,35 @@ impl<'a> View<'a> {
         [0, 1, 2].map(|part| &self.qkv[start + part * d..start + part * d + W])
     }
 
+    /// Reads a head: queries `[n, W]`, keys and values `[m + n, W]`, queries and keys normalised and rotated.
+    #[inline(always)]
+    fn read_head<const W: usize>(&self, sample: usize, head: usize, [q, k, v]: [&mut [f32]; 3]) {
+        if let Some([keys, values]) = self.kept {
+            let start = (sample * self.heads + head) * self.m * W;
+            let all = start..start + self.m * W;
+            k[..self.m * W].copy_from_slice(&keys[all.clone()]);
+            v[..self.m * W].copy_from_slice(&values[all]);
+        }
+        for token in 0..self.n {
+            let rows = self.rows::<W>(sample, token, head);
+            let q = &mut q[token * W..(token + 1) * W];
+            let row = (self.m + token) * W..(self.m + token + 1) * W;
+            let k = &mut k[row.clone()];
+            match self.turns {
+                Some(turns) => {
+                    let tables = turns.tables::<W>(token);
+                    rotated::<W>(rows[0], turns.query_weight, tables, turns.epsilon, q);
+                    rotated::<W>(rows[1], turns.key_weight, tables, turns.epsilon, k);
+                }
+                None => {
+                    q.copy_from_slice(rows[0]);
+                    k.copy_from_slice(rows[1]);
+                }
+            }
+            v[row].copy_from_slice(rows[2]);
+        }
+    }
+
     /// Writes the gradients of a head's projection from those of its queries, keys and values, `[n, W]` each: back through rotation
     /// and norms, whose weights' gradients are added.
     #[inline(always)]

@@ -20,6 +20,7 @@ use crate::config::Config;
 use crate::cpu::gemm::engine;
 use crate::error::{Error, Result};
 use crate::image::Image;
+use crate::tools::bench::memory;
 
 /// What `unireal bench train --whole` is asked for.
 #[derive(Clone, Debug, clap::Args)]
@@ -59,19 +60,11 @@ pub(super) fn run(options: &TrainOptions) -> Result<()> {
         "samples_per_second": options.batch as f64 / mean, "config": whole.task.config.transformer, "batch": options.batch,
         "threads": options.threads, "cells": options.size / whole.task.config.vae.stride(), "text": options.text,
         "steps": options.steps, "groups": options.whole.groups, "grounding_only": options.whole.grounding_only,
-        "peak_bytes": peak_memory(), "precision": precision.name(),
+        "peak_bytes": memory::peak(), "precision": precision.name(),
         "instructions": engine::engine().map(|engine| engine.to_string()), "cpu": engine::cpu_name(),
     });
     say!("{line}");
     Ok(())
-}
-
-/// The largest resident memory of this process, where Linux tells it.
-fn peak_memory() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
-    let kilobytes: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
-    Some(1024 * kilobytes)
 }
 
 /// Whole steps of a flow stage on resident data.
