@@ -34,6 +34,29 @@ impl Scene {
         }
     }
 
+    /// One to three large solids on the table, none a mirror, each of a colour and a shape of its own: what a network learns
+    /// first.
+    pub(crate) fn draw_easy(rng: &mut impl Rng) -> Scene {
+        let count = rng.random_range(1..=3);
+        loop {
+            let mut scene = Scene::draw_empty(rng);
+            for _ in 0..count {
+                scene.place(rng, |scene, rng| {
+                    let mut solid = Solid::draw(rng);
+                    solid.size = Size::Large;
+                    let alike =
+                        |other: &Solid| other.colour == solid.colour || other.shape == solid.shape;
+                    let easy =
+                        solid.material != Material::Mirror && !scene.solids.iter().any(alike);
+                    easy.then(|| scene.on_table(solid, rng))
+                });
+            }
+            if !scene.solids.is_empty() {
+                return scene;
+            }
+        }
+    }
+
     /// A table with nothing on it.
     pub fn draw_empty(rng: &mut impl Rng) -> Scene {
         let camera = Camera::draw(rng);
@@ -53,20 +76,40 @@ impl Scene {
         if self.solids.len() >= MAX_SOLIDS {
             return false;
         }
-        (0..60).any(|_| {
+        self.place(rng, |scene, rng| {
             let mut solid = Solid::draw(rng);
-            let bearer = rng.random_bool(0.15).then(|| self.free_bearer(&solid, rng));
-            match bearer.flatten() {
+            let bearer = rng
+                .random_bool(0.15)
+                .then(|| scene.free_bearer(&solid, rng));
+            Some(match bearer.flatten() {
                 Some(bearer) => {
                     let [x, _, z] = bearer.pose.position;
                     solid.put([x, z], bearer.heights().1);
+                    solid
                 }
-                None => {
-                    let across = rng.random_range(-REACH.0..REACH.0);
-                    let towards = rng.random_range(-REACH.1..REACH.2);
-                    solid.put(self.camera.table_point([across, towards]), 0.0);
-                }
-            }
+                None => scene.on_table(solid, rng),
+            })
+        })
+    }
+
+    /// A solid somewhere on the table.
+    fn on_table(&self, mut solid: Solid, rng: &mut impl Rng) -> Solid {
+        let across = rng.random_range(-REACH.0..REACH.0);
+        let towards = rng.random_range(-REACH.1..REACH.2);
+        solid.put(self.camera.table_point([across, towards]), 0.0);
+        solid
+    }
+
+    /// Adds the first solid of some draws that has room and can be told apart; `false` where none has.
+    fn place<R: Rng>(
+        &mut self,
+        rng: &mut R,
+        draw: impl Fn(&Scene, &mut R) -> Option<Solid>,
+    ) -> bool {
+        (0..60).any(|_| {
+            let Some(solid) = draw(self, rng) else {
+                return false;
+            };
             self.solids.push(solid);
             let last = self.solids.len() - 1;
             let fits =
@@ -197,6 +240,28 @@ mod tests {
     use super::*;
     use rand::SeedableRng;
     use rand_chacha::ChaCha8Rng;
+
+    #[test]
+    fn easy_scenes_have_few_large_solids_of_different_colours_and_shapes() {
+        let mut counts = [0; 4];
+        let start = rand::random::<u64>();
+        for seed in (0..100).map(|i| start.wrapping_add(i)) {
+            let scene = Scene::draw_easy(&mut ChaCha8Rng::seed_from_u64(seed));
+            counts[scene.solids.len()] += 1;
+            for (i, solid) in scene.solids.iter().enumerate() {
+                assert_eq!(solid.size, Size::Large, "seed {seed}");
+                assert_ne!(solid.material, Material::Mirror, "seed {seed}");
+                for other in &scene.solids[..i] {
+                    assert_ne!(solid.colour, other.colour, "seed {seed}");
+                    assert_ne!(solid.shape, other.shape, "seed {seed}");
+                }
+            }
+        }
+        assert!(
+            counts[1..].iter().all(|&count| count > 10),
+            "from {start}: {counts:?}"
+        );
+    }
 
     #[test]
     fn drawn_scenes_are_sound_and_varied() {

@@ -36,13 +36,20 @@ pub fn still(seed: u64) -> Still {
     let film: Vec<Scene> = KEPT.iter().map(|&i| all[i].clone()).collect();
     let mut rng = stream(seed, 1);
     let scene = at_rest(&film, &mut rng).unwrap_or_else(|| Scene::draw(&mut rng));
-    let edits = edits(seed, &scene, &mut rng);
-    let edits = edits
-        .into_iter()
-        .filter_map(|edit| edit.apply(&scene).map(|after| (edit, after)));
     Still {
-        edits: edits.collect(),
+        edits: edits(seed, &scene, &mut rng),
         film,
+        scene,
+    }
+}
+
+/// An easy scene of the seed and edits of it, without a film: see [`Scene::draw_easy`].
+pub(crate) fn easy_still(seed: u64) -> Still {
+    let mut rng = stream(seed, 3);
+    let scene = Scene::draw_easy(&mut rng);
+    Still {
+        edits: edits(seed, &scene, &mut rng),
+        film: vec![scene.clone()],
         scene,
     }
 }
@@ -77,9 +84,9 @@ fn at_rest(film: &[Scene], rng: &mut impl Rng) -> Option<Scene> {
     ends.find(|scene| scene.is_at_rest()).cloned()
 }
 
-/// Edits whose kinds come in turn over the seeds, as often as [`EditKind::WEIGHTED`] has them; where the scene does not allow
-/// one, any other.
-fn edits(seed: u64, scene: &Scene, rng: &mut impl Rng) -> Vec<Edit> {
+/// Edits whose kinds come in turn over the seeds, as often as [`EditKind::WEIGHTED`] has them, each with the scene after; where
+/// the scene does not allow one, any other.
+fn edits(seed: u64, scene: &Scene, rng: &mut impl Rng) -> Vec<(Edit, Scene)> {
     let kinds = EditKind::WEIGHTED;
     let mut all: Vec<Edit> = Vec::new();
     for turn in 0..EDITS {
@@ -89,7 +96,8 @@ fn edits(seed: u64, scene: &Scene, rng: &mut impl Rng) -> Vec<Edit> {
         let edit = Edit::draw(kind, scene, rng).or_else(|| Edit::draw_any(scene, rng));
         all.extend(edit.filter(|edit| !all.contains(edit)));
     }
-    all
+    let apply = |edit: Edit| edit.apply(scene).map(|after| (edit, after));
+    all.into_iter().filter_map(apply).collect()
 }
 
 #[cfg(test)]
@@ -104,7 +112,7 @@ mod tests {
         for seed in 0..100 {
             let mut rng = stream(seed, 1);
             let scene = Scene::draw(&mut rng);
-            for edit in edits(seed, &scene, &mut rng) {
+            for (edit, _) in edits(seed, &scene, &mut rng) {
                 *counts.entry(edit.kind()).or_default() += 1;
                 total += 1;
             }

@@ -39,6 +39,9 @@ pub struct Options {
     /// So many scenes of the tabletop world, with seeds from --seed on
     #[arg(long, value_name = "COUNT", default_value_t = 0)]
     pub world: u64,
+    /// Easy scenes: one to three large solids of different colours and shapes, edits of them without a film
+    #[arg(long, requires = "world")]
+    pub easy: bool,
     /// Folder for the shards and the report
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
@@ -122,10 +125,15 @@ impl Options {
 
     /// What makes samples of one video or scene another sort of samples.
     fn shape(&self) -> serde_json::Value {
-        json!({
+        let mut shape = json!({
             "size": self.size, "square": self.square, "held_out": self.held_out, "frames": self.frames, "clips": self.clips,
             "annotations": self.annotations, "endpoint": self.endpoint, "model": self.model,
-        })
+        });
+        // Folders from before this option have no such entry.
+        if self.easy {
+            shape["easy"] = true.into();
+        }
+        shape
     }
 
     /// The annotators: those that need all frames of a clip, and those that need only what is kept of it.

@@ -4,7 +4,7 @@ use rand::{Rng, RngExt};
 
 use super::clip::{Clip, EditPair, Entity, Instruction};
 use crate::request::Tag;
-use crate::world::still::{FILMED, KEPT, Still, still, stream};
+use crate::world::still::{FILMED, KEPT, Still, easy_still, still, stream};
 use crate::world::words::{self, Reference};
 use crate::world::{Edit, EditKind, Frame, Scene, Settings, Wording, render};
 
@@ -39,12 +39,16 @@ pub struct EditedScene {
 
 /// Films and edits seed `seed` in pictures of `side` pixels: nine or ten renders. The same seed gives the same bytes.
 pub fn shoot(seed: u64, side: u32) -> Shoot {
+    rendered(still(seed), side)
+}
+
+fn rendered(still: Still, side: u32) -> Shoot {
     let settings = Settings::square(side);
     let picture = |scene: Scene| {
         let frame = render(&scene, &settings);
         (scene, frame)
     };
-    let Still { film, scene, edits } = still(seed);
+    let Still { film, scene, edits } = still;
     let frames: Vec<_> = film.into_iter().map(picture).collect();
     let shown = frames.iter().find(|(shown, _)| *shown == scene).cloned();
     let base = shown.unwrap_or_else(|| picture(scene));
@@ -65,14 +69,23 @@ pub fn shoot(seed: u64, side: u32) -> Shoot {
 /// [`EditPair::changed`] holds the pixels of the solids that an edit concerns, before or after, without their shadows and
 /// reflections; for another table all that is no solid, for light and camera everything.
 pub fn clip(seed: u64, side: u32, wording: Wording) -> Clip {
-    let shoot = shoot(seed, side);
+    described(format!("tabletop-{seed}"), shoot(seed, side), seed, wording)
+}
+
+/// The same of an easy scene, one to three large solids of different colours and shapes, without a film.
+pub fn easy_clip(seed: u64, side: u32, wording: Wording) -> Clip {
+    let shoot = rendered(easy_still(seed), side);
+    described(format!("tabletop-easy-{seed}"), shoot, seed, wording)
+}
+
+fn described(name: String, shoot: Shoot, seed: u64, wording: Wording) -> Clip {
     let rng = &mut stream(seed, 2);
     let scenes: Vec<&Scene> = shoot.frames.iter().map(|(scene, _)| scene).collect();
     let film: Vec<Scene> = scenes.iter().map(|&scene| scene.clone()).collect();
     Clip {
-        name: format!("tabletop-{seed}"),
+        name,
         frames: shoot.frames.iter().map(|(_, f)| f.image.clone()).collect(),
-        numbers: KEPT.iter().map(|&i| i as u64).collect(),
+        numbers: KEPT[..film.len()].iter().map(|&i| i as u64).collect(),
         rate: FILMED.1,
         style: Some(Tag::RealisticStyle),
         captions: paraphrases(|| Some(words::clip_caption(&film, wording, rng))),

@@ -126,7 +126,7 @@ fn galleries(settings: &Settings, stage: &Stage) -> Result<(Gallery, Option<Gall
         true => None,
         false => Some(Gallery::open(&settings.held_out, mixture.clone(), 64)?),
     };
-    let gallery = Gallery::open(&settings.data, mixture, settings.first_samples)?;
+    let gallery = Gallery::open(&settings.data(stage), mixture, settings.first_samples)?;
     Ok((gallery, held_out))
 }
 

@@ -87,6 +87,9 @@ pub struct Stage {
     pub name: String,
     /// What it trains.
     pub train: Networks,
+    /// Tar shards in place of the run's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub data: Vec<PathBuf>,
     /// Pixels along a side: the side of the autoencoder's random crops; of the flow's pictures the square root of the area; the
     /// side to which the small encoders' pictures are resized.
     pub size: u32,
@@ -324,6 +327,17 @@ impl Settings {
     }
 }
 
+impl Settings {
+    /// The shards on which a stage is trained.
+    pub(super) fn data(&self, stage: &Stage) -> Vec<PathBuf> {
+        if stage.data.is_empty() {
+            self.data.clone()
+        } else {
+            stage.data.clone()
+        }
+    }
+}
+
 impl Stage {
     /// What is wrong with the numbers.
     pub(super) fn check(&self, threads: usize) -> std::result::Result<(), String> {
@@ -546,6 +560,14 @@ mod tests {
         let variance = logits.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / 20_000.0;
         assert!((mean - (0.3 + 2f64.ln())).abs() < 0.03, "{mean}");
         assert!((variance.sqrt() - 0.8).abs() < 0.03, "{variance}");
+    }
+
+    #[test]
+    fn a_stage_may_have_shards_of_its_own() {
+        let settings = parse(r#""steps": 3, "kinds": {"edit": 1}"#).unwrap();
+        assert_eq!(settings.data(&settings.stages[0]), settings.data);
+        let settings = parse(r#""steps": 3, "data": ["easy"], "kinds": {"edit": 1}"#).unwrap();
+        assert_eq!(settings.data(&settings.stages[0]), [PathBuf::from("easy")]);
     }
 
     #[test]

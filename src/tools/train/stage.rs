@@ -104,7 +104,7 @@ impl VaeTask {
             );
             return Err(Error::Request(format!("stage {:?}: {reason}", stage.name)));
         }
-        let crops = Crops::start(&settings.data, settings.seed)?;
+        let crops = Crops::start(&settings.data(stage), settings.seed)?;
         crops.wait(settings.first_samples)?;
         let held_out = match settings.held_out.is_empty() {
             true => None,
@@ -310,7 +310,12 @@ impl FlowTask {
         };
         let size = config.text_encoder.vocab_size;
         let tokenizer = vocabulary::of_run(run, &settings.data, size)?;
-        let pool = Pool::start(&settings.data, mixture, &config.transformer, encoder()?)?;
+        let pool = Pool::start(
+            &settings.data(stage),
+            mixture,
+            &config.transformer,
+            encoder()?,
+        )?;
         pool.wait(settings.first_samples)?;
         let absent = pool.absent();
         if !absent.is_empty() {

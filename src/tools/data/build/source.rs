@@ -194,7 +194,11 @@ impl Maker {
             true => Wording::HeldOut,
             false => Wording::Training,
         };
-        tabletop::clip(seed, self.options.size, wording)
+        let clip = match self.options.easy {
+            true => tabletop::easy_clip,
+            false => tabletop::clip,
+        };
+        clip(seed, self.options.size, wording)
     }
 
     fn video(&self, path: &Path, counts: &mut Counts) -> Result<Vec<Clip>> {
