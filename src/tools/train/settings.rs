@@ -9,7 +9,7 @@ use rand_distr::{Distribution as _, StandardNormal};
 use serde::{Deserialize, Serialize};
 
 use super::optimizer::Rule;
-use crate::config::{self, Attention, Conditioning};
+use crate::config::{self, Attention, Conditioning, Config};
 use crate::error::{Error, Result};
 use crate::tools::data::Kind;
 
@@ -19,6 +19,12 @@ use crate::tools::data::Kind;
 pub struct Settings {
     /// The model's shape for a new run, see [`crate::config::Config::preset`].
     pub preset: String,
+    /// The transformer's width for a new run, in heads as wide as the preset's; the preset's own when left out.
+    #[serde(default)]
+    pub hidden_size: Option<usize>,
+    /// The transformer's blocks for a new run; the preset's own when left out.
+    #[serde(default)]
+    pub num_layers: Option<usize>,
     /// Who may attend to what, for a new run; the preset's own when left out.
     #[serde(default)]
     pub attention: Option<Attention>,
@@ -328,6 +334,24 @@ impl Settings {
 }
 
 impl Settings {
+    /// The model's configuration: the preset's with what these settings change.
+    ///
+    /// # Errors
+    /// As [`Config::preset`] and [`Config::check`].
+    pub(super) fn config(&self) -> Result<Config> {
+        let mut config = Config::preset(&self.preset)?;
+        let transformer = &mut config.transformer;
+        if let Some(hidden_size) = self.hidden_size {
+            let head_dim = transformer.hidden_size / transformer.num_attention_heads;
+            transformer.hidden_size = hidden_size;
+            transformer.num_attention_heads = hidden_size / head_dim;
+        }
+        transformer.num_layers = self.num_layers.unwrap_or(transformer.num_layers);
+        transformer.attention = self.attention.unwrap_or(transformer.attention);
+        transformer.conditioning = self.conditioning.unwrap_or(transformer.conditioning);
+        config.check()
+    }
+
     /// The shards on which a stage is trained.
     pub(super) fn data(&self, stage: &Stage) -> Vec<PathBuf> {
         if stage.data.is_empty() {
@@ -560,6 +584,23 @@ mod tests {
         let variance = logits.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / 20_000.0;
         assert!((mean - (0.3 + 2f64.ln())).abs() < 0.03, "{mean}");
         assert!((variance.sqrt() - 0.8).abs() < 0.03, "{variance}");
+    }
+
+    #[test]
+    fn width_and_depth_replace_the_preset_s() {
+        let width = |settings: &mut Settings, hidden_size| {
+            settings.hidden_size = Some(hidden_size);
+            settings.num_layers = Some(3);
+            settings.config()
+        };
+        let mut settings = parse(r#""steps": 3, "kinds": {"edit": 1}"#).unwrap();
+        let preset = settings.config().unwrap().transformer;
+        let wider = width(&mut settings, 2 * preset.hidden_size)
+            .unwrap()
+            .transformer;
+        assert_eq!(wider.num_attention_heads, 2 * preset.num_attention_heads);
+        assert_eq!(wider.num_layers, 3);
+        assert!(width(&mut settings, preset.hidden_size + 1).is_err());
     }
 
     #[test]

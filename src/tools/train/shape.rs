@@ -17,10 +17,7 @@ const MEASURED: [&str; 2] = ["vae.scaling_factor", "vae.shift_factor"];
 /// [`Error::Format`] that names every value that differs.
 pub(super) fn check(run: &Path, settings: &Settings) -> Result<()> {
     let found = Config::read(run)?;
-    let mut expected = Config::preset(&settings.preset)?.check()?;
-    let transformer = &mut expected.transformer;
-    transformer.attention = settings.attention.unwrap_or(transformer.attention);
-    transformer.conditioning = settings.conditioning.unwrap_or(transformer.conditioning);
+    let expected = settings.config()?;
     let different = differences(&found, &expected);
     match different.is_empty() {
         true => Ok(()),

@@ -27,13 +27,7 @@ pub(super) fn start(options: &Options, settings: &Settings) -> Result<()> {
     if run.join("model_index.json").exists() {
         return Ok(());
     }
-    let mut config = Config::preset(&settings.preset)?.check()?;
-    if let Some(attention) = settings.attention {
-        config.transformer.attention = attention;
-    }
-    if let Some(conditioning) = settings.conditioning {
-        config.transformer.conditioning = conditioning;
-    }
+    let config = settings.config()?;
     if let Some(from) = &options.from {
         return grow::grow(from, &options.take, run, config, settings);
     }
