@@ -1,8 +1,8 @@
 """Training on the CPU against the torch twin, in turns; prints lines of JSON for tests/bench/table.mjs.
 
-    python train.py UNIREAL ROUNDS
+    python train.py UNIREAL ROUNDS [SHAPE]
 
-Every figure is the median over rounds. Torch runs the twin of the same shape on as many threads, in f32 and, in its fastest form,
+SHAPE is one name of SHAPES; all of them by default. Every figure is the median over rounds. Torch runs the twin of the same shape on as many threads, in f32 and, in its fastest form,
 under bf16 autocast with torch.compile (`tests/golden/speed.py`).
 """
 
@@ -54,6 +54,8 @@ def row(what: str, against: str, own: list[dict], other: list[dict]) -> None:
 
 
 for name, options, peer in SHAPES:
+    if sys.argv[3:] and name not in sys.argv[3:]:
+        continue
     runs: dict[str, list[dict]] = {}
     for _ in range(ROUNDS):
         line = ours(*options)
