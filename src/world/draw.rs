@@ -36,7 +36,7 @@ impl Scene {
 
     /// One to three large solids on the table, none a mirror, each of a colour and a shape of its own: what a network learns
     /// first.
-    pub(crate) fn draw_easy(rng: &mut impl Rng) -> Scene {
+    pub fn draw_easy(rng: &mut impl Rng) -> Scene {
         let count = rng.random_range(1..=3);
         loop {
             let mut scene = Scene::draw_empty(rng);

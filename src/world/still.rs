@@ -44,7 +44,7 @@ pub fn still(seed: u64) -> Still {
 }
 
 /// An easy scene of the seed and edits of it, without a film: see [`Scene::draw_easy`].
-pub(crate) fn easy_still(seed: u64) -> Still {
+pub fn easy_still(seed: u64) -> Still {
     let mut rng = stream(seed, 3);
     let scene = Scene::draw_easy(&mut rng);
     Still {
