@@ -39,8 +39,8 @@ fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor.into_data().iter::<f32>().collect()
 }
 
-/// In f32 no number is off by more than rounding of the largest. bf16 rounds each operand by up to 2^-9 of itself, and sums of
-/// such errors have tails, so that the mean square is compared.
+/// Compares the largest error in f32, and the root mean square in bf16: there each operand is rounded by up to 2^-9 of itself, and the
+/// largest error of a sum has a long tail.
 fn near(what: &str, ours: &[f32], plain: &[f32]) {
     assert_eq!(ours.len(), plain.len(), "{what}");
     let off = || std::iter::zip(ours, plain).map(|(a, b)| (a - b).abs());

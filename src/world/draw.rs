@@ -34,8 +34,8 @@ impl Scene {
         }
     }
 
-    /// One to three large solids on the table, none a mirror, each of a colour and a shape of its own: what a network learns
-    /// first.
+    /// Draws a simple scene for the first stages of training: one to three large solids on the table, none a mirror, each with a
+    /// colour and a shape of its own.
     pub fn draw_easy(rng: &mut impl Rng) -> Scene {
         let count = rng.random_range(1..=3);
         loop {

@@ -43,7 +43,7 @@ pub fn still(seed: u64) -> Still {
     }
 }
 
-/// An easy scene of the seed and edits of it, without a film: see [`Scene::draw_easy`].
+/// Returns the simple scene of seed `seed` ([`Scene::draw_easy`]) with edits of it; its film is that one frame.
 pub fn easy_still(seed: u64) -> Still {
     let mut rng = stream(seed, 3);
     let scene = Scene::draw_easy(&mut rng);

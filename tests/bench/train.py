@@ -2,8 +2,8 @@
 
     python train.py UNIREAL ROUNDS [SHAPE]
 
-SHAPE is one name of SHAPES; all of them by default. Every figure is the median over rounds. Torch runs the twin of the same shape on as many threads, in f32 and, in its fastest form,
-under bf16 autocast with torch.compile (`tests/golden/speed.py`).
+SHAPE is a name in SHAPES; all of them by default. Every figure is the median over rounds. Torch runs the twin of the same shape on as
+many threads, in f32 and, in its fastest form, under bf16 autocast with torch.compile (`tests/golden/speed.py`).
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ pub struct Options {
     /// So many scenes of the tabletop world, with seeds from --seed on
     #[arg(long, value_name = "COUNT", default_value_t = 0)]
     pub world: u64,
-    /// Easy scenes: one to three large solids of different colours and shapes, edits of them without a film
+    /// Simpler scenes: one to three large objects, each with a colour and a shape of its own, and no film
     #[arg(long, requires = "world")]
     pub easy: bool,
     /// Folder for the shards and the report

@@ -72,7 +72,7 @@ pub fn clip(seed: u64, side: u32, wording: Wording) -> Clip {
     described(format!("tabletop-{seed}"), shoot(seed, side), seed, wording)
 }
 
-/// The same of an easy scene, one to three large solids of different colours and shapes, without a film.
+/// As [`clip`], of a simpler scene without a film: one to three large solids, each with a colour and a shape of its own.
 pub fn easy_clip(seed: u64, side: u32, wording: Wording) -> Clip {
     let shoot = rendered(easy_still(seed), side);
     described(format!("tabletop-easy-{seed}"), shoot, seed, wording)
@@ -222,6 +222,19 @@ mod tests {
         let other = clip(seed, 32, Wording::HeldOut);
         assert_eq!(one.frames, other.frames);
         assert_ne!(one.frame_captions, other.frame_captions);
+    }
+
+    #[test]
+    fn an_easy_clip_is_one_frame_with_edits() {
+        let start = rand::random::<u64>();
+        for seed in (0..12).map(|i| start.wrapping_add(i)) {
+            let clip = easy_clip(seed, 32, Wording::Training);
+            let frames = [clip.frames.len(), clip.numbers.len(), clip.depths.len()];
+            assert_eq!(frames, [1; 3], "seed {seed}");
+            assert!(clip.instructions.is_empty(), "seed {seed}");
+            assert!(clip.edits.len() >= 3, "seed {seed}: {}", clip.edits.len());
+            assert!((1..=3).contains(&clip.entities.len()), "seed {seed}");
+        }
     }
 
     #[test]
