@@ -193,9 +193,10 @@ impl Pipeline {
     ) -> Result<ControlFlow<()>> {
         settle(&step.estimate[0]).await?;
         let wanted = every > 0 && step.step.is_multiple_of(every) && step.step < step.steps;
-        let preview = match wanted {
-            true => Some(self.decode(step.estimate, kept).await?),
-            false => None,
+        let preview = if wanted {
+            Some(self.decode(step.estimate, kept).await?)
+        } else {
+            None
         };
         let (step, steps) = (step.step, step.steps);
         let event = Event::Step {

@@ -253,9 +253,10 @@ fn transformer_case(name: &str) -> Vec<([Tensor<4>; 2], Tensor<4>)> {
     let device = Device::flex();
     let cases: HashMap<String, TransformerCase> =
         Fixture::open("transformer.safetensors").json("cases");
-    let attention = match cases[name].inputs_apart {
-        true => Attention::InputsApart,
-        false => Attention::Full,
+    let attention = if cases[name].inputs_apart {
+        Attention::InputsApart
+    } else {
+        Attention::Full
     };
     let (fixture, config, model) = twin(attention, &device);
     let Arguments {

@@ -34,9 +34,12 @@ impl Inputs {
     fn mask(&mut self, shape: [usize; 3]) -> TensorData {
         let keys = shape[2];
         let values: Vec<f32> = (0..shape.iter().product())
-            .map(|i| match i % keys == 0 || self.0.random_range(0..3) > 0 {
-                true => 0.0,
-                false => -1e9,
+            .map(|i| {
+                if i % keys == 0 || self.0.random_range(0..3) > 0 {
+                    0.0
+                } else {
+                    -1e9
+                }
             })
             .collect();
         TensorData::new(values, shape)

@@ -104,9 +104,10 @@ fn result<O: Operation<N>, const N: usize, const D: usize>(
 
 /// The same numbers, row by row.
 fn dense(tensor: &FlexTensor) -> FlexTensor {
-    match tensor.as_slice::<f32>().is_some() {
-        true => tensor.clone(),
-        false => tensor.to_contiguous(),
+    if tensor.as_slice::<f32>().is_some() {
+        tensor.clone()
+    } else {
+        tensor.to_contiguous()
     }
 }
 

@@ -144,9 +144,10 @@ pub(crate) fn gated(x: &Tensor<3>, a: &Tensor<3>, by: &Modulation, at: usize) ->
 #[inline(always)]
 fn modulation<'a>(clean: &'a [f32], noise: &'a [f32], token: usize, plan: Plan) -> &'a [f32] {
     let (sample, place) = (token / plan.n, token % plan.n);
-    match place < plan.n_clean {
-        true => clean,
-        false => &noise[6 * plan.d * sample..6 * plan.d * (sample + 1)],
+    if place < plan.n_clean {
+        clean
+    } else {
+        &noise[6 * plan.d * sample..6 * plan.d * (sample + 1)]
     }
 }
 
@@ -179,12 +180,11 @@ wide! {
         let rows = x.chunks_exact(d).zip(gradient.chunks_exact(d));
         for (token, ((x, gradient), into_x)) in rows.zip(into_x.chunks_exact_mut(d)).enumerate() {
             let scale = &modulation(clean, noise, token, plan)[(plan.at + 1) * d..(plan.at + 2) * d];
-            let into = match token % plan.n < plan.n_clean {
-                true => &mut into_clean[plan.at * d..(plan.at + 2) * d],
-                false => {
-                    let start = (6 * (token / plan.n) + plan.at) * d;
-                    &mut into_noise[start..start + 2 * d]
-                }
+            let into = if token % plan.n < plan.n_clean {
+                &mut into_clean[plan.at * d..(plan.at + 2) * d]
+            } else {
+                let start = (6 * (token / plan.n) + plan.at) * d;
+                &mut into_noise[start..start + 2 * d]
             };
             let (into_shift, into_scale) = into.split_at_mut(d);
             let (mean, inverse) = moments(x, plan.epsilon);
@@ -230,12 +230,11 @@ wide! {
         let rows = a.chunks_exact(d).zip(gradient.chunks_exact(d));
         for (token, ((a, gradient), into_a)) in rows.zip(into_a.chunks_exact_mut(d)).enumerate() {
             let gate = &modulation(clean, noise, token, plan)[plan.at * d..(plan.at + 1) * d];
-            let into = match token % plan.n < plan.n_clean {
-                true => &mut into_clean[plan.at * d..(plan.at + 1) * d],
-                false => {
-                    let start = (6 * (token / plan.n) + plan.at) * d;
-                    &mut into_noise[start..start + d]
-                }
+            let into = if token % plan.n < plan.n_clean {
+                &mut into_clean[plan.at * d..(plan.at + 1) * d]
+            } else {
+                let start = (6 * (token / plan.n) + plan.at) * d;
+                &mut into_noise[start..start + d]
             };
             let (a, gradient, gate) = (&a[..d], &gradient[..d], &gate[..d]);
             let (into_a, into) = (&mut into_a[..d], &mut into[..d]);

@@ -72,9 +72,10 @@ impl Tile {
     /// What the texts for this tile begin with, and no others.
     fn head(self) -> String {
         let mut out = String::new();
-        let factor = match self.halves {
-            true => "vec4<f16>",
-            false => "vec4<f32>",
+        let factor = if self.halves {
+            "vec4<f16>"
+        } else {
+            "vec4<f32>"
         };
         if self.halves {
             out.push_str("enable f16;\n");

@@ -98,9 +98,10 @@ fn plain_files(folder: &Path) -> Result<Vec<PathBuf>> {
         }
     }
     paths.sort();
-    match paths.is_empty() {
-        true => Err(wrong(folder, "holds no .safetensors file")),
-        false => Ok(paths),
+    if paths.is_empty() {
+        Err(wrong(folder, "holds no .safetensors file"))
+    } else {
+        Ok(paths)
     }
 }
 

@@ -130,14 +130,13 @@ pub fn pack(options: &PackOptions) -> Result<()> {
         ),
     ];
     let tokenizer = input.join("tokenizer/tokenizer.json");
-    let json = match options.partial && !tokenizer.exists() {
-        true => None,
-        false => {
-            let name = tokenizer.display().to_string();
-            let json = std::fs::read(&tokenizer).map_err(|e| Error::format(&name, e))?;
-            Tokenizer::from_json(&json)?;
-            Some(json)
-        }
+    let json = if options.partial && !tokenizer.exists() {
+        None
+    } else {
+        let name = tokenizer.display().to_string();
+        let json = std::fs::read(&tokenizer).map_err(|e| Error::format(&name, e))?;
+        Tokenizer::from_json(&json)?;
+        Some(json)
     };
     for (component, encoding, wanted, stored) in components {
         if options.partial && !has_weights(&input.join(component)) {

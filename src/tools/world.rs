@@ -58,9 +58,10 @@ pub struct Options {
 
 impl Options {
     fn wording(&self) -> Wording {
-        match self.held_out {
-            true => Wording::HeldOut,
-            false => Wording::Training,
+        if self.held_out {
+            Wording::HeldOut
+        } else {
+            Wording::Training
         }
     }
 
@@ -139,12 +140,11 @@ fn write_clip(out: &Path, seed: u64, options: &Options) -> Result<()> {
     let path = folder.join("truth.json");
     let text = serde_json::to_string_pretty(&truth).expect("truth is plain data");
     std::fs::write(&path, text).map_err(|e| Error::format(path.display().to_string(), e))?;
-    match options.video {
-        true => {
-            let images = frames.iter().map(|frame| &frame.image);
-            video::write(&out.join(format!("{seed:06}.mp4")), images, options.rate)
-        }
-        false => Ok(()),
+    if options.video {
+        let images = frames.iter().map(|frame| &frame.image);
+        video::write(&out.join(format!("{seed:06}.mp4")), images, options.rate)
+    } else {
+        Ok(())
     }
 }
 

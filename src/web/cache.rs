@@ -156,9 +156,10 @@ impl Cache {
             self.folder.remove(&done(&shard.sha256)).await;
             let (file, access) = self.folder.access(&partial(&shard.sha256), true).await?;
             let length = access.0.size()?;
-            let version = match length >= 1.0 && length < shard.length as f64 {
-                true => self.version(&shard.sha256).await,
-                false => None,
+            let version = if length >= 1.0 && length < shard.length as f64 {
+                self.version(&shard.sha256).await
+            } else {
+                None
             };
             let resumed = match version {
                 Some(version) if read_into(&access, length as usize, bytes)? => Some(version),

@@ -172,9 +172,10 @@ struct Running<'a>(&'a Cell<bool>);
 
 impl<'a> Running<'a> {
     fn begin(busy: &'a Cell<bool>) -> Result<Self> {
-        match busy.replace(true) {
-            true => Err(Error::Busy),
-            false => Ok(Running(busy)),
+        if busy.replace(true) {
+            Err(Error::Busy)
+        } else {
+            Ok(Running(busy))
         }
     }
 }
@@ -219,11 +220,12 @@ async fn open(url: &JsValue, options: &JsValue, on_progress: Option<Function>) -
     let url = address(url)?;
     let option = |name: &str, default: &str| {
         let value = property(options, name);
-        match value.is_undefined() || value.is_null() {
-            true => Ok(default.to_owned()),
-            false => value
+        if value.is_undefined() || value.is_null() {
+            Ok(default.to_owned())
+        } else {
+            value
                 .as_string()
-                .ok_or_else(|| Error::Request(format!("{name} is no text"))),
+                .ok_or_else(|| Error::Request(format!("{name} is no text")))
         }
     };
     let choice: Choice = option("device", "auto")?.parse()?;

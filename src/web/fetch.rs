@@ -229,9 +229,10 @@ impl Http {
         arriving.bytes.clear();
         if let (Some(cache), Some(mut partial)) = (&self.cache, arriving.partial.take()) {
             cache.set_version(shard, None).await;
-            match partial.restart() {
-                true => arriving.partial = Some(partial),
-                false => cache.give_up(partial).await,
+            if partial.restart() {
+                arriving.partial = Some(partial)
+            } else {
+                cache.give_up(partial).await
             }
         }
     }

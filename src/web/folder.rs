@@ -55,9 +55,10 @@ impl Folder {
             .await?
             .unchecked_into();
         // Several tabs may read a file at once where the browser knows this mode; elsewhere the option means nothing.
-        let options = match create {
-            true => Object::new(),
-            false => object(&[("mode", "read-only".into())]),
+        let options = if create {
+            Object::new()
+        } else {
+            object(&[("mode", "read-only".into())])
         };
         let access: Access = wait(file.open(&options)).await?.unchecked_into();
         Ok((file, Open(access)))
@@ -126,8 +127,9 @@ pub(super) fn write_at(access: &Open, bytes: &[u8], at: usize) -> Thrown<()> {
     let written = access
         .0
         .write(bytes, &object(&[("at", (at as f64).into())]))?;
-    match written == bytes.len() as f64 {
-        true => Ok(()),
-        false => Err("fewer bytes were written than given".into()),
+    if written == bytes.len() as f64 {
+        Ok(())
+    } else {
+        Err("fewer bytes were written than given".into())
     }
 }

@@ -141,17 +141,19 @@ struct Fields<'a> {
 
 impl<'a> Fields<'a> {
     fn of(value: &'a JsValue, name: &'a str) -> Result<Self> {
-        match value.is_object() {
-            true => Ok(Fields { value, name }),
-            false => Err(wrong(name, value, "an object")),
+        if value.is_object() {
+            Ok(Fields { value, name })
+        } else {
+            Err(wrong(name, value, "an object"))
         }
     }
 
     /// A field's name in messages: fields of the request itself stand alone.
     fn path(&self, field: &str) -> String {
-        match self.name.starts_with("IMG") {
-            true => format!("{}'s {field}", self.name),
-            false => field.to_owned(),
+        if self.name.starts_with("IMG") {
+            format!("{}'s {field}", self.name)
+        } else {
+            field.to_owned()
         }
     }
 

@@ -21,10 +21,7 @@ pub(super) async fn tune(opened: &Opened, quantized: &[Encoding], remember: bool
     if opened.kind == "cpu" {
         return;
     }
-    let folder = match remember {
-        true => folder().await.ok(),
-        false => None,
-    };
+    let folder = if remember { folder().await.ok() } else { None };
     let form = if halves() { "f16" } else { "f32" };
     // Another version of the browser may compile otherwise.
     let browser = js::property(&js::property(&js_sys::global(), "navigator"), "userAgent");

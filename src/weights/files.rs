@@ -90,8 +90,9 @@ fn bounded(reader: impl Read, limit: u64) -> std::result::Result<Vec<u8>, String
     let mut bytes = Vec::new();
     let read = reader.take(limit + 1).read_to_end(&mut bytes);
     read.map_err(|e| e.to_string())?;
-    match bytes.len() as u64 > limit {
-        true => Err(format!("is longer than {limit} bytes")),
-        false => Ok(bytes),
+    if bytes.len() as u64 > limit {
+        Err(format!("is longer than {limit} bytes"))
+    } else {
+        Ok(bytes)
     }
 }

@@ -34,9 +34,12 @@ impl Plan {
             Encoding::F16 => true,
             Encoding::Q8 | Encoding::Q4 => manifest.component == "vae",
         };
-        let on_device = |manifest: &Manifest| match halves(manifest) {
-            true => 2 * manifest.bytes(),
-            false => manifest.bytes(),
+        let on_device = |manifest: &Manifest| {
+            if halves(manifest) {
+                2 * manifest.bytes()
+            } else {
+                manifest.bytes()
+            }
         };
         let (text, network, vae) = (
             &self.config.text_encoder,

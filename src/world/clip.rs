@@ -139,14 +139,16 @@ fn push(scene: &mut Scene, starts: &mut [Start], rng: &mut impl Rng) {
     }
     let (low, high) = solid.heights();
     let rolls = lies || matches!(solid.shape, Shape::Sphere | Shape::Capsule);
-    let speed = match rolls {
-        true => rng.random_range(0.9..2.4),
-        false => rng.random_range(2.0..4.0),
+    let speed = if rolls {
+        rng.random_range(0.9..2.4)
+    } else {
+        rng.random_range(2.0..4.0)
     };
     let velocity = heading.map(|h| h * speed);
-    let spin = match rolls {
-        true => cross([0.0, 1.0, 0.0], velocity).map(|v| v / ((high - low) / 2.0)),
-        false => [0.0; 3],
+    let spin = if rolls {
+        cross([0.0, 1.0, 0.0], velocity).map(|v| v / ((high - low) / 2.0))
+    } else {
+        [0.0; 3]
     };
     starts[chosen] = Start { velocity, spin };
 }
@@ -200,9 +202,10 @@ fn topple(scene: &Scene, starts: &mut [Start], rng: &mut impl Rng) {
             || matches!(scene.solids[*i].shape, Shape::Cylinder | Shape::Cone)
     };
     let some: Vec<usize> = (0..scene.solids.len()).filter(tall).collect();
-    let chosen = match some.is_empty() {
-        true => rng.random_range(0..scene.solids.len()),
-        false => pick(&some, rng),
+    let chosen = if some.is_empty() {
+        rng.random_range(0..scene.solids.len())
+    } else {
+        pick(&some, rng)
     };
     let angle = rng.random_range(0.0..std::f32::consts::TAU);
     let heading = [angle.cos(), 0.0, angle.sin()];

@@ -86,10 +86,13 @@ impl Solid {
         match self.form() {
             Form::Sphere(radius) => radius,
             Form::Cube(half) => half * if upright { 2f32.sqrt() } else { 3f32.sqrt() },
-            Form::Cylinder(radius, half) | Form::Cone(radius, half) => match upright {
-                true => radius,
-                false => radius.hypot(half),
-            },
+            Form::Cylinder(radius, half) | Form::Cone(radius, half) => {
+                if upright {
+                    radius
+                } else {
+                    radius.hypot(half)
+                }
+            }
             Form::Torus(ring, tube) => ring + tube,
             Form::Capsule(radius, half) => radius + half,
         }

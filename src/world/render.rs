@@ -75,9 +75,10 @@ pub(crate) fn develop(light: V3) -> [u8; 3] {
 fn tone(light: f32) -> f32 {
     let x = 0.5 * light.clamp(0.0, 1e4);
     let film = (x * (2.51 * x + 0.03) / (x * (2.43 * x + 0.59) + 0.14)).clamp(0.0, 1.0);
-    match film <= 0.003_130_8 {
-        true => 12.92 * film,
-        false => 1.055 * film.powf(1.0 / 2.4) - 0.055,
+    if film <= 0.003_130_8 {
+        12.92 * film
+    } else {
+        1.055 * film.powf(1.0 / 2.4) - 0.055
     }
 }
 

@@ -100,9 +100,10 @@ fn march(solid: &Solid, o: V3, d: V3) -> Option<(f64, f64)> {
             let (mut out, mut within) = (t, t + STEP);
             for _ in 0..40 {
                 let middle = (out + within) / 2.0;
-                match inside(solid, at(middle)) {
-                    true => within = middle,
-                    false => out = middle,
+                if inside(solid, at(middle)) {
+                    within = middle
+                } else {
+                    out = middle
                 }
             }
             let stays = (1..).find(|&i| !inside(solid, at(within + STEP * f64::from(i))));

@@ -66,9 +66,10 @@ pub(crate) fn reflect(d: V3, n: V3) -> V3 {
 pub(crate) fn axes(quaternion: [f32; 4]) -> [V3; 3] {
     let square: f32 = quaternion.iter().map(|v| v * v).sum();
     let usable = square.is_finite() && square > 1e-12;
-    let [x, y, z, w] = match usable {
-        true => quaternion.map(|v| v / square.sqrt()),
-        false => [0.0, 0.0, 0.0, 1.0],
+    let [x, y, z, w] = if usable {
+        quaternion.map(|v| v / square.sqrt())
+    } else {
+        [0.0, 0.0, 0.0, 1.0]
     };
     [
         [

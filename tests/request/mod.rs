@@ -39,14 +39,18 @@ pub(crate) fn ask(data: &[u8]) -> bool {
     request.keep = numbers[3] % 2 == 0;
     // Mostly numbers that pass, so that prompts get through.
     let wild = numbers[15] == 0;
-    let scale = |at: usize| match wild {
-        true => f32::from_bits(word(at)),
-        false => f32::from(numbers[at]) / 2.0,
+    let scale = |at: usize| {
+        if wild {
+            f32::from_bits(word(at))
+        } else {
+            f32::from(numbers[at]) / 2.0
+        }
     };
     (request.guidance, request.image_guidance) = (scale(4), scale(8));
-    request.steps = Some(match wild {
-        true => word(12) as usize,
-        false => usize::from(numbers[12]),
+    request.steps = Some(if wild {
+        word(12) as usize
+    } else {
+        usize::from(numbers[12])
     });
 
     let _ = request.kept();

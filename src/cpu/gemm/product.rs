@@ -128,9 +128,10 @@ pub(super) fn multiply_on(
     let _tiles = amx.then(|| unsafe { amx::Tiles::configure() });
     let block = |a, b, c: *mut f32, stride, add, height| unsafe {
         // SAFETY: `pair` gives `deep` tiles each; `c` has room for the block, see below.
-        match amx {
-            true => amx::block(a, b, deep, c, stride, add),
-            false => avx512::block(a, b, deep, c, stride, add, height),
+        if amx {
+            amx::block(a, b, deep, c, stride, add)
+        } else {
+            avx512::block(a, b, deep, c, stride, add, height)
         }
     };
     let mut edge = [0f32; 32 * 32];
@@ -147,9 +148,10 @@ pub(super) fn multiply_on(
             block(a, b, edge.as_mut_ptr(), 32, false, height);
             for r in 0..height {
                 let (from, into) = (&edge[32 * r..][..width], &mut c[r * stride..][..width]);
-                match add {
-                    true => into.iter_mut().zip(from).for_each(|(y, x)| *y += x),
-                    false => into.copy_from_slice(from),
+                if add {
+                    into.iter_mut().zip(from).for_each(|(y, x)| *y += x)
+                } else {
+                    into.copy_from_slice(from)
                 }
             }
         }

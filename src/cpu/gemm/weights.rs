@@ -58,9 +58,10 @@ pub(crate) fn packed_weight(weight: &FlexTensor, size: [usize; 2], backward: boo
     }
     let [o, k] = size;
     let mut packed = Packed::default();
-    match backward {
-        false => packed.pack(Side::Right, Matrix::Rows(values, k), [o, k]),
-        true => packed.pack(Side::Right, Matrix::Columns(values, k), [k, o]),
+    if backward {
+        packed.pack(Side::Right, Matrix::Columns(values, k), [k, o])
+    } else {
+        packed.pack(Side::Right, Matrix::Rows(values, k), [o, k])
     }
     let packed = Arc::new(packed);
     with_shared(|shared| {

@@ -169,9 +169,10 @@ impl Options {
 /// As [`build`].
 pub fn run(options: &Options) -> Result<()> {
     let report = build(options)?;
-    match options.json {
-        true => say!("{}", report.to_json()?),
-        false => eprintln!("{report}"),
+    if options.json {
+        say!("{}", report.to_json()?)
+    } else {
+        eprintln!("{report}")
     }
     Ok(())
 }
@@ -292,9 +293,10 @@ impl Output {
         self.pending.items.push(item.name());
         self.pending.clips += made.clips;
         self.pending.counts.merge(&made.counts);
-        match self.writer.full() {
-            true => self.close(),
-            false => Ok(()),
+        if self.writer.full() {
+            self.close()
+        } else {
+            Ok(())
         }
     }
 

@@ -178,9 +178,12 @@ impl Canvas {
 /// The largest size of a picture that fits; small ones grow by a whole number.
 fn shown(image: &Image) -> (u32, u32) {
     let long = image.width.max(image.height);
-    let side = |side: u32| match long <= PICTURE {
-        true => side * (PICTURE / long),
-        false => (side * PICTURE / long).max(1),
+    let side = |side: u32| {
+        if long <= PICTURE {
+            side * (PICTURE / long)
+        } else {
+            (side * PICTURE / long).max(1)
+        }
     };
     (side(image.width), side(image.height))
 }

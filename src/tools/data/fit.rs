@@ -41,12 +41,13 @@ impl Fit {
         }
         let whole = |length: f64| ((length / f64::from(MULTIPLE)).round() as u32).max(1) * MULTIPLE;
         let aspect = f64::from(w) / f64::from(h);
-        let size = match square {
-            true => (whole(side.into()), whole(side.into())),
-            false => (
+        let size = if square {
+            (whole(side.into()), whole(side.into()))
+        } else {
+            (
                 whole(f64::from(side) * aspect.sqrt()),
                 whole(f64::from(side) / aspect.sqrt()),
-            ),
+            )
         };
         let scale = (f64::from(size.0) / f64::from(w)).max(f64::from(size.1) / f64::from(h));
         let cover =

@@ -63,9 +63,10 @@ impl Counts {
     fn add(&mut self, sample: &Sample) {
         let kind = json!(sample.kind);
         let kind = kind.as_str().unwrap_or_default();
-        let name = match sample.variant.is_empty() {
-            true => kind.to_owned(),
-            false => format!("{kind}/{}", sample.variant),
+        let name = if sample.variant.is_empty() {
+            kind.to_owned()
+        } else {
+            format!("{kind}/{}", sample.variant)
         };
         *self.samples.entry(name).or_default() += 1;
     }
@@ -123,9 +124,12 @@ fn check(clip: &Clip) -> std::result::Result<(), String> {
     let size = (first.width, first.height);
     let pixels = (size.0 * size.1) as usize;
     let fits = |image: &Image| (image.width, image.height) == size;
-    let counted = |what: &str, found: usize| match found == frames {
-        true => Ok(()),
-        false => Err(format!("{frames} frames but {found} {what}")),
+    let counted = |what: &str, found: usize| {
+        if found == frames {
+            Ok(())
+        } else {
+            Err(format!("{frames} frames but {found} {what}"))
+        }
     };
     counted("frame numbers", clip.numbers.len())?;
     if !clip.frame_captions.is_empty() {
@@ -196,9 +200,10 @@ struct Maker<'a, R> {
 impl<R: Rng> Maker<'_, R> {
     fn filter_frames(&mut self) {
         for (i, frame) in self.clip.frames.iter().enumerate() {
-            match quality::blur(frame) > self.settings.max_blur {
-                true => self.counts.drop("blurred frame"),
-                false => self.usable.push(i),
+            if quality::blur(frame) > self.settings.max_blur {
+                self.counts.drop("blurred frame")
+            } else {
+                self.usable.push(i)
             }
         }
     }

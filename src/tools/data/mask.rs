@@ -161,9 +161,10 @@ pub fn cut_out(image: &Image, mask: &[bool]) -> Option<Image> {
     for y in b.top..b.bottom {
         let row = y * width + b.left..y * width + b.right;
         for (i, shown) in row.clone().zip(&mask[row]) {
-            match shown {
-                true => rgb.extend(&image.rgb[3 * i..3 * i + 3]),
-                false => rgb.extend([255; 3]),
+            if *shown {
+                rgb.extend(&image.rgb[3 * i..3 * i + 3])
+            } else {
+                rgb.extend([255; 3])
             }
         }
     }
@@ -199,9 +200,12 @@ pub fn erased(image: &Image, mask: &[bool]) -> Image {
         .rgb
         .chunks_exact(3)
         .zip(mask)
-        .map(|(p, &hidden)| match hidden {
-            true => [0.0; 4],
-            false => [f32::from(p[0]), f32::from(p[1]), f32::from(p[2]), 1.0],
+        .map(|(p, &hidden)| {
+            if hidden {
+                [0.0; 4]
+            } else {
+                [f32::from(p[0]), f32::from(p[1]), f32::from(p[2]), 1.0]
+            }
         })
         .collect();
     let filled = pull_push(known, image.width as usize, image.height as usize);
@@ -278,9 +282,12 @@ mod tests {
             let (x, y) = at(i);
             (x as i32 - 12).pow(2) + (y as i32 - 15).pow(2) <= 36
         };
-        let rgb = (0..1200).flat_map(|i| match disc(i) {
-            true => [200, 0, 0],
-            false => [4 * at(i).0 as u8, 4 * at(i).1 as u8, 100],
+        let rgb = (0..1200).flat_map(|i| {
+            if disc(i) {
+                [200, 0, 0]
+            } else {
+                [4 * at(i).0 as u8, 4 * at(i).1 as u8, 100]
+            }
         });
         let image = Image::from_rgb(40, 30, rgb.collect()).unwrap();
         (image, (0..1200).map(disc).collect())

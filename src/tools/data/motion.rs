@@ -431,9 +431,12 @@ mod tests {
             }
         });
         // The camera shifts everything by 2, 1; the thing goes 5 to the right of that.
-        let b = plane(96, 72, |x, y| match inside(x - 7.0, y - 1.0) {
-            true => thing(x - 7.0, y - 1.0),
-            false => texture(x - 2.0, y - 1.0),
+        let b = plane(96, 72, |x, y| {
+            if inside(x - 7.0, y - 1.0) {
+                thing(x - 7.0, y - 1.0)
+            } else {
+                texture(x - 2.0, y - 1.0)
+            }
         });
         let found = flow(&a, &b);
         let camera = found.camera();

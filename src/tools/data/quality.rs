@@ -60,9 +60,10 @@ impl Change {
     /// moves by more than 1 % of the diagonal, when a third of the picture moves, or when the pixels differ by more than a PSNR of 17 dB
     /// allows.
     pub fn tag(&self) -> Tag {
-        match self.camera > 0.01 || self.moving > 0.33 || self.difference > 0.02 {
-            true => Tag::DynamicScenario,
-            false => Tag::StaticScenario,
+        if self.camera > 0.01 || self.moving > 0.33 || self.difference > 0.02 {
+            Tag::DynamicScenario
+        } else {
+            Tag::StaticScenario
         }
     }
 }
@@ -128,9 +129,10 @@ fn blur_of_rows(plane: &Plane) -> f32 {
         }
     }
     // A picture without edges is as blurred as can be.
-    match all < 1e-6 * (w * h) as f64 {
-        true => 1.0,
-        false => ((all - left) / all) as f32,
+    if all < 1e-6 * (w * h) as f64 {
+        1.0
+    } else {
+        ((all - left) / all) as f32
     }
 }
 
@@ -166,9 +168,10 @@ mod tests {
     }
 
     fn with_ball(x: f32, y: f32, at: f32) -> [f32; 3] {
-        match (x - at).hypot(y - 40.0) < 9.0 {
-            true => [200.0, 30.0 + 3.0 * (x - at), 30.0],
-            false => table(x, y),
+        if (x - at).hypot(y - 40.0) < 9.0 {
+            [200.0, 30.0 + 3.0 * (x - at), 30.0]
+        } else {
+            table(x, y)
         }
     }
 

@@ -126,9 +126,10 @@ fn entities(frames: &[(Scene, Frame)], wording: Wording, rng: &mut impl Rng) -> 
             .into_iter()
             .partition(|r| matches!(r, Reference::Plain(_)));
         let phrases = paraphrases(|| {
-            let some = match plain.is_empty() || rng.random_bool(0.3) {
-                true => &placed,
-                false => &plain,
+            let some = if plain.is_empty() || rng.random_bool(0.3) {
+                &placed
+            } else {
+                &plain
             };
             let index = (!some.is_empty()).then(|| rng.random_range(0..some.len()))?;
             Some(format!("the {}", some[index].say(wording, rng)))

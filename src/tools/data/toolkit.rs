@@ -279,9 +279,10 @@ fn entities(path: &Path, said: &Grounded, pair: &Image, fit: &Fit) -> Result<Vec
         let columns = which * pair.width / 2..(which + 1) * pair.width / 2;
         let inside = (0..values.len()).filter(|&i| columns.contains(&(i as u32 % width)));
         let map: Vec<u8> = inside.map(|i| values[i]).collect();
-        match map.is_empty() {
-            true => vec![0; (fit.size.0 * fit.size.1) as usize],
-            false => fit.map(&map, pair.width / 2, pair.height),
+        if map.is_empty() {
+            vec![0; (fit.size.0 * fit.size.1) as usize]
+        } else {
+            fit.map(&map, pair.width / 2, pair.height)
         }
     };
     let frames = [frame(0), frame(1)];

@@ -91,9 +91,10 @@ pub(super) fn kinds(names: &[String]) -> Result<Vec<&'static str>> {
             ))
         })
     };
-    match names.is_empty() {
-        true => Ok(known().collect()),
-        false => names.iter().map(find).collect(),
+    if names.is_empty() {
+        Ok(known().collect())
+    } else {
+        names.iter().map(find).collect()
     }
 }
 
@@ -144,17 +145,19 @@ pub(super) fn cases(
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         rng.set_stream(9);
         // One of a clip, so that the cases are independent.
-        found.extend(match EDITS.contains(&kind) {
-            true => edited(kind, &shoot, words, &mut rng),
-            false => sampled(kind, seed, &shoot, words, &mut rng)?,
+        found.extend(if EDITS.contains(&kind) {
+            edited(kind, &shoot, words, &mut rng)
+        } else {
+            sampled(kind, seed, &shoot, words, &mut rng)?
         });
     }
-    match found.len() == count {
-        true => Ok(found),
-        false => Err(Error::Internal(format!(
+    if found.len() == count {
+        Ok(found)
+    } else {
+        Err(Error::Internal(format!(
             "{} cases of {kind} in the clips from seed {first}; {count} were asked for",
             found.len()
-        ))),
+        )))
     }
 }
 
@@ -205,9 +208,10 @@ fn sampled(
     let samples = kinds::samples(&clip, &settings, rng, &mut Counts::default())?;
     Ok(samples.into_iter().find_map(|sample| {
         let name = sample.kind.name();
-        let named = match sample.variant.is_empty() {
-            true => name,
-            false => format!("{name}/{}", sample.variant),
+        let named = if sample.variant.is_empty() {
+            name
+        } else {
+            format!("{name}/{}", sample.variant)
         };
         // One picture out, so that every kind is asked for in its plain form.
         if named != kind || sample.outputs.len() != 1 {

@@ -57,9 +57,10 @@ pub fn run(options: &Options) -> Result<()> {
     let images = encoder.files(&paths, preprocess)?;
     let image_seconds = start.elapsed().as_secs_f64();
     let start = Instant::now();
-    let texts = match captions.is_empty() {
-        true => Vec::new(),
-        false => encoder.texts(&captions)?,
+    let texts = if captions.is_empty() {
+        Vec::new()
+    } else {
+        encoder.texts(&captions)?
     };
     let text_seconds = start.elapsed().as_secs_f64();
     save(&options.out, &paths, &images, &texts)?;
@@ -84,9 +85,10 @@ pub(super) fn pictures(folder: &Path) -> Result<Vec<PathBuf>> {
         }
     }
     found.sort();
-    match found.is_empty() {
-        true => Err(fail(&"holds no png, jpg, jpeg or webp")),
-        false => Ok(found),
+    if found.is_empty() {
+        Err(fail(&"holds no png, jpg, jpeg or webp"))
+    } else {
+        Ok(found)
     }
 }
 

@@ -16,9 +16,10 @@ pub(super) fn decibels(a: &Image, b: &Image, counts: impl Fn(usize) -> bool) -> 
         }
     }
     let mean = sum / count;
-    let ratio = match mean > 0.0 {
-        true => 10.0 * (255f64.powi(2) / mean).log10(),
-        false => PERFECT_DB,
+    let ratio = if mean > 0.0 {
+        10.0 * (255f64.powi(2) / mean).log10()
+    } else {
+        PERFECT_DB
     };
     (count > 0.0).then_some(ratio.min(PERFECT_DB))
 }

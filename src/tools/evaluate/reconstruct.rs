@@ -86,12 +86,11 @@ pub fn run(options: &Options) -> Result<()> {
     let frames = frames(HELD_OUT + options.first, options.cases, options.size)?;
     let results = reconstruct(&autoencoder, &frames, &device)?;
     let report = Report::new(&frames, &results);
-    match options.json {
-        true => {
-            let json = serde_json::to_string_pretty(&report);
-            say!("{}", json.map_err(|e| Error::Internal(e.to_string()))?);
-        }
-        false => print(&report),
+    if options.json {
+        let json = serde_json::to_string_pretty(&report);
+        say!("{}", json.map_err(|e| Error::Internal(e.to_string()))?);
+    } else {
+        print(&report)
     }
     match &options.sheet {
         Some(path) => sheet(&frames, &results)?.save(path),

@@ -22,17 +22,24 @@ pub fn pillow_bicubic(picture: &Image, width: u32, height: u32) -> Image {
     let fewer = |from: u32, to: u32| i64::from(from) - i64::from(to);
     let rows = fewer(picture.height, height);
     let rows_first = rows > 0 && rows > 2 * fewer(picture.width, width);
-    let across = |rgb: Vec<u8>| match picture.width == width {
-        true => rgb,
-        false => across(&rgb, picture.width as usize, &taps(picture.width, width)),
+    let across = |rgb: Vec<u8>| {
+        if picture.width == width {
+            rgb
+        } else {
+            across(&rgb, picture.width as usize, &taps(picture.width, width))
+        }
     };
-    let down = |rgb: Vec<u8>, columns: u32| match picture.height == height {
-        true => rgb,
-        false => down(&rgb, 3 * columns as usize, &taps(picture.height, height)),
+    let down = |rgb: Vec<u8>, columns: u32| {
+        if picture.height == height {
+            rgb
+        } else {
+            down(&rgb, 3 * columns as usize, &taps(picture.height, height))
+        }
     };
-    let rgb = match rows_first {
-        true => across(down(picture.rgb.clone(), picture.width)),
-        false => down(across(picture.rgb.clone()), width),
+    let rgb = if rows_first {
+        across(down(picture.rgb.clone(), picture.width))
+    } else {
+        down(across(picture.rgb.clone()), width)
     };
     Image { width, height, rgb }
 }

@@ -224,16 +224,18 @@ async fn results(
 async fn result(pipeline: &Pipeline, options: &Options, case: &Case, seed: u64) -> Result<Image> {
     let mut request = Request::new(&case.prompt);
     for (image, role) in &case.inputs {
-        let role = match options.without.contains(&PromptPart::ImagePrompt) {
-            true => Role::Asset,
-            false => *role,
+        let role = if options.without.contains(&PromptPart::ImagePrompt) {
+            Role::Asset
+        } else {
+            *role
         };
         request = request.frame(image.clone(), role);
     }
     request.size = Some((case.truth.width, case.truth.height));
-    request.context = Some(match options.without.contains(&PromptPart::ContextPrompt) {
-        true => Vec::new(),
-        false => case.context.clone(),
+    request.context = Some(if options.without.contains(&PromptPart::ContextPrompt) {
+        Vec::new()
+    } else {
+        case.context.clone()
     });
     request.seed = seed;
     options.sampling.picture(pipeline, request).await

@@ -49,9 +49,10 @@ impl AdamW {
         first: Tensor<1>,
         second: Tensor<1>,
     ) -> [Tensor<1>; 3] {
-        match on_cpu(&values) {
-            true => self.in_place(values, gradient, first, second),
-            false => self.on_device(values, gradient, first, second),
+        if on_cpu(&values) {
+            self.in_place(values, gradient, first, second)
+        } else {
+            self.on_device(values, gradient, first, second)
         }
     }
 

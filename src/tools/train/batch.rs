@@ -111,9 +111,10 @@ impl BatchBuilder<'_> {
 
     fn prompt<'a>(&self, prompts: &'a [String], rng: &mut impl Rng) -> &'a str {
         let any = rng.random_range(0..prompts.len());
-        match rng.random_bool(self.stage.plain) {
-            true => prompts.iter().min_by_key(|prompt| prompt.len()),
-            false => prompts.get(any),
+        if rng.random_bool(self.stage.plain) {
+            prompts.iter().min_by_key(|prompt| prompt.len())
+        } else {
+            prompts.get(any)
         }
         .map_or("", String::as_str)
     }
@@ -122,9 +123,10 @@ impl BatchBuilder<'_> {
         let channels = self.config.vae.latent_channels;
         let silent = unconditional || rng.random_bool(self.stage.text_dropout);
         let prompt = self.prompt(&entry.prompts, rng);
-        let context = match self.stage.without.contains(&PromptPart::ContextPrompt) {
-            true => &[],
-            false => &entry.context[..],
+        let context = if self.stage.without.contains(&PromptPart::ContextPrompt) {
+            &[]
+        } else {
+            &entry.context[..]
         };
         let mut inputs = Vec::new();
         if !unconditional {
@@ -144,18 +146,20 @@ impl BatchBuilder<'_> {
         }
         Ok(Example {
             name: name(entry.kind, &entry.variant),
-            tokens: match silent {
-                true => self.tokenizer.encode("")?,
-                false => self.tokenizer.encode(&request::text(context, prompt))?,
+            tokens: if silent {
+                self.tokenizer.encode("")?
+            } else {
+                self.tokenizer.encode(&request::text(context, prompt))?
             },
             inputs,
             targets,
             noise,
             t: self.stage.time.draw(rng),
             weights: weights(&entry.changed, self.stage.changed),
-            meant: match silent {
-                true => Vec::new(),
-                false => entry.changed.clone(),
+            meant: if silent {
+                Vec::new()
+            } else {
+                entry.changed.clone()
             },
         })
     }
@@ -184,9 +188,10 @@ fn cell_weights(examples: &[Example], sides: [u16; 2]) -> TensorData {
     let [y, x] = sides.map(usize::from);
     let mut values = Vec::with_capacity(examples.len() * y * x);
     for example in examples {
-        match example.weights.len() == y * x {
-            true => values.extend(&example.weights),
-            false => values.extend(std::iter::repeat_n(1.0, y * x)),
+        if example.weights.len() == y * x {
+            values.extend(&example.weights)
+        } else {
+            values.extend(std::iter::repeat_n(1.0, y * x))
         }
     }
     TensorData::new(values, [examples.len(), 1, y, x])
@@ -288,9 +293,10 @@ impl MicroBatch {
                 .map(|(k, sides)| stacked(&|e| &e.noise[k], *sides))
                 .collect(),
             times: TensorData::new(times, [b]),
-            weights: match weighted {
-                true => weights.collect(),
-                false => Vec::new(),
+            weights: if weighted {
+                weights.collect()
+            } else {
+                Vec::new()
             },
             meant: (stage.grounding > 0.0).then(meant).flatten(),
         }

@@ -17,9 +17,10 @@ pub(super) fn on_cpu(tensor: &Tensor<1>) -> bool {
 pub(super) fn flex(tensor: Tensor<1>) -> FlexTensor {
     let tensor = tensor.try_into_primitive::<Flex>();
     let tensor = tensor.expect("a tensor on the CPU backend");
-    match tensor.as_slice::<f32>().is_some() {
-        true => tensor,
-        false => tensor.to_contiguous(),
+    if tensor.as_slice::<f32>().is_some() {
+        tensor
+    } else {
+        tensor.to_contiguous()
     }
 }
 

@@ -122,9 +122,10 @@ fn galleries(settings: &Settings, stage: &Stage) -> Result<(Gallery, Option<Gall
     let mixture = stage
         .mixture()
         .map_err(|reason| Error::Request(format!("stage {:?}: {reason}", stage.name)))?;
-    let held_out = match settings.held_out.is_empty() {
-        true => None,
-        false => Some(Gallery::open(&settings.held_out, mixture.clone(), 64)?),
+    let held_out = if settings.held_out.is_empty() {
+        None
+    } else {
+        Some(Gallery::open(&settings.held_out, mixture.clone(), 64)?)
     };
     let gallery = Gallery::open(&settings.data(stage), mixture, settings.first_samples)?;
     Ok((gallery, held_out))
@@ -346,9 +347,10 @@ fn view(image: &Image, rng: &mut impl Rng) -> Result<Image> {
     for y in top..top + length {
         let start = 3 * (y * width + left);
         let row = image.rgb[start..start + 3 * length].chunks_exact(3);
-        match mirrored {
-            true => rgb.extend(row.rev().flatten()),
-            false => rgb.extend(row.flatten()),
+        if mirrored {
+            rgb.extend(row.rev().flatten())
+        } else {
+            rgb.extend(row.flatten())
         }
     }
     Image::from_rgb(side, side, rgb)

@@ -97,9 +97,10 @@ pub(super) fn grow(
     config.vae.shift_factor = old.vae.shift_factor;
     let device = Device::flex();
     // An autoencoder knows no words.
-    let vocabularies = match wanted(Network::TextEncoder) || wanted(Network::Transformer) {
-        true => vocabularies(from, run, &config, old.text_encoder.vocab_size, settings)?,
-        false => None,
+    let vocabularies = if wanted(Network::TextEncoder) || wanted(Network::Transformer) {
+        vocabularies(from, run, &config, old.text_encoder.vocab_size, settings)?
+    } else {
+        None
     };
     let words = |name: &str, old: &HostTensor, new: &HostTensor| match (name, &vocabularies) {
         (EMBEDDING, Some(both)) if old.shape[1..] == new.shape[1..] => {

@@ -159,9 +159,10 @@ impl Optimizer {
                 learning_rate,
             ),
         };
-        let threads = match jobs.iter().flatten().all(|job| on_cpu(&job.values)) {
-            true => self.threads,
-            false => 1,
+        let threads = if jobs.iter().flatten().all(|job| on_cpu(&job.values)) {
+            self.threads
+        } else {
+            1
         };
         let cost = |job: &Option<Job>| job.as_ref().map_or(0, Job::cost);
         let updated =
@@ -224,11 +225,12 @@ impl Optimizer {
                 let data = TensorData::new(found.values.clone(), [count]);
                 (found.values.len() == count).then(|| Tensor::<1>::from_data(data, device))
             };
-            let memory = match self.config.rule == Rule::Muon && is_matrix(&path) {
-                true => flat("velocity").map(|velocity| Memory::Muon(Box::new(velocity))),
-                false => flat("first")
+            let memory = if self.config.rule == Rule::Muon && is_matrix(&path) {
+                flat("velocity").map(|velocity| Memory::Muon(Box::new(velocity)))
+            } else {
+                flat("first")
                     .zip(flat("second"))
-                    .map(|(first, second)| Memory::AdamW(Box::new([first, second]))),
+                    .map(|(first, second)| Memory::AdamW(Box::new([first, second])))
             };
             self.memory.extend(memory.map(|memory| (path, memory)));
         }
@@ -277,9 +279,10 @@ struct Job {
 impl Job {
     /// About the number of floating-point operations.
     fn cost(&self) -> usize {
-        match self.muon {
-            true => 20 * elements(&self.values) * self.sides().into_iter().min().unwrap_or(1),
-            false => 20 * elements(&self.values),
+        if self.muon {
+            20 * elements(&self.values) * self.sides().into_iter().min().unwrap_or(1)
+        } else {
+            20 * elements(&self.values)
         }
     }
 
@@ -334,9 +337,10 @@ impl ModuleMapper for Take<'_> {
                 shape,
                 muon,
             }));
-            match tracked {
-                true => left.autodiff().set_require_grad(required),
-                false => left,
+            if tracked {
+                left.autodiff().set_require_grad(required)
+            } else {
+                left
             }
         })
     }
@@ -353,9 +357,10 @@ impl ModuleMapper for Put {
         param.map(|left| {
             let shape: [usize; D] = std::array::from_fn(|i| job.shape[i]);
             let values = job.values.reshape(shape);
-            match left.is_autodiff() {
-                true => values.autodiff().set_require_grad(left.is_require_grad()),
-                false => values,
+            if left.is_autodiff() {
+                values.autodiff().set_require_grad(left.is_require_grad())
+            } else {
+                values
             }
         })
     }

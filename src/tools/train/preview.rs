@@ -27,9 +27,10 @@ pub(super) fn samples(
     mixture: &Mixture,
     network: &TransformerConfig,
 ) -> Result<Vec<Sample>> {
-    let patterns = match settings.held_out.is_empty() {
-        true => &settings.data,
-        false => &settings.held_out,
+    let patterns = if settings.held_out.is_empty() {
+        &settings.data
+    } else {
+        &settings.held_out
     };
     let (mut found, mut names) = (Vec::new(), HashSet::new());
     let shards = list(patterns)?;

@@ -220,9 +220,10 @@ impl<M: Module> Trained<M> {
     /// holds the very weights of that step. `None` when there is none.
     pub(super) fn last_good(&self, run: &Path, stage: &Stage) -> Option<PathBuf> {
         let path = path(run, stage);
-        let path = match self.saved == Some(self.optimizer.steps()) {
-            true => previous(&path),
-            false => path,
+        let path = if self.saved == Some(self.optimizer.steps()) {
+            previous(&path)
+        } else {
+            path
         };
         path.exists().then_some(path)
     }

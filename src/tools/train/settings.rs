@@ -235,12 +235,11 @@ impl Default for Time {
 impl Time {
     /// One time in 0..1.
     pub fn draw(&self, rng: &mut impl Rng) -> f32 {
-        let t: f64 = match rng.random_bool(self.uniform) {
-            true => rng.random_range(0.0..1.0),
-            false => {
-                let z: f64 = StandardNormal.sample(rng);
-                1.0 / (1.0 + (-(self.mean + self.std * z)).exp())
-            }
+        let t: f64 = if rng.random_bool(self.uniform) {
+            rng.random_range(0.0..1.0)
+        } else {
+            let z: f64 = StandardNormal.sample(rng);
+            1.0 / (1.0 + (-(self.mean + self.std * z)).exp())
         };
         (self.shift * t / (1.0 + (self.shift - 1.0) * t)) as f32
     }

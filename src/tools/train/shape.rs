@@ -19,15 +19,16 @@ pub(super) fn check(run: &Path, settings: &Settings) -> Result<()> {
     let found = Config::read(run)?;
     let expected = settings.config()?;
     let different = differences(&found, &expected);
-    match different.is_empty() {
-        true => Ok(()),
-        false => Err(Error::format(
+    if different.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::format(
             run.display().to_string(),
             format!(
                 "the run was made with other settings: {}; use its settings or another folder",
                 different.join("; ")
             ),
-        )),
+        ))
     }
 }
 

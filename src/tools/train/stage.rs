@@ -106,14 +106,13 @@ impl VaeTask {
         }
         let crops = Crops::start(&settings.data(stage), settings.seed)?;
         crops.wait(settings.first_samples)?;
-        let held_out = match settings.held_out.is_empty() {
-            true => None,
-            false => {
-                let crops = Crops::start(&settings.held_out, settings.seed)?;
-                // All of them, so that every start measures on the same.
-                crops.wait(usize::MAX)?;
-                Some(crops)
-            }
+        let held_out = if settings.held_out.is_empty() {
+            None
+        } else {
+            let crops = Crops::start(&settings.held_out, settings.seed)?;
+            // All of them, so that every start measures on the same.
+            crops.wait(usize::MAX)?;
+            Some(crops)
         };
         Ok(VaeTask {
             held_out,
@@ -294,19 +293,18 @@ impl FlowTask {
         let encoder = || Encoder::new(vae.clone(), config, run, stage.size, device);
         let mixture = stage.mixture().map_err(request)?;
         let shown = preview::samples(settings, &mixture, &config.transformer)?;
-        let held_out = match settings.held_out.is_empty() {
-            true => None,
-            false => {
-                let pool = Pool::start(
-                    &settings.held_out,
-                    mixture.clone(),
-                    &config.transformer,
-                    encoder()?,
-                )?;
-                // All of them, so that every start measures on the same.
-                pool.wait(usize::MAX)?;
-                Some(pool)
-            }
+        let held_out = if settings.held_out.is_empty() {
+            None
+        } else {
+            let pool = Pool::start(
+                &settings.held_out,
+                mixture.clone(),
+                &config.transformer,
+                encoder()?,
+            )?;
+            // All of them, so that every start measures on the same.
+            pool.wait(usize::MAX)?;
+            Some(pool)
         };
         let size = config.text_encoder.vocab_size;
         let tokenizer = vocabulary::of_run(run, &settings.data, size)?;

@@ -49,12 +49,13 @@ fn resume(pack: &Path, run: &Path, config: Config, settings: &Settings) -> Resul
         return config.write(run);
     }
     let stages = read(pack)?;
-    match stages.is_empty() {
-        true => eprintln!(
+    if stages.is_empty() {
+        eprintln!(
             "{}: no {TRAINING}; the weights are taken, and the first stage comes first",
             pack.display()
-        ),
-        false => eprintln!("{}: the run goes on from this pack", pack.display()),
+        )
+    } else {
+        eprintln!("{}: the run goes on from this pack", pack.display())
     }
     write(run, &stages)?;
     // A pack of a run's first stages has no other networks yet.
@@ -62,12 +63,13 @@ fn resume(pack: &Path, run: &Path, config: Config, settings: &Settings) -> Resul
         .into_iter()
         .filter(|network| has_weights(&pack.join(network.folder())))
         .collect();
-    match there.is_empty() {
-        true => Err(Error::format(
+    if there.is_empty() {
+        Err(Error::format(
             pack.display().to_string(),
             "holds no weights, expected those of one network at least",
-        )),
-        false => grow::grow(pack, &there, run, config, settings),
+        ))
+    } else {
+        grow::grow(pack, &there, run, config, settings)
     }
 }
 

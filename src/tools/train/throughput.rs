@@ -71,9 +71,10 @@ impl Throughput {
 }
 
 fn rate((time, samples): (Duration, u64)) -> f64 {
-    match time.is_zero() {
-        true => 0.0,
-        false => samples as f64 / time.as_secs_f64(),
+    if time.is_zero() {
+        0.0
+    } else {
+        samples as f64 / time.as_secs_f64()
     }
 }
 

@@ -15,9 +15,10 @@ pub(super) fn vae_losses(
     noise: Tensor<4>,
     stage: &Stage,
 ) -> (Tensor<1>, Tensor<1>) {
-    let moments = match stage.decoder_only {
-        true => vae.moments(pictures.clone()).detach(),
-        false => vae.moments(pictures.clone()),
+    let moments = if stage.decoder_only {
+        vae.moments(pictures.clone()).detach()
+    } else {
+        vae.moments(pictures.clone())
     };
     let channels = moments.dims()[1] / 2;
     let mean = moments.clone().narrow(1, 0, channels);

@@ -51,11 +51,12 @@ fn corpus(patterns: &[PathBuf]) -> Result<Vec<String>> {
         });
         texts.extend(found.take(each));
     }
-    match texts.is_empty() {
-        true => Err(Error::Request(
+    if texts.is_empty() {
+        Err(Error::Request(
             "the shards hold no text to make a tokenizer from".into(),
-        )),
-        false => Ok(texts),
+        ))
+    } else {
+        Ok(texts)
     }
 }
 

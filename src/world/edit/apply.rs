@@ -41,9 +41,10 @@ impl Change {
         let touched = |i: usize| was(i) != Some(&after.solids[i]);
         let stays = |i: usize| was(i).is_some_and(|was| body(was) == body(&after.solids[i]));
         let camera = after.camera != before.camera;
-        let seen = match hides {
-            true => LEAST_VISIBLE.1,
-            false => LEAST_VISIBLE.0,
+        let seen = if hides {
+            LEAST_VISIBLE.1
+        } else {
+            LEAST_VISIBLE.0
         };
         let moved = camera || !all.clone().all(stays);
         *after != *before

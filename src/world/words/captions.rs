@@ -71,10 +71,13 @@ fn place(scene: &Scene, index: usize, wording: Wording, rng: &mut impl Rng) -> S
         ("middle", "middle") => format!(" in the middle{of}"),
         ("middle", depth) => format!(" at the {depth}{of}"),
         (side, "middle") => format!(" on the {side}{of}"),
-        (side, depth) => match rng.random_bool(0.6) {
-            true => format!(" at the {depth} {side}{of}"),
-            false => format!(" on the {side}{of}"),
-        },
+        (side, depth) => {
+            if rng.random_bool(0.6) {
+                format!(" at the {depth} {side}{of}")
+            } else {
+                format!(" on the {side}{of}")
+            }
+        }
     }
 }
 

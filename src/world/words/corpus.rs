@@ -23,9 +23,10 @@ pub(super) fn texts(seed: u64, count: usize, wording: Wording) -> Vec<String> {
         if rng.random_bool(0.25) {
             scene = Scene::draw(&mut rng);
         }
-        let text = match rng.random() {
-            true => an_instruction(&scene, wording, &mut rng),
-            false => other(&scene, wording, &mut rng),
+        let text = if rng.random() {
+            an_instruction(&scene, wording, &mut rng)
+        } else {
+            other(&scene, wording, &mut rng)
         };
         all.extend(text);
     }

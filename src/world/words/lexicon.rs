@@ -155,9 +155,10 @@ impl Description {
         let material = self.material.map(|material| pick(material.words(), rng));
         let colour = self.colour.map(|colour| pick(colour.words(), rng));
         // Either order is said of material and colour; the size comes first.
-        let rest = match rng.random_bool(0.8) {
-            true => [material, colour],
-            false => [colour, material],
+        let rest = if rng.random_bool(0.8) {
+            [material, colour]
+        } else {
+            [colour, material]
         };
         let all = size.into_iter().chain(rest.into_iter().flatten());
         all.map(String::from).collect()

@@ -232,9 +232,10 @@ fn direction([across, towards]: [f32; 2], rng: &mut impl Rng) -> String {
     } else {
         "to the right"
     };
-    let depth = match towards < 0.0 {
-        true => pick(&["backward", "away from the camera"], rng),
-        false => pick(&["forward", "towards the camera"], rng),
+    let depth = if towards < 0.0 {
+        pick(&["backward", "away from the camera"], rng)
+    } else {
+        pick(&["forward", "towards the camera"], rng)
     };
     let far = if across.hypot(towards) < 0.5 {
         "a bit "

@@ -222,9 +222,10 @@ pub fn refer(scene: &Scene, index: usize, wording: Wording, rng: &mut impl Rng) 
             .filter(|r| matches!(r, Reference::Related(..)))
             .copied()
             .collect();
-        let form = match extreme.is_empty() || (!related.is_empty() && rng.random_bool(0.6)) {
-            true => related,
-            false => extreme,
+        let form = if extreme.is_empty() || (!related.is_empty() && rng.random_bool(0.6)) {
+            related
+        } else {
+            extreme
         };
         return Some(format!("the {}", pick(&form, rng).say(wording, rng)));
     }
@@ -239,12 +240,13 @@ pub(super) fn refer_plainly(scene: &Scene, index: usize, rng: &mut impl Rng) -> 
         .iter()
         .filter(|r| matches!(r, Reference::Plain(_)))
         .collect();
-    match plain.is_empty() {
-        true => refer(scene, index, Wording::Training, rng),
-        false => Some(format!(
+    if plain.is_empty() {
+        refer(scene, index, Wording::Training, rng)
+    } else {
+        Some(format!(
             "the {}",
             usual(&plain, rng).say(Wording::Training, rng)
-        )),
+        ))
     }
 }
 

@@ -159,9 +159,12 @@ fn parse(text: &str, frames: usize, things: usize) -> std::result::Result<Answer
         .filter(|(start, end)| start < end);
     let (start, end) = object.ok_or("no JSON object")?;
     let mut answer: Answer = serde_json::from_str(&text[start..=end]).map_err(|e| e.to_string())?;
-    let counted = |what: &str, found: usize, expected: usize| match found == expected {
-        true => Ok(()),
-        false => Err(format!("{found} {what}; {expected} were asked for")),
+    let counted = |what: &str, found: usize, expected: usize| {
+        if found == expected {
+            Ok(())
+        } else {
+            Err(format!("{found} {what}; {expected} were asked for"))
+        }
     };
     counted("lists of frame captions", answer.frames.len(), frames)?;
     counted(
@@ -181,9 +184,10 @@ fn parse(text: &str, frames: usize, things: usize) -> std::result::Result<Answer
         }
         list.retain(|text| !text.is_empty() && text.chars().count() <= LONGEST);
     }
-    match answer.captions.is_empty() {
-        true => Err("no caption".into()),
-        false => Ok(answer),
+    if answer.captions.is_empty() {
+        Err("no caption".into())
+    } else {
+        Ok(answer)
     }
 }
 
@@ -214,9 +218,10 @@ fn base64(bytes: &[u8]) -> String {
         let byte = |i: usize| u32::from(block.get(i).copied().unwrap_or(0));
         let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
         for i in 0..4 {
-            match i <= block.len() {
-                true => text.push(LETTERS[(bits >> (18 - 6 * i) & 63) as usize] as char),
-                false => text.push('='),
+            if i <= block.len() {
+                text.push(LETTERS[(bits >> (18 - 6 * i) & 63) as usize] as char)
+            } else {
+                text.push('=')
             }
         }
     }

@@ -323,15 +323,16 @@ pub fn object_numbers(path: &Path) -> Result<Map<u32>> {
     let (width, height) = rgb.dimensions();
     let number = |p: &image::Rgb<u8>| {
         let number = voc_number(p.0);
-        match voc_colour(number) == p.0 {
-            true => Ok(u32::from(number)),
-            false => Err(Error::format(
+        if voc_colour(number) == p.0 {
+            Ok(u32::from(number))
+        } else {
+            Err(Error::format(
                 &name,
                 format!(
                     "the colour {:?} is none of the VOC table, in which objects are numbered",
                     p.0
                 ),
-            )),
+            ))
         }
     };
     let numbers: Result<Vec<u32>> = rgb.pixels().map(number).collect();
@@ -440,24 +441,23 @@ mod tests {
                 [[0; 3], [255; 3]],
             ];
             for frame in ["00003", "00012"] {
-                match by_object {
-                    false => write(
+                if by_object {
+                    write(
+                        folder.path(),
+                        &format!("masks/v/001/{frame}.png"),
+                        &boxes(masks[1]),
+                    );
+                    write(
+                        folder.path(),
+                        &format!("masks/v/002/{frame}.png"),
+                        &boxes(masks[2]),
+                    );
+                } else {
+                    write(
                         folder.path(),
                         &format!("masks/v/{frame}.png"),
                         &boxes(masks[0]),
-                    ),
-                    true => {
-                        write(
-                            folder.path(),
-                            &format!("masks/v/001/{frame}.png"),
-                            &boxes(masks[1]),
-                        );
-                        write(
-                            folder.path(),
-                            &format!("masks/v/002/{frame}.png"),
-                            &boxes(masks[2]),
-                        );
-                    }
+                    )
                 }
             }
             let entities = folder.path().join("entities/v");

@@ -244,9 +244,10 @@ fn positions(
     let start = |i: usize| [(i % width) as f32, (i / width) as f32];
     let mut at: Vec<[f32; 2]> = (0..width * height).map(start).collect();
     let forward = frame < other;
-    let steps: Vec<&Camera> = match forward {
-        true => cameras[frame..other].iter().collect(),
-        false => cameras[other..frame].iter().rev().collect(),
+    let steps: Vec<&Camera> = if forward {
+        cameras[frame..other].iter().collect()
+    } else {
+        cameras[other..frame].iter().rev().collect()
     };
     for camera in steps {
         for point in &mut at {
@@ -303,9 +304,12 @@ mod tests {
         for t in 0..frames {
             let (pan, at) = (camera * t as f32, 25.0 + step * t as f32);
             let inside = |i: usize| ((i % W) as f32 - at).hypot((i / W) as f32 - 40.0) < 10.0;
-            let pixel = |i: usize| match inside(i) {
-                true => [210.0, 40.0 + 2.0 * ((i % W) as f32 - at), 30.0],
-                false => ground((i % W) as f32 + pan, (i / W) as f32),
+            let pixel = |i: usize| {
+                if inside(i) {
+                    [210.0, 40.0 + 2.0 * ((i % W) as f32 - at), 30.0]
+                } else {
+                    ground((i % W) as f32 + pan, (i / W) as f32)
+                }
             };
             let rgb = (0..W * H).flat_map(|i| pixel(i).map(|v| v as u8));
             clip.frames

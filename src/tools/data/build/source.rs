@@ -98,12 +98,13 @@ pub fn items(options: &Options) -> Result<Vec<Item>> {
     items.extend((0..options.world).map(|i| Item::World(options.seed.wrapping_add(i))));
     items.sort();
     items.dedup();
-    match items.is_empty() {
-        true => Err(Error::Request(format!(
+    if items.is_empty() {
+        Err(Error::Request(format!(
             "nothing to build from: no --world scenes, no --toolkit pairs and no video; --videos takes files, and folders of files that end in {}",
             ENDINGS.join(", ")
-        ))),
-        false => Ok(items),
+        )))
+    } else {
+        Ok(items)
     }
 }
 
@@ -190,13 +191,15 @@ impl Maker {
     }
 
     fn world(&self, seed: u64) -> Clip {
-        let wording = match self.options.held_out {
-            true => Wording::HeldOut,
-            false => Wording::Training,
+        let wording = if self.options.held_out {
+            Wording::HeldOut
+        } else {
+            Wording::Training
         };
-        let clip = match self.options.easy {
-            true => tabletop::easy_clip,
-            false => tabletop::clip,
+        let clip = if self.options.easy {
+            tabletop::easy_clip
+        } else {
+            tabletop::clip
         };
         clip(seed, self.options.size, wording)
     }

@@ -37,9 +37,10 @@ fn film(path: &std::path::Path, colour: [u8; 3]) {
         let pixel = |i: usize| {
             let (x, y) = ((i % 128) as f32, (i / 128) as f32);
             let grain = 25.0 * (0.35 * x + 0.2 * y).sin() + 20.0 * (0.3 * y - 0.11 * x).sin();
-            match (x - at).hypot(y - 48.0) < 12.0 {
-                true => colour,
-                false => [130.0 + grain, 125.0 + grain, 110.0 + grain].map(|v| v as u8),
+            if (x - at).hypot(y - 48.0) < 12.0 {
+                colour
+            } else {
+                [130.0 + grain, 125.0 + grain, 110.0 + grain].map(|v| v as u8)
             }
         };
         pipe.write_all(&(0..128 * 96).flat_map(pixel).collect::<Vec<u8>>())

@@ -80,9 +80,10 @@ impl<R: Rng> Maker<'_, R> {
             return;
         }
         let captions = some(self.clip.captions_of(pair[1]), self.rng);
-        let wording = match captions.is_empty() {
-            true => &prompts::CUSTOMISE_FREELY,
-            false => &prompts::CUSTOMISE,
+        let wording = if captions.is_empty() {
+            &prompts::CUSTOMISE_FREELY
+        } else {
+            &prompts::CUSTOMISE
         };
         let mut fillings = Vec::new();
         for i in 0..captions.len().max(1) {

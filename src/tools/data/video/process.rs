@@ -110,13 +110,14 @@ impl Program {
         };
         let complaints = self.complaints.take().and_then(|thread| thread.join().ok());
         let complaints = complaints.unwrap_or_default();
-        match status.success() {
-            true => Ok(()),
-            false => Err(format!(
+        if status.success() {
+            Ok(())
+        } else {
+            Err(format!(
                 "{}: {}",
                 self.name,
                 complaints.trim().replace('\n', "; ")
-            )),
+            ))
         }
     }
 }

@@ -160,12 +160,11 @@ impl Naming {
     /// The tensors of the checkpoint that make up a parameter.
     pub(super) fn sources(&self, parameter: &str) -> Vec<String> {
         let name = renamed(parameter, self.names);
-        match name.contains("{qkv}") {
-            true => {
-                let parts = self.parts.iter();
-                parts.map(|part| name.replace("{qkv}", part)).collect()
-            }
-            false => vec![name],
+        if name.contains("{qkv}") {
+            let parts = self.parts.iter();
+            parts.map(|part| name.replace("{qkv}", part)).collect()
+        } else {
+            vec![name]
         }
     }
 }
@@ -317,13 +316,15 @@ pub(super) fn load<M: Module>(
             part[0] /= parts;
             let turned = naming.turned.contains(&name.as_str());
             let (shape, found) = checkpoint.read(&name, &info)?;
-            let (shape, found) = match turned {
-                true => transposed(shape, found),
-                false => (shape, found),
+            let (shape, found) = if turned {
+                transposed(shape, found)
+            } else {
+                (shape, found)
             };
-            let (shape, found) = match parameter.ends_with("positions") {
-                true => fitted(shape, found, sides),
-                false => (shape, found),
+            let (shape, found) = if parameter.ends_with("positions") {
+                fitted(shape, found, sides)
+            } else {
+                (shape, found)
             };
             if flat(&shape, part.len()) != part {
                 return Err(checkpoint.fail(format!(

@@ -80,9 +80,10 @@ fn shorter_to(picture: &Image, side: u32) -> Image {
         picture.width.max(picture.height),
     );
     let long = (u64::from(side) * u64::from(long) / u64::from(short)) as u32;
-    match picture.width <= picture.height {
-        true => pillow_bicubic(picture, side, long),
-        false => pillow_bicubic(picture, long, side),
+    if picture.width <= picture.height {
+        pillow_bicubic(picture, side, long)
+    } else {
+        pillow_bicubic(picture, long, side)
     }
 }
 

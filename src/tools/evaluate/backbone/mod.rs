@@ -187,11 +187,12 @@ const MAX_ASPECT: u32 = 256;
 fn usable(picture: &Image) -> std::result::Result<(), String> {
     let (width, height) = (picture.width, picture.height);
     let short = width.min(height);
-    match short > 0 && width.max(height) / short <= MAX_ASPECT {
-        true => Ok(()),
-        false => Err(format!(
+    if short > 0 && width.max(height) / short <= MAX_ASPECT {
+        Ok(())
+    } else {
+        Err(format!(
             "{width}x{height}; one side may be {MAX_ASPECT} times the other, and none 0"
-        )),
+        ))
     }
 }
 
@@ -205,9 +206,10 @@ fn in_threads<T: Sync>(
     device: &Device,
     compute: impl Fn(&[T]) -> Result<Vec<Vec<f32>>> + Sync,
 ) -> Result<Vec<Vec<f32>>> {
-    let threads = match *device == Device::flex() {
-        true => std::thread::available_parallelism().map_or(1, usize::from),
-        false => 1,
+    let threads = if *device == Device::flex() {
+        std::thread::available_parallelism().map_or(1, usize::from)
+    } else {
+        1
     };
     // No batch is larger than an even share.
     let size = all.len().div_ceil(threads).clamp(1, BATCH);
@@ -257,20 +259,18 @@ impl Captions {
     /// [`Error::Format`] for a file that is no tokenizer, or has more tokens than the tower.
     pub(in crate::tools) fn open(folder: &Path, shape: Text) -> Result<Captions> {
         let path = folder.join("tokenizer.json");
-        let tokenizer = match path.exists() {
-            false => Err(path),
-            true => {
-                let file = path.display().to_string();
-                let tokenizer = Tokenizer::from_file(&path).map_err(|e| Error::format(&file, e))?;
-                let tokens = tokenizer.get_vocab_size(true);
-                if tokens > shape.vocab_size {
-                    let rows = shape.vocab_size;
-                    let reason =
-                        format!("has {tokens} tokens, the text tower's vocab_size is {rows}");
-                    return Err(Error::format(file, reason));
-                }
-                Ok(tokenizer)
+        let tokenizer = if path.exists() {
+            let file = path.display().to_string();
+            let tokenizer = Tokenizer::from_file(&path).map_err(|e| Error::format(&file, e))?;
+            let tokens = tokenizer.get_vocab_size(true);
+            if tokens > shape.vocab_size {
+                let rows = shape.vocab_size;
+                let reason = format!("has {tokens} tokens, the text tower's vocab_size is {rows}");
+                return Err(Error::format(file, reason));
             }
+            Ok(tokenizer)
+        } else {
+            Err(path)
         };
         Ok(Captions { tokenizer, shape })
     }

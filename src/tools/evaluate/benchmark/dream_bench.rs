@@ -46,9 +46,10 @@ pub(super) fn load(data: &Path) -> Result<Cases> {
                 "no pictures of the subject",
             ));
         };
-        let prompts = match LIVE.contains(&class.as_str()) {
-            true => &lists.live,
-            false => &lists.objects,
+        let prompts = if LIVE.contains(&class.as_str()) {
+            &lists.live
+        } else {
+            &lists.objects
         };
         for (i, prompt) in prompts.iter().enumerate() {
             cases.push(Case {
@@ -177,9 +178,10 @@ pub(super) fn load_plus(data: &Path) -> Result<Cases> {
 
 /// The prompt with the place at which it speaks of the subject marked; where it does not, the subject is added.
 fn of_image(prompt: &str, subject: &str) -> String {
-    match !subject.is_empty() && prompt.contains(subject) {
-        true => prompt.replacen(subject, &format!("{subject} of IMG1"), 1),
-        false => format!("{prompt}, with the {subject} of IMG1"),
+    if !subject.is_empty() && prompt.contains(subject) {
+        prompt.replacen(subject, &format!("{subject} of IMG1"), 1)
+    } else {
+        format!("{prompt}, with the {subject} of IMG1")
     }
 }
 

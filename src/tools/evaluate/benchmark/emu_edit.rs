@@ -73,14 +73,15 @@ fn files(data: &Path, split: &str) -> Result<Vec<PathBuf>> {
         name.starts_with(&format!("{split}-")) && name.ends_with(".parquet")
     };
     let found: Vec<PathBuf> = listed(folder)?.into_iter().filter(of_split).collect();
-    match found.is_empty() {
-        false => Ok(found),
-        true => Err(Error::format(
+    if found.is_empty() {
+        Err(Error::format(
             folder.display().to_string(),
             format!(
                 "no {split}-*.parquet; the set's files are named test-00000-of-... and validation-00000-of-..."
             ),
-        )),
+        ))
+    } else {
+        Ok(found)
     }
 }
 

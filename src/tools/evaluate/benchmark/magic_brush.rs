@@ -50,13 +50,15 @@ pub(super) fn load(data: &Path, final_turn: bool) -> Result<Cases> {
         let (first, last) = (turns.first(), turns.len());
         for (turn, at) in turns.iter().enumerate().map(|(i, at)| (i + 1, at)) {
             others.extend([name("inde", turn), name("iter", turn)]);
-            let before = match final_turn {
-                true => first.map_or(&at.input, |first| &first.input),
-                false => &at.input,
+            let before = if final_turn {
+                first.map_or(&at.input, |first| &first.input)
+            } else {
+                &at.input
             };
-            let input = match final_turn && turn > 1 {
-                true => Input::Result(id(&[session, &(turn - 1).to_string()])),
-                false => Input::File(folder.join(&at.input)),
+            let input = if final_turn && turn > 1 {
+                Input::Result(id(&[session, &(turn - 1).to_string()]))
+            } else {
+                Input::File(folder.join(&at.input))
             };
             cases.push(Case {
                 id: id(&[session, &turn.to_string()]),

@@ -119,9 +119,12 @@ pub(super) fn write(
     };
     for page in 0..pages {
         let links: String = (0..pages)
-            .map(|other| match other == page {
-                true => format!("<a aria-current=\"page\">{}</a>", other + 1),
-                false => format!("<a href=\"{}\">{}</a>", file(other), other + 1),
+            .map(|other| {
+                if other == page {
+                    format!("<a aria-current=\"page\">{}</a>", other + 1)
+                } else {
+                    format!("<a href=\"{}\">{}</a>", file(other), other + 1)
+                }
             })
             .collect();
         let nav = match pages {
@@ -215,12 +218,13 @@ fn item(case: &Case, scored: &Scored, profile: &Profile) -> String {
             ))
         })
         .collect();
-    let caption = match scored.caption == scored.prompt {
-        true => String::new(),
-        false => format!(
+    let caption = if scored.caption == scored.prompt {
+        String::new()
+    } else {
+        format!(
             "<p class=\"scores\">caption: {}</p>",
             escape(&scored.caption)
-        ),
+        )
     };
     format!(
         "<li id=\"{id}\"><h3>{}</h3><div class=\"pictures\">{figures}</div>{caption}<p class=\"scores\">{id}: {}</p></li>\n",

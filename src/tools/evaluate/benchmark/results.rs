@@ -68,9 +68,10 @@ fn first_difference(a: &Value, b: &Value, field: &str) -> Option<(String, String
     match (a, b) {
         (Value::Object(x), Value::Object(y)) => x.keys().chain(y.keys()).find_map(|key| {
             let (a, b) = (x.get(key), y.get(key));
-            let name = match field.is_empty() {
-                true => key.clone(),
-                false => format!("{field}.{key}"),
+            let name = if field.is_empty() {
+                key.clone()
+            } else {
+                format!("{field}.{key}")
             };
             first_difference(a.unwrap_or(&Value::Null), b.unwrap_or(&Value::Null), &name)
         }),

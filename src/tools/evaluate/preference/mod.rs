@@ -198,9 +198,10 @@ fn draw(ours: &Run, theirs: &Run, options: &Options) -> Result<Key> {
 fn fitted(image: &Image) -> Image {
     let long = image.width.max(image.height);
     let side = |side: u32| (side * SIDE / long).max(1);
-    match long <= SIDE {
-        true => image.clone(),
-        false => image.resize(side(image.width), side(image.height)),
+    if long <= SIDE {
+        image.clone()
+    } else {
+        image.resize(side(image.width), side(image.height))
     }
 }
 

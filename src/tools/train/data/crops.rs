@@ -121,13 +121,12 @@ impl Crop {
         let image = self.picture.decode("a picture of the shards")?;
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
         let short = image.width.min(image.height);
-        let image = match short < size || rng.random_bool(0.5) {
-            true => {
-                let scale = f64::from(size) / f64::from(short);
-                let scaled = |side: u32| ((f64::from(side) * scale).round() as u32).max(size);
-                image.resize(scaled(image.width), scaled(image.height))
-            }
-            false => image,
+        let image = if short < size || rng.random_bool(0.5) {
+            let scale = f64::from(size) / f64::from(short);
+            let scaled = |side: u32| ((f64::from(side) * scale).round() as u32).max(size);
+            image.resize(scaled(image.width), scaled(image.height))
+        } else {
+            image
         };
         let left = rng.random_range(0..=image.width - size) as usize;
         let top = rng.random_range(0..=image.height - size) as usize;

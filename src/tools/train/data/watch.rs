@@ -32,9 +32,10 @@ pub(in super::super) fn list(patterns: &[PathBuf]) -> Result<Vec<PathBuf>> {
             ),
             None => (pattern.as_path(), String::new(), ".tar".to_owned()),
         };
-        let folder = match folder.as_os_str().is_empty() {
-            true => Path::new("."),
-            false => folder,
+        let folder = if folder.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            folder
         };
         let fail = |e| Error::format(folder.display().to_string(), e);
         for entry in std::fs::read_dir(folder).map_err(fail)? {

@@ -83,9 +83,10 @@ pub(super) fn rows(count: i64) -> Vec<Row> {
             task: if idx % 2 == 0 { "add" } else { "global" },
             instruction: format!("put {idx} hats on"),
             before: format!("{idx} heads"),
-            after: match idx + 1 == count {
-                true => format!("{idx} heads"),
-                false => format!("{idx} heads with hats"),
+            after: if idx + 1 == count {
+                format!("{idx} heads")
+            } else {
+                format!("{idx} heads with hats")
             },
             image: picture(100 + idx as u64, 20, 16).to_png().unwrap(),
         })
