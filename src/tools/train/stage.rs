@@ -14,7 +14,7 @@ use super::flow_networks::FlowNetworks;
 use super::settings::{Settings, Stage};
 use super::vae::vae_losses;
 use super::{checkpoint, preview, vocabulary};
-use crate::config::Config;
+use crate::config::{Attention, Config};
 use crate::error::{Error, Result};
 use crate::image::Image;
 use crate::model::Model;
@@ -281,6 +281,13 @@ impl FlowTask {
             );
             return Err(request(reason));
         }
+        if stage.grounding_alone > 0.0 && config.transformer.attention == Attention::InputsApart {
+            return Err(request(format!(
+                "grounding_alone is {} and the transformer's attention inputs-apart, in which the canvas does not see the words; expected \
+                 0, or attention full or clean-apart",
+                stage.grounding_alone
+            )));
+        }
         let vae = Autoencoder::new(&config.vae, Encoding::F32, device);
         let vae = checkpoint::load(vae, vae::NAMES, &run.join("vae"), device)?;
         let vae = vae.ok_or_else(|| {
@@ -290,7 +297,7 @@ impl FlowTask {
                 "not there; a stage that trains the vae comes first",
             )
         })?;
-        let encoder = || Encoder::new(vae.clone(), config, run, stage.size, device);
+        let encoder = || Encoder::of_run(vae.clone(), config, run, stage.size, device);
         let mixture = stage.mixture().map_err(request)?;
         let shown = preview::samples(settings, &mixture, &config.transformer)?;
         let held_out = if settings.held_out.is_empty() {
