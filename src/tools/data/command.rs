@@ -2,6 +2,7 @@
 
 use super::{build, export, show};
 use crate::error::Result;
+use crate::tools::train::encode;
 
 /// What `unireal data` is asked for.
 #[derive(Clone, Debug, clap::Args)]
@@ -21,6 +22,8 @@ enum Command {
     Frames(build::Options),
     /// Draw contact sheets of shards, one a kind
     Show(show::Options),
+    /// Write the latents and prompts of shards, as training reads them
+    Encode(encode::Options),
 }
 
 /// Runs the subcommand.
@@ -33,5 +36,6 @@ pub fn run(options: &Options) -> Result<()> {
         Command::Export(options) => export::export(options),
         Command::Frames(options) => export::frames(options),
         Command::Show(options) => show::run(options),
+        Command::Encode(options) => encode::run(options),
     }
 }

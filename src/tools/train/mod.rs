@@ -16,6 +16,7 @@ mod cpu_tensor;
 mod curve;
 mod data;
 pub mod devices;
+pub mod encode;
 mod encoders;
 pub mod flow;
 mod flow_networks;

@@ -167,7 +167,7 @@ impl Encoder {
     ///
     /// # Errors
     /// [`Error::DeviceLost`] when the autoencoder's weights cannot be read back.
-    pub(in super::super) fn new(
+    pub(in super::super) fn of_run(
         vae: Autoencoder,
         config: &Config,
         run: &Path,
@@ -185,17 +185,29 @@ impl Encoder {
         hash.update(format!("{:?}", config.vae));
         let (hash, grid) = (hash.finalize(), config.grid());
         let name = format!("{}-{size}-{grid}-{FORM}", hex(&hash[..8]));
-        Ok(Encoder {
+        let folder = run.join("latents").join(name);
+        Ok(Self::new(vae, config, folder, size, device))
+    }
+
+    /// An encoder for pictures of about `size` x `size` pixels, which keeps latents in `folder`.
+    pub(in super::super) fn new(
+        vae: Autoencoder,
+        config: &Config,
+        folder: PathBuf,
+        size: u32,
+        device: &Device,
+    ) -> Self {
+        Encoder {
             vae,
             device: device.clone(),
             channels: config.vae.latent_channels,
             stride: config.vae.stride() as u32,
             grid: config.grid() as u32,
             size,
-            folder: run.join("latents").join(name),
+            folder,
             latents: Arc::new(Latents::default()),
             places: HashMap::new(),
-        })
+        }
     }
 
     /// The latents that this encoder makes.
