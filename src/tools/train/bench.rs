@@ -9,6 +9,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use super::bench_whole::{self, WholeOptions};
+use super::devices;
 use super::flow::{Batch, flow_losses};
 use super::optimizer::{Optimizer, OptimizerConfig};
 use super::stage::{Losses, Task};
@@ -52,6 +53,9 @@ pub struct TrainOptions {
     /// Another number of blocks
     #[arg(long)]
     pub blocks: Option<usize>,
+    /// Where to compute
+    #[arg(long, value_enum, default_value = "cpu")]
+    pub device: devices::Kind,
     /// Steps, after one that is not timed
     #[arg(long, default_value_t = 10)]
     pub steps: usize,
@@ -69,7 +73,10 @@ pub fn run(options: &TrainOptions) -> Result<()> {
         return bench_whole::run(options);
     }
     let config = shape(options)?;
-    let precision = engine::choose(options.precision, true);
+    let precision = match options.device {
+        devices::Kind::Cpu => engine::choose(options.precision, true),
+        _ => Precision::F32,
+    };
     let _precision = engine::scoped(precision);
     let (batch, threads) = (options.batch, options.threads);
     let grid = config.grid();
@@ -82,7 +89,7 @@ pub fn run(options: &TrainOptions) -> Result<()> {
         let reason = format!("size {size} must be a multiple of {grid}, and text above 0");
         return Err(Error::Request(reason));
     }
-    let device = Device::flex();
+    let device = devices::open(options.device, 1)?.remove(0);
     device.seed(0);
     let task = Bench {
         config: config.transformer.clone(),
