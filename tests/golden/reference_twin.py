@@ -77,7 +77,7 @@ def case_arguments(name: str, dtype: torch.dtype = torch.float32) -> dict[str, o
         "noise": [normal(b, channels, *size) for size in case["outputs"]],
         "t": torch.tensor(case.get("t", [0.375] * b), dtype=dtype),
         "text_mask": torch.arange(n_text)[None] < lengths[:, None] if "text_lengths" in case else None,
-        "inputs_apart": case.get("inputs_apart", False),
+        "apart": "inputs-apart" if case.get("inputs_apart") else "full",
     }
 
 
@@ -147,8 +147,8 @@ def transformer() -> None:
         size = max(v.abs().max().item() for v in velocities)
         print(f"  case {name}: single against double precision {error:.1e}, largest velocity {size:.2f}")
         loss = loss + sum(v.square().mean() for v in velocities)
-        for option, off in (("text_mask", None), ("inputs_apart", False)):
-            if arguments[option] is not off:
+        for option, off in (("text_mask", None), ("apart", "full")):
+            if isinstance(arguments[option], Tensor) or arguments[option] not in (None, "full"):
                 without = model(**arguments | {option: off})
                 change = max((v - w).abs().max().item() for v, w in zip(velocities, without))
                 print(f"  case {name}: {option} changes {change:.2f}")

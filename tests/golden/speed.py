@@ -21,7 +21,7 @@ with open(sys.argv[1]) as file:
     ours = json.load(file)
 torch.set_num_threads(ours["threads"])
 torch.manual_seed(0)
-apart = ours["config"].pop("attention", "full") == "inputs-apart"
+apart = ours["config"].pop("attention", "full")
 config = TransformerConfig(**ours["config"])
 model = UniRealTransformer(config)
 in_bf16 = "--bf16" in sys.argv[2:]
@@ -37,7 +37,7 @@ for step in range(ours["steps"] + 1):
     source, target, noise, t = torch.randn(latent), torch.randn(latent), torch.randn(latent), torch.rand(b)
     noisy = target + (noise - target) * t[:, None, None, None]
     with precision:
-        (velocity,) = network(text, words, [(source, "canvas")], [noisy], t, inputs_apart=apart)
+        (velocity,) = network(text, words, [(source, "canvas")], [noisy], t, apart=apart)
     loss = (velocity.float() - (noise - target)).square().mean()
     optimizer.zero_grad()
     loss.backward()

@@ -196,13 +196,14 @@ class UniRealTransformer(nn.Module):
         noise: list[Tensor],
         t: Tensor,
         text_mask: Tensor | None = None,
-        inputs_apart: bool = False,
+        apart: str = "full",
     ) -> list[Tensor]:
         """Predicts the velocity of every output.
 
         text [b, n_text, text_dim], words [b, n_text], inputs (latent [b, c, Y, X], role), noise [b, c, Y, X], t [b],
-        text_mask [b, n_text] (false: padding, attended to by nobody). With `inputs_apart` the input images attend only
-        among themselves. Returns one [b, c, Y, X] for each noise latent.
+        text_mask [b, n_text] (false: padding, attended to by nobody). `apart` is the configuration's `attention`: in "inputs-apart"
+        the input images attend only among themselves, in "clean-apart" text and input images only among each other. Returns one
+        [b, c, Y, X] for each noise latent.
         """
         p, c = self.config.patch_size, self.config.in_channels
         x = self.embed(text, words, inputs, noise)
@@ -215,9 +216,11 @@ class UniRealTransformer(nn.Module):
         allowed = torch.ones(b, 1, n, n, dtype=torch.bool)
         if text_mask is not None:
             allowed[:, :, :, :n_text] &= text_mask.bool()[:, None, None, :]
-        if inputs_apart:
+        if apart == "inputs-apart":
             allowed[:, :, n_text:n_clean, :n_text] = False
             allowed[:, :, n_text:n_clean, n_clean:] = False
+        elif apart == "clean-apart":
+            allowed[:, :, :n_clean, n_clean:] = False
 
         angles = rotary_angles(positions(n_text, *grids), self.config.axes_dims, self.config.rope_theta)
         modulation = self.token_modulation(t, n_clean, n_noise)
