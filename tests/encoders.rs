@@ -56,7 +56,7 @@ fn shards(folder: &Path) {
             inputs: vec![],
             outputs,
             changed: None,
-            source: serde_json::json!({ "clip": format!("clip-{i}") }),
+            source: serde_json::json!({ "max_grad_norm": format!("clip-{i}") }),
         };
         writer.write(&format!("sample-{i}"), &sample).unwrap();
     }
@@ -67,9 +67,9 @@ fn train(folder: &Path, clip_steps: u32, dino_steps: u32) {
     let settings = format!(
         r#"{{"preset": "tiny", "data": ["{0}/shards"], "held_out": ["{0}/shards"], "threads": 2, "first_samples": 1000,
         "preview_minutes": 0, "stages": [
-        {{"name": "captions", "train": "clip", "size": 32, "steps": {clip_steps}, "batch": 32, "groups": 1, "rate": 2e-3,
+        {{"name": "captions", "train": "clip", "size": 32, "steps": {clip_steps}, "batch": 32, "groups": 1, "learning_rate": 2e-3,
           "optimizer": "muon", "warmup": 10, "ema": 0.9, "kinds": {{"text-to-image": 1, "text-to-video": 1}}}},
-        {{"name": "views", "train": "dino", "size": 32, "steps": {dino_steps}, "batch": 32, "groups": 1, "rate": 2e-3,
+        {{"name": "views", "train": "dino", "size": 32, "steps": {dino_steps}, "batch": 32, "groups": 1, "learning_rate": 2e-3,
           "optimizer": "muon", "warmup": 10, "ema": 0.9, "kinds": {{"text-to-video": 1}}}}]}}"#,
         folder.display()
     );

@@ -21,7 +21,7 @@ use unireal::request::Role;
 use unireal::sampler;
 use unireal::tools::precision::{Precision, engine, scoped};
 use unireal::tools::train::flow::{Batch, flow_loss};
-use unireal::tools::train::optimizer::{Optimizer, OptimizerConfig, Rule};
+use unireal::tools::train::optimizer::{Optimizer, OptimizerConfig, OptimizerKind};
 use unireal::weights::quant::Encoding;
 
 use fixture::{Fixture, assert_close, parameters};
@@ -420,12 +420,12 @@ fn ten_steps(most_of_loss: f32, most_of_parameters: f32) {
     let fixture = Fixture::open("training.safetensors");
     let adamw: AdamW = fixture.json("optimizer");
     let mut optimizer = Optimizer::new(&OptimizerConfig {
-        rule: Rule::AdamW,
+        kind: OptimizerKind::AdamW,
         beta1: adamw.betas[0],
         beta2: adamw.betas[1],
         epsilon: adamw.eps,
         weight_decay: adamw.weight_decay,
-        clip: fixture.json("clip"),
+        max_grad_norm: fixture.json("clip"),
     });
     let expected = fixture.floats::<1>("losses", &device).into_data();
     let expected: Vec<f32> = expected.try_to_vec().expect("f32");

@@ -14,9 +14,9 @@ use unireal::tools::data::{Kind, Sample};
 const SETTINGS: &str = r#"{
   "preset": "tiny", "data": ["SHARDS"], "threads": 2, "first_samples": 100000, "save_seconds": 0.05,
   "stages": [
-    {"name": "pictures", "train": "vae", "size": 32, "steps": 30, "batch": 8, "rate": 1e-3, "warmup": 5, "gradient": 0.1,
+    {"name": "pictures", "train": "vae", "size": 32, "steps": 30, "batch": 8, "learning_rate": 1e-3, "warmup": 5, "gradient": 0.1,
      "optimizer": "muon"},
-    {"name": "mixed", "train": "flow", "size": 32, "steps": 60, "batch": 8, "rate": 1e-3, "warmup": 5, "optimizer": "muon",
+    {"name": "mixed", "train": "flow", "size": 32, "steps": 60, "batch": 8, "learning_rate": 1e-3, "warmup": 5, "optimizer": "muon",
      "kinds": {"edit": 2, "edit/move": 1, "text-to-image": 1, "customisation": 1}, "image_dropout": 0.2}
   ]
 }"#;

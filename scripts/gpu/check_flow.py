@@ -7,7 +7,7 @@ import random
 import torch
 from transformers import T5Config
 
-from train_flow import Draw, Networks, TransformerConfig, read_stage
+from train_flow import Draw, Networks, TransformerConfig, read_stage  # puts the twin's folder on the path
 
 seed = random.randrange(2**32)
 torch.manual_seed(seed)
@@ -33,7 +33,7 @@ for n_in, n_out, draws in ((0, 1, 1), (1, 1, 2), (3, 2, 1), (2, 1, 3)):
         outputs=[frame() for _ in range(n_out)], changed=(torch.rand(b, side * side) < 0.3).float(), known=torch.ones(b, dtype=torch.bool),
         grounding_only=False,
     )
-    stage = read_stage({"changed": 4.0, "grounding": 0.0})
+    stage = read_stage({"edit_region_weight": 4.0, "grounding": 0.0})
     t, noise = torch.rand(b * draws), torch.randn(b * draws, n_out * side * side, 6)
     held, torch.randn_like = torch.randn_like, lambda x: noise
     _, ours = networks.losses(draw, stage, draws, lambda count: t)

@@ -151,6 +151,11 @@ pub(super) fn backward_of<const W: usize>(
     let [mut value_rows, mut key_columns, mut right] = [0; 3].map(|_| Packed::default());
     let mut slopes = vec![0f32; BLOCK * columns];
     let [mut dq, mut dk, mut dv] = [0; 3].map(|_| vec![0f32; n * W]);
+    let mut into = IntoGradients {
+        qkv: into_qkv,
+        query: into_query,
+        key: into_key,
+    };
     let scale = 1.0 / (W as f32).sqrt();
     for sample in 0..view.b {
         for number in 0..view.heads {
@@ -195,12 +200,7 @@ pub(super) fn backward_of<const W: usize>(
             }
             dq.iter_mut().for_each(|x| *x *= scale);
             let gradients = [&dq[..], &dk[..], &dv[..]];
-            let into = IntoGradients {
-                qkv: into_qkv,
-                query: into_query,
-                key: into_key,
-            };
-            view.backward_rows::<W>(sample, number, gradients, into);
+            view.backward_rows::<W>(sample, number, gradients, &mut into);
         }
     }
 }

@@ -193,6 +193,11 @@ pub(super) fn backward_of<const W: usize>(
     let [mut dy, mut dv, mut dq, mut dk] = [0; 4].map(|_| vec![0f32; n * W]);
     let mut turned = vec![0f32; W * columns];
     let mut scores = vec![0f32; n * columns];
+    let mut into = IntoGradients {
+        qkv: into_qkv,
+        query: into_query,
+        key: into_key,
+    };
     let scale = 1.0 / (W as f32).sqrt();
     for sample in 0..view.b {
         for number in 0..view.heads {
@@ -221,12 +226,7 @@ pub(super) fn backward_of<const W: usize>(
             product([&scores, &head.k], [columns, 1, W], &mut dq, [n, n, W]);
             product([&scores, &head.q], [1, columns, W], &mut dk, [n, n, W]);
             let gradients = [&dq[..], &dk[..], &dv[..]];
-            let into = IntoGradients {
-                qkv: into_qkv,
-                query: into_query,
-                key: into_key,
-            };
-            view.backward_rows::<W>(sample, number, gradients, into);
+            view.backward_rows::<W>(sample, number, gradients, &mut into);
         }
     }
 }

@@ -309,7 +309,7 @@ impl<'a> View<'a> {
         sample: usize,
         head: usize,
         [dq, dk, dv]: [&[f32]; 3],
-        into: IntoGradients<'_>,
+        into: &mut IntoGradients<'_>,
     ) {
         let d = self.heads * W;
         for token in 0..self.n {

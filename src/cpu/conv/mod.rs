@@ -252,26 +252,19 @@ pub(crate) fn conv2d(
     let [input, kernel, offsets] = operands.each_ref();
     let matrix = kernel.values.reshape(Shape::from([o, c * rows * columns]));
     let mut values = buffer(b * o * v * u);
-    let pictures = input.numbers().chunks_exact(c * h * w);
-    #[cfg(target_arch = "x86_64")]
-    let in_bf16 = precision() == Precision::Bf16;
-    #[cfg(not(target_arch = "x86_64"))]
-    let in_bf16 = false;
-    #[cfg(target_arch = "x86_64")]
-    if in_bf16 {
-        let operands = [input.numbers(), numbers(&matrix), offsets.numbers()];
-        bf16::forward(operands, geometry, &mut values);
-    }
-    let all = pictures.zip(values.chunks_exact_mut(o * v * u));
-    for (x, y) in all.take(if in_bf16 { 0 } else { b }) {
-        for band in geometry.bands(BAND) {
-            let product = dense(&Flex::float_matmul(matrix.clone(), patches(x, &band)));
-            let count = band.output[1] * u;
-            let rows = numbers(&product).chunks_exact(count);
-            for ((y, x), offset) in y.chunks_exact_mut(v * u).zip(rows).zip(offsets.numbers()) {
-                add_offset(&mut y[band.above * u..][..count], x, *offset);
-            }
+    match precision() {
+        #[cfg(target_arch = "x86_64")]
+        Precision::Bf16 => {
+            let operands = [input.numbers(), numbers(&matrix), offsets.numbers()];
+            bf16::forward(operands, geometry, &mut values)
         }
+        _ => forward_f32(
+            input.numbers(),
+            &matrix,
+            offsets.numbers(),
+            geometry,
+            &mut values,
+        ),
     }
     let state = State {
         into_x: input.wants_gradient(),
@@ -282,4 +275,21 @@ pub(crate) fn conv2d(
     };
     let values = made(values, [b, o, v, u]);
     Some(result::<Conv, 3, 4>(operands, state, values))
+}
+
+/// The convolution with bias in f32, into `y`: products of the weights `[o, c kh kw]` with the patches of a band of rows at a time.
+fn forward_f32(x: &[f32], matrix: &FlexTensor, bias: &[f32], geometry: Geometry, y: &mut [f32]) {
+    let [c, h, w] = geometry.input;
+    let [o, v, u] = geometry.output;
+    let images = x.chunks_exact(c * h * w);
+    for (x, y) in images.zip(y.chunks_exact_mut(o * v * u)) {
+        for band in geometry.bands(BAND) {
+            let product = dense(&Flex::float_matmul(matrix.clone(), patches(x, &band)));
+            let count = band.output[1] * u;
+            let rows = numbers(&product).chunks_exact(count);
+            for ((y, x), offset) in y.chunks_exact_mut(v * u).zip(rows).zip(bias) {
+                add_offset(&mut y[band.above * u..][..count], x, *offset);
+            }
+        }
+    }
 }

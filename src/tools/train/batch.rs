@@ -111,7 +111,7 @@ impl BatchBuilder<'_> {
 
     fn prompt<'a>(&self, prompts: &'a [String], rng: &mut impl Rng) -> &'a str {
         let any = rng.random_range(0..prompts.len());
-        if rng.random_bool(self.stage.plain) {
+        if rng.random_bool(self.stage.shortest_prompt_prob) {
             prompts.iter().min_by_key(|prompt| prompt.len())
         } else {
             prompts.get(any)
@@ -155,7 +155,7 @@ impl BatchBuilder<'_> {
             targets,
             noise,
             t: self.stage.time.draw(rng),
-            weights: weights(&entry.changed, self.stage.changed),
+            weights: weights(&entry.changed, self.stage.edit_region_weight),
             meant: if silent {
                 Vec::new()
             } else {
@@ -236,7 +236,7 @@ pub(super) fn random(
             targets: vec![target],
             noise: vec![noise],
             t: stage.time.draw(rng),
-            weights: weights(&changed, stage.changed),
+            weights: weights(&changed, stage.edit_region_weight),
             meant: changed,
         }
     };

@@ -126,7 +126,7 @@ impl WholeStep {
         self.steps += 1;
         let shares = shares(&self.task, self.stage.groups, self.threads, &mut rng)?;
         let step = compute(&self.task, self.trained.module(), &shares, &self.devices)?;
-        self.trained.step(step.gradients, self.stage.rate)
+        self.trained.step(step.gradients, self.stage.learning_rate)
     }
 }
 
@@ -139,7 +139,7 @@ fn stage(options: &TrainOptions) -> Result<Stage> {
     } = options.whole;
     let json = serde_json::json!({
         "name": "bench", "train": "flow", "size": options.size, "steps": 1, "batch": options.batch, "groups": groups,
-        "rate": 1e-4, "optimizer": "muon", "ema": 0.999, "grounding": 0.3, "grounding_alone": grounding_only,
+        "learning_rate": 1e-4, "optimizer": "muon", "ema": 0.999, "grounding": 0.3, "grounding_only": grounding_only,
         "kinds": { "edit": 1 },
     });
     let stage: Stage = serde_json::from_value(json).map_err(|e| Error::Internal(e.to_string()))?;

@@ -127,7 +127,7 @@ fn galleries(settings: &Settings, stage: &Stage) -> Result<(Gallery, Option<Gall
     } else {
         Some(Gallery::open(&settings.held_out, mixture.clone(), 64)?)
     };
-    let gallery = Gallery::open(&settings.data(stage), mixture, settings.first_samples)?;
+    let gallery = Gallery::open(settings.data(stage), mixture, settings.first_samples)?;
     Ok((gallery, held_out))
 }
 

@@ -111,7 +111,7 @@ mod tests {
     fn milestones(every: u64, run: &Path, samples: u64) -> Milestones {
         let settings = format!(
             r#"{{"preset": "tiny", "data": ["a"], "milestone_samples": {every}, "stages": [
-            {{"name": "mixed", "train": "flow", "size": 32, "steps": 9, "batch": 8, "rate": 1e-3}}]}}"#
+            {{"name": "mixed", "train": "flow", "size": 32, "steps": 9, "batch": 8, "learning_rate": 1e-3}}]}}"#
         );
         let settings: Settings = serde_json::from_str(&settings).unwrap();
         Milestones::new(&settings, &settings.stages[0], run, at(samples))

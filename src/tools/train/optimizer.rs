@@ -18,11 +18,11 @@ use super::muon::Muon;
 use crate::error::{Error, Result};
 use crate::weights::module::{HostTensor, shapes};
 
-/// Which rule moves the weights.
+/// The optimizer of a stage.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 #[derive(clap::ValueEnum)]
-pub enum Rule {
+pub enum OptimizerKind {
     /// Decoupled weight decay (Loshchilov and Hutter, 2019).
     #[default]
     #[value(name = "adamw")]
@@ -32,7 +32,7 @@ pub enum Rule {
     Muon,
 }
 
-/// The layers whose weights [`Rule::Muon`] moves, by the ends of their paths: matrices of the transformer's blocks, and the
+/// The layers whose weights [`OptimizerKind::Muon`] trains, by the ends of their paths: matrices of the transformer's blocks, and the
 /// autoencoder's convolutions but for those from and to pixels and latents. A convolution of `[out, in, height, width]` counts as a
 /// matrix of `out` rows.
 const MATRICES: [&str; 9] = [
@@ -50,9 +50,9 @@ const MATRICES: [&str; 9] = [
 /// Settings of [`Optimizer`].
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct OptimizerConfig {
-    /// Which rule moves the weights.
-    #[serde(default)]
-    pub rule: Rule,
+    /// The optimizer.
+    #[serde(default, alias = "rule")]
+    pub kind: OptimizerKind,
     /// AdamW's decay of the mean of gradients.
     pub beta1: f32,
     /// AdamW's decay of the mean of squared gradients.
@@ -61,24 +61,25 @@ pub struct OptimizerConfig {
     pub epsilon: f32,
     /// Decoupled weight decay.
     pub weight_decay: f32,
-    /// Largest norm of all gradients together.
-    pub clip: f64,
+    /// Norm to which the gradients of all parameters together are clipped.
+    #[serde(alias = "clip")]
+    pub max_grad_norm: f64,
 }
 
 impl Default for OptimizerConfig {
     fn default() -> Self {
         OptimizerConfig {
-            rule: Rule::AdamW,
+            kind: OptimizerKind::AdamW,
             beta1: 0.9,
             beta2: 0.99,
             epsilon: 1e-8,
             weight_decay: 0.01,
-            clip: 1.0,
+            max_grad_norm: 1.0,
         }
     }
 }
 
-/// What a rule remembers of one parameter.
+/// The optimizer state of one parameter.
 enum Memory {
     /// Means of gradients and of their squares, flat.
     AdamW(Box<[Tensor<1>; 2]>),
@@ -96,7 +97,7 @@ pub struct Optimizer {
 }
 
 impl Optimizer {
-    /// An optimiser without history.
+    /// An optimizer without history.
     pub fn new(config: &OptimizerConfig) -> Self {
         Optimizer {
             config: config.clone(),
@@ -136,7 +137,7 @@ impl Optimizer {
                 "the norm of the gradients is {norm}"
             )));
         }
-        let clip = (self.config.clip / (norm + 1e-6)).min(1.0);
+        let clip = (self.config.max_grad_norm / (norm + 1e-6)).min(1.0);
         self.steps += 1;
         let mut take = Take {
             optimizer: self,
@@ -180,7 +181,7 @@ impl Optimizer {
         self.steps
     }
 
-    /// What the optimiser remembers, flat, under `first/`, `second/` and `velocity/` and the parameter's path.
+    /// What the optimizer remembers, flat, under `first/`, `second/` and `velocity/` and the parameter's path.
     ///
     /// # Errors
     /// [`Error::DeviceLost`] when the device cannot be read.
@@ -208,7 +209,7 @@ impl Optimizer {
         Ok(tensors)
     }
 
-    /// Goes on from what [`Optimizer::tensors`] gave after `steps` steps of `module`. What does not fit this optimiser's rule
+    /// Goes on from what [`Optimizer::tensors`] gave after `steps` steps of `module`. What does not fit this optimizer's rule
     /// starts anew.
     pub(super) fn restore<M: Module>(
         &mut self,
@@ -225,7 +226,7 @@ impl Optimizer {
                 let data = TensorData::new(found.values.clone(), [count]);
                 (found.values.len() == count).then(|| Tensor::<1>::from_data(data, device))
             };
-            let memory = if self.config.rule == Rule::Muon && is_matrix(&path) {
+            let memory = if self.config.kind == OptimizerKind::Muon && is_matrix(&path) {
                 flat("velocity").map(|velocity| Memory::Muon(Box::new(velocity)))
             } else {
                 flat("first")
@@ -323,7 +324,7 @@ impl ModuleMapper for Take<'_> {
         let parts: Vec<&str> = parts.filter(|part| !part.is_empty()).collect();
         let path = parts.join(".");
         let shape = param.dims().to_vec();
-        let muon = self.optimizer.config.rule == Rule::Muon && is_matrix(&path);
+        let muon = self.optimizer.config.kind == OptimizerKind::Muon && is_matrix(&path);
         param.map(|tensor| {
             let required = tensor.is_require_grad();
             let tracked = tensor.is_autodiff();
@@ -424,7 +425,7 @@ mod tests {
     fn muon_moves_the_inner_convolutions() {
         let device = Device::flex();
         let config = OptimizerConfig {
-            rule: Rule::Muon,
+            kind: OptimizerKind::Muon,
             weight_decay: 0.0,
             ..OptimizerConfig::default()
         };

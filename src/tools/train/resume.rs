@@ -134,9 +134,9 @@ impl<M: Module> Trained<M> {
     pub(super) fn new(module: M, stage: &Stage, threads: usize) -> Self {
         let module = module.valid();
         let optimizer = Optimizer::new(&OptimizerConfig {
-            rule: stage.optimizer,
+            kind: stage.optimizer,
             weight_decay: stage.weight_decay,
-            clip: stage.clip,
+            max_grad_norm: stage.max_grad_norm,
             ..OptimizerConfig::default()
         });
         Trained {

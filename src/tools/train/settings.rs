@@ -8,7 +8,7 @@ use rand::{Rng, RngExt};
 use rand_distr::{Distribution as _, StandardNormal};
 use serde::{Deserialize, Serialize};
 
-use super::optimizer::Rule;
+use super::optimizer::OptimizerKind;
 use crate::config::{self, Attention, Conditioning, Config};
 use crate::error::{Error, Result};
 use crate::tools::data::Kind;
@@ -111,22 +111,23 @@ pub struct Stage {
     #[serde(default = "two")]
     pub groups: usize,
     /// Highest learning rate.
-    pub rate: f64,
+    #[serde(alias = "rate")]
+    pub learning_rate: f64,
     /// Steps over which the learning rate rises.
     #[serde(default = "warmup")]
     pub warmup: u64,
     /// How the learning rate ends.
     #[serde(default)]
     pub schedule: Schedule,
-    /// Which rule moves the weights.
+    /// The optimizer.
     #[serde(default)]
-    pub optimizer: Rule,
+    pub optimizer: OptimizerKind,
     /// Decoupled weight decay.
     #[serde(default = "weight_decay")]
     pub weight_decay: f32,
-    /// Largest norm of all gradients together.
-    #[serde(default = "one")]
-    pub clip: f64,
+    /// Norm to which the gradients of all parameters together are clipped.
+    #[serde(default = "one", alias = "clip")]
+    pub max_grad_norm: f64,
     /// Decay of the moving average of the weights.
     #[serde(default = "ema")]
     pub ema: f64,
@@ -136,27 +137,25 @@ pub struct Stage {
     /// Parts of the hierarchical prompt that are left out, to measure what they are good for (flow).
     #[serde(default)]
     pub without: Vec<PromptPart>,
-    /// Part of samples that are told in the shortest of their prompts, so that plain words are learnt before clauses (flow).
-    #[serde(default)]
-    pub plain: f64,
+    /// Probability of the shortest paraphrase instead of a random one, so that simple wordings are learnt first (flow).
+    #[serde(default, alias = "plain")]
+    pub shortest_prompt_prob: f64,
     /// Part of prompts that are left empty, for guidance (flow).
     #[serde(default = "tenth")]
     pub text_dropout: f64,
     /// Part of groups whose prompts and input images are all left out, for guidance (flow).
     #[serde(default = "twentieth")]
     pub image_dropout: f64,
-    /// How much more the cells count that change from canvas to result (flow).
-    #[serde(default = "three")]
-    pub changed: f32,
-    /// Weight of the loss of telling, after half of the blocks, which cells the prompt means: those that change, or that the
-    /// mask covers. It ties words to places sooner than the pictures alone do; what it adds to the networks is not shipped
-    /// (flow).
+    /// Loss weight of the edited region relative to the rest of an output (flow).
+    #[serde(default = "three", alias = "changed")]
+    pub edit_region_weight: f32,
+    /// Weight of the grounding loss: after half of the blocks, a linear head predicts which cells the prompt refers to, that is, the
+    /// edited region or the mask. It binds words to objects sooner than the flow loss does. The head is not shipped (flow).
     #[serde(default)]
     pub grounding: f64,
-    /// Part of groups that are asked nothing but that, of the canvas and before there is a result, which takes a fourth of the time
-    /// (flow).
-    #[serde(default)]
-    pub grounding_alone: f64,
+    /// Fraction of groups with the grounding loss alone, on the canvas tokens and without an output, at a quarter of the cost (flow).
+    #[serde(default, alias = "grounding_alone")]
+    pub grounding_only: f64,
     /// Which times are drawn (flow).
     #[serde(default)]
     pub time: Time,
@@ -195,12 +194,13 @@ pub enum Schedule {
     Constant,
 }
 
-/// The law of the times at which the velocity is learnt.
+/// The distribution of the times t of the flow loss.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq)]
 #[serde(deny_unknown_fields, default)]
 pub struct Time {
-    /// The law.
-    pub law: Law,
+    /// Its family.
+    #[serde(alias = "law")]
+    pub distribution: TimeDistribution,
     /// Mean of the normal number.
     pub mean: f64,
     /// Its standard deviation.
@@ -211,10 +211,10 @@ pub struct Time {
     pub uniform: f64,
 }
 
-/// Families of laws.
+/// Families of distributions of times.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "kebab-case")]
-pub enum Law {
+pub enum TimeDistribution {
     /// The logistic function of a normal number (Esser et al., 2024).
     #[default]
     LogitNormal,
@@ -223,7 +223,7 @@ pub enum Law {
 impl Default for Time {
     fn default() -> Self {
         Time {
-            law: Law::LogitNormal,
+            distribution: TimeDistribution::LogitNormal,
             mean: 0.0,
             std: 1.0,
             shift: 1.0,
@@ -352,11 +352,11 @@ impl Settings {
     }
 
     /// The shards on which a stage is trained.
-    pub(super) fn data(&self, stage: &Stage) -> Vec<PathBuf> {
+    pub(super) fn data<'a>(&'a self, stage: &'a Stage) -> &'a [PathBuf] {
         if stage.data.is_empty() {
-            self.data.clone()
+            &self.data
         } else {
-            stage.data.clone()
+            &stage.data
         }
     }
 }
@@ -387,16 +387,20 @@ impl Stage {
         let positive = f64::MIN_POSITIVE..=f64::MAX;
         for (field, value, range) in [
             ("minutes", self.minutes.unwrap_or(1.0), positive.clone()),
-            ("rate", self.rate, positive.clone()),
-            ("clip", self.clip, positive.clone()),
+            ("learning_rate", self.learning_rate, positive.clone()),
+            ("max_grad_norm", self.max_grad_norm, positive.clone()),
             ("ema", self.ema, 0.0..=1.0),
             ("weight_decay", self.weight_decay.into(), 0.0..=1.0),
-            ("plain", self.plain, 0.0..=1.0),
+            ("shortest_prompt_prob", self.shortest_prompt_prob, 0.0..=1.0),
             ("text_dropout", self.text_dropout, 0.0..=1.0),
             ("image_dropout", self.image_dropout, 0.0..=1.0),
-            ("changed", self.changed.into(), 1.0..=1e3),
+            (
+                "edit_region_weight",
+                self.edit_region_weight.into(),
+                1.0..=1e3,
+            ),
             ("grounding", self.grounding, 0.0..=1e3),
-            ("grounding_alone", self.grounding_alone, 0.0..=1.0),
+            ("grounding_only", self.grounding_only, 0.0..=1.0),
             ("kl", self.kl, 0.0..=1e3),
             ("l1", self.l1, 0.0..=1e3),
             ("gradient", self.gradient, 0.0..=1e3),
@@ -412,10 +416,10 @@ impl Stage {
                 ));
             }
         }
-        if self.grounding_alone > 0.0 && self.grounding == 0.0 {
+        if self.grounding_only > 0.0 && self.grounding == 0.0 {
             return Err(format!(
-                "grounding_alone is {} and grounding 0; a loss that counts nothing teaches nothing",
-                self.grounding_alone
+                "grounding_only is {} and grounding 0; a loss that counts nothing teaches nothing",
+                self.grounding_only
             ));
         }
         if self.train != Networks::Vae {
@@ -455,13 +459,13 @@ impl Stage {
     }
 
     /// The learning rate of a step (from 0), when `progress` of the stage is done.
-    pub fn rate(&self, step: u64, progress: f64) -> f64 {
+    pub fn learning_rate_at(&self, step: u64, progress: f64) -> f64 {
         let warm = ((step + 1) as f64 / self.warmup.max(1) as f64).min(1.0);
         let cool = match self.schedule {
             Schedule::Decay => ((1.0 - progress) * 3.0).clamp(0.05, 1.0),
             Schedule::Constant => 1.0,
         };
-        self.rate * warm * cool
+        self.learning_rate * warm * cool
     }
 
     /// Which part of the stage is done after `steps` and `seconds`.
@@ -510,7 +514,7 @@ mod tests {
     fn parse(stage: &str) -> Result<Settings> {
         let json = format!(
             r#"{{"preset": "tiny", "data": ["shards"], "stages": [{{"name": "a", "train": "flow", "size": 64, "batch": 8,
-            "rate": 1e-3, {stage}}}]}}"#
+            "learning_rate": 1e-3, {stage}}}]}}"#
         );
         config::parse::<Settings>("run.json", json.as_bytes())?.check("run.json")
     }
@@ -534,12 +538,12 @@ mod tests {
                 "batch of 8",
             ),
             (
-                r#""steps": 1, "time": {"law": "even"}"#,
+                r#""steps": 1, "time": {"distribution": "even"}"#,
                 "unknown variant `even`",
             ),
             (
-                r#""steps": 1, "grounding_alone": 0.5, "kinds": {"edit": 1}"#,
-                "grounding_alone is 0.5 and grounding 0",
+                r#""steps": 1, "grounding_only": 0.5, "kinds": {"edit": 1}"#,
+                "grounding_only is 0.5 and grounding 0",
             ),
         ] {
             assert!(
@@ -614,7 +618,7 @@ mod tests {
     fn the_rate_rises_and_falls() {
         let settings = parse(r#""steps": 300, "warmup": 10, "kinds": {"edit": 1}"#).unwrap();
         let stage = &settings.stages[0];
-        let rate = |step: u64| stage.rate(step, stage.progress(step, 0.0)) / 1e-3;
+        let rate = |step: u64| stage.learning_rate_at(step, stage.progress(step, 0.0)) / 1e-3;
         assert!((rate(0) - 0.1).abs() < 1e-9 && (rate(150) - 1.0).abs() < 1e-9);
         assert!((rate(250) - 0.5).abs() < 1e-9 && (rate(299) - 0.05).abs() < 1e-9);
     }

@@ -104,7 +104,7 @@ impl VaeTask {
             );
             return Err(Error::Request(format!("stage {:?}: {reason}", stage.name)));
         }
-        let crops = Crops::start(&settings.data(stage), settings.seed)?;
+        let crops = Crops::start(settings.data(stage), settings.seed)?;
         crops.wait(settings.first_samples)?;
         let held_out = if settings.held_out.is_empty() {
             None
@@ -281,11 +281,11 @@ impl FlowTask {
             );
             return Err(request(reason));
         }
-        if stage.grounding_alone > 0.0 && config.transformer.attention == Attention::InputsApart {
+        if stage.grounding_only > 0.0 && config.transformer.attention == Attention::InputsApart {
             return Err(request(format!(
-                "grounding_alone is {} and the transformer's attention inputs-apart, in which the canvas does not see the words; expected \
+                "grounding_only is {} and the transformer's attention inputs-apart, in which the canvas does not see the words; expected \
                  0, or attention full or clean-apart",
-                stage.grounding_alone
+                stage.grounding_only
             )));
         }
         let vae = Autoencoder::new(&config.vae, Encoding::F32, device);
@@ -316,7 +316,7 @@ impl FlowTask {
         let size = config.text_encoder.vocab_size;
         let tokenizer = vocabulary::of_run(run, &settings.data, size)?;
         let pool = Pool::start(
-            &settings.data(stage),
+            settings.data(stage),
             mixture,
             &config.transformer,
             encoder()?,
@@ -396,7 +396,7 @@ impl Task for FlowTask {
 
     fn micro_batches(&self, count: usize, rng: &mut ChaCha8Rng) -> Result<Vec<MicroBatch>> {
         let drawn = self.pool.draw(self.stage.batch / self.stage.groups, rng);
-        let mode = if rng.random_bool(self.stage.grounding_alone) && drawn.has_meaning() {
+        let mode = if rng.random_bool(self.stage.grounding_only) && drawn.has_meaning() {
             LossMode::GroundingOnly
         } else if rng.random_bool(self.stage.image_dropout) {
             LossMode::Unconditional

@@ -124,7 +124,9 @@ impl<'a, T: Task> Trainer<'a, T> {
         let Progress { steps, seconds, .. } = self.progress;
         // A new optimizer, as of a run that goes on from a pack, needs a warm-up of its own.
         let warm = steps.min(self.trained.optimizer.steps() as u64);
-        let rate = self.stage.rate(warm, self.stage.progress(steps, seconds));
+        let rate = self
+            .stage
+            .learning_rate_at(warm, self.stage.progress(steps, seconds));
         let shares: Shares<T::MicroBatch> = batches.next()?;
         let step = compute(self.task, self.trained.module(), &shares, &self.devices)?;
         if let Some((_, loss)) = step.losses.iter().find(|(_, loss)| !loss.is_finite()) {

@@ -216,7 +216,7 @@ mod tests {
 
     fn mixture() -> Mixture {
         let stage: Stage = serde_json::from_str(
-            r#"{"name": "a", "train": "flow", "size": 64, "steps": 1, "batch": 2, "rate": 1,
+            r#"{"name": "a", "train": "flow", "size": 64, "steps": 1, "batch": 2, "learning_rate": 1,
                 "kinds": {"edit": 1, "edit/move": 3, "text-to-image": 4}}"#,
         )
         .unwrap();
