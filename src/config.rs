@@ -194,9 +194,9 @@ impl TransformerConfig {
 /// `scheduler/scheduler_config.json`: diffusers' `FlowMatchEulerDiscreteScheduler`.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
 pub struct SchedulerConfig {
-    /// Times are multiplied by this before their embedding.
+    /// Scale of times before their embedding; always [`TIMESTEPS`].
     pub num_train_timesteps: usize,
-    /// Moves the schedule towards noise; 1 leaves it.
+    /// Shift of the schedule towards noise, from 0.01 to 100; 1 is none.
     pub shift: f64,
 }
 
@@ -214,6 +214,9 @@ pub struct IndexConfig {
     #[serde(default = "usual_steps")]
     pub num_inference_steps: usize,
 }
+
+/// The scale of times, 0 to 1, before their sinusoidal embedding.
+pub const TIMESTEPS: usize = 1000;
 
 fn usual_steps() -> usize {
     20
@@ -352,6 +355,7 @@ impl Config {
                 t.head_dim()
             ),
         )?;
+        self.check_numbers()?;
         require(
             t.frequency_dim >= 2 && t.frequency_dim % 2 == 0,
             "transformer",
@@ -361,6 +365,74 @@ impl Config {
             ),
         )?;
         Ok(self)
+    }
+
+    /// Checks the numbers that are used as they are. JSON has no NaN, but 1e999 parses as infinity.
+    fn check_numbers(&self) -> Result<()> {
+        let (vae, transformer) = (&self.vae, &self.transformer);
+        let scheduler = "scheduler/scheduler_config.json";
+        let timesteps = self.scheduler.num_train_timesteps;
+        if timesteps != TIMESTEPS {
+            let reason = format!(
+                "num_train_timesteps is {timesteps}, expected {TIMESTEPS}, the scale of the timestep embedding"
+            );
+            return Err(Error::format(scheduler, reason));
+        }
+        let text = self.text_encoder.layer_norm_epsilon;
+        for (file, field, value, range) in [
+            (scheduler, "shift", self.scheduler.shift, 0.01..=100.0),
+            (
+                "model_index.json",
+                "sample_size",
+                self.index.sample_size as f64,
+                8.0..=4096.0,
+            ),
+            (
+                "text_encoder/config.json",
+                "layer_norm_epsilon",
+                text,
+                0.0..=0.1,
+            ),
+            (
+                "vae/config.json",
+                "scaling_factor",
+                vae.scaling_factor,
+                1e-4..=1e4,
+            ),
+            (
+                "vae/config.json",
+                "shift_factor",
+                vae.shift_factor.unwrap_or(0.0),
+                -1e4..=1e4,
+            ),
+            (
+                "transformer/config.json",
+                "mlp_ratio",
+                transformer.mlp_ratio,
+                0.25..=16.0,
+            ),
+            (
+                "transformer/config.json",
+                "rope_theta",
+                transformer.rope_theta,
+                1.0..=1e9,
+            ),
+            (
+                "transformer/config.json",
+                "norm_eps",
+                transformer.norm_eps,
+                0.0..=0.1,
+            ),
+        ] {
+            if !range.contains(&value) {
+                let (low, high) = (range.start(), range.end());
+                return Err(Error::format(
+                    file,
+                    format!("{field} is {value}, expected {low} to {high}"),
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// Reads the pack's JSON files from a folder.
@@ -495,7 +567,7 @@ impl Config {
                 conditioning: Conditioning::Frames,
             },
             scheduler: SchedulerConfig {
-                num_train_timesteps: 1000,
+                num_train_timesteps: TIMESTEPS,
                 shift: 1.0,
             },
         }
@@ -598,7 +670,7 @@ impl Config {
                 conditioning: Conditioning::Frames,
             },
             scheduler: SchedulerConfig {
-                num_train_timesteps: 1000,
+                num_train_timesteps: TIMESTEPS,
                 shift: 3.0,
             },
         }
@@ -623,6 +695,49 @@ mod tests {
                 refused
                     .is_none_or(|text| text.contains(&format!("num_inference_steps is {steps}")))
             );
+        }
+    }
+
+    #[test]
+    fn numbers_out_of_range_are_named() {
+        let refusal = |change: fn(&mut Config)| {
+            let mut config = Config::tabletop();
+            change(&mut config);
+            config.check().unwrap_err().to_string()
+        };
+        for (text, expected) in [
+            (
+                refusal(|c| c.scheduler.shift = 0.0),
+                "shift is 0, expected 0.01 to 100",
+            ),
+            (refusal(|c| c.scheduler.shift = f64::NAN), "shift is NaN"),
+            (
+                refusal(|c| c.scheduler.num_train_timesteps = 500),
+                "num_train_timesteps is 500, expected 1000",
+            ),
+            (
+                refusal(|c| c.index.sample_size = 0),
+                "sample_size is 0, expected 8 to 4096",
+            ),
+            (
+                refusal(|c| c.vae.scaling_factor = 0.0),
+                "scaling_factor is 0",
+            ),
+            (
+                refusal(|c| c.vae.scaling_factor = f64::INFINITY),
+                "scaling_factor is inf",
+            ),
+            (
+                refusal(|c| c.transformer.mlp_ratio = -4.0),
+                "mlp_ratio is -4",
+            ),
+            (
+                refusal(|c| c.transformer.rope_theta = 0.0),
+                "rope_theta is 0",
+            ),
+            (refusal(|c| c.transformer.norm_eps = -1.0), "norm_eps is -1"),
+        ] {
+            assert!(text.contains(expected), "{text}");
         }
     }
 }

@@ -17,7 +17,7 @@ use super::linear::{Bias, Linear};
 use super::rope::Rope;
 use super::sequence::{Grid, InputFrame, Layout, Sequence, TextStates, patchify, unpatchify};
 use super::text::{RmsNorm, Table, embed};
-use crate::config::{Conditioning, TransformerConfig};
+use crate::config::{Conditioning, TIMESTEPS, TransformerConfig};
 use crate::gpu::{self, Modulation};
 use crate::request::Role;
 use crate::weights::quant::Encoding;
@@ -378,7 +378,7 @@ impl Transformer {
     fn time_embedding(&self, t: Tensor<1>) -> Tensor<3> {
         let half = self.config.frequency_dim / 2;
         let frequencies: Vec<f32> = (0..half)
-            .map(|j| 1000.0 * 10000f64.powf(-(j as f64) / half as f64) as f32)
+            .map(|j| TIMESTEPS as f32 * 10000f64.powf(-(j as f64) / half as f64) as f32)
             .collect();
         let frequencies =
             Tensor::<3>::from_data(TensorData::new(frequencies, [1, 1, half]), &t.device());
