@@ -150,13 +150,13 @@ class Bank:
                 return self.parts.index(name)
         return -1
 
-    def look(self, pool: ProcessPoolExecutor, wait: bool = False) -> None:
+    def look(self, pool: ProcessPoolExecutor) -> None:
         """Starts to read new files and adds those that were read."""
         for note in sorted(self.folder.glob("*.json")):
             if note.name not in self.seen:
                 self.seen.add(note.name)
                 self.reading.append(pool.submit(read_shard, str(note), self.channels))
-        ready = self.reading if wait else [r for r in self.reading if r.done()][:32]
+        ready = [r for r in self.reading if r.done()][:32]
         for reading in ready:
             self.add(reading.result())
         self.reading = [r for r in self.reading if r not in ready]

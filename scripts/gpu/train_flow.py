@@ -19,7 +19,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -64,10 +64,8 @@ class Muon:
 @dataclass
 class Trainer:
     networks: Networks
-    out: pathlib.Path
     steps: int = 0
     samples: int = 0
-    started: float = field(default_factory=time.monotonic)
 
     def __post_init__(self):
         ends = ("qkv.weight", "attention.out.weight", "mlp.0.weight", "mlp.2.weight")
@@ -98,7 +96,6 @@ class Trainer:
         for group in self.adamw.param_groups:
             group["lr"] = rate
         self.adamw.step()
-        self.adamw.zero_grad(set_to_none=True)
         for p in self.parameters:
             p.grad = None
         self.steps += 1
@@ -253,7 +250,7 @@ def main() -> None:
     if options.try_compiled:
         sys.exit(not try_compiled(networks, text.vocab_size, stages[-1 if len(stages) < 2 else 1], options.noises, device))
     trial = None if options.eager else subprocess.Popen([sys.executable, *sys.argv, "--try-compiled"])
-    trainer = Trainer(networks, options.out)
+    trainer = Trainer(networks)
     whole = sum(stage["minutes"] for stage in stages) * 60
     stretch = (options.seconds or whole) / whole
     options.out.mkdir(parents=True, exist_ok=True)
