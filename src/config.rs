@@ -573,9 +573,8 @@ impl Config {
         }
     }
 
-    /// The model that `scripts/tabletop.json` trains: one token for each latent cell, 8 blocks of width 192. In equal time from
-    /// fresh weights, widths 256 and 384 reach a higher held-out loss: they see fewer samples and gain less from each. Text and
-    /// input images attend only to each other, so that their keys and values are computed once a request.
+    /// The model that `scripts/tabletop.json` trains: one token for each latent cell, 8 blocks of width 256. docs/TRAINING.md compares
+    /// widths. Text and input images attend only to each other, so that their keys and values are computed once a request.
     pub fn tabletop() -> Self {
         let tiny = Self::tiny();
         Config {
@@ -604,8 +603,8 @@ impl Config {
             transformer: TransformerConfig {
                 in_channels: 32,
                 patch_size: 1,
-                hidden_size: 192,
-                num_attention_heads: 3,
+                hidden_size: 256,
+                num_attention_heads: 4,
                 num_layers: 8,
                 text_dim: 192,
                 axes_dims: [16, 24, 24],
