@@ -439,7 +439,7 @@ impl Config {
     ///
     /// # Errors
     /// [`Error::Format`] that names the file that is missing or wrong.
-    #[cfg(feature = "tools")]
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn read(folder: &std::path::Path) -> Result<Self> {
         fn json<T: DeserializeOwned>(folder: &std::path::Path, name: &str) -> Result<T> {
             let path = folder.join(name);
@@ -461,7 +461,7 @@ impl Config {
     ///
     /// # Errors
     /// [`Error::Format`] that names the file that cannot be written.
-    #[cfg(feature = "tools")]
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn write(&self, folder: &std::path::Path) -> Result<()> {
         let put = |name: &str, json: serde_json::Result<String>| {
             let path = folder.join(name);

@@ -1,6 +1,5 @@
 //! Pixels between the user and the model: RGB8 on the host, `[1, 3, y, x]` in -1..1 on the device.
 
-#[cfg(feature = "engine")]
 use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::error::{Error, Result};
@@ -19,6 +18,16 @@ pub struct Image {
 impl std::fmt::Debug for Image {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Image({}x{})", self.width, self.height)
+    }
+}
+
+impl From<image::RgbImage> for Image {
+    fn from(image: image::RgbImage) -> Self {
+        Image {
+            width: image.width(),
+            height: image.height(),
+            rgb: image.into_raw(),
+        }
     }
 }
 
@@ -90,7 +99,6 @@ impl Image {
     }
 }
 
-#[cfg(feature = "engine")]
 impl Image {
     /// Pixels as `[1, 3, y, x]` in -1..1.
     pub fn to_tensor(&self, device: &Device) -> Tensor<4> {
@@ -99,7 +107,7 @@ impl Image {
     }
 
     /// Pixels in -1..1, channel by channel.
-    pub(crate) fn to_planes(&self) -> Vec<f32> {
+    pub fn to_planes(&self) -> Vec<f32> {
         let size = self.width as usize * self.height as usize;
         let mut planes = vec![0f32; 3 * size];
         for (i, pixel) in self.rgb.chunks_exact(3).enumerate() {
@@ -138,7 +146,7 @@ impl Image {
     }
 }
 
-#[cfg(feature = "tools")]
+#[cfg(not(target_arch = "wasm32"))]
 mod files {
     use super::*;
     use std::path::Path;

@@ -34,34 +34,62 @@
 //! b batch, n tokens, d width, h heads, c channels, y and x a grid's rows and columns; q, k and v as in attention; x_t, v,
 //! eps and t as in flow matching: `x_t = (1 - t) x0 + t eps`, `v = eps - x0`.
 
-#[cfg(feature = "engine")]
-pub mod config;
-#[cfg(feature = "engine")]
+mod composite;
+mod config;
 mod cpu;
-pub mod error;
-#[cfg(feature = "engine")]
-pub mod gpu;
-pub mod image;
-#[cfg(feature = "engine")]
-mod keep;
-#[cfg(feature = "engine")]
-pub mod model;
-#[cfg(feature = "engine")]
-pub mod noise;
-#[cfg(feature = "engine")]
-pub mod pipeline;
-#[cfg(feature = "engine")]
-pub mod request;
-#[cfg(feature = "engine")]
-pub mod sampler;
-#[cfg(all(target_arch = "wasm32", feature = "world"))]
-pub mod scenes;
-#[cfg(feature = "engine")]
-pub mod tokenizer;
-#[cfg(feature = "tools")]
-pub mod tools;
-#[cfg(all(target_arch = "wasm32", feature = "engine"))]
-pub mod web;
-#[cfg(feature = "engine")]
-pub mod weights;
-pub mod world;
+mod error;
+mod gpu;
+mod image;
+mod model;
+mod noise;
+mod pipeline;
+mod request;
+mod sampler;
+mod tokenizer;
+#[cfg(target_arch = "wasm32")]
+mod web;
+mod weights;
+
+pub use error::{Error, Result};
+pub use image::Image;
+pub use pipeline::{Event, Pipeline};
+pub use request::{Frame, Method, Request, Role, Tag};
+
+/// What the tools and the tests of this repository use beyond the front door. It changes without notice.
+#[doc(hidden)]
+pub mod internals {
+    pub mod config {
+        pub use crate::config::*;
+    }
+    pub mod cpu {
+        pub use crate::cpu::*;
+    }
+    pub mod gpu {
+        pub use crate::gpu::*;
+    }
+    pub mod model {
+        pub use crate::model::*;
+    }
+    pub mod noise {
+        pub use crate::noise::*;
+    }
+    pub mod pipeline {
+        pub use crate::pipeline::*;
+    }
+    pub mod request {
+        pub use crate::request::*;
+    }
+    pub mod sampler {
+        pub use crate::sampler::*;
+    }
+    pub mod tokenizer {
+        pub use crate::tokenizer::*;
+    }
+    pub mod weights {
+        pub use crate::weights::*;
+    }
+    #[cfg(target_arch = "wasm32")]
+    pub mod web {
+        pub use crate::web::*;
+    }
+}

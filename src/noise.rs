@@ -22,7 +22,7 @@ impl Noise {
     }
 
     /// The next `shape` numbers of the stream, in CPU memory.
-    pub(crate) fn data<const D: usize>(&mut self, shape: [usize; D]) -> TensorData {
+    pub fn data<const D: usize>(&mut self, shape: [usize; D]) -> TensorData {
         let count = shape.iter().product();
         let values: Vec<f32> = StandardNormal
             .sample_iter(&mut self.0)

@@ -5,10 +5,10 @@ use std::ops::ControlFlow;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
+use crate::composite::composite_onto;
 use crate::config::{Attention, Config};
 use crate::error::{Error, Result};
 use crate::image::Image;
-use crate::keep::keep;
 use crate::model::Model;
 use crate::model::sequence::{Grid, InputFrame, Sequence, TextStates, check_frames};
 use crate::model::vae::Tiling;
@@ -165,22 +165,24 @@ impl Pipeline {
             !inputs.is_empty(),
         );
         let predictions = self.predictions(&branches, &texts, lengths, &inputs, &outputs);
-        let kept = request.kept().map(|canvas| canvas.resize(width, height));
-        let kept = kept.as_ref();
+        let canvas = request
+            .composite_canvas()
+            .map(|canvas| canvas.resize(width, height));
+        let canvas = canvas.as_ref();
         let times = sampler::schedule(self.steps(request.steps), self.config.scheduler.shift);
         let velocity = async |x: &[Tensor<4>], t: f64| Ok(self.guided(&predictions, x, t));
         let latents = sampler::sample(request.method, &times, noise, velocity, async |step| {
-            self.report_step(&mut on_event, request.preview_every, step, kept)
+            self.report_step(&mut on_event, request.preview_every, step, canvas)
                 .await
         })
         .await?;
 
         report(&mut on_event, Stage::Decode).await?;
-        self.decode(&latents, kept).await
+        self.decode(&latents, canvas).await
     }
 
     /// Sampler steps of a request that asks for `asked`: that, or the model's own number.
-    pub(crate) fn steps(&self, asked: Option<usize>) -> usize {
+    pub fn steps(&self, asked: Option<usize>) -> usize {
         asked.unwrap_or(self.config.index.num_inference_steps)
     }
 
@@ -189,12 +191,12 @@ impl Pipeline {
         on_event: &mut impl AsyncFnMut(Event) -> ControlFlow<()>,
         every: usize,
         step: Step<'_>,
-        kept: Option<&Image>,
+        canvas: Option<&Image>,
     ) -> Result<ControlFlow<()>> {
         settle(&step.estimate[0]).await?;
         let wanted = every > 0 && step.step.is_multiple_of(every) && step.step < step.steps;
         let preview = if wanted {
-            Some(self.decode(step.estimate, kept).await?)
+            Some(self.decode(step.estimate, canvas).await?)
         } else {
             None
         };
@@ -283,10 +285,10 @@ impl Pipeline {
     }
 
     fn encode_text(&self, texts: &[&crate::tokenizer::Tokens]) -> TextStates {
-        let (ids, words, mask) = batch_tokens(texts, &self.config, &self.device);
+        let (ids, image_refs, mask) = batch_tokens(texts, &self.config, &self.device);
         TextStates {
             states: self.model.text.forward(ids, mask.clone()),
-            words,
+            image_refs,
             mask,
         }
     }
@@ -306,15 +308,15 @@ impl Pipeline {
     }
 
     /// The pictures of these latents; with a canvas, its pixels where nothing changed.
-    async fn decode(&self, latents: &[Tensor<4>], kept: Option<&Image>) -> Result<Vec<Image>> {
+    async fn decode(&self, latents: &[Tensor<4>], canvas: Option<&Image>) -> Result<Vec<Image>> {
         let mut images = Vec::new();
         for latent in latents {
             let [_, _, y, x] = latent.dims();
             let tiling = self.tiling(y * x * self.config.vae.stride().pow(2));
             let pixels = self.model.vae.decode(latent.clone(), tiling);
             let image = Image::from_tensor(pixels).await?;
-            images.push(match kept {
-                Some(canvas) => keep(canvas, &image, self.config.vae.stride()),
+            images.push(match canvas {
+                Some(canvas) => composite_onto(canvas, &image, self.config.vae.stride()),
                 None => image,
             });
         }
@@ -355,7 +357,7 @@ impl Pipeline {
 }
 
 /// The sides nearest to an area of `size` x `size` with this shape, as multiples of `grid`.
-pub(crate) fn fitted(size: u32, grid: u32, width: u32, height: u32) -> (u32, u32) {
+pub fn fitted(size: u32, grid: u32, width: u32, height: u32) -> (u32, u32) {
     let (w, h) = (f64::from(width), f64::from(height));
     let scale = f64::from(size) / (w * h).sqrt();
     (to_grid(w * scale, grid), to_grid(h * scale, grid))
@@ -367,7 +369,7 @@ fn to_grid(side: f64, grid: u32) -> u32 {
 }
 
 /// Tokens of several texts in CPU memory, padded to the longest, `[b, n]`.
-pub(crate) struct TokenData {
+pub struct TokenData {
     /// Vocabulary ids.
     pub(crate) ids: TensorData,
     /// Rows of the transformer's table of image references.
@@ -378,15 +380,15 @@ pub(crate) struct TokenData {
 
 impl TokenData {
     /// Pads the texts' tokens to the longest.
-    pub(crate) fn new(texts: &[&crate::tokenizer::Tokens], config: &Config) -> Self {
+    pub fn new(texts: &[&crate::tokenizer::Tokens], config: &Config) -> Self {
         let n = texts.iter().map(|t| t.ids.len()).max().unwrap_or(0);
         let b = texts.len();
         let (mut ids, mut refs, mut mask) =
             (vec![0i32; b * n], vec![0i32; b * n], vec![0f32; b * n]);
         for (i, text) in texts.iter().enumerate() {
-            for (j, (id, word)) in text.ids.iter().zip(&text.words).enumerate() {
+            for (j, (id, image_ref)) in text.ids.iter().zip(&text.image_refs).enumerate() {
                 ids[i * n + j] = *id as i32;
-                refs[i * n + j] = word.row(&config.transformer);
+                refs[i * n + j] = image_ref.row(&config.transformer);
                 mask[i * n + j] = 1.0;
             }
         }
@@ -399,10 +401,7 @@ impl TokenData {
     }
 
     /// Ids, image references and padding mask on a device.
-    pub(crate) fn on(
-        &self,
-        device: &Device,
-    ) -> (Tensor<2, Int>, Tensor<2, Int>, Option<Tensor<2>>) {
+    pub fn on(&self, device: &Device) -> (Tensor<2, Int>, Tensor<2, Int>, Option<Tensor<2>>) {
         let ints = |data: &TensorData| Tensor::from_data(data.clone(), device);
         let mask = self.mask.as_ref();
         (
@@ -414,7 +413,7 @@ impl TokenData {
 }
 
 /// Ids, image references and padding mask of texts, padded to the longest; the mask is `None` when none is padded.
-pub(crate) fn batch_tokens(
+pub fn batch_tokens(
     texts: &[&crate::tokenizer::Tokens],
     config: &Config,
     device: &Device,

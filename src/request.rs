@@ -169,7 +169,7 @@ pub struct Request {
     /// Image guidance scale; 1 is none.
     pub image_guidance: f32,
     /// Whether what an edit leaves alone comes from its canvas, pixel for pixel: see [`Request::kept`].
-    pub keep: bool,
+    pub composite: bool,
     /// Seed of the noise.
     pub seed: u64,
     /// Decode the estimate of the result every so many steps, for a live preview; 0 is never.
@@ -190,7 +190,7 @@ impl Request {
             method: Method::Euler,
             guidance: 2.0,
             image_guidance: 1.0,
-            keep: true,
+            composite: true,
             seed: 0,
             preview_every: 0,
         }
@@ -231,7 +231,7 @@ impl Request {
 
     /// The picture whose pixels stay where nothing changes: the one canvas of a request for one picture in which the rest holds
     /// still, as its tags say.
-    pub fn kept(&self) -> Option<&Image> {
+    pub fn composite_canvas(&self) -> Option<&Image> {
         let tags = self.tags();
         let still = tags.contains(&Tag::StaticScenario) && !tags.contains(&Tag::PerceptionTask);
         let mut canvases = self
@@ -239,7 +239,9 @@ impl Request {
             .iter()
             .filter(|frame| frame.role == Role::Canvas);
         match (canvases.next(), canvases.next()) {
-            (Some(canvas), None) if self.keep && still && self.outputs == 1 => Some(&canvas.image),
+            (Some(canvas), None) if self.composite && still && self.outputs == 1 => {
+                Some(&canvas.image)
+            }
             _ => None,
         }
     }
@@ -379,10 +381,15 @@ mod tests {
     fn what_is_left_alone_is_kept_in_an_edit_of_one_canvas() {
         let image = || Image::from_rgb(1, 1, vec![0; 3]).expect("a pixel");
         let edit = || Request::new("remove the cube").frame(image(), Role::Canvas);
-        assert!(edit().kept().is_some());
-        assert!(edit().frame(image(), Role::Asset).kept().is_some());
+        assert!(edit().composite_canvas().is_some());
+        assert!(
+            edit()
+                .frame(image(), Role::Asset)
+                .composite_canvas()
+                .is_some()
+        );
         let changed: [fn(&mut Request); 4] = [
-            |request| request.keep = false,
+            |request| request.composite = false,
             |request| request.outputs = 2,
             |request| request.context = Some(vec![Tag::DynamicScenario]),
             |request| request.context = Some(vec![Tag::StaticScenario, Tag::PerceptionTask]),
@@ -390,13 +397,18 @@ mod tests {
         for change in changed {
             let mut request = edit();
             change(&mut request);
-            assert!(request.kept().is_none());
+            assert!(request.composite_canvas().is_none());
         }
-        assert!(edit().frame(image(), Role::Canvas).kept().is_none());
+        assert!(
+            edit()
+                .frame(image(), Role::Canvas)
+                .composite_canvas()
+                .is_none()
+        );
         assert!(
             Request::new("a cube")
                 .frame(image(), Role::Asset)
-                .kept()
+                .composite_canvas()
                 .is_none()
         );
     }

@@ -3,14 +3,14 @@
 use tokenizers::Tokenizer as Inner;
 
 use crate::error::{Error, Result};
-use crate::model::sequence::Word;
+use crate::model::sequence::ImageRef;
 use crate::request::MAX_IMAGES;
 
 /// A tokenizer whose referring words were found.
 #[derive(Clone, Debug)]
 pub struct Tokenizer {
     inner: Inner,
-    words: Vec<(u32, Word)>,
+    image_refs: Vec<(u32, ImageRef)>,
 }
 
 /// One text as the encoder reads it.
@@ -19,7 +19,7 @@ pub struct Tokens {
     /// Token ids, the end of text included.
     pub ids: Vec<u32>,
     /// For each token, which image it names.
-    pub words: Vec<Word>,
+    pub image_refs: Vec<ImageRef>,
 }
 
 /// Longest text in tokens; T5 has no limit of its own, the sequence's cost is what bounds it.
@@ -33,20 +33,21 @@ impl Tokenizer {
     pub fn from_json(bytes: &[u8]) -> Result<Self> {
         let file = "tokenizer/tokenizer.json";
         let inner = Inner::from_bytes(bytes).map_err(|e| Error::format(file, e))?;
-        let mut words = Vec::new();
+        let mut image_refs = Vec::new();
         for k in 1..=MAX_IMAGES {
-            for (word, meaning) in [("IMG", Word::Input(k)), ("RES", Word::Output(k))] {
-                let name = format!("{word}{k}");
+            for (image_ref, meaning) in [("IMG", ImageRef::Input(k)), ("RES", ImageRef::Output(k))]
+            {
+                let name = format!("{image_ref}{k}");
                 let id = inner.token_to_id(&name).ok_or_else(|| {
                     Error::format(
                         file,
                         format!("holds no token {name}; IMG1..IMG10 and RES1..RES10 are needed"),
                     )
                 })?;
-                words.push((id, meaning));
+                image_refs.push((id, meaning));
             }
         }
-        Ok(Tokenizer { inner, words })
+        Ok(Tokenizer { inner, image_refs })
     }
 
     /// # Errors
@@ -63,12 +64,12 @@ impl Tokenizer {
                 ids.len()
             )));
         }
-        let word = |id| self.words.iter().find(|(known, _)| *known == id);
-        let words = ids
+        let image_ref = |id| self.image_refs.iter().find(|(known, _)| *known == id);
+        let image_refs = ids
             .iter()
-            .map(|id| word(*id).map_or(Word::Plain, |(_, word)| *word))
+            .map(|id| image_ref(*id).map_or(ImageRef::None, |(_, image_ref)| *image_ref))
             .collect();
-        Ok(Tokens { ids, words })
+        Ok(Tokens { ids, image_refs })
     }
 
     /// Number of token ids.

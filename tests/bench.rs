@@ -9,14 +9,14 @@ use burn::tensor::{Device, Distribution, Int, Tensor, TensorData, activation::ge
 use js_sys::{Float32Array, JsString, Object, Reflect, Uint8Array};
 use safetensors::SafeTensors;
 use serde::Deserialize;
-use unireal::config::Attention;
-use unireal::gpu::{self, Activation, Modulation, device};
-use unireal::model::Model;
-use unireal::model::rope::Rope;
-use unireal::model::sequence::{Grid, InputFrame, Sequence, TextStates};
-use unireal::request::Role;
-use unireal::web::fetch::{Http, Patience};
-use unireal::weights::quant::Encoding;
+use unireal::Role;
+use unireal::internals::config::Attention;
+use unireal::internals::gpu::{self, Activation, Modulation, device};
+use unireal::internals::model::Model;
+use unireal::internals::model::rope::Rope;
+use unireal::internals::model::sequence::{Grid, InputFrame, Sequence, TextStates};
+use unireal::internals::web::fetch::{Http, Patience};
+use unireal::internals::weights::quant::Encoding;
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_test::{console_log, wasm_bindgen_test, wasm_bindgen_test_configure};
 
@@ -137,8 +137,8 @@ async fn kernels() {
         (times.0, ideal(flop)),
     );
     for encoding in [Encoding::Q8, Encoding::Q4] {
-        let words = |columns: usize| Tensor::<2, Int>::zeros([o, columns], &device);
-        let (packed, scales) = (words(k / encoding.values_per_word()), words(k / 64));
+        let integers = |columns: usize| Tensor::<2, Int>::zeros([o, columns], &device);
+        let (packed, scales) = (integers(k / encoding.values_per_word()), integers(k / 64));
         let quantised = || {
             let (x, packed, scales) = (x.clone(), packed.clone(), scales.clone());
             gpu::quant_linear(
@@ -238,12 +238,12 @@ async fn fused_passes() {
             .reshape([1, n, 3, h, d])
             .permute([2, 0, 3, 1, 4]);
         let part = |i| heads.clone().narrow(0, i, 1).squeeze_dim::<4>(0);
-        let turned = |x: Tensor<4>| {
+        let rotated_pairs = |x: Tensor<4>| {
             let size = (x.clone().square().mean_dim(3) + 1e-6).sqrt();
             rope.rotate(x / size * norm.clone().unsqueeze())
         };
         // All three are computed, and one is read.
-        turned(part(0)) + turned(part(1)) + part(2)
+        rotated_pairs(part(0)) + rotated_pairs(part(1)) + part(2)
     };
     let times = race(ROUNDS, fused, plain).await;
     report(
@@ -313,7 +313,7 @@ impl Step {
         let mask = self.tensor::<2>("mask");
         let text = TextStates {
             states,
-            words: Tensor::zeros([b, n], &self.device),
+            image_refs: Tensor::zeros([b, n], &self.device),
             mask: (b > 1).then_some(mask),
         };
         let inputs = [InputFrame {

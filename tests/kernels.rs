@@ -1,17 +1,15 @@
 //! The shaders against their references, with inputs that are new in each run (the seed is printed): every shader in the browser's
 //! WebGPU, and natively where there is an adapter. Natively the references are held against naive loops besides.
 //!
-//! In the browser: `CHROMEDRIVER=$(command -v chromedriver) wasm-pack test --headless --chrome --mode no-install --release
-//! --no-default-features --features engine --test kernels`.
+//! In the browser: `CHROMEDRIVER=$(command -v chromedriver) wasm-pack test --headless --chrome --mode no-install --release . --test kernels`.
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use half::f16;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use unireal::gpu::{self, Activation};
-use unireal::weights::quant::Encoding;
-use unireal::world::{self, Frame, Scene};
+use unireal::internals::gpu::{self, Activation};
+use unireal::internals::weights::quant::Encoding;
 
 /// Inputs for one test.
 struct Inputs(ChaCha8Rng);
@@ -83,107 +81,6 @@ fn error(actual: &[f32], expected: &[f32]) -> f32 {
     ) / size
 }
 
-/// Scenes in which every form lies turned in any way, on every ground before every backdrop.
-fn scenes(inputs: &mut Inputs) -> Vec<Scene> {
-    use world::{
-        Backdrop, Camera, Colour, Ground, Light, Material, Pose, Shape, Size, Solid, Tone,
-    };
-    let random = &mut inputs.0;
-    let solid = |random: &mut ChaCha8Rng, i: usize| Solid {
-        shape: Shape::ALL[i % 6],
-        colour: Colour::ALL[random.random_range(0..10)],
-        material: Material::ALL[random.random_range(0..3)],
-        size: Size::ALL[random.random_range(0..2)],
-        tint: std::array::from_fn(|_| random.random_range(0.9..1.1)),
-        pose: Pose {
-            position: [
-                i as f32 * 0.6 - 1.5,
-                random.random_range(0.5..0.7),
-                random.random_range(-1.0..1.0),
-            ],
-            rotation: std::array::from_fn(|_| random.random_range(-1.0..1.0)),
-        },
-    };
-    let scene = |i: usize| Scene {
-        solids: (0..i % 7).map(|k| solid(random, k + i)).collect(),
-        ground: Ground::ALL[i % 4],
-        ground_tone: Tone::ALL[i % 6],
-        backdrop: Backdrop::ALL[i % 3],
-        backdrop_tone: Tone::ALL[(i + 2) % 6],
-        light: Light {
-            azimuth: random.random_range(-1.5..1.5),
-            elevation: random.random_range(0.5..1.2),
-            strength: random.random_range(0.8..1.2),
-        },
-        camera: Camera {
-            azimuth: random.random_range(-0.5..0.5),
-            ..Camera::default()
-        },
-    };
-    (0..12).map(scene).collect()
-}
-
-/// How two pictures of a scene differ: the mean over all numbers, of 255; and the shares of pixels that are further than 4
-/// of 255 apart, and whose ids differ.
-fn apart(a: &Frame, b: &Frame) -> [f64; 3] {
-    assert_eq!(
-        (a.image.width, a.image.height),
-        (b.image.width, b.image.height)
-    );
-    let pixels = a.ids.len() as f64;
-    let pairs = a.image.rgb.iter().zip(&b.image.rgb);
-    let differences: Vec<u8> = pairs.map(|(a, b)| a.abs_diff(*b)).collect();
-    let sum: f64 = differences.iter().map(|&d| f64::from(d)).sum();
-    let far = differences
-        .chunks_exact(3)
-        .filter(|d| d.iter().any(|&d| d > 4));
-    let ids = a.ids.iter().zip(&b.ids).filter(|(a, b)| a != b);
-    [
-        sum / (3.0 * pixels),
-        far.count() as f64 / pixels,
-        ids.count() as f64 / pixels,
-    ]
-}
-
-/// Renders scenes on WebGPU and on the CPU. Rounding sends a few paths another way, past an edge or through a shadow, so
-/// not every pixel is the same; gives the worst differences.
-async fn traces_as_the_cpu(device: &Device, inputs: &mut Inputs) -> [f64; 3] {
-    let scenes = scenes(inputs);
-    let mut worst = [0f64; 3];
-    for (i, scene) in scenes.iter().enumerate() {
-        let settings = world::Settings {
-            // More than one launch in the last.
-            width: if i == 11 { 300 } else { 72 },
-            height: if i == 11 { 200 } else { 56 },
-            samples: if i == 11 { 32 } else { 12 },
-            bounces: 1 + i as u32 % 3,
-        };
-        let on_gpu = world::render_on(scene, &settings, device)
-            .await
-            .expect("a picture");
-        let on_cpu = world::render(scene, &settings);
-        let apart = apart(&on_gpu, &on_cpu);
-        assert!(
-            apart[0] <= 0.5 && apart[1] <= 0.005 && apart[2] <= 0.001,
-            "scene {i}: {apart:?}, {scene:?}"
-        );
-        let depths = on_gpu.depth.iter().zip(&on_cpu.depth);
-        let off = depths.filter(|(a, b)| (*a - *b).abs() > 1e-3).count();
-        assert!(
-            off as f64 <= 1e-3 * on_cpu.depth.len() as f64,
-            "scene {i}: {off} depths differ"
-        );
-        // Another scene must be seen to be another.
-        let other = world::render(&scenes[(i + 1) % scenes.len()], &settings);
-        assert!(
-            self::apart(&on_gpu, &other)[0] > 1.0,
-            "scene {i} looks like the next"
-        );
-        worst = std::array::from_fn(|k| worst[k].max(apart[k]));
-    }
-    worst
-}
-
 /// Every test of a shader, for a macro that makes each a test of the platform.
 macro_rules! shaders {
     ($test:ident) => {
@@ -198,7 +95,6 @@ macro_rules! shaders {
             shared_memory_is_no_error
             convolution_is_its_reference
             the_start_up_check_passes_here
-            path_tracing_is_the_cpus
         }
     };
 }

@@ -2,7 +2,7 @@
 
     python train_flow.py --config CONFIG.json --pack PACK --data DIR --out RUN [--seconds N]
 
-Stages have the keys, losses, optimizers and sampling of `unireal train` (src/tools/train). The parameters are those of the torch twin
+Stages have the keys, losses, optimizers and sampling of `unireal train` (crates/tools/src/train). The parameters are those of the torch twin
 (tests/golden/twin.py); the forward pass here computes them in bf16, and clean tokens once for several noise draws. DIR has one folder
 per image size (`64/`), to which files may be added while training runs. PACK provides the tokenizer, both configurations and, if it
 holds plain safetensors files, the initial weights. RUN receives the averaged weights in f32 in the layout of a training run, which
@@ -35,7 +35,7 @@ from twin import TransformerConfig  # noqa: E402
 
 
 class Muon:
-    """Muon as in src/tools/train/muon.rs, batched over matrices of equal shape."""
+    """Muon as in crates/tools/src/train/muon.rs, batched over matrices of equal shape."""
 
     def __init__(self, parameters: list[nn.Parameter], weight_decay: float):
         shapes = sorted({p.shape for p in parameters})
@@ -182,7 +182,7 @@ def try_compiled(networks: Networks, vocabulary: int, stage: dict, noises: int, 
 
 
 def times_of(time_: dict, rng: torch.Generator):
-    """Returns a sampler of times, as `Time` in src/tools/train/settings.rs."""
+    """Returns a sampler of times, as `Time` in crates/tools/src/train/settings.rs."""
 
     def draw(count: int) -> Tensor:
         t = torch.sigmoid(time_["mean"] + time_["std"] * torch.randn(count, generator=rng))
@@ -194,7 +194,7 @@ def times_of(time_: dict, rng: torch.Generator):
 
 
 def read_stage(stage: dict) -> dict:
-    """Adds the defaults of src/tools/train/settings.rs to a stage."""
+    """Adds the defaults of crates/tools/src/train/settings.rs to a stage."""
     usual = {"warmup": 100, "ema": 0.999, "shortest_prompt_prob": 0.0, "text_dropout": 0.1, "image_dropout": 0.05, "edit_region_weight": 3.0, "grounding": 0.0,
              "grounding_only": 0.0, "max_grad_norm": 1.0, "schedule": "decay", "groups": 2, "micro_batches": 1, "time": {}}
     stage = usual | stage

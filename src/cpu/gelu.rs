@@ -3,12 +3,12 @@
 use burn::backend::flex::FlexTensor;
 use burn::tensor::Tensor;
 
-use super::wide::{exp, wide};
-use super::{Operation, buffer, made, numbers, operand, result};
+use super::simd::{exp, simd_dispatch};
+use super::{Operation, as_slice, buffer, from_vec, operand, result};
 
 /// Which function stands for `x` times the normal distribution's function of `x`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Form {
+pub enum GeluApproximation {
     /// `x sigmoid(2 u)` with `u = sqrt(2 / pi) (x + 0.044715 x^3)`, which is the tanh form.
     Tanh,
     /// `x sigmoid(1.702 x)`, CLIP's.
@@ -17,13 +17,13 @@ pub(crate) enum Form {
     Exact,
 }
 
-impl Form {
+impl GeluApproximation {
     /// `a` and `b` of `x sigmoid(x (a + b x^2))`.
     fn slopes(self) -> [f32; 2] {
         match self {
-            Form::Tanh => [1.595_769, 0.071_354_82],
-            Form::Quick => [1.702, 0.0],
-            Form::Exact => unreachable!("it has loops of its own"),
+            GeluApproximation::Tanh => [1.595_769, 0.071_354_82],
+            GeluApproximation::Quick => [1.702, 0.0],
+            GeluApproximation::Exact => unreachable!("it has loops of its own"),
         }
     }
 }
@@ -33,29 +33,35 @@ struct Gelu;
 
 impl Operation<1> for Gelu {
     /// The input.
-    type State = (FlexTensor, Form);
+    type State = (FlexTensor, GeluApproximation);
 
     fn backward((x, form): &Self::State, gradient: &FlexTensor) -> [Option<FlexTensor>; 1] {
-        let mut result = buffer(numbers(x).len());
+        let mut result = buffer(as_slice(x).len());
         match form {
-            Form::Exact => exact_backward(numbers(x), numbers(gradient), &mut result),
-            form => backward(numbers(x), form.slopes(), numbers(gradient), &mut result),
+            GeluApproximation::Exact => {
+                exact_backward(as_slice(x), as_slice(gradient), &mut result)
+            }
+            form => backward(as_slice(x), form.slopes(), as_slice(gradient), &mut result),
         }
         let shape: [usize; 3] = x.layout().shape().dims();
-        [Some(made(result, shape))]
+        [Some(from_vec(result, shape))]
     }
 }
 
 /// GELU of each number; `None` on another device.
-pub(crate) fn gelu(x: &Tensor<3>, form: Form) -> Option<Tensor<3>> {
+pub fn gelu(x: &Tensor<3>, form: GeluApproximation) -> Option<Tensor<3>> {
     let input = operand(x)?;
-    let mut values = buffer(input.numbers().len());
+    let mut values = buffer(input.as_slice().len());
     match form {
-        Form::Exact => exact_forward(input.numbers(), &mut values),
-        form => forward(input.numbers(), form.slopes(), &mut values),
+        GeluApproximation::Exact => exact_forward(input.as_slice(), &mut values),
+        form => forward(input.as_slice(), form.slopes(), &mut values),
     }
     let state = (input.values.clone(), form);
-    Some(result::<Gelu, 1, 3>([input], state, made(values, x.dims())))
+    Some(result::<Gelu, 1, 3>(
+        [input],
+        state,
+        from_vec(values, x.dims()),
+    ))
 }
 
 /// The normal distribution's function and density at `x`: the error function by formula 7.1.26 of Abramowitz and Stegun.
@@ -74,7 +80,7 @@ fn normal(x: f32) -> (f32, f32) {
     (below, bell * 0.398_942_3)
 }
 
-wide! {
+simd_dispatch! {
     fn forward(x: &[f32], slopes: [f32; 2], y: &mut [f32]) {
         let [a, b] = slopes;
         for (x, y) in x.iter().zip(y) {

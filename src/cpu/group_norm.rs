@@ -3,8 +3,8 @@
 use burn::backend::flex::FlexTensor;
 use burn::tensor::Tensor;
 
-use super::wide::{LANES, exp, moments, sum, wide};
-use super::{Operand, Operation, buffer, made, numbers, operand, result};
+use super::simd::{LANES, exp, moments, simd_dispatch, sum};
+use super::{Operand, Operation, as_slice, buffer, from_vec, operand, result};
 
 #[derive(Debug)]
 struct GroupNormSilu;
@@ -33,12 +33,12 @@ impl Operation<3> for GroupNormSilu {
         } = state;
         let shape: [usize; 4] = x.layout().shape().dims();
         let c = shape[1];
-        let (gamma, beta) = (numbers(gamma), numbers(beta));
-        let mut into_x = buffer(numbers(x).len());
+        let (gamma, beta) = (as_slice(gamma), as_slice(beta));
+        let mut into_x = buffer(as_slice(x).len());
         let (mut into_gamma, mut into_beta) = (vec![0f32; c], vec![0f32; c]);
         let (channels, plane) = (c / groups, shape[2] * shape[3]);
-        let all = numbers(x).chunks_exact(channels * plane);
-        let all = all.zip(numbers(gradient).chunks_exact(channels * plane));
+        let all = as_slice(x).chunks_exact(channels * plane);
+        let all = all.zip(as_slice(gradient).chunks_exact(channels * plane));
         let all = all.zip(into_x.chunks_exact_mut(channels * plane));
         for (k, ((x, gradient), into_x)) in all.enumerate() {
             let from = k % groups * channels;
@@ -55,9 +55,9 @@ impl Operation<3> for GroupNormSilu {
             );
         }
         [
-            Some(made(into_x, shape)),
-            Some(made(into_gamma, [c])),
-            Some(made(into_beta, [c])),
+            Some(from_vec(into_x, shape)),
+            Some(from_vec(into_gamma, [c])),
+            Some(from_vec(into_beta, [c])),
         ]
     }
 }
@@ -75,7 +75,7 @@ pub(crate) fn group_norm_silu(
         return None;
     }
     let operands = [operand(x)?, operand(gamma)?, operand(beta)?];
-    let [input, scales, offsets] = operands.each_ref().map(Operand::numbers);
+    let [input, scales, offsets] = operands.each_ref().map(Operand::as_slice);
     let epsilon = epsilon as f32;
     let mut values = buffer(input.len());
     let (channels, plane) = (c / groups, height * width);
@@ -94,7 +94,7 @@ pub(crate) fn group_norm_silu(
         groups,
         epsilon,
     };
-    let values = made(values, [b, c, height, width]);
+    let values = from_vec(values, [b, c, height, width]);
     Some(result::<GroupNormSilu, 3, 4>(operands, state, values))
 }
 
@@ -113,7 +113,7 @@ fn dot_from(a: &[f32], x: &[f32], mean: f32) -> f32 {
     sum(&sums) + rest
 }
 
-wide! {
+simd_dispatch! {
     fn forward(x: &[f32], gamma: &[f32], beta: &[f32], epsilon: f32, y: &mut [f32]) {
         let (mean, scale) = moments(x, epsilon);
         let plane = x.len() / gamma.len();

@@ -12,8 +12,8 @@ use super::buffer;
 #[cfg(target_arch = "x86_64")]
 use super::gemm::{self, Matrix};
 use super::gemm::{Precision, precision};
-use super::wide::wide;
-use super::{Operation, made, numbers, operand, result};
+use super::simd::simd_dispatch;
+use super::{Operation, as_slice, from_vec, operand, result};
 use crate::weights::quant::{BLOCK, Encoding};
 
 /// With a bias or without one.
@@ -45,8 +45,8 @@ fn gradients(state: &State, gradient: &FlexTensor) -> [Option<FlexTensor>; 2] {
         product.reshape(Shape::from(state.shape))
     });
     let into_weight = state.input.as_ref().map(|input| {
-        let turned = gradient.transpose(0, 1);
-        Flex::float_matmul(turned, input.clone())
+        let transposed = gradient.transpose(0, 1);
+        Flex::float_matmul(transposed, input.clone())
     });
     [into_input, into_weight]
 }
@@ -55,7 +55,7 @@ fn gradients(state: &State, gradient: &FlexTensor) -> [Option<FlexTensor>; 2] {
 fn bf16_gradients(state: &State, gradient: &FlexTensor) -> [Option<FlexTensor>; 2] {
     let [b, n, o] = gradient.layout().shape().dims();
     let [.., k] = state.shape;
-    let (m, gradient) = (b * n, numbers(gradient));
+    let (m, gradient) = (b * n, as_slice(gradient));
     let into_input = state.weight.as_ref().map(|weight| {
         let weight = gemm::packed_weight(weight, [o, k], true);
         let mut values = buffer(m * k);
@@ -66,14 +66,14 @@ fn bf16_gradients(state: &State, gradient: &FlexTensor) -> [Option<FlexTensor>; 
             &mut values,
             |_, _| (),
         );
-        made(values, state.shape)
+        from_vec(values, state.shape)
     });
     let into_weight = state.input.as_ref().map(|input| {
         let mut values = buffer(o * k);
-        let operands = [(gradient, o), (numbers(input), k)];
+        let operands = [(gradient, o), (as_slice(input), k)];
         let [left, right] = operands.map(|(values, stride)| Matrix::Columns(values, stride));
         gemm::long_product(left, right, [o, k, m], &mut values);
-        made(values, [o, k])
+        from_vec(values, [o, k])
     });
     [into_input, into_weight]
 }
@@ -88,13 +88,13 @@ fn bf16_forward(
 ) -> FlexTensor {
     let weight = gemm::packed_weight(weight, [o, k], false);
     let mut values = buffer(m * o);
-    let rows = Matrix::Rows(numbers(rows), k);
+    let rows = Matrix::Rows(as_slice(rows), k);
     gemm::rows_times(rows, m, &weight, &mut values, |_, panel| {
         if let Some(bias) = bias {
             add_rows(panel, bias);
         }
     });
-    made(values, [m, o])
+    from_vec(values, [m, o])
 }
 
 impl Operation<2> for Linear {
@@ -111,9 +111,9 @@ impl Operation<3> for Linear {
     fn backward(state: &State, gradient: &FlexTensor) -> [Option<FlexTensor>; 3] {
         let [_, _, o] = gradient.layout().shape().dims();
         let mut sums = vec![0f32; o];
-        add_columns(numbers(gradient), &mut sums);
+        add_columns(as_slice(gradient), &mut sums);
         let [into_input, into_weight] = gradients(state, gradient);
-        [into_input, into_weight, Some(made(sums, [o]))]
+        [into_input, into_weight, Some(from_vec(sums, [o]))]
     }
 }
 
@@ -139,7 +139,7 @@ pub(crate) fn linear(
         &rows,
         &matrix.values,
         [b * n, o, k],
-        offset.as_ref().map(|offset| offset.numbers()),
+        offset.as_ref().map(|offset| offset.as_slice()),
     );
     let y = y.reshape(Shape::from([b, n, o]));
     let state = State {
@@ -181,12 +181,12 @@ pub(crate) fn dequantize(
 ) -> Option<Tensor<2>> {
     let [o, columns] = packed.dims();
     let k = columns * encoding.values_per_word();
-    let words = |tensor: &Tensor<2, Int>| {
+    let integers = |tensor: &Tensor<2, Int>| {
         let primitive = tensor.clone().try_into_primitive::<Flex>().ok()?;
         let dense = primitive.to_contiguous();
         dense.as_slice::<i32>().is_some().then_some(dense)
     };
-    let (packed, scales) = (words(packed)?, words(scales)?);
+    let (packed, scales) = (integers(packed)?, integers(scales)?);
     let (packed, scales) = (packed.as_slice::<i32>()?, scales.as_slice::<i32>()?);
     if scales.len() * 2 * BLOCK != o * k {
         return None;
@@ -202,10 +202,10 @@ pub(crate) fn dequantize(
         Encoding::Q4 => from_q4(packed, &scales, &mut values),
         Encoding::F32 | Encoding::F16 => return None,
     }
-    Some(Tensor::from_primitive::<Flex>(made(values, [o, k])))
+    Some(Tensor::from_primitive::<Flex>(from_vec(values, [o, k])))
 }
 
-wide! {
+simd_dispatch! {
     /// Adds `row` to every row.
     fn add_rows(rows: &mut [f32], row: &[f32]) {
         for y in rows.chunks_exact_mut(row.len()) {
@@ -227,8 +227,8 @@ wide! {
     /// Words of four signed bytes, blocks of [`BLOCK`] values with a scale each.
     fn from_q8(packed: &[i32], scales: &[f32], values: &mut [f32]) {
         let blocks = packed.chunks_exact(BLOCK / 4).zip(values.chunks_exact_mut(BLOCK));
-        for ((words, values), scale) in blocks.zip(scales) {
-            for (word, values) in words.iter().zip(values.chunks_exact_mut(4)) {
+        for ((integers, values), scale) in blocks.zip(scales) {
+            for (word, values) in integers.iter().zip(values.chunks_exact_mut(4)) {
                 for (i, value) in values.iter_mut().enumerate() {
                     *value = (word << (24 - 8 * i) >> 24) as f32 * scale;
                 }
@@ -239,8 +239,8 @@ wide! {
     /// Words of eight numbers of four bits, from 0 for -8 on.
     fn from_q4(packed: &[i32], scales: &[f32], values: &mut [f32]) {
         let blocks = packed.chunks_exact(BLOCK / 8).zip(values.chunks_exact_mut(BLOCK));
-        for ((words, values), scale) in blocks.zip(scales) {
-            for (word, values) in words.iter().zip(values.chunks_exact_mut(8)) {
+        for ((integers, values), scale) in blocks.zip(scales) {
+            for (word, values) in integers.iter().zip(values.chunks_exact_mut(8)) {
                 for (i, value) in values.iter_mut().enumerate() {
                     *value = ((word >> (4 * i) & 15) - 8) as f32 * scale;
                 }

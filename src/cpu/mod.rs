@@ -5,33 +5,30 @@
 //! operation here has the plain form beside it in [`crate::model`] or [`crate::gpu`], which every other device runs and the
 //! tests compare with.
 // Only training, which is native, looks at the backward passes.
-#![cfg_attr(not(feature = "tools"), allow(dead_code))]
+#![cfg_attr(target_arch = "wasm32", allow(dead_code))]
 
 mod attention;
-#[cfg(all(feature = "tools", not(target_arch = "wasm32")))]
+#[cfg(not(target_arch = "wasm32"))]
 mod buffers;
 mod conv;
 mod gelu;
-#[cfg_attr(not(feature = "tools"), allow(unreachable_pub))]
-pub(crate) mod gemm;
+pub mod gemm;
 mod group_norm;
 mod linear;
 mod modulate;
 mod norm;
-#[cfg(all(test, feature = "tools"))]
+mod simd;
+#[cfg(all(test, not(target_arch = "wasm32")))]
 mod tests;
-mod wide;
 
 pub(crate) use attention::attention;
-#[cfg(feature = "tools")]
-pub(crate) use attention::plain_attention;
+pub use attention::plain_attention;
 pub(crate) use conv::conv2d;
-pub(crate) use gelu::{Form, gelu};
+pub use gelu::{GeluApproximation, gelu};
 pub(crate) use group_norm::group_norm_silu;
 pub(crate) use linear::{dequantize, linear};
 pub(crate) use modulate::{gated, modulated};
-#[cfg(feature = "tools")]
-pub(crate) use norm::layer_norm;
+pub use norm::layer_norm;
 pub(crate) use norm::rms_norm;
 
 use std::fmt::Debug;
@@ -53,20 +50,20 @@ trait Operation<const N: usize>: Debug + Send + 'static {
 struct Operand {
     /// Row by row.
     values: FlexTensor,
-    #[cfg(feature = "tools")]
+    #[cfg(not(target_arch = "wasm32"))]
     tracked: Option<graph::Tracked>,
 }
 
 impl Operand {
-    fn numbers(&self) -> &[f32] {
-        numbers(&self.values)
+    fn as_slice(&self) -> &[f32] {
+        as_slice(&self.values)
     }
 
     /// Whether the tensor is part of a graph and wants its gradient.
     fn wants_gradient(&self) -> bool {
-        #[cfg(feature = "tools")]
+        #[cfg(not(target_arch = "wasm32"))]
         return self.tracked.as_ref().is_some_and(|t| t.is_tracked());
-        #[cfg(not(feature = "tools"))]
+        #[cfg(target_arch = "wasm32")]
         false
     }
 }
@@ -76,14 +73,14 @@ fn operand<const D: usize>(tensor: &Tensor<D>) -> Option<Operand> {
     if tensor.dtype() != DType::F32 {
         return None;
     }
-    #[cfg(feature = "tools")]
+    #[cfg(not(target_arch = "wasm32"))]
     if tensor.is_autodiff() {
         return graph::operand(tensor);
     }
     let values = tensor.clone().try_into_primitive::<Flex>().ok()?;
     Some(Operand {
-        values: dense(&values),
-        #[cfg(feature = "tools")]
+        values: contiguous(&values),
+        #[cfg(not(target_arch = "wasm32"))]
         tracked: None,
     })
 }
@@ -94,7 +91,7 @@ fn result<O: Operation<N>, const N: usize, const D: usize>(
     state: O::State,
     values: FlexTensor,
 ) -> Tensor<D> {
-    #[cfg(feature = "tools")]
+    #[cfg(not(target_arch = "wasm32"))]
     if operands.iter().any(|operand| operand.tracked.is_some()) {
         return graph::recorded::<O, N, D>(operands, state, values);
     }
@@ -103,7 +100,7 @@ fn result<O: Operation<N>, const N: usize, const D: usize>(
 }
 
 /// The same numbers, row by row.
-fn dense(tensor: &FlexTensor) -> FlexTensor {
+fn contiguous(tensor: &FlexTensor) -> FlexTensor {
     if tensor.as_slice::<f32>().is_some() {
         tensor.clone()
     } else {
@@ -112,33 +109,33 @@ fn dense(tensor: &FlexTensor) -> FlexTensor {
 }
 
 /// The numbers of a [`dense`] tensor.
-fn numbers(tensor: &FlexTensor) -> &[f32] {
+fn as_slice(tensor: &FlexTensor) -> &[f32] {
     tensor.as_slice::<f32>().expect("dense floats of 32 bits")
 }
 
-#[cfg(all(feature = "tools", not(target_arch = "wasm32")))]
-use buffers::{buffer, tensor as made, zeros};
+#[cfg(not(target_arch = "wasm32"))]
+use buffers::{buffer, tensor as from_vec, zeros};
 
 /// A tensor of new numbers.
-#[cfg(not(all(feature = "tools", not(target_arch = "wasm32"))))]
-fn made<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> FlexTensor {
+#[cfg(target_arch = "wasm32")]
+fn from_vec<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> FlexTensor {
     FlexTensor::from_data(burn::tensor::TensorData::new(values, shape))
 }
 
 /// `n` zeros.
-#[cfg(not(all(feature = "tools", not(target_arch = "wasm32"))))]
+#[cfg(target_arch = "wasm32")]
 fn zeros(n: usize) -> Vec<f32> {
     vec![0.0; n]
 }
 
 /// `n` numbers for a result that writes them all.
-#[cfg(not(all(feature = "tools", not(target_arch = "wasm32"))))]
+#[cfg(target_arch = "wasm32")]
 fn buffer(n: usize) -> Vec<f32> {
     zeros(n)
 }
 
 /// Burn's graph of a training step.
-#[cfg(feature = "tools")]
+#[cfg(not(target_arch = "wasm32"))]
 mod graph {
     use std::marker::PhantomData;
 
@@ -150,7 +147,7 @@ mod graph {
     use burn::backend::{Autodiff, AutodiffBackend, BackendTypes, Flex};
     use burn::tensor::Tensor;
 
-    use super::{Operand, Operation, dense};
+    use super::{Operand, Operation, contiguous};
 
     type Training = Autodiff<Flex>;
 
@@ -164,7 +161,7 @@ mod graph {
         type State = O::State;
 
         fn backward(self, ops: Ops<O::State, N>, grads: &mut Gradients, _: &mut Checkpointer) {
-            let gradient = dense(&grads.consume::<Flex>(&ops.node));
+            let gradient = contiguous(&grads.consume::<Flex>(&ops.node));
             let results = O::backward(&ops.state, &gradient);
             for (parent, result) in ops.parents.into_iter().zip(results) {
                 if let (Some(parent), Some(result)) = (parent, result) {
@@ -177,7 +174,7 @@ mod graph {
     pub(super) fn operand<const D: usize>(tensor: &Tensor<D>) -> Option<Operand> {
         let tracked = tensor.clone().try_into_primitive::<Training>().ok()?;
         Some(Operand {
-            values: dense(tracked.primitive()),
+            values: contiguous(tracked.primitive()),
             tracked: Some(tracked),
         })
     }

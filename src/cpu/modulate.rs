@@ -3,8 +3,8 @@
 use burn::backend::flex::FlexTensor;
 use burn::tensor::Tensor;
 
-use super::wide::{dot, moments, sum, wide};
-use super::{Operand, Operation, buffer, made, numbers, operand, result, zeros};
+use super::simd::{dot, moments, simd_dispatch, sum};
+use super::{Operand, Operation, as_slice, buffer, from_vec, operand, result, zeros};
 use crate::gpu::Modulation;
 
 /// Shapes, and which of the six parts of the modulation are meant.
@@ -50,19 +50,19 @@ impl Operation<3> for Modulated {
         let mut into_clean = vec![0f32; 6 * d];
         let mut into_noise = zeros(6 * b * d);
         modulated_backward(
-            numbers(x),
-            numbers(clean),
-            numbers(noise),
-            numbers(gradient),
+            as_slice(x),
+            as_slice(clean),
+            as_slice(noise),
+            as_slice(gradient),
             &mut into_x,
             &mut into_clean,
             &mut into_noise,
             *plan,
         );
         [
-            Some(made(into_x, [b, n, d])),
-            Some(made(into_clean, [1, 1, 6 * d])),
-            Some(made(into_noise, [b, 1, 6 * d])),
+            Some(from_vec(into_x, [b, n, d])),
+            Some(from_vec(into_clean, [1, 1, 6 * d])),
+            Some(from_vec(into_noise, [b, 1, 6 * d])),
         ]
     }
 }
@@ -76,12 +76,12 @@ pub(crate) fn modulated(
 ) -> Option<Tensor<3>> {
     let plan = Plan::new(x, by, at, epsilon)?;
     let operands = [operand(x)?, operand(&by.clean)?, operand(&by.noise)?];
-    let [input, rows, others] = operands.each_ref().map(Operand::numbers);
+    let [input, rows, others] = operands.each_ref().map(Operand::as_slice);
     let mut values = buffer(input.len());
     modulated_forward(input, rows, others, &mut values, plan);
     let [input, rows, others] = operands.each_ref().map(|operand| operand.values.clone());
     let state = (input, rows, others, plan);
-    let values = made(values, x.dims());
+    let values = from_vec(values, x.dims());
     Some(result::<Modulated, 3, 3>(operands, state, values))
 }
 
@@ -101,10 +101,10 @@ impl Operation<4> for Gated {
         let mut into_clean = vec![0f32; 6 * d];
         let mut into_noise = zeros(6 * b * d);
         gated_backward(
-            numbers(a),
-            numbers(clean),
-            numbers(noise),
-            numbers(gradient),
+            as_slice(a),
+            as_slice(clean),
+            as_slice(noise),
+            as_slice(gradient),
             &mut into_a,
             &mut into_clean,
             &mut into_noise,
@@ -112,9 +112,9 @@ impl Operation<4> for Gated {
         );
         [
             Some(gradient.clone()),
-            Some(made(into_a, [b, n, d])),
-            Some(made(into_clean, [1, 1, 6 * d])),
-            Some(made(into_noise, [b, 1, 6 * d])),
+            Some(from_vec(into_a, [b, n, d])),
+            Some(from_vec(into_clean, [1, 1, 6 * d])),
+            Some(from_vec(into_noise, [b, 1, 6 * d])),
         ]
     }
 }
@@ -131,12 +131,12 @@ pub(crate) fn gated(x: &Tensor<3>, a: &Tensor<3>, by: &Modulation, at: usize) ->
         operand(&by.clean)?,
         operand(&by.noise)?,
     ];
-    let [input, added, rows, others] = operands.each_ref().map(Operand::numbers);
+    let [input, added, rows, others] = operands.each_ref().map(Operand::as_slice);
     let mut values = buffer(input.len());
     gated_forward(input, added, rows, others, &mut values, plan);
     let [_, added, rows, others] = operands.each_ref().map(|operand| operand.values.clone());
     let state = (added, rows, others, plan);
-    let values = made(values, x.dims());
+    let values = from_vec(values, x.dims());
     Some(result::<Gated, 4, 3>(operands, state, values))
 }
 
@@ -151,7 +151,7 @@ fn modulation<'a>(clean: &'a [f32], noise: &'a [f32], token: usize, plan: Plan) 
     }
 }
 
-wide! {
+simd_dispatch! {
     fn modulated_forward(x: &[f32], clean: &[f32], noise: &[f32], y: &mut [f32], plan: Plan) {
         let d = plan.d;
         for (token, (x, y)) in x.chunks_exact(d).zip(y.chunks_exact_mut(d)).enumerate() {

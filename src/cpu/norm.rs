@@ -4,8 +4,8 @@
 use burn::backend::flex::FlexTensor;
 use burn::tensor::Tensor;
 
-use super::wide::{dot, moments, sum, wide};
-use super::{Operand, Operation, buffer, made, numbers, operand, result};
+use super::simd::{dot, moments, simd_dispatch, sum};
+use super::{Operand, Operation, as_slice, buffer, from_vec, operand, result};
 
 #[derive(Debug)]
 struct RmsNorm<const D: usize>;
@@ -18,19 +18,22 @@ impl<const D: usize> Operation<2> for RmsNorm<D> {
         (x, weight, epsilon): &Self::State,
         gradient: &FlexTensor,
     ) -> [Option<FlexTensor>; 2] {
-        let width = numbers(weight).len();
-        let mut into_x = buffer(numbers(x).len());
+        let width = as_slice(weight).len();
+        let mut into_x = buffer(as_slice(x).len());
         let mut into_weight = vec![0f32; width];
         backward(
-            numbers(x),
-            numbers(weight),
+            as_slice(x),
+            as_slice(weight),
             *epsilon,
-            numbers(gradient),
+            as_slice(gradient),
             &mut into_x,
             &mut into_weight,
         );
         let shape: [usize; D] = x.layout().shape().dims();
-        [Some(made(into_x, shape)), Some(made(into_weight, [width]))]
+        [
+            Some(from_vec(into_x, shape)),
+            Some(from_vec(into_weight, [width])),
+        ]
     }
 }
 
@@ -45,10 +48,10 @@ pub(crate) fn rms_norm<const D: usize>(
     }
     let (input, row) = (operand(x)?, operand(weight)?);
     let epsilon = epsilon as f32;
-    let mut values = buffer(input.numbers().len());
-    forward(input.numbers(), row.numbers(), epsilon, &mut values);
+    let mut values = buffer(input.as_slice().len());
+    forward(input.as_slice(), row.as_slice(), epsilon, &mut values);
     let state = (input.values.clone(), row.values.clone(), epsilon);
-    let values = made(values, x.dims());
+    let values = from_vec(values, x.dims());
     Some(result::<RmsNorm<D>, 2, D>([input, row], state, values))
 }
 
@@ -63,29 +66,29 @@ impl Operation<3> for LayerNorm {
         (x, weight, epsilon): &Self::State,
         gradient: &FlexTensor,
     ) -> [Option<FlexTensor>; 3] {
-        let width = numbers(weight).len();
-        let mut into_x = buffer(numbers(x).len());
+        let width = as_slice(weight).len();
+        let mut into_x = buffer(as_slice(x).len());
         let [mut into_weight, mut into_bias] = [0; 2].map(|_| vec![0f32; width]);
         layer_backward(
-            numbers(x),
-            numbers(weight),
+            as_slice(x),
+            as_slice(weight),
             *epsilon,
-            numbers(gradient),
+            as_slice(gradient),
             &mut into_x,
             &mut into_weight,
             &mut into_bias,
         );
         let shape: [usize; 3] = x.layout().shape().dims();
         [
-            Some(made(into_x, shape)),
-            Some(made(into_weight, [width])),
-            Some(made(into_bias, [width])),
+            Some(from_vec(into_x, shape)),
+            Some(from_vec(into_weight, [width])),
+            Some(from_vec(into_bias, [width])),
         ]
     }
 }
 
 /// The layer norm with weight and bias `[d]`; `None` on another device.
-pub(crate) fn layer_norm(
+pub fn layer_norm(
     x: &Tensor<3>,
     weight: &Tensor<1>,
     bias: &Tensor<1>,
@@ -95,12 +98,12 @@ pub(crate) fn layer_norm(
         return None;
     }
     let operands = [operand(x)?, operand(weight)?, operand(bias)?];
-    let [input, row, offset] = operands.each_ref().map(Operand::numbers);
+    let [input, row, offset] = operands.each_ref().map(Operand::as_slice);
     let epsilon = epsilon as f32;
     let mut values = buffer(input.len());
     layer_forward(input, row, offset, epsilon, &mut values);
     let [input, row, _] = operands.each_ref().map(|operand| operand.values.clone());
-    let values = made(values, x.dims());
+    let values = from_vec(values, x.dims());
     Some(result::<LayerNorm, 3, 3>(
         operands,
         (input, row, epsilon),
@@ -108,7 +111,7 @@ pub(crate) fn layer_norm(
     ))
 }
 
-wide! {
+simd_dispatch! {
     fn layer_forward(x: &[f32], weight: &[f32], bias: &[f32], epsilon: f32, y: &mut [f32]) {
         let width = weight.len();
         for (x, y) in x.chunks_exact(width).zip(y.chunks_exact_mut(width)) {

@@ -108,11 +108,15 @@ fn gelu_is_the_plain_one() {
     let x = x.detach().require_grad();
     let root = (2.0 / std::f64::consts::PI).sqrt();
     let u = (x.clone() + x.clone().powi_scalar(3) * 0.044715) * root;
-    compare!(gelu(&x, Form::Tanh), x.clone() * 0.5 * (u.tanh() + 1.0), x);
-    let quick = x.clone() * burn::tensor::activation::sigmoid(x.clone() * 1.702);
-    compare!(gelu(&x, Form::Quick), quick, x);
     compare!(
-        gelu(&x, Form::Exact),
+        gelu(&x, GeluApproximation::Tanh),
+        x.clone() * 0.5 * (u.tanh() + 1.0),
+        x
+    );
+    let quick = x.clone() * burn::tensor::activation::sigmoid(x.clone() * 1.702);
+    compare!(gelu(&x, GeluApproximation::Quick), quick, x);
+    compare!(
+        gelu(&x, GeluApproximation::Exact),
         burn::tensor::activation::gelu(x.clone()),
         x
     );
@@ -397,7 +401,10 @@ fn without_gradients_the_results_are_the_same() {
     };
     let (x1, weight1) = (x.clone().inner(), weight.clone().inner());
     let (bias1, row1) = (bias.clone().inner(), row.clone().inner());
-    same(gelu(&x1, Form::Tanh), gelu(&x, Form::Tanh));
+    same(
+        gelu(&x1, GeluApproximation::Tanh),
+        gelu(&x, GeluApproximation::Tanh),
+    );
     same(
         linear(&x1, &weight1, Some(&bias1)),
         linear(&x, &weight, Some(&bias)),
@@ -437,14 +444,14 @@ fn dequantising_is_the_plain_one() {
     for encoding in [Encoding::Q8, Encoding::Q4] {
         let floats = values(drawn([6 * 128], &device));
         let quantised = encoding.quantize(&floats);
-        let words = |words: Vec<u32>| {
-            let columns = words.len() / 6;
-            let words: Vec<i32> = words.into_iter().map(u32::cast_signed).collect();
-            Tensor::<2, Int>::from_data(TensorData::new(words, [6, columns]), &device)
+        let integers = |integers: Vec<u32>| {
+            let columns = integers.len() / 6;
+            let integers: Vec<i32> = integers.into_iter().map(u32::cast_signed).collect();
+            Tensor::<2, Int>::from_data(TensorData::new(integers, [6, columns]), &device)
         };
         let pair = |pair: &[f16]| u32::from(pair[0].to_bits()) | u32::from(pair[1].to_bits()) << 16;
-        let packed = words(quantised.packed);
-        let scales = words(quantised.scales.chunks(2).map(pair).collect());
+        let packed = integers(quantised.packed);
+        let scales = integers(quantised.scales.chunks(2).map(pair).collect());
         let ours = dequantize(&packed, &scales, encoding).unwrap();
         let plain = crate::gpu::dequantize(packed, scales, encoding);
         assert_eq!(values(ours), values(plain), "{encoding}");

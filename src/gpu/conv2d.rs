@@ -91,14 +91,14 @@ fn on_gpu(
         biased: bias.is_some(),
         activation: Activation::None,
     };
-    let taps = Taps {
+    let geometry = ConvGeometry {
         input: [height, width],
         output: [v, u],
         kernel: [rows, columns],
         stride,
         start: [top, left],
     };
-    let y = product.launch(taps, [&input, &kernel, &offset], [b, v, u, o])?;
+    let y = product.launch(geometry, [&input, &kernel, &offset], [b, v, u, o])?;
     Some(launch::tensor::<4>(y).permute([0, 3, 1, 2]))
 }
 
@@ -115,7 +115,7 @@ pub(super) struct Product {
 }
 
 /// What a convolution sums over.
-pub(super) struct Taps {
+pub(super) struct ConvGeometry {
     /// Height and width of the input.
     input: [usize; 2],
     /// Height and width of the output.
@@ -127,10 +127,10 @@ pub(super) struct Taps {
     start: [usize; 2],
 }
 
-impl Taps {
+impl ConvGeometry {
     /// One for each of so many pixels, which lie in a row: the product with a matrix.
     pub(super) fn one(pixels: usize) -> Self {
-        Taps {
+        ConvGeometry {
             input: [1, pixels],
             output: [1, pixels],
             kernel: [1, 1],
@@ -144,12 +144,13 @@ impl Product {
     /// Of input, weights and bias.
     pub(super) fn launch(
         self,
-        taps: Taps,
+        geometry: ConvGeometry,
         inputs: [&CubeTensor; 3],
         shape: impl Into<Shape>,
     ) -> Option<CubeTensor> {
         let [pixels, o] = self.outputs;
-        let [[height, width], [v, u], [rows, columns]] = [taps.input, taps.output, taps.kernel];
+        let [[height, width], [v, u], [rows, columns]] =
+            [geometry.input, geometry.output, geometry.kernel];
         let sizes = [
             pixels,
             o,
@@ -162,9 +163,9 @@ impl Product {
             u,
             rows,
             columns,
-            taps.stride,
-            taps.start[0],
-            taps.start[1],
+            geometry.stride,
+            geometry.start[0],
+            geometry.start[1],
         ];
         let shader = Shader {
             name: "conv2d",

@@ -60,7 +60,7 @@ pub struct Opened {
     /// Whether the adapter is a program rather than a GPU.
     software: bool,
     /// Whether it multiplies 16-bit floats.
-    halves: bool,
+    f16_enabled: bool,
 }
 
 /// Opens the device that `choice` asks for, for matrices in these quantised encodings besides floats.
@@ -70,20 +70,20 @@ pub struct Opened {
 /// [`Choice::WebGpuHalf`] where it has no 16-bit floats besides.
 pub async fn open(choice: Choice, quantized: &[Encoding]) -> Result<Opened> {
     if choice != Choice::Cpu {
-        tile::use_halves(false);
+        tile::enable_f16(false);
     }
     match choice {
         Choice::Cpu => Ok(cpu(None)),
         Choice::WebGpu => webgpu().await,
         Choice::WebGpuHalf => {
             let opened = webgpu().await?;
-            if !opened.halves {
+            if !opened.f16_enabled {
                 let adapter = &opened.adapter;
                 return Err(Error::Unsupported(format!(
                     "{adapter} has no 16-bit floats (shader-f16); choose webgpu"
                 )));
             }
-            tile::use_halves(true);
+            tile::enable_f16(true);
             Ok(opened)
         }
         Choice::Auto => Ok(match webgpu().await {
@@ -107,7 +107,7 @@ fn cpu(note: Option<String>) -> Opened {
         adapter: "CPU".into(),
         note,
         software: false,
-        halves: false,
+        f16_enabled: false,
     }
 }
 
@@ -141,10 +141,10 @@ async fn webgpu() -> Result<Opened> {
     let (device, setup) =
         answer.map_err(|error| Error::Unsupported(format!("WebGPU gave no device: {error}")))?;
     #[cfg(target_arch = "wasm32")]
-    let quads = request.given();
+    let subgroup_quads = request.given();
     #[cfg(not(target_arch = "wasm32"))]
-    let quads = setup.device.features().contains(wgpu::Features::SUBGROUP);
-    tile::allow_quads(quads);
+    let subgroup_quads = setup.device.features().contains(wgpu::Features::SUBGROUP);
+    tile::allow_subgroup_quads(subgroup_quads);
     let info = setup.adapter.get_info();
     let parts = [named, info.name, info.driver_info];
     let known: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
@@ -159,7 +159,7 @@ async fn webgpu() -> Result<Opened> {
         adapter,
         note: None,
         software: info.device_type == wgpu::DeviceType::Cpu,
-        halves: setup.device.features().contains(wgpu::Features::SHADER_F16),
+        f16_enabled: setup.device.features().contains(wgpu::Features::SHADER_F16),
     };
     *opened() = Some(found.clone());
     Ok(found)
@@ -210,7 +210,7 @@ async fn available() -> Result<String> {
 
 /// The largest difference from the CPU that the start-up check allows, for results of a size near one.
 fn tolerance() -> f32 {
-    if tile::halves() { 1e-2 } else { 1e-3 }
+    if tile::f16_enabled() { 1e-2 } else { 1e-3 }
 }
 
 /// Computes a small linear, one in each of the quantised encodings and an attention here and on the CPU; the error says where and
@@ -248,13 +248,13 @@ pub async fn canary(device: &Device, quantized: &[Encoding]) -> std::result::Res
 
     for &encoding in quantized {
         let quantized = encoding.quantize(&matrix);
-        let packed = words(&quantized.packed, o);
+        let packed = integers(&quantized.packed, o);
         let scales: Vec<u32> = quantized
             .scales
             .chunks_exact(2)
             .map(|pair| u32::from(pair[0].to_bits()) | u32::from(pair[1].to_bits()) << 16)
             .collect();
-        let scales = words(&scales, o);
+        let scales = integers(&scales, o);
         let on = |device: &Device| {
             let packed = Tensor::<2, Int>::from_data(packed.clone(), device);
             (packed, Tensor::<2, Int>::from_data(scales.clone(), device))
@@ -275,9 +275,9 @@ pub async fn canary(device: &Device, quantized: &[Encoding]) -> std::result::Res
     agree("attention", y, attention_reference(q2, k2, v2, None)).await
 }
 
-fn words(words: &[u32], rows: usize) -> TensorData {
-    let signed: Vec<i32> = words.iter().map(|&word| word.cast_signed()).collect();
-    TensorData::new(signed, [rows, words.len() / rows])
+fn integers(packed: &[u32], rows: usize) -> TensorData {
+    let signed: Vec<i32> = packed.iter().map(|&word| word.cast_signed()).collect();
+    TensorData::new(signed, [rows, packed.len() / rows])
 }
 
 async fn agree<const D: usize>(

@@ -149,7 +149,7 @@ pub(super) fn floats<const D: usize>(tensor: &Tensor<D>) -> Option<CubeTensor> {
 }
 
 /// As [`floats`], for 32-bit integers.
-pub(super) fn words<const D: usize>(tensor: &Tensor<D, Int>) -> Option<CubeTensor> {
+pub(super) fn packed<const D: usize>(tensor: &Tensor<D, Int>) -> Option<CubeTensor> {
     let primitive = tensor.clone().try_into_primitive::<Wgpu>().ok()?;
     matches!(primitive.dtype, DType::I32 | DType::U32).then(|| into_contiguous(primitive))
 }

@@ -2,7 +2,7 @@
 
 use burn::tensor::{Tensor, activation::sigmoid};
 
-use super::conv2d::{Product, Taps};
+use super::conv2d::{ConvGeometry, Product};
 use super::launch;
 
 /// How the shaders that are a product with a matrix write their results.
@@ -38,7 +38,7 @@ impl Activation {
 /// GELU in its tanh form, `x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))`, written as `x sigmoid(2 u)`: the same
 /// function with one exponential, where tanh and a power cost a fifth of a training step on the CPU.
 fn gelu(x: Tensor<3>) -> Tensor<3> {
-    if let Some(y) = crate::cpu::gelu(&x, crate::cpu::Form::Tanh) {
+    if let Some(y) = crate::cpu::gelu(&x, crate::cpu::GeluApproximation::Tanh) {
         return y;
     }
     let root = (2.0 / std::f64::consts::PI).sqrt();
@@ -105,6 +105,10 @@ fn on_gpu(
         biased: bias.is_some(),
         activation,
     };
-    let y = product.launch(Taps::one(b * n), [&input, &weight, &offset], [b, n, o])?;
+    let y = product.launch(
+        ConvGeometry::one(b * n),
+        [&input, &weight, &offset],
+        [b, n, o],
+    )?;
     Some(launch::tensor(y))
 }

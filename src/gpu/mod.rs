@@ -12,7 +12,6 @@ pub mod device;
 mod launch;
 mod linear;
 mod modulate;
-mod path_trace;
 mod quant_linear;
 mod rotate;
 #[cfg(target_arch = "wasm32")]
@@ -24,7 +23,6 @@ pub(crate) use conv2d::output_sides;
 pub use conv2d::{conv2d, conv2d_reference};
 pub use linear::{Activation, linear, linear_reference};
 pub use modulate::{Modulation, gated, gated_reference, modulated, modulated_reference};
-pub(crate) use path_trace::{NUMBERS, path_trace};
 pub use quant_linear::{dequantize, quant_linear, quant_linear_reference};
 pub use rotate::rotated;
-pub use tile::{halves, in_use, measure_tiles, tile_names, use_tiles};
+pub use tile::{f16_enabled, in_use, measure_tiles, tile_names, use_tiles};

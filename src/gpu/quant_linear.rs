@@ -52,13 +52,13 @@ pub fn quant_linear_reference(
 /// # Panics
 /// When the shapes do not fit one another, and in an encoding that is not quantised.
 pub fn dequantize(packed: Tensor<2, Int>, scales: Tensor<2, Int>, encoding: Encoding) -> Tensor<2> {
-    let [o, words] = packed.dims();
-    let k = words * encoding.values_per_word();
-    let lanes = |words: Tensor<2, Int>, bits: usize| -> Tensor<3, Int> {
-        let [rows, columns] = words.dims();
+    let [o, integers] = packed.dims();
+    let k = integers * encoding.values_per_word();
+    let lanes = |integers: Tensor<2, Int>, bits: usize| -> Tensor<3, Int> {
+        let [rows, columns] = integers.dims();
         let parts = (0..32 / bits).map(|i| {
             // The mask also undoes the sign that a shift to the right of a signed word drags along.
-            words
+            integers
                 .clone()
                 .bitwise_right_shift_scalar((i * bits) as i32)
                 .bitwise_and_scalar(((1u64 << bits) - 1) as i32)
@@ -104,9 +104,9 @@ fn half_to_float(bits: Tensor<3, Int>) -> Tensor<3> {
 
 fn check(x: &Tensor<3>, packed: &Tensor<2, Int>, scales: &Tensor<2, Int>, encoding: Encoding) {
     let [_, _, k] = x.dims();
-    let [o, words] = packed.dims();
+    let [o, integers] = packed.dims();
     assert!(encoding.quantizes(k), "{encoding} with {k} columns");
-    assert_eq!(words * encoding.values_per_word(), k, "packed columns");
+    assert_eq!(integers * encoding.values_per_word(), k, "packed columns");
     assert_eq!(scales.dims(), [o, k / (2 * BLOCK)], "scales");
 }
 
@@ -133,7 +133,7 @@ fn on_gpu(
         threads: Threads::product([b * n, o], k),
     };
     let input = launch::floats(x)?;
-    let (packed, scales) = (launch::words(packed)?, launch::words(scales)?);
+    let (packed, scales) = (launch::packed(packed)?, launch::packed(scales)?);
     let offset = launch::optional(bias, &input)?;
     let bias = usize::from(bias.is_some());
     let sizes = [b * n, o, k / (2 * BLOCK), bias, activation.code()];

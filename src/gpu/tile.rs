@@ -26,9 +26,9 @@ pub(super) struct Tile {
     /// Threads of a workgroup, which lie below one another; a multiple of four.
     pub(super) threads: usize,
     /// Whether four threads share what they load, through a subgroup's quads.
-    pub(super) quads: bool,
+    pub(super) subgroup_quads: bool,
     /// Whether factors are 16-bit floats.
-    pub(super) halves: bool,
+    pub(super) f16_enabled: bool,
 }
 
 /// Multiply-adds of one launch from which a larger tile is worth its compiling: a tenth of a second on a processor.
@@ -42,8 +42,16 @@ impl Tile {
     pub(super) fn write_out(self, texts: &[&str]) -> String {
         let mut out = self.head();
         let dropped = [
-            if self.quads { "// alone" } else { "// quad" },
-            if self.halves { "// single" } else { "// half" },
+            if self.subgroup_quads {
+                "// alone"
+            } else {
+                "// quad"
+            },
+            if self.f16_enabled {
+                "// single"
+            } else {
+                "// half"
+            },
         ];
         let all = [SHARED].into_iter().chain(texts.iter().copied());
         for line in all.flat_map(str::lines) {
@@ -72,16 +80,16 @@ impl Tile {
     /// What the texts for this tile begin with, and no others.
     fn head(self) -> String {
         let mut out = String::new();
-        let factor = if self.halves {
+        let factor = if self.f16_enabled {
             "vec4<f16>"
         } else {
             "vec4<f32>"
         };
-        if self.halves {
+        if self.f16_enabled {
             out.push_str("enable f16;\n");
         }
         // Browsers want to be told of subgroups; wgpu's own compiler knows them where the device has them, and refuses to be told.
-        if self.quads && cfg!(target_arch = "wasm32") {
+        if self.subgroup_quads && cfg!(target_arch = "wasm32") {
             // A size that lies in a buffer counts as different for every thread, though it is not.
             out.push_str("enable subgroups;\ndiagnostic(off, subgroup_uniformity);\n");
         }
@@ -117,13 +125,13 @@ pub(super) struct Tiles {
     attention: [Tile; 2],
 }
 
-const fn tile(rows: usize, columns: usize, threads: usize, quads: bool) -> Tile {
+const fn tile(rows: usize, columns: usize, threads: usize, subgroup_quads: bool) -> Tile {
     Tile {
         rows,
         columns,
         threads,
-        quads,
-        halves: false,
+        subgroup_quads,
+        f16_enabled: false,
     }
 }
 
@@ -166,29 +174,29 @@ static QUADS: AtomicBool = AtomicBool::new(false);
 static HALVES: AtomicBool = AtomicBool::new(false);
 
 /// Says whether the device has subgroups.
-pub(super) fn allow_quads(has: bool) {
+pub(super) fn allow_subgroup_quads(has: bool) {
     QUADS.store(has, Ordering::Relaxed);
 }
 
 /// Says whether factors are 16-bit floats from now on, which the device must have.
-pub(super) fn use_halves(halves: bool) {
-    HALVES.store(halves, Ordering::Relaxed);
+pub(super) fn enable_f16(f16_enabled: bool) {
+    HALVES.store(f16_enabled, Ordering::Relaxed);
     CHOSEN.fetch_max(first(), Ordering::Relaxed);
 }
 
 /// The first of [`ALL`] that may be used with these factors.
 fn first() -> usize {
-    if halves() { FOR_GPUS } else { 0 }
+    if f16_enabled() { FOR_GPUS } else { 0 }
 }
 
 /// Whether factors are 16-bit floats.
-pub fn halves() -> bool {
+pub fn f16_enabled() -> bool {
     HALVES.load(Ordering::Relaxed)
 }
 
 /// The tiles that are used.
 pub(super) fn tiles() -> Tiles {
-    ALL[CHOSEN.load(Ordering::Relaxed)].of(halves())
+    ALL[CHOSEN.load(Ordering::Relaxed)].of(f16_enabled())
 }
 
 /// The names of the tiles that `device` can use; none where it is no WebGPU device.
@@ -201,16 +209,16 @@ fn usable(device: &Device) -> Vec<usize> {
     if launch::floats(&Tensor::<1>::zeros([4], device)).is_none() {
         return Vec::new();
     }
-    let quads = QUADS.load(Ordering::Relaxed);
-    let fits = |tiles: &Tiles| quads || !tiles.all().any(|tile| tile.quads);
+    let subgroup_quads = QUADS.load(Ordering::Relaxed);
+    let fits = |tiles: &Tiles| subgroup_quads || !tiles.all().any(|tile| tile.subgroup_quads);
     (first()..ALL.len()).filter(|&i| fits(&ALL[i])).collect()
 }
 
 impl Tiles {
     /// The same with factors of 16 bits, or of 32.
-    fn of(mut self, halves: bool) -> Self {
+    fn of(mut self, f16_enabled: bool) -> Self {
         for tile in self.linear.iter_mut().chain(&mut self.attention) {
-            tile.halves = halves;
+            tile.f16_enabled = f16_enabled;
         }
         self
     }
@@ -240,7 +248,7 @@ impl Tiles {
 pub fn in_use(text: &str) -> bool {
     let mut others = [false, true]
         .into_iter()
-        .flat_map(|halves| ALL.map(|tiles| tiles.of(halves)));
+        .flat_map(|f16_enabled| ALL.map(|tiles| tiles.of(f16_enabled)));
     tiles().have(text) || !others.any(|other| other.have(text))
 }
 

@@ -131,7 +131,7 @@ impl Linear {
 
 impl QuantizedWeight {
     fn new(input: usize, output: usize, encoding: Encoding, device: &Device) -> Self {
-        let words = |columns: usize| {
+        let integers = |columns: usize| {
             let shape = [output, columns];
             Param::uninitialized(
                 burn::module::ParamId::new(),
@@ -142,8 +142,8 @@ impl QuantizedWeight {
             )
         };
         QuantizedWeight {
-            packed: words(input / encoding.values_per_word()),
-            scales: words(input / 64),
+            packed: integers(input / encoding.values_per_word()),
+            scales: integers(input / 64),
             encoding,
         }
     }

@@ -59,12 +59,12 @@ impl Rope {
     /// `[b, h, n, head_dim]`, unchanged.
     pub fn rotate(&self, u: Tensor<4>) -> Tensor<4> {
         let [b, h, n, d] = u.dims();
-        let turned = gpu::linear(
+        let rotated_pairs = gpu::linear(
             u.clone().reshape([b * h, n, d]),
             self.turn.clone(),
             None,
             Activation::None,
         );
-        u * self.cos.clone() + turned.reshape([b, h, n, d]) * self.sin.clone()
+        u * self.cos.clone() + rotated_pairs.reshape([b, h, n, d]) * self.sin.clone()
     }
 }

@@ -19,8 +19,8 @@ use crate::request::Role;
 pub struct TextStates {
     /// `[b, n, text_dim]`.
     pub states: Tensor<3>,
-    /// `[b, n]`, the word that each token is, see [`Word::row`].
-    pub words: Tensor<2, Int>,
+    /// `[b, n]`, the word that each token is, see [`ImageRef::row`].
+    pub image_refs: Tensor<2, Int>,
     /// `[b, n]`, 1 for tokens and 0 for padding; `None` when nothing is padded.
     pub mask: Option<Tensor<2>>,
 }
@@ -30,7 +30,7 @@ impl TextStates {
     pub fn sample(&self, index: usize, n: usize) -> Self {
         TextStates {
             states: self.states.clone().narrow(0, index, 1).narrow(1, 0, n),
-            words: self.words.clone().narrow(0, index, 1).narrow(1, 0, n),
+            image_refs: self.image_refs.clone().narrow(0, index, 1).narrow(1, 0, n),
             mask: None,
         }
     }
@@ -38,23 +38,23 @@ impl TextStates {
 
 /// A token that names an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Word {
+pub enum ImageRef {
     /// Any other token.
-    Plain,
+    None,
     /// IMGk, k from 1.
     Input(usize),
     /// RESk, k from 1.
     Output(usize),
 }
 
-impl Word {
+impl ImageRef {
     /// The row in the table (nothing, inputs, outputs) of index embeddings.
     pub fn row(self, config: &TransformerConfig) -> i32 {
         let row = match self {
-            Word::Plain => 0,
-            Word::Input(k) if k <= config.max_inputs => k,
-            Word::Output(k) if k <= config.max_outputs => config.max_inputs + k,
-            Word::Input(_) | Word::Output(_) => 0,
+            ImageRef::None => 0,
+            ImageRef::Input(k) if k <= config.max_inputs => k,
+            ImageRef::Output(k) if k <= config.max_outputs => config.max_inputs + k,
+            ImageRef::Input(_) | ImageRef::Output(_) => 0,
         };
         row as i32
     }
@@ -114,7 +114,7 @@ pub struct Sequence {
     pub mask: Option<Tensor<3>>,
     /// Keys and values `[b, h, m, head_dim]` of further clean tokens, for each block, that were computed once; empty when there are
     /// none.
-    pub kept: Vec<[Tensor<4>; 2]>,
+    pub kv_cache: Vec<[Tensor<4>; 2]>,
 }
 
 /// Where the tokens lie: the geometry of a sequence, without values.

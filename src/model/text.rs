@@ -27,7 +27,7 @@ pub const NAMES: &[(&str, &str)] = &[
 ];
 
 /// Added to the scores of keys that must not be seen: far below any score, still a number.
-pub(crate) const HIDDEN: f32 = -1e9;
+pub const HIDDEN: f32 = -1e9;
 
 /// Token ids to states.
 #[derive(Module, Debug)]
@@ -48,7 +48,8 @@ pub struct Table {
 }
 
 impl Table {
-    pub(crate) fn new(rows: usize, width: usize, std: f64, device: &Device) -> Self {
+    /// Draws a table from a normal distribution.
+    pub fn new(rows: usize, width: usize, std: f64, device: &Device) -> Self {
         Table {
             weight: Initializer::Normal { mean: 0.0, std }.init([rows, width], device),
         }
@@ -218,7 +219,7 @@ fn bucket(offset: i64, buckets: usize, max_distance: usize) -> usize {
 }
 
 /// Rows of `table` `[rows, d]` at `ids` `[b, n]`, as `[b, n, d]`.
-pub(crate) fn embed(table: Tensor<2>, ids: Tensor<2, Int>) -> Tensor<3> {
+pub fn embed(table: Tensor<2>, ids: Tensor<2, Int>) -> Tensor<3> {
     let [b, n] = ids.dims();
     let [_, d] = table.dims();
     table.select(0, ids.reshape([b * n])).reshape([b, n, d])

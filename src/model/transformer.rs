@@ -60,7 +60,7 @@ struct Pair {
 struct Seen<'a> {
     rope: &'a Rope,
     mask: Option<&'a Tensor<3>>,
-    kept: Option<&'a [Tensor<4>; 2]>,
+    kv_cache: Option<&'a [Tensor<4>; 2]>,
 }
 
 impl<'a> Seen<'a> {
@@ -69,7 +69,7 @@ impl<'a> Seen<'a> {
         Seen {
             rope,
             mask: None,
-            kept: None,
+            kv_cache: None,
         }
     }
 }
@@ -145,7 +145,7 @@ impl Transformer {
             rope: layout.rope(&self.config, &device),
             mask: layout.mask(self.config.attention, text, &device),
             outputs: layout.outputs,
-            kept: Vec::new(),
+            kv_cache: Vec::new(),
         }
     }
 
@@ -166,13 +166,13 @@ impl Transformer {
         let clean = self.clean_tokens(text, inputs);
         let n_others = others.clean_tokens();
         // Of both, those that every step computes come first: text, where the inputs alone are apart.
-        let kept = clean.clone().narrow(1, n_others, n_apart);
+        let cached = clean.clone().narrow(1, n_others, n_apart);
         Sequence {
             canvas,
             clean: (n_others > 0).then(|| clean.narrow(1, 0, n_others)),
             rope: others.rope(&self.config, &device),
             mask: None,
-            kept: self.keys_and_values(kept, &apart.rope(&self.config, &device)),
+            kv_cache: self.keys_and_values(cached, &apart.rope(&self.config, &device)),
             outputs: others.outputs,
         }
     }
@@ -190,18 +190,18 @@ impl Transformer {
         let modulation = self.all_clean(&tokens);
         let (heads, eps) = (self.config.num_attention_heads, self.config.norm_eps);
         let mut x = tokens;
-        let mut kept = Vec::new();
+        let mut cached = Vec::new();
         for (i, block) in self.blocks.iter().enumerate() {
             let a = gpu::modulated(x.clone(), &block.offset(&modulation), 0, eps);
             let [_, k, v] = block
                 .attention
                 .heads(block.attention.qkv.forward(a), rope, heads);
-            kept.push([k, v]);
+            cached.push([k, v]);
             if i + 1 < self.blocks.len() {
                 x = block.forward(x, &modulation, Seen::all(rope), heads, eps);
             }
         }
-        kept
+        cached
     }
 
     /// What the first `blocks` blocks make of text and input frames where there is no output: text first, then each frame,
@@ -223,7 +223,7 @@ impl Transformer {
             let seen = Seen {
                 rope: &rope,
                 mask: mask.as_ref(),
-                kept: None,
+                kv_cache: None,
             };
             x = block.forward(x, &modulation, seen, heads, eps);
         }
@@ -287,12 +287,12 @@ impl Transformer {
         noisy: &[Tensor<4>],
         t: Tensor<1>,
     ) -> Vec<Tensor<4>> {
-        self.forward_watched(sequence, noisy, t, |_, _| ())
+        self.forward_with_hook(sequence, noisy, t, |_, _| ())
     }
 
     /// [`Transformer::forward`], which shows `after` what every block makes of the tokens: how many blocks they have passed,
     /// and all of them, `[b, n, d]`, those of the outputs last.
-    pub fn forward_watched(
+    pub fn forward_with_hook(
         &self,
         sequence: &Sequence,
         noisy: &[Tensor<4>],
@@ -325,7 +325,7 @@ impl Transformer {
             let seen = Seen {
                 rope: &sequence.rope,
                 mask: sequence.mask.as_ref(),
-                kept: sequence.kept.get(i),
+                kv_cache: sequence.kv_cache.get(i),
             };
             x = block.forward(x, &modulation, seen, heads, eps);
             after(i + 1, &x);
@@ -366,7 +366,7 @@ impl Transformer {
             ],
             0,
         );
-        self.text_in.forward(text.states.clone()) + embed(table, text.words.clone())
+        self.text_in.forward(text.states.clone()) + embed(table, text.image_refs.clone())
     }
 
     fn patches(&self, latent: Tensor<4>) -> Tensor<3> {
@@ -426,15 +426,14 @@ impl Attention {
         let rotation = seen.rope.tables();
         let (norms, eps) = (norms.each_ref(), self.query_norm.epsilon);
         if let Some(y) =
-            crate::cpu::attention(&qkv, heads, norms, rotation, seen.mask, seen.kept, eps)
+            crate::cpu::attention(&qkv, heads, norms, rotation, seen.mask, seen.kv_cache, eps)
         {
             return self.out.forward(y);
         }
         let [q, k, v] = self.heads(qkv, seen.rope, heads);
-        let [k, v] = match seen.kept {
-            Some([keys, values]) => {
-                [(keys, k), (values, v)].map(|(kept, own)| Tensor::cat(vec![kept.clone(), own], 2))
-            }
+        let [k, v] = match seen.kv_cache {
+            Some([keys, values]) => [(keys, k), (values, v)]
+                .map(|(cached, own)| Tensor::cat(vec![cached.clone(), own], 2)),
             None => [k, v],
         };
         let mask = seen.mask.map(|mask| mask.clone().unsqueeze_dim(1));
@@ -467,7 +466,7 @@ impl Attention {
 }
 
 /// Each token with mean 0 and variance 1.
-pub(crate) fn norm(x: Tensor<3>, eps: f64) -> Tensor<3> {
+pub fn norm(x: Tensor<3>, eps: f64) -> Tensor<3> {
     let ones = Tensor::ones([x.dims()[2]], &x.device());
     layer_norm(x, ones, None, eps)
 }

@@ -15,9 +15,9 @@ use web_sys::AbortSignal;
 use super::cache::Cache;
 use super::fetch::{Http, Patience};
 use super::js::{message, now, object, plain, property, thrown};
+use super::memory_check;
 use super::report::{Clock, Report};
 use super::request::{parse, pictures};
-use super::room;
 use super::tuned;
 use super::wait::{or_abort, turn};
 use crate::error::{Error, Result};
@@ -200,8 +200,8 @@ async fn check(url: &JsValue, device: &str) -> Result<JsValue> {
         let bytes = manifest.bytes();
         (manifest.component.clone(), Component { bytes })
     });
-    let (needs, limit) = (plan.needs(), room::largest_buffer().await);
-    let problem = room::problem(choice, needs, limit);
+    let (needs, limit) = (plan.needs(), memory_check::largest_buffer().await);
+    let problem = memory_check::problem(choice, needs, limit);
     plain(&Support {
         ok: problem.is_none(),
         name: plan.config.index.name.clone(),
@@ -300,9 +300,9 @@ struct Arrived {
 
 /// Loads a plan onto the device that it has room on.
 async fn load(plan: Plan, source: &Http, choice: Choice, report: &Report) -> Result<Arrived> {
-    let opened = room::open_device(choice, &plan).await?;
+    let opened = memory_check::open_device(choice, &plan).await?;
     if opened.kind == "cpu"
-        && let Some(problem) = room::cpu_problem(plan.needs())
+        && let Some(problem) = memory_check::cpu_problem(plan.needs())
     {
         return Err(problem);
     }

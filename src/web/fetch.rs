@@ -100,10 +100,10 @@ impl Http {
     fn memory(&self, shard: &Shard) -> Result<Vec<u8>> {
         let mut memory = self.spare.borrow_mut().pop().unwrap_or_default();
         memory.clear();
-        let room = shard.length.max(self.largest.get());
+        let available = shard.length.max(self.largest.get());
         memory
-            .try_reserve_exact(room as usize)
-            .map_err(|_| Error::Memory(format!("a shard of {room} bytes does not fit")))?;
+            .try_reserve_exact(available as usize)
+            .map_err(|_| Error::Memory(format!("a shard of {available} bytes does not fit")))?;
         Ok(memory)
     }
 
@@ -312,7 +312,7 @@ impl ShardSource for Http {
         })
     }
 
-    async fn keep(&self, shard: &VerifiedShard) {
+    async fn cache(&self, shard: &VerifiedShard) {
         let partial = self.written.borrow_mut().remove(&shard.shard().sha256);
         if let (Some(cache), Some(partial)) = (&self.cache, partial)
             && partial.written() == shard.bytes().len()

@@ -2,7 +2,7 @@
 //!
 //! [`engine`] is the face that `www/worker.js` calls; [`fetch`] brings a pack's bytes, with `host` for the requests below it;
 //! [`cache`] keeps them in the origin's private file system, with `folder` for the files below it; `tuned` remembers what
-//! suits the adapter; `room` tells whether a device can hold a model; [`request`] reads what the page asked and `report` tells it
+//! suits the adapter; `available` tells whether a device can hold a model; [`request`] reads what the page asked and `report` tells it
 //! how far things are; [`wait`] is cancellation and time; `js` is the little of the browser that these need, declared by hand.
 //!
 //! Cancellation is dropping: an abort ends the outermost future ([`wait::or_abort`]), and what it held (requests, file
@@ -14,9 +14,9 @@ pub mod fetch;
 mod folder;
 mod host;
 mod js;
+mod memory_check;
 mod report;
 pub mod request;
-mod room;
 mod tuned;
 pub mod wait;
 

@@ -56,7 +56,7 @@ pub fn parse(value: &JsValue) -> Result<Request> {
         request.image_guidance = guidance as f32;
     }
     if let Some(keep) = fields.flag("keep")? {
-        request.keep = keep;
+        request.composite = keep;
     }
     if let Some(seed) = fields.whole("seed", MAX_WHOLE)? {
         request.seed = seed as u64;

@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 use super::folder::{Folder, Thrown, directory, origin_folder};
 use super::js;
 use crate::gpu::device::Opened;
-use crate::gpu::{halves, measure_tiles, use_tiles};
+use crate::gpu::{f16_enabled, measure_tiles, use_tiles};
 use crate::weights::quant::Encoding;
 use crate::weights::source::hex;
 
@@ -22,7 +22,7 @@ pub(super) async fn tune(opened: &Opened, quantized: &[Encoding], remember: bool
         return;
     }
     let folder = if remember { folder().await.ok() } else { None };
-    let form = if halves() { "f16" } else { "f32" };
+    let form = if f16_enabled() { "f16" } else { "f32" };
     // Another version of the browser may compile otherwise.
     let browser = js::property(&js::property(&js_sys::global(), "navigator"), "userAgent");
     let of = format!(

@@ -1,67 +1,35 @@
-//! Packs as native programs reach them: a local folder, or a host on the network.
+//! Packs on disk.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use super::manifest::Shard;
 use super::source::{Arrived, Fetched, Origin, ShardSource, VerifiedShard};
 use crate::error::{Error, Result};
 
-/// Where a pack lies.
-#[derive(Clone, Debug)]
-pub enum Location {
-    /// In a local folder.
-    Folder(PathBuf),
-    /// In a folder of a host; fetched each time, nothing is kept.
-    Host(String, ureq::Agent),
-}
+/// A pack in a local folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Folder(PathBuf);
 
-impl Location {
-    /// What a command line names: an address if it begins like one, else a folder.
-    pub fn new(text: &str) -> Self {
-        if !text.starts_with("http://") && !text.starts_with("https://") {
-            return Self::folder(Path::new(text));
-        }
-        let limits = ureq::Agent::config_builder()
-            .timeout_connect(Some(Duration::from_secs(30)))
-            .timeout_recv_response(Some(Duration::from_secs(60)))
-            .build();
-        Location::Host(text.trim_end_matches('/').to_owned(), limits.into())
+impl Folder {
+    /// Names a folder; it is read when shards are asked for.
+    pub fn new(path: impl AsRef<Path>) -> Self {
+        Folder(path.as_ref().to_owned())
     }
 
-    /// A local folder.
-    pub fn folder(path: &Path) -> Self {
-        Location::Folder(path.to_owned())
-    }
-
-    /// A file of at most `limit` bytes.
-    fn read(&self, path: &str, limit: u64) -> Result<Vec<u8>> {
-        match self {
-            Location::Folder(folder) => {
-                let path = folder.join(path);
-                let name = path.display().to_string();
-                let file = std::fs::File::open(&path).map_err(|e| Error::format(&name, e))?;
-                bounded(file, limit).map_err(|reason| Error::format(&name, reason))
-            }
-            Location::Host(folder, agent) => {
-                let url = format!("{folder}/{path}");
-                let fail = |reason: String| Error::Network {
-                    url: url.clone(),
-                    reason,
-                };
-                let response = agent.get(&url).call().map_err(|e| fail(e.to_string()))?;
-                if response.body().mime_type() == Some("text/html") {
-                    let reason = "answered a page of HTML, not a file of a pack";
-                    return Err(fail(reason.to_owned()));
-                }
-                bounded(response.into_body().into_reader(), limit).map_err(fail)
-            }
-        }
+    /// Reads a file of at most `limit` bytes.
+    ///
+    /// # Errors
+    /// [`Error::Format`] when it cannot be read or is longer.
+    pub fn read(&self, path: &str, limit: u64) -> Result<Vec<u8>> {
+        let path = self.0.join(path);
+        let name = path.display().to_string();
+        let file = std::fs::File::open(&path).map_err(|e| Error::format(&name, e))?;
+        read_at_most(file, limit).map_err(|reason| Error::format(&name, reason))
     }
 }
 
-impl ShardSource for Location {
+impl ShardSource for Folder {
     async fn file(&self, path: &str, limit: u64) -> Result<Vec<u8>> {
         self.read(path, limit)
     }
@@ -72,21 +40,17 @@ impl ShardSource for Location {
         _: Origin,
         arrived: &mut dyn FnMut(Arrived),
     ) -> Result<Fetched> {
-        let bytes = self.read(&shard.path, shard.length)?;
-        arrived(Arrived {
-            bytes: bytes.len() as u64,
-            cached: false,
-        });
-        Ok(Fetched {
-            bytes,
-            cached: false,
-        })
+        Ok(Fetched::at_once(
+            self.read(&shard.path, shard.length)?,
+            arrived,
+        ))
     }
 
-    async fn keep(&self, _: &VerifiedShard) {}
+    async fn cache(&self, _: &VerifiedShard) {}
 }
 
-fn bounded(reader: impl Read, limit: u64) -> std::result::Result<Vec<u8>, String> {
+/// Reads everything, or says what is wrong: an I/O error, or more than `limit` bytes.
+pub fn read_at_most(reader: impl Read, limit: u64) -> std::result::Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
     let read = reader.take(limit + 1).read_to_end(&mut bytes);
     read.map_err(|e| e.to_string())?;

@@ -186,7 +186,7 @@ impl<S: ShardSource> Loader<'_, S> {
     /// A shard with the promised bytes, kept for the next time; what a cache holds gets one second chance from the origin.
     async fn verified(&self, shard: &Shard) -> Result<VerifiedShard> {
         let shard = self.promised(shard).await?;
-        self.source.keep(&shard).await;
+        self.source.cache(&shard).await;
         Ok(shard)
     }
 
@@ -309,10 +309,10 @@ fn split(name: &str) -> Option<(&str, usize)> {
 
 /// Puts rows, entries of the first axis, one after the other.
 fn join(parts: BTreeMap<usize, DeviceTensor>) -> std::result::Result<DeviceTensor, String> {
-    let (mut floats, mut words) = (Vec::new(), Vec::new());
+    let (mut floats, mut packed) = (Vec::new(), Vec::new());
     let (mut rows, mut rest) = (0, None);
     for (first, part) in parts {
-        let (DeviceTensor::Float(_, shape) | DeviceTensor::Words(_, shape)) = &part;
+        let (DeviceTensor::Float(_, shape) | DeviceTensor::Packed(_, shape)) = &part;
         let Some((&count, row)) = shape.split_first() else {
             return Err("a part is a single number".into());
         };
@@ -328,13 +328,13 @@ fn join(parts: BTreeMap<usize, DeviceTensor>) -> std::result::Result<DeviceTenso
         rows += count;
         match part {
             DeviceTensor::Float(flat, _) => floats.push(flat),
-            DeviceTensor::Words(flat, _) => words.push(flat),
+            DeviceTensor::Packed(flat, _) => packed.push(flat),
         }
     }
     let shape = [vec![rows], rest.unwrap_or_default()].concat();
-    match (floats.is_empty(), words.is_empty()) {
+    match (floats.is_empty(), packed.is_empty()) {
         (false, true) => Ok(DeviceTensor::Float(Tensor::cat(floats, 0), shape)),
-        (true, false) => Ok(DeviceTensor::Words(Tensor::cat(words, 0), shape)),
+        (true, false) => Ok(DeviceTensor::Packed(Tensor::cat(packed, 0), shape)),
         _ => Err("some parts are numbers, some packed words".into()),
     }
 }
@@ -346,7 +346,7 @@ fn upload(file: &str, name: &str, view: &TensorView<'_>, device: &Device) -> Res
     if shape.contains(&0) {
         return Err(bad(format!("has shape {shape:?}; no axis may be empty")));
     }
-    let halves = || view.data().chunks_exact(2).map(|b| [b[0], b[1]]);
+    let f16_values = || view.data().chunks_exact(2).map(|b| [b[0], b[1]]);
     if name.split(ROWS).next().unwrap_or(name).ends_with(".scales") {
         let (Dtype::F16, &[rows, columns]) = (view.dtype(), shape.as_slice()) else {
             return Err(bad(format!(
@@ -354,7 +354,7 @@ fn upload(file: &str, name: &str, view: &TensorView<'_>, device: &Device) -> Res
                 view.dtype()
             )));
         };
-        if let Some(scale) = halves()
+        if let Some(scale) = f16_values()
             .map(f16::from_le_bytes)
             .find(|scale| !scale.is_finite())
         {
@@ -363,18 +363,22 @@ fn upload(file: &str, name: &str, view: &TensorView<'_>, device: &Device) -> Res
         if columns % 2 == 1 {
             return Err(bad(format!("has {columns} columns; they come in pairs")));
         }
-        return Ok(words(view.data(), vec![rows, columns / 2], device));
+        return Ok(packed(view.data(), vec![rows, columns / 2], device));
     }
     let values: Vec<f32> = match view.dtype() {
-        Dtype::U32 => return Ok(words(view.data(), shape, device)),
+        Dtype::U32 => return Ok(packed(view.data(), shape, device)),
         Dtype::F32 => {
             let quads = view.data().chunks_exact(4);
             quads
                 .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
                 .collect()
         }
-        Dtype::F16 => halves().map(|b| f16::from_le_bytes(b).to_f32()).collect(),
-        Dtype::BF16 => halves().map(|b| bf16::from_le_bytes(b).to_f32()).collect(),
+        Dtype::F16 => f16_values()
+            .map(|b| f16::from_le_bytes(b).to_f32())
+            .collect(),
+        Dtype::BF16 => f16_values()
+            .map(|b| bf16::from_le_bytes(b).to_f32())
+            .collect(),
         other => {
             return Err(bad(format!(
                 "is {other:?}; F32, F16, BF16 and packed U32 are read"
@@ -389,12 +393,12 @@ fn upload(file: &str, name: &str, view: &TensorView<'_>, device: &Device) -> Res
     Ok(DeviceTensor::Float(flat, shape))
 }
 
-fn words(bytes: &[u8], shape: Vec<usize>, device: &Device) -> DeviceTensor {
-    let words: Vec<i32> = bytes
+fn packed(bytes: &[u8], shape: Vec<usize>, device: &Device) -> DeviceTensor {
+    let packed: Vec<i32> = bytes
         .chunks_exact(4)
         .map(|b| i32::from_le_bytes([b[0], b[1], b[2], b[3]]))
         .collect();
-    let count = words.len();
-    let flat: Tensor<1, Int> = Tensor::from_data(TensorData::new(words, [count]), device);
-    DeviceTensor::Words(flat, shape)
+    let count = packed.len();
+    let flat: Tensor<1, Int> = Tensor::from_data(TensorData::new(packed, [count]), device);
+    DeviceTensor::Packed(flat, shape)
 }

@@ -29,13 +29,13 @@ impl Plan {
     /// What the pack needs.
     pub fn needs(&self) -> Needs {
         // Half floats become f32 on the device. The autoencoder's convolutions are never quantised.
-        let halves = |manifest: &Manifest| match manifest.encoding {
+        let f16_values = |manifest: &Manifest| match manifest.encoding {
             Encoding::F32 => false,
             Encoding::F16 => true,
             Encoding::Q8 | Encoding::Q4 => manifest.component == "vae",
         };
         let on_device = |manifest: &Manifest| {
-            if halves(manifest) {
+            if f16_values(manifest) {
                 2 * manifest.bytes()
             } else {
                 manifest.bytes()

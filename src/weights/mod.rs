@@ -5,13 +5,13 @@
 //! [`module`] gives each to the parameter of its name. Writing: `save` is the inverse. [`manifest`] is what both agree
 //! on, [`quant`] the arithmetic of the encodings.
 
-#[cfg(feature = "tools")]
+#[cfg(not(target_arch = "wasm32"))]
 pub mod files;
 pub mod load;
 pub mod manifest;
 pub mod memory;
 pub mod module;
 pub mod quant;
-#[cfg(feature = "tools")]
+#[cfg(not(target_arch = "wasm32"))]
 pub mod save;
 pub mod source;

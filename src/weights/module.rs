@@ -17,12 +17,12 @@ pub enum DeviceTensor {
     /// Numbers.
     Float(Tensor<1>, Vec<usize>),
     /// Packed words.
-    Words(Tensor<1, Int>, Vec<usize>),
+    Packed(Tensor<1, Int>, Vec<usize>),
 }
 
 /// A tensor on the host.
 #[derive(Clone, Debug, PartialEq)]
-pub struct HostTensor {
+pub struct CpuTensor {
     /// The checkpoint's name.
     pub name: String,
     /// Sizes of its axes.
@@ -108,10 +108,10 @@ pub fn shapes<M: Module>(module: &M, names: Names) -> Vec<(String, Vec<usize>)> 
 ///
 /// # Errors
 /// [`Error::DeviceLost`] when a parameter cannot be read back.
-pub fn collect<M: Module>(module: &M, names: Names) -> Result<Vec<HostTensor>> {
+pub fn collect<M: Module>(module: &M, names: Names) -> Result<Vec<CpuTensor>> {
     struct Collect {
         path: Path,
-        found: Result<Vec<HostTensor>>,
+        found: Result<Vec<CpuTensor>>,
     }
     impl ModuleVisitor for Collect {
         fn enter_module(&mut self, name: &str, container: &str) {
@@ -124,7 +124,7 @@ pub fn collect<M: Module>(module: &M, names: Names) -> Result<Vec<HostTensor>> {
             let name = self.path.name();
             let Ok(found) = &mut self.found else { return };
             match param.val().try_into_data() {
-                Ok(data) => found.push(HostTensor {
+                Ok(data) => found.push(CpuTensor {
                     name,
                     shape: data.shape().to_vec(),
                     values: data.iter::<f32>().collect(),
@@ -163,7 +163,7 @@ pub fn fill<M: Module>(
             let problem = match self.tensors.remove(&name) {
                 None => format!("{name} is missing"),
                 Some(tensor) => {
-                    let (DeviceTensor::Float(_, found) | DeviceTensor::Words(_, found)) = &tensor;
+                    let (DeviceTensor::Float(_, found) | DeviceTensor::Packed(_, found)) = &tensor;
                     if found == wanted {
                         return Some(tensor);
                     }
@@ -193,7 +193,7 @@ pub fn fill<M: Module>(
                     let id = param.id;
                     return param.transform_for_load(flat.reshape(shape), id);
                 }
-                Some(DeviceTensor::Words(..)) => self.mistyped("numbers"),
+                Some(DeviceTensor::Packed(..)) => self.mistyped("numbers"),
                 None => {}
             }
             param
@@ -204,7 +204,7 @@ pub fn fill<M: Module>(
         ) -> Param<Tensor<D, Int>> {
             let shape: [usize; D] = param.lazy_shape().dims();
             match self.take(&shape) {
-                Some(DeviceTensor::Words(flat, _)) => {
+                Some(DeviceTensor::Packed(flat, _)) => {
                     let id = param.id;
                     return param.transform_for_load(flat.reshape(shape), id);
                 }

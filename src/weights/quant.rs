@@ -5,8 +5,12 @@
 //! `[out, in / 8]` (q4); the first value lies in a word's lowest bits. `W.scales` is F16 `[out, in / 32]`. A value is
 //! `i8 * scale` in q8 and `(nibble - 8) * scale` in q4.
 
+use std::str::FromStr;
+
 use half::f16;
 use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
 
 /// Values that share a scale, along `in`.
 pub const BLOCK: usize = 32;
@@ -14,7 +18,6 @@ pub const BLOCK: usize = 32;
 /// How a component's matrices are stored.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq, Hash)]
 #[serde(rename_all = "lowercase")]
-#[cfg_attr(feature = "tools", derive(clap::ValueEnum))]
 pub enum Encoding {
     /// 32-bit floats.
     F32,
@@ -24,6 +27,23 @@ pub enum Encoding {
     Q8,
     /// 4 bits a value and a scale for each 32 of them.
     Q4,
+}
+
+impl FromStr for Encoding {
+    type Err = Error;
+
+    /// `f32`, `f16`, `q8` or `q4`.
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "f32" => Ok(Encoding::F32),
+            "f16" => Ok(Encoding::F16),
+            "q8" => Ok(Encoding::Q8),
+            "q4" => Ok(Encoding::Q4),
+            _ => Err(Error::Request(format!(
+                "encoding {text:?}, expected f32, f16, q8 or q4"
+            ))),
+        }
+    }
 }
 
 /// A quantised matrix on the host.

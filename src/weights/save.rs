@@ -8,7 +8,7 @@ use safetensors::tensor::{Dtype, TensorView};
 use sha2::{Digest, Sha256};
 
 use super::manifest::{IndexFile, MAX_SHARD, Manifest, Metadata, ROWS, ShardEntry};
-use super::module::HostTensor;
+use super::module::CpuTensor;
 use super::quant::Encoding;
 use super::source::hex;
 use crate::error::{Error, Result};
@@ -29,7 +29,7 @@ pub struct Writer {
     folder: PathBuf,
     encoding: Encoding,
     /// Most bytes of tensors in a shard.
-    room: usize,
+    capacity: usize,
     pending: Vec<Stored>,
     shards: BTreeMap<String, ShardEntry>,
     places: BTreeMap<String, String>,
@@ -54,7 +54,7 @@ impl Writer {
         Ok(Writer {
             folder,
             encoding,
-            room: shard as usize - HEADER,
+            capacity: shard as usize - HEADER,
             pending: Vec::new(),
             shards: BTreeMap::new(),
             places: BTreeMap::new(),
@@ -66,7 +66,7 @@ impl Writer {
     ///
     /// # Errors
     /// [`Error::Format`] when a value is not finite or a shard cannot be written.
-    pub fn add(&mut self, tensor: &HostTensor, quantized: bool) -> Result<()> {
+    pub fn add(&mut self, tensor: &CpuTensor, quantized: bool) -> Result<()> {
         if let Some(value) = tensor.values.iter().find(|value| !value.is_finite()) {
             return Err(Error::format(
                 &tensor.name,
@@ -79,8 +79,8 @@ impl Writer {
             [floats(tensor, self.encoding)].into()
         };
         while let Some(next) = stored.pop_front() {
-            if next.bytes.len() > self.room {
-                for part in rows(next, self.room)? {
+            if next.bytes.len() > self.capacity {
+                for part in rows(next, self.capacity)? {
                     self.push(part)?;
                 }
             } else {
@@ -92,7 +92,7 @@ impl Writer {
 
     fn push(&mut self, tensor: Stored) -> Result<()> {
         let pending: usize = self.pending.iter().map(|t| t.bytes.len()).sum();
-        if pending + tensor.bytes.len() > self.room {
+        if pending + tensor.bytes.len() > self.capacity {
             self.flush()?;
         }
         self.pending.push(tensor);
@@ -160,7 +160,7 @@ impl Writer {
 }
 
 /// A tensor of floats: f32, or f16 where the encoding is smaller and every value fits.
-fn floats(tensor: &HostTensor, encoding: Encoding) -> Stored {
+fn floats(tensor: &CpuTensor, encoding: Encoding) -> Stored {
     let fits = tensor.values.iter().all(|v| v.abs() <= f16::MAX.to_f32());
     let (dtype, bytes) = if encoding == Encoding::F32 || !fits {
         (
@@ -168,8 +168,11 @@ fn floats(tensor: &HostTensor, encoding: Encoding) -> Stored {
             tensor.values.iter().flat_map(|v| v.to_le_bytes()).collect(),
         )
     } else {
-        let halves = tensor.values.iter().map(|v| f16::from_f32(*v));
-        (Dtype::F16, halves.flat_map(|v| v.to_le_bytes()).collect())
+        let f16_values = tensor.values.iter().map(|v| f16::from_f32(*v));
+        (
+            Dtype::F16,
+            f16_values.flat_map(|v| v.to_le_bytes()).collect(),
+        )
     };
     Stored {
         name: tensor.name.clone(),
@@ -180,7 +183,7 @@ fn floats(tensor: &HostTensor, encoding: Encoding) -> Stored {
 }
 
 /// A matrix as packed words and scales.
-fn blocks(tensor: &HostTensor, encoding: Encoding) -> Vec<Stored> {
+fn blocks(tensor: &CpuTensor, encoding: Encoding) -> Vec<Stored> {
     let quantized = encoding.quantize(&tensor.values);
     let rows = tensor.shape[0];
     vec![
@@ -217,15 +220,15 @@ pub fn scales_name(weight: &str) -> String {
     format!("{weight}.scales")
 }
 
-/// Parts of a tensor, each of whole rows (entries of its first axis) and at most `room` bytes.
-fn rows(tensor: Stored, room: usize) -> Result<Vec<Stored>> {
+/// Parts of a tensor, each of whole rows (entries of its first axis) and at most `capacity` bytes.
+fn rows(tensor: Stored, capacity: usize) -> Result<Vec<Stored>> {
     let count = tensor.shape.first().copied().unwrap_or(1).max(1);
     let row = tensor.bytes.len() / count;
-    let step = room / row.max(1);
+    let step = capacity / row.max(1);
     if step == 0 {
         return Err(Error::format(
             &tensor.name,
-            format!("has rows of {row} bytes; a shard holds {room}"),
+            format!("has rows of {row} bytes; a shard holds {capacity}"),
         ));
     }
     let parts = (0..count).step_by(step).map(|first| {

@@ -31,7 +31,7 @@ pub trait ShardSource {
     ) -> Result<Fetched>;
 
     /// Offers verified bytes for keeping; a source that cannot keep them goes on without.
-    async fn keep(&self, shard: &VerifiedShard);
+    async fn cache(&self, shard: &VerifiedShard);
 
     /// Takes back the memory of a shard that was read, for another one.
     fn reuse(&self, _memory: Vec<u8>) {}
@@ -67,6 +67,20 @@ pub struct Fetched {
     pub bytes: Vec<u8>,
     /// Whether they came from the cache, which then keeps them already.
     pub cached: bool,
+}
+
+impl Fetched {
+    /// Reports bytes that arrived in one piece, not from a cache.
+    pub fn at_once(bytes: Vec<u8>, arrived: &mut dyn FnMut(Arrived)) -> Fetched {
+        arrived(Arrived {
+            bytes: bytes.len() as u64,
+            cached: false,
+        });
+        Fetched {
+            bytes,
+            cached: false,
+        }
+    }
 }
 
 /// A shard whose length and hash are those of the manifest. Only these go to the device or into the cache.
@@ -137,6 +151,6 @@ impl VerifiedShard {
 }
 
 /// Bytes as lower-case hexadecimal digits.
-pub(crate) fn hex(bytes: &[u8]) -> String {
+pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

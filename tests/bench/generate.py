@@ -4,7 +4,7 @@
 
 PACK holds float weights. Both load first; what is timed is the way from the request to the picture: two prompts encoded, the canvas
 encoded, 20 steps with guidance, the result decoded. Noise differs, so pictures are compared by the parity tests alone
-(`cargo test --test golden`). torch takes its better form: the two branches of guidance one after the other, or as one padded batch.
+(`cargo test -p unireal-tools --test golden`). torch takes its better form: the two branches of guidance one after the other, or as one padded batch.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ import { chromium } from "playwright-core";
 /** The built site. */
 export const DIST = fileURLToPath(new URL("../../dist", import.meta.url));
 
-/** The native command, as `cargo build --release` leaves it. */
+/** The native command, as `cargo build --release -p unireal-tools` leaves it. */
 export const NATIVE = join(process.env.CARGO_TARGET_DIR ?? fileURLToPath(new URL("../../target", import.meta.url)), "release/unireal");
 
 /** WebGPU in a headless browser; on a machine without a GPU it is computed by SwiftShader. */

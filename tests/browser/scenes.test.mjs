@@ -9,7 +9,7 @@ import { promisify } from "node:util";
 import { NATIVE, load, notice, set } from "./browser.mjs";
 import { WORK, generate, options, site } from "./site.mjs";
 
-/** Held-out seeds start here (src/world/still.rs); a scene's number counts from it. */
+/** Held-out seeds start here (crates/tabletop/src/still.rs); a scene's number counts from it. */
 const HELD_OUT = 2 ** 40;
 /**
  * The largest mean difference of a channel, of 255. Physics is the same to the bit on all machines, but sine and power are the

@@ -1,10 +1,10 @@
 //! What is kept, what is taken for complete, and what happens when keeping fails.
 
-use unireal::web::cache::Cache;
-use unireal::web::fetch::{Http, Patience};
-use unireal::web::wait::or_abort;
-use unireal::weights::manifest::Shard;
-use unireal::weights::source::{Arrived, Fetched, Origin, ShardSource, VerifiedShard};
+use unireal::internals::web::cache::Cache;
+use unireal::internals::web::fetch::{Http, Patience};
+use unireal::internals::web::wait::or_abort;
+use unireal::internals::weights::manifest::Shard;
+use unireal::internals::weights::source::{Arrived, Fetched, Origin, ShardSource, VerifiedShard};
 use wasm_bindgen::JsCast;
 use wasm_bindgen_test::*;
 
@@ -32,7 +32,7 @@ async fn fetch(http: &Http, shard: &Shard, origin: Origin) -> (Fetched, u64) {
 
 async fn fetch_and_keep(http: &Http, shard: &Shard) -> u64 {
     let (fetched, cached) = fetch(http, shard, Origin::Any).await;
-    http.keep(&VerifiedShard::new(shard, fetched.bytes).unwrap())
+    http.cache(&VerifiedShard::new(shard, fetched.bytes).unwrap())
         .await;
     cached
 }
@@ -125,7 +125,7 @@ async fn a_resumed_shard_that_is_wrong_gets_a_second_chance() {
     answer("/mixed/", 200, ETAG, &bytes, "end");
     let (fetched, _) = fetch(&second, &shard, Origin::Fresh).await;
     second
-        .keep(&VerifiedShard::new(&shard, fetched.bytes).unwrap())
+        .cache(&VerifiedShard::new(&shard, fetched.bytes).unwrap())
         .await;
     assert_eq!(requests("/mixed/")[3].range, None);
     assert!(Cache::find("/mixed/").await.unwrap().holds(&shard));
@@ -155,7 +155,7 @@ async fn a_full_disc_is_said_and_does_not_stop_a_load() {
     let (fetched, _) = fetch(&source, &shard, Origin::Any).await;
     full(false);
     source
-        .keep(&VerifiedShard::new(&shard, fetched.bytes).unwrap())
+        .cache(&VerifiedShard::new(&shard, fetched.bytes).unwrap())
         .await;
     assert!(source.note().unwrap().contains("gave no room"));
     assert_eq!(kept().await, [] as [String; 0]);

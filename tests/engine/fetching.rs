@@ -2,11 +2,11 @@
 
 use std::cell::RefCell;
 
-use unireal::error::{Error, Result};
-use unireal::web::fetch::{Http, Patience};
-use unireal::web::wait::or_abort;
-use unireal::weights::manifest::Shard;
-use unireal::weights::source::{Arrived, Origin, ShardSource, VerifiedShard};
+use unireal::internals::web::fetch::{Http, Patience};
+use unireal::internals::web::wait::or_abort;
+use unireal::internals::weights::manifest::Shard;
+use unireal::internals::weights::source::{Arrived, Origin, ShardSource, VerifiedShard};
+use unireal::{Error, Result};
 use wasm_bindgen_test::*;
 
 use super::support::*;

@@ -1,7 +1,7 @@
 //! What pages ask, right and wrong.
 
-use unireal::request::{Method, Role, Tag};
-use unireal::web::request::parse;
+use unireal::internals::web::request::parse;
+use unireal::{Method, Role, Tag};
 use wasm_bindgen_test::*;
 
 use super::support::run;
@@ -26,7 +26,7 @@ fn every_field_arrives() {
     assert_eq!((request.outputs, request.steps), (2, Some(7)));
     assert_eq!(request.method, Method::Heun);
     assert_eq!((request.guidance, request.image_guidance), (3.5, 1.5));
-    assert!(!request.keep);
+    assert!(!request.composite);
     assert_eq!((request.seed, request.preview_every), ((1 << 53) - 1, 4));
     let [canvas, asset] = request.frames.as_slice() else {
         panic!("{} frames", request.frames.len());
@@ -43,7 +43,7 @@ fn what_is_left_out_has_the_defaults_of_a_request() {
         r#"{ prompt: "a cube", context: null, width: undefined }"#,
     ))
     .unwrap();
-    let default = unireal::request::Request::new("a cube");
+    let default = unireal::Request::new("a cube");
     assert_eq!(format!("{request:?}"), format!("{default:?}"));
 }
 

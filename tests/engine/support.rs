@@ -3,11 +3,11 @@
 use burn::tensor::Device;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use unireal::config::Config;
-use unireal::model::{Encodings, Model, text, transformer, vae};
-use unireal::weights::load::COMPONENTS;
-use unireal::weights::manifest::{Manifest, Shard};
-use unireal::weights::module::{HostTensor, collect};
+use unireal::internals::config::Config;
+use unireal::internals::model::{Encodings, Model, text, transformer, vae};
+use unireal::internals::weights::load::COMPONENTS;
+use unireal::internals::weights::manifest::{Manifest, Shard};
+use unireal::internals::weights::module::{CpuTensor, collect};
 use wasm_bindgen::prelude::*;
 use web_sys::AbortSignal;
 
@@ -134,7 +134,7 @@ pub(crate) fn put_pack(prefix: &str, name: &str) -> Vec<Shard> {
     shards
 }
 
-fn safetensors(tensors: &[HostTensor]) -> Vec<u8> {
+fn safetensors(tensors: &[CpuTensor]) -> Vec<u8> {
     use safetensors::tensor::{Dtype, TensorView, serialize};
     let bytes: Vec<Vec<u8>> = tensors
         .iter()

@@ -1,7 +1,7 @@
 //! The whole engine on the CPU, with a small pack of random weights.
 
 use js_sys::{Array, Function, Uint8Array};
-use unireal::web::engine::Engine;
+use unireal::internals::web::engine::Engine;
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 use wasm_bindgen_test::*;

@@ -20,7 +20,7 @@ pub(crate) struct Fixture {
 impl Fixture {
     /// Reads a fixture by its file name.
     pub(crate) fn open(name: &str) -> Self {
-        let path = Path::new("tests/golden").join(name);
+        let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden")).join(name);
         let bytes = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         let (_, header) = SafeTensors::read_metadata(&bytes).expect("a safetensors header");
         let metadata = header.metadata().clone().expect("metadata");

@@ -173,21 +173,12 @@ fn gradients_go_through() {
 
 #[test]
 fn the_cpu_opens_and_a_wrong_name_says_what_is_right() {
-    use unireal::gpu::device::{Choice, open};
+    use unireal::internals::gpu::device::{Choice, open};
     let opened = pollster::block_on(open(Choice::Cpu, &[])).expect("a CPU");
     assert_eq!((opened.kind, opened.note), ("cpu", None));
     assert_eq!("gpu".parse::<Choice>().ok(), Some(Choice::WebGpu));
     let error = "cuda".parse::<Choice>().expect_err("no such device");
     assert!(error.to_string().contains("webgpu"), "{error}");
-}
-
-#[test]
-fn the_cpu_says_that_it_is_no_gpu() {
-    let scene = &scenes(&mut Inputs::new(7))[1];
-    let settings = world::Settings::square(16);
-    let cpu = Device::flex();
-    let error = pollster::block_on(world::render_on(scene, &settings, &cpu)).expect_err("no GPU");
-    assert_eq!(error.code(), "unsupported", "{error}");
 }
 
 /// Not by println, which the test runner would keep to itself.
@@ -203,7 +194,7 @@ pub(super) fn now() -> u64 {
 
 /// Runs the test of a shader, where there is an adapter; one at a time, since the tiles are the process's.
 fn on_gpu(test: impl Future<Output = ()>) {
-    use unireal::gpu::device::{Choice, open};
+    use unireal::internals::gpu::device::{Choice, open};
     static ONE: Mutex<()> = Mutex::new(());
     let _alone = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     match pollster::block_on(open(Choice::WebGpu, &[])) {

@@ -1,8 +1,8 @@
 //! Every shader against its reference on the CPU: in the browser on WebGPU, natively on the adapter that wgpu finds.
 
 use super::*;
-use unireal::gpu::Modulation;
-use unireal::gpu::device::{Choice, canary, open};
+use unireal::internals::gpu::Modulation;
+use unireal::internals::gpu::device::{Choice, canary, open};
 
 /// Relative to the largest result: what the order of f32 sums may change, with room.
 const BAR: f32 = 2e-5;
@@ -119,8 +119,8 @@ pub(super) async fn heads_are_normalised_and_rotated() {
                     .map(|(u, w)| u * w / (square + 1e-6).sqrt())
                     .collect();
                 for i in 0..d {
-                    let turned = if i % 2 == 0 { -u[i + 1] } else { u[i - 1] };
-                    expected.push(u[i] * cos[token * d + i] + turned * sin[token * d + i]);
+                    let rotated_pairs = if i % 2 == 0 { -u[i + 1] } else { u[i - 1] };
+                    expected.push(u[i] * cos[token * d + i] + rotated_pairs * sin[token * d + i]);
                 }
             }
             let expected = TensorData::new(expected, [b, h, n, d]);
@@ -280,7 +280,7 @@ pub(super) async fn half_precision_is_near_single() {
     let (gpu, cpu) = (opened.device, Device::flex());
     let mut inputs = seed("half precision");
     for tiles in gpu::tile_names(&gpu) {
-        assert!(gpu::use_tiles(&gpu, tiles) && gpu::halves(), "{tiles}");
+        assert!(gpu::use_tiles(&gpu, tiles) && gpu::f16_enabled(), "{tiles}");
         canary(&gpu, &Encoding::QUANTIZED)
             .await
             .expect("near the CPU");
@@ -328,7 +328,7 @@ pub(super) async fn half_precision_is_near_single() {
     }
     // The tests that follow are for 32 bits.
     webgpu().await;
-    assert!(!gpu::halves());
+    assert!(!gpu::f16_enabled());
 }
 
 /// The same tensor three times, and views into one buffer: WebGPU refuses two writable bindings of the same memory.
@@ -398,9 +398,4 @@ pub(super) async fn the_start_up_check_passes_here() {
         "{auto:?}"
     );
     assert_eq!(auto.note.is_some(), software);
-}
-
-pub(super) async fn path_tracing_is_the_cpus() {
-    let worst = traces_as_the_cpu(&webgpu().await, &mut seed("path tracing")).await;
-    tell(format!("path tracing: {worst:?}"));
 }

@@ -6,16 +6,16 @@ use std::path::Path;
 use burn::module::Module;
 use burn::tensor::Device;
 use safetensors::tensor::{Dtype, TensorView};
-use unireal::config::Config;
-use unireal::error::{Error, Result};
-use unireal::model::{Encodings, Model, text, transformer, vae};
-use unireal::tools::pack::{PackOptions, pack};
-use unireal::tools::train::vocabulary::vocabulary;
-use unireal::weights::manifest::Shard;
-use unireal::weights::module::{HostTensor, Names, collect};
-use unireal::weights::quant::Encoding;
-use unireal::weights::source::{Arrived, Fetched, Origin, ShardSource, VerifiedShard};
-use unireal::world::words;
+use unireal::internals::config::Config;
+use unireal::internals::model::{Encodings, Model, text, transformer, vae};
+use unireal::internals::weights::manifest::Shard;
+use unireal::internals::weights::module::{CpuTensor, Names, collect};
+use unireal::internals::weights::quant::Encoding;
+use unireal::internals::weights::source::{Arrived, Fetched, Origin, ShardSource, VerifiedShard};
+use unireal::{Error, Result};
+use unireal_tabletop::words;
+use unireal_tools::pack::{PackOptions, pack};
+use unireal_tools::train::vocabulary::vocabulary;
 
 /// The smallest configuration that has every part.
 pub(crate) fn small() -> Config {
@@ -33,12 +33,12 @@ pub(crate) fn small() -> Config {
 }
 
 /// Writes a checkpoint with fresh random weights and returns them.
-pub(crate) fn checkpoint(config: &Config, folder: &Path) -> BTreeMap<String, HostTensor> {
+pub(crate) fn checkpoint(config: &Config, folder: &Path) -> BTreeMap<String, CpuTensor> {
     config.write(folder).expect("a folder that can be written");
     let device = Device::flex();
     let model = Model::new(config, Encodings::FLOAT, &device);
     let mut all = BTreeMap::new();
-    let mut component = |name: &str, tensors: Vec<HostTensor>| {
+    let mut component = |name: &str, tensors: Vec<CpuTensor>| {
         let views = tensors.iter().map(|t| {
             let bytes = bytemuck::cast_slice(&t.values);
             (
@@ -68,7 +68,7 @@ pub(crate) fn checkpoint(config: &Config, folder: &Path) -> BTreeMap<String, Hos
 }
 
 /// A module's float parameters, in which zeros were replaced so that every one of them tells something.
-pub(crate) fn tensors<M: Module>(module: &M, names: Names) -> Vec<HostTensor> {
+pub(crate) fn tensors<M: Module>(module: &M, names: Names) -> Vec<CpuTensor> {
     collect(module, names).expect("tensors on the CPU")
 }
 
@@ -145,5 +145,5 @@ impl ShardSource for Memory {
         Ok(Fetched { bytes, cached })
     }
 
-    async fn keep(&self, _: &VerifiedShard) {}
+    async fn cache(&self, _: &VerifiedShard) {}
 }

@@ -2,11 +2,11 @@
 
 use std::sync::OnceLock;
 
-use unireal::error::Error;
-use unireal::image::Image;
-use unireal::model::sequence::Word;
-use unireal::request::{Request, Role, Tag};
-use unireal::tokenizer::{MAX_TOKENS, Tokenizer};
+use unireal::Error;
+use unireal::Image;
+use unireal::internals::model::sequence::ImageRef;
+use unireal::internals::tokenizer::{MAX_TOKENS, Tokenizer};
+use unireal::{Request, Role, Tag};
 
 /// Bytes ahead of the prompt.
 pub(crate) const NUMBERS: usize = 16;
@@ -36,7 +36,7 @@ pub(crate) fn ask(data: &[u8]) -> bool {
         let all = Tag::ALL.into_iter().enumerate();
         all.filter(chosen).map(|(_, tag)| tag).collect()
     });
-    request.keep = numbers[3] % 2 == 0;
+    request.composite = numbers[3] % 2 == 0;
     // Mostly numbers that pass, so that prompts get through.
     let wild = numbers[15] == 0;
     let scale = |at: usize| {
@@ -53,7 +53,7 @@ pub(crate) fn ask(data: &[u8]) -> bool {
         usize::from(numbers[12])
     });
 
-    let _ = request.kept();
+    let _ = request.composite_canvas();
     match request.check() {
         Err(Error::Request(_)) => return false,
         Err(other) => panic!("a request is refused with {other:?}"),
@@ -64,12 +64,12 @@ pub(crate) fn ask(data: &[u8]) -> bool {
         Err(other) => panic!("a prompt is refused with {other:?}"),
         Ok(tokens) => tokens,
     };
-    assert!(tokens.ids.len() <= MAX_TOKENS && tokens.ids.len() == tokens.words.len());
-    for word in tokens.words {
+    assert!(tokens.ids.len() <= MAX_TOKENS && tokens.ids.len() == tokens.image_refs.len());
+    for word in tokens.image_refs {
         let there = match word {
-            Word::Plain => true,
-            Word::Input(k) => k <= request.frames.len(),
-            Word::Output(k) => k <= request.outputs,
+            ImageRef::None => true,
+            ImageRef::Input(k) => k <= request.frames.len(),
+            ImageRef::Output(k) => k <= request.outputs,
         };
         assert!(there, "{word:?} is not there: {:?}", request.prompt);
     }

@@ -1,5 +1,5 @@
 /**
- * Renders a new scene and the true answers to what may be asked of it, by the project's own path tracer (src/scenes.rs), in
+ * Renders a new scene and the true answers to what may be asked of it, by the project's own path tracer (crates/tabletop/src/page.rs), in
  * a Worker of its own. Errors in here reach the page as the worker's error event.
  *
  *   in:  { number, side }

@@ -4,7 +4,7 @@
  */
 import { SCENE } from "./words.js";
 
-/** Pixels of a side where the model is not known yet, and the most that are rendered (src/scenes.rs); a model scales what it gets. */
+/** Pixels of a side where the model is not known yet, and the most that are rendered (crates/tabletop/src/page.rs); a model scales what it gets. */
 const USUAL_SIDE = 64;
 const MOST = 512;
 

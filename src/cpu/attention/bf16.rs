@@ -2,7 +2,7 @@
 //! computes the probabilities anew from the logarithms of their sums (Dao et al., FlashAttention, 2022).
 
 use super::super::gemm::{Matrix, Packed, Side, multiply};
-use super::super::wide::{LANES, dot, exp, sum};
+use super::super::simd::{LANES, dot, exp, sum};
 use super::{IntoGradients, View};
 
 /// Queries in a block, the depth of a tile.

@@ -1,6 +1,6 @@
 //! Heads in f32, in small products of their own: a whole head's scores at once backward, blocks of queries forward.
 
-use super::super::wide::{LANES, dot, exp, sum};
+use super::super::simd::{LANES, dot, exp, sum};
 use super::{IntoGradients, View};
 
 /// Queries whose weights are held at once where no backward pass needs them all.
@@ -17,7 +17,7 @@ struct Head<const W: usize> {
     q: Vec<f32>,
     k: Vec<f32>,
     v: Vec<f32>,
-    turned: Vec<f32>,
+    transposed: Vec<f32>,
     /// Of some queries, `[.., columns]`.
     weights: Vec<f32>,
 }
@@ -33,7 +33,7 @@ impl<const W: usize> Head<W> {
             q: vec![0.0; n * W],
             k: vec![0.0; (m + n) * W],
             v: vec![0.0; (m + n) * W],
-            turned: vec![0.0; W * columns],
+            transposed: vec![0.0; W * columns],
             weights: vec![0.0; queries * columns],
         }
     }
@@ -42,7 +42,7 @@ impl<const W: usize> Head<W> {
     #[inline(always)]
     fn fill(&mut self, view: View<'_>, sample: usize, head: usize) {
         view.read_head::<W>(sample, head, [&mut self.q, &mut self.k, &mut self.v]);
-        turn::<W>(&self.k, self.m + self.n, self.columns, &mut self.turned);
+        turn::<W>(&self.k, self.m + self.n, self.columns, &mut self.transposed);
     }
 
     /// Computes the weights of `count` queries from `first` on.
@@ -51,7 +51,7 @@ impl<const W: usize> Head<W> {
         let (n, m, columns) = (self.n, self.m, self.columns);
         let queries = &self.q[first * W..(first + count) * W];
         product(
-            [queries, &self.turned],
+            [queries, &self.transposed],
             [W, 1, columns],
             &mut self.weights,
             [count, W, columns],
@@ -98,10 +98,10 @@ fn softmax(row: &mut [f32]) {
 
 /// `[n, W]` to `[W, columns]`.
 #[inline(always)]
-fn turn<const W: usize>(rows: &[f32], n: usize, columns: usize, turned: &mut [f32]) {
+fn turn<const W: usize>(rows: &[f32], n: usize, columns: usize, transposed: &mut [f32]) {
     for token in 0..n {
         for i in 0..W {
-            turned[i * columns + token] = rows[token * W + i];
+            transposed[i * columns + token] = rows[token * W + i];
         }
     }
 }
@@ -191,7 +191,7 @@ pub(super) fn backward_of<const W: usize>(
     let mut head = Head::<W>::new(n, 0, n);
     let columns = head.columns;
     let [mut dy, mut dv, mut dq, mut dk] = [0; 4].map(|_| vec![0f32; n * W]);
-    let mut turned = vec![0f32; W * columns];
+    let mut transposed = vec![0f32; W * columns];
     let mut scores = vec![0f32; n * columns];
     let mut into = IntoGradients {
         qkv: into_qkv,
@@ -208,9 +208,9 @@ pub(super) fn backward_of<const W: usize>(
                 row.copy_from_slice(&gradient[start..start + W]);
             }
             product([&head.weights, &dy], [1, columns, W], &mut dv, [n, n, W]);
-            turn::<W>(&head.v, n, columns, &mut turned);
+            turn::<W>(&head.v, n, columns, &mut transposed);
             product(
-                [&dy, &turned],
+                [&dy, &transposed],
                 [W, 1, columns],
                 &mut scores,
                 [n, W, columns],

@@ -13,8 +13,8 @@ use burn::tensor::Tensor;
 
 #[cfg(target_arch = "x86_64")]
 use super::gemm::{Precision, precision};
-use super::wide::{dot, wide};
-use super::{Operand, Operation, buffer, dense, made, numbers, operand, result};
+use super::simd::{dot, simd_dispatch};
+use super::{Operand, Operation, as_slice, buffer, contiguous, from_vec, operand, result};
 
 /// Tensors that have no gradient.
 #[derive(Clone, Debug)]
@@ -22,12 +22,12 @@ struct Constants {
     /// What is added to the scores, `[1 or b, n, n]`.
     mask: Option<FlexTensor>,
     /// Further keys and values `[b, heads, m, width]`, which every query sees before those of its own sequence.
-    kept: Option<[FlexTensor; 2]>,
+    kv_cache: Option<[FlexTensor; 2]>,
 }
 
 /// What queries and keys go through: weights of their norms `[width]`, then tables of the rotation `[n, width]`.
 #[derive(Clone, Debug)]
-struct Turning {
+struct QkNormRope {
     query_weight: FlexTensor,
     key_weight: FlexTensor,
     cos: FlexTensor,
@@ -35,9 +35,9 @@ struct Turning {
     epsilon: f32,
 }
 
-/// [`Turning`], as slices.
+/// [`QkNormRope`], as slices.
 #[derive(Clone, Copy)]
-struct Turns<'a> {
+struct QkNormRopeRef<'a> {
     query_weight: &'a [f32],
     key_weight: &'a [f32],
     cos: &'a [f32],
@@ -49,9 +49,9 @@ struct Turns<'a> {
 #[derive(Clone, Copy)]
 struct View<'a> {
     qkv: &'a [f32],
-    turns: Option<Turns<'a>>,
+    rope: Option<QkNormRopeRef<'a>>,
     mask: Option<&'a [f32]>,
-    kept: Option<[&'a [f32]; 2]>,
+    kv_cache: Option<[&'a [f32]; 2]>,
     b: usize,
     n: usize,
     /// How many keys and values were kept.
@@ -62,9 +62,9 @@ struct View<'a> {
 }
 
 #[derive(Clone, Debug)]
-struct Kept {
+struct Saved {
     qkv: FlexTensor,
-    turning: Option<Turning>,
+    rope: Option<QkNormRope>,
     constants: Constants,
     shape: [usize; 3],
     heads: usize,
@@ -72,7 +72,7 @@ struct Kept {
     saved: Option<[FlexTensor; 2]>,
 }
 
-impl Kept {
+impl Saved {
     /// Computes the heads' results in this thread's precision.
     fn forward(&mut self) -> FlexTensor {
         let [b, n, d] = self.shape;
@@ -81,13 +81,13 @@ impl Kept {
         if precision() == Precision::Bf16 {
             let mut log_sums = vec![0f32; b * self.heads * n];
             bf16_forward(self.view(), &mut values, &mut log_sums);
-            let log_sums = made(log_sums, [b, self.heads, n]);
-            let y = made(values, [b, n, d]);
+            let log_sums = from_vec(log_sums, [b, self.heads, n]);
+            let y = from_vec(values, [b, n, d]);
             self.saved = Some([y.clone(), log_sums]);
             return y;
         }
         forward(self.view(), &mut values);
-        made(values, [b, n, d])
+        from_vec(values, [b, n, d])
     }
 
     /// Gradients of the projection and of the norms' weights, in the forward pass's precision.
@@ -102,31 +102,31 @@ impl Kept {
         match &self.saved {
             #[cfg(target_arch = "x86_64")]
             Some([y, log_sums]) => {
-                let saved = [numbers(y), numbers(log_sums), gradient];
+                let saved = [as_slice(y), as_slice(log_sums), gradient];
                 bf16_backward(self.view(), saved, &mut into_qkv, into_query, into_key);
             }
             _ => backward(self.view(), gradient, &mut into_qkv, into_query, into_key),
         }
-        made(into_qkv, [b, n, 3 * d])
+        from_vec(into_qkv, [b, n, 3 * d])
     }
 
     fn view(&self) -> View<'_> {
         let [b, n, d] = self.shape;
-        let kept = self.constants.kept.as_ref();
+        let cache = self.constants.kv_cache.as_ref();
         View {
-            qkv: numbers(&self.qkv),
-            turns: self.turning.as_ref().map(|turning| Turns {
-                query_weight: numbers(&turning.query_weight),
-                key_weight: numbers(&turning.key_weight),
-                cos: numbers(&turning.cos),
-                sin: numbers(&turning.sin),
-                epsilon: turning.epsilon,
+            qkv: as_slice(&self.qkv),
+            rope: self.rope.as_ref().map(|rope| QkNormRopeRef {
+                query_weight: as_slice(&rope.query_weight),
+                key_weight: as_slice(&rope.key_weight),
+                cos: as_slice(&rope.cos),
+                sin: as_slice(&rope.sin),
+                epsilon: rope.epsilon,
             }),
-            mask: self.constants.mask.as_ref().map(numbers),
-            kept: kept.map(|parts| parts.each_ref().map(numbers)),
+            mask: self.constants.mask.as_ref().map(as_slice),
+            kv_cache: cache.map(|parts| parts.each_ref().map(as_slice)),
             b,
             n,
-            m: kept.map_or(0, |[keys, _]| numbers(keys).len() / (b * d)),
+            m: cache.map_or(0, |[keys, _]| as_slice(keys).len() / (b * d)),
             heads: self.heads,
             width: d / self.heads,
         }
@@ -137,26 +137,26 @@ impl Kept {
 struct Attention;
 
 impl Operation<3> for Attention {
-    type State = Kept;
+    type State = Saved;
 
-    fn backward(kept: &Kept, gradient: &FlexTensor) -> [Option<FlexTensor>; 3] {
-        let width = kept.shape[2] / kept.heads;
+    fn backward(saved: &Saved, gradient: &FlexTensor) -> [Option<FlexTensor>; 3] {
+        let width = saved.shape[2] / saved.heads;
         let (mut into_query, mut into_key) = (vec![0f32; width], vec![0f32; width]);
-        let into_qkv = kept.backward(numbers(gradient), &mut into_query, &mut into_key);
+        let into_qkv = saved.backward(as_slice(gradient), &mut into_query, &mut into_key);
         [
             Some(into_qkv),
-            Some(made(into_query, [width])),
-            Some(made(into_key, [width])),
+            Some(from_vec(into_query, [width])),
+            Some(from_vec(into_key, [width])),
         ]
     }
 }
 
 /// Without norms and positions.
 impl Operation<1> for Attention {
-    type State = Kept;
+    type State = Saved;
 
-    fn backward(kept: &Kept, gradient: &FlexTensor) -> [Option<FlexTensor>; 1] {
-        [Some(kept.backward(numbers(gradient), &mut [], &mut []))]
+    fn backward(saved: &Saved, gradient: &FlexTensor) -> [Option<FlexTensor>; 1] {
+        [Some(saved.backward(as_slice(gradient), &mut [], &mut []))]
     }
 }
 
@@ -164,7 +164,7 @@ impl Operation<1> for Attention {
 const WIDTHS: [usize; 3] = [32, 64, 128];
 
 /// From queries, keys and values side by side `[b, n, 3 d]` to the heads' results `[b, n, d]`; `cos` and `sin`
-/// `[1, 1, n, d / heads]`, weights of the norms `[d / heads]`, mask `[1 or b, n, n]`. With `kept` keys and values
+/// `[1, 1, n, d / heads]`, weights of the norms `[d / heads]`, mask `[1 or b, n, n]`. With `saved` keys and values
 /// `[b, heads, m, d / heads]`, which take no gradient, there is no mask. `None` on another device, or where heads have another
 /// width.
 pub(crate) fn attention(
@@ -173,7 +173,7 @@ pub(crate) fn attention(
     norms: [&Tensor<1>; 2],
     rotation: [&Tensor<4>; 2],
     mask: Option<&Tensor<3>>,
-    kept: Option<&[Tensor<4>; 2]>,
+    kv_cache: Option<&[Tensor<4>; 2]>,
     epsilon: f64,
 ) -> Option<Tensor<3>> {
     let [b, n, triple] = qkv.dims();
@@ -184,7 +184,7 @@ pub(crate) fn attention(
         .all(|table| table.dims() == [1, 1, n, width]);
     let narrow = norms.iter().all(|norm| norm.dims() == [width]);
     let fits = mask.is_none_or(|mask| [[1, n, n], [b, n, n]].contains(&mask.dims()))
-        && kept.is_none_or(|[keys, values]| {
+        && kv_cache.is_none_or(|[keys, values]| {
             let m = keys.dims()[2];
             mask.is_none() && [keys, values].map(Tensor::dims) == [[b, heads, m, width]; 2]
         });
@@ -192,41 +192,44 @@ pub(crate) fn attention(
         return None;
     }
     let operands = [operand(qkv)?, operand(norms[0])?, operand(norms[1])?];
-    if kept.is_some() && operands.iter().any(Operand::wants_gradient) {
+    if kv_cache.is_some() && operands.iter().any(Operand::wants_gradient) {
         return None;
     }
     let mask = match mask {
         Some(mask) => Some(constant(mask.clone())?),
         None => None,
     };
-    let others = match kept {
+    let others = match kv_cache {
         Some([keys, values]) => Some([constant(keys.clone())?, constant(values.clone())?]),
         None => None,
     };
     let [all, query_weight, key_weight] = operands
         .each_ref()
         .map(|operand: &Operand| operand.values.clone());
-    let mut kept = Kept {
+    let mut saved = Saved {
         qkv: all,
-        turning: Some(Turning {
+        rope: Some(QkNormRope {
             query_weight,
             key_weight,
             cos: constant(rotation[0].clone().squeeze_dim::<3>(0))?,
             sin: constant(rotation[1].clone().squeeze_dim::<3>(0))?,
             epsilon: epsilon as f32,
         }),
-        constants: Constants { mask, kept: others },
+        constants: Constants {
+            mask,
+            kv_cache: others,
+        },
         shape: [b, n, d],
         heads,
         saved: None,
     };
-    let values = kept.forward();
-    Some(result::<Attention, 3, 3>(operands, kept, values))
+    let values = saved.forward();
+    Some(result::<Attention, 3, 3>(operands, saved, values))
 }
 
 /// As [`attention`], with queries and keys as they come and nothing kept: `[b, n, 3 d]` to `[b, n, d]`, mask `[1 or b, n, n]`.
 /// `None` on another device, or where heads have another width.
-pub(crate) fn plain_attention(
+pub fn plain_attention(
     qkv: &Tensor<3>,
     heads: usize,
     mask: Option<&Tensor<3>>,
@@ -243,24 +246,27 @@ pub(crate) fn plain_attention(
         Some(mask) => Some(constant(mask.clone())?),
         None => None,
     };
-    let mut kept = Kept {
+    let mut saved = Saved {
         qkv: projection.values.clone(),
-        turning: None,
-        constants: Constants { mask, kept: None },
+        rope: None,
+        constants: Constants {
+            mask,
+            kv_cache: None,
+        },
         shape: [b, n, d],
         heads,
         saved: None,
     };
-    let values = kept.forward();
-    Some(result::<Attention, 1, 3>([projection], kept, values))
+    let values = saved.forward();
+    Some(result::<Attention, 1, 3>([projection], saved, values))
 }
 
 /// The numbers of a tensor that takes no gradient.
 fn constant<const D: usize>(tensor: Tensor<D>) -> Option<FlexTensor> {
-    #[cfg(feature = "tools")]
+    #[cfg(not(target_arch = "wasm32"))]
     let tensor = tensor.without_autodiff();
     let primitive = tensor.try_into_primitive::<Flex>().ok();
-    primitive.map(|primitive| dense(&primitive))
+    primitive.map(|primitive| contiguous(&primitive))
 }
 
 impl<'a> View<'a> {
@@ -275,7 +281,7 @@ impl<'a> View<'a> {
     /// Reads a head: queries `[n, W]`, keys and values `[m + n, W]`, queries and keys normalised and rotated.
     #[inline(always)]
     fn read_head<const W: usize>(&self, sample: usize, head: usize, [q, k, v]: [&mut [f32]; 3]) {
-        if let Some([keys, values]) = self.kept {
+        if let Some([keys, values]) = self.kv_cache {
             let start = (sample * self.heads + head) * self.m * W;
             let all = start..start + self.m * W;
             k[..self.m * W].copy_from_slice(&keys[all.clone()]);
@@ -286,11 +292,11 @@ impl<'a> View<'a> {
             let q = &mut q[token * W..(token + 1) * W];
             let row = (self.m + token) * W..(self.m + token + 1) * W;
             let k = &mut k[row.clone()];
-            match self.turns {
-                Some(turns) => {
-                    let tables = turns.tables::<W>(token);
-                    rotated::<W>(rows[0], turns.query_weight, tables, turns.epsilon, q);
-                    rotated::<W>(rows[1], turns.key_weight, tables, turns.epsilon, k);
+            match self.rope {
+                Some(rope) => {
+                    let tables = rope.tables::<W>(token);
+                    rotated::<W>(rows[0], rope.query_weight, tables, rope.epsilon, q);
+                    rotated::<W>(rows[1], rope.key_weight, tables, rope.epsilon, k);
                 }
                 None => {
                     q.copy_from_slice(rows[0]);
@@ -319,10 +325,10 @@ impl<'a> View<'a> {
             let (dq, dk) = (&dq[row.clone()], &dk[row.clone()]);
             let (into_q, into_k) = into.qkv[start..start + d + W].split_at_mut(d);
             let into_q = &mut into_q[..W];
-            match self.turns {
-                Some(turns) => {
-                    let (tables, epsilon) = (turns.tables::<W>(token), turns.epsilon);
-                    let [query, key] = [turns.query_weight, turns.key_weight];
+            match self.rope {
+                Some(rope) => {
+                    let (tables, epsilon) = (rope.tables::<W>(token), rope.epsilon);
+                    let [query, key] = [rope.query_weight, rope.key_weight];
                     rotated_backward::<W>(rows[0], query, tables, epsilon, dq, into_q, into.query);
                     rotated_backward::<W>(rows[1], key, tables, epsilon, dk, into_k, into.key);
                 }
@@ -343,7 +349,7 @@ struct IntoGradients<'a> {
     key: &'a mut [f32],
 }
 
-impl<'a> Turns<'a> {
+impl<'a> QkNormRopeRef<'a> {
     #[inline(always)]
     fn tables<const W: usize>(&self, token: usize) -> [&'a [f32]; 2] {
         [self.cos, self.sin].map(|table| &table[token * W..(token + 1) * W])
@@ -396,7 +402,7 @@ fn rotated_backward<const W: usize>(
     }
 }
 
-wide! {
+simd_dispatch! {
     fn forward(view: View<'_>, y: &mut [f32]) {
         match view.width {
             32 => f32::forward_of::<32>(view, y),

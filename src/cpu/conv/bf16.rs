@@ -139,7 +139,7 @@ struct Direct {
     /// Rows and columns of the padded image.
     sides: [usize; 2],
     image: Vec<f32>,
-    taps: Vec<usize>,
+    offsets: Vec<usize>,
     groups: Vec<usize>,
     second_row: Option<usize>,
     right: Packed,
@@ -158,10 +158,10 @@ impl Direct {
         }
         let sides = [v + rows - 1, u + columns - 1];
         let place = |channel, y, x| (channel * sides[0] + y) * sides[1] + x;
-        let mut taps = Vec::new();
+        let mut offsets = Vec::new();
         for channel in 0..c {
             for i in 0..rows {
-                taps.extend((0..columns).map(|j| place(channel, i, j)));
+                offsets.extend((0..columns).map(|j| place(channel, i, j)));
             }
         }
         let starts = |y| (0..u).step_by(16).map(move |x| place(0, y, x));
@@ -170,7 +170,7 @@ impl Direct {
             geometry: *geometry,
             sides,
             image: vec![0.0; c * sides[0] * sides[1]],
-            taps,
+            offsets,
             groups: groups.collect(),
             second_row: pairs.then_some(sides[1]),
             right: Packed::default(),
@@ -197,7 +197,7 @@ impl Direct {
     /// Ranges of groups whose packed patches stay in the cache.
     fn bands(&self) -> impl Iterator<Item = std::ops::Range<usize>> + use<> {
         let count = self.groups.len();
-        let each = (BAND / (2 * 16 * self.taps.len())).clamp(2, count.max(2)) & !1;
+        let each = (BAND / (2 * 16 * self.offsets.len())).clamp(2, count.max(2)) & !1;
         (0..count)
             .step_by(each)
             .map(move |first| first..(first + each).min(count))
@@ -206,13 +206,13 @@ impl Direct {
     fn patches(&self, groups: std::ops::Range<usize>) -> Patches<'_> {
         Patches {
             image: &self.image,
-            taps: &self.taps,
+            offsets: &self.offsets,
             groups: &self.groups[groups],
             second_row: self.second_row,
         }
     }
 
-    /// `y [o, v, u]` by a packed weight `[o, taps]`.
+    /// `y [o, v, u]` by a packed weight `[o, offsets]`.
     fn convolve(&mut self, weight: &Packed, y: &mut [f32]) {
         let pixels = 16 * self.groups.len();
         for band in self.bands() {
@@ -223,15 +223,15 @@ impl Direct {
         }
     }
 
-    /// Adds the weight's gradient `[o, taps]` from that of the result, `[o, v, u]`.
+    /// Adds the weight's gradient `[o, offsets]` from that of the result, `[o, v, u]`.
     fn weight_gradient(&mut self, gradient: &[f32], o: usize, into_weight: &mut [f32]) {
         let pixels = 16 * self.groups.len();
         for band in self.bands() {
             let mut right = std::mem::take(&mut self.right);
-            right.pack_patches(self.patches(band.clone()), PatchRows::Taps);
+            right.pack_patches(self.patches(band.clone()), PatchRows::Offsets);
             let rows = Matrix::Rows(&gradient[16 * band.start..], pixels);
             self.left.pack(Side::Left, rows, [o, 16 * band.len()]);
-            multiply(&self.left, &right, into_weight, self.taps.len(), true);
+            multiply(&self.left, &right, into_weight, self.offsets.len(), true);
             self.right = right;
         }
     }

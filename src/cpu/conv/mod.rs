@@ -10,8 +10,8 @@ use burn::backend::ops::FloatTensorOps as _;
 use burn::tensor::{Shape, Tensor};
 
 use super::gemm::{Precision, precision};
-use super::wide::{sum, wide};
-use super::{Operation, buffer, dense, made, numbers, operand, result, zeros};
+use super::simd::{simd_dispatch, sum};
+use super::{Operation, as_slice, buffer, contiguous, from_vec, operand, result, zeros};
 use crate::gpu::output_sides;
 
 /// Sizes of a convolution.
@@ -84,7 +84,7 @@ impl Geometry {
     }
 }
 
-wide! {
+simd_dispatch! {
     /// The matrix of patches, which is zeros, of one picture.
     fn gather(x: &[f32], geometry: &Geometry, patches: &mut [f32]) {
         let stride = geometry.stride;
@@ -146,7 +146,7 @@ fn patches(x: &[f32], geometry: &Geometry) -> FlexTensor {
     let [rows, columns] = geometry.patches();
     let mut values = vec![0f32; rows * columns];
     gather(x, geometry, &mut values);
-    made(values, [rows, columns])
+    from_vec(values, [rows, columns])
 }
 
 #[derive(Debug)]
@@ -179,47 +179,47 @@ impl Operation<3> for Conv {
         let [o, v, u] = geometry.output;
         let [c, h, w] = geometry.input;
         let [rows, columns] = geometry.kernel;
-        let batch = numbers(x).len() / (c * h * w);
-        let mut into_x = zeros(if *wanted { numbers(x).len() } else { 0 });
+        let batch = as_slice(x).len() / (c * h * w);
+        let mut into_x = zeros(if *wanted { as_slice(x).len() } else { 0 });
         let mut into_weight = zeros(o * c * rows * columns);
         let mut into_bias = vec![0f32; o];
         #[cfg(target_arch = "x86_64")]
         if *precision == Precision::Bf16 {
-            for row in numbers(gradient).chunks_exact(v * u).enumerate() {
+            for row in as_slice(gradient).chunks_exact(v * u).enumerate() {
                 into_bias[row.0 % o] += row_sum(row.1);
             }
-            let operands = [numbers(x), numbers(weight), numbers(gradient)];
+            let operands = [as_slice(x), as_slice(weight), as_slice(gradient)];
             bf16::backward(operands, *geometry, &mut into_x, &mut into_weight);
             return [
-                wanted.then(|| made(into_x, [batch, c, h, w])),
-                Some(made(into_weight, [o, c, rows, columns])),
-                Some(made(into_bias, [o])),
+                wanted.then(|| from_vec(into_x, [batch, c, h, w])),
+                Some(from_vec(into_weight, [o, c, rows, columns])),
+                Some(from_vec(into_bias, [o])),
             ];
         }
         let _ = precision;
-        let turned = weight.transpose(0, 1);
-        let pictures = numbers(x).chunks_exact(c * h * w);
+        let transposed = weight.transpose(0, 1);
+        let pictures = as_slice(x).chunks_exact(c * h * w);
         for (k, (x, gradient)) in pictures
-            .zip(numbers(gradient).chunks_exact(o * v * u))
+            .zip(as_slice(gradient).chunks_exact(o * v * u))
             .enumerate()
         {
             for (sum, row) in into_bias.iter_mut().zip(gradient.chunks_exact(v * u)) {
                 *sum += row_sum(row);
             }
-            let gradient = made(gradient.to_vec(), [o, v * u]);
+            let gradient = from_vec(gradient.to_vec(), [o, v * u]);
             let seen = patches(x, geometry).transpose(0, 1);
             let product = Flex::float_matmul(gradient.clone(), seen);
-            add(&mut into_weight, numbers(&dense(&product)));
+            add(&mut into_weight, as_slice(&contiguous(&product)));
             if *wanted {
-                let product = dense(&Flex::float_matmul(turned.clone(), gradient));
+                let product = contiguous(&Flex::float_matmul(transposed.clone(), gradient));
                 let into = &mut into_x[k * c * h * w..(k + 1) * c * h * w];
-                scatter(numbers(&product), geometry, into);
+                scatter(as_slice(&product), geometry, into);
             }
         }
         [
-            wanted.then(|| made(into_x, [batch, c, h, w])),
-            Some(made(into_weight, [o, c, rows, columns])),
-            Some(made(into_bias, [o])),
+            wanted.then(|| from_vec(into_x, [batch, c, h, w])),
+            Some(from_vec(into_weight, [o, c, rows, columns])),
+            Some(from_vec(into_bias, [o])),
         ]
     }
 }
@@ -255,13 +255,13 @@ pub(crate) fn conv2d(
     match precision() {
         #[cfg(target_arch = "x86_64")]
         Precision::Bf16 => {
-            let operands = [input.numbers(), numbers(&matrix), offsets.numbers()];
+            let operands = [input.as_slice(), as_slice(&matrix), offsets.as_slice()];
             bf16::forward(operands, geometry, &mut values)
         }
         _ => forward_f32(
-            input.numbers(),
+            input.as_slice(),
             &matrix,
-            offsets.numbers(),
+            offsets.as_slice(),
             geometry,
             &mut values,
         ),
@@ -273,7 +273,7 @@ pub(crate) fn conv2d(
         geometry,
         precision: precision(),
     };
-    let values = made(values, [b, o, v, u]);
+    let values = from_vec(values, [b, o, v, u]);
     Some(result::<Conv, 3, 4>(operands, state, values))
 }
 
@@ -284,9 +284,9 @@ fn forward_f32(x: &[f32], matrix: &FlexTensor, bias: &[f32], geometry: Geometry,
     let images = x.chunks_exact(c * h * w);
     for (x, y) in images.zip(y.chunks_exact_mut(o * v * u)) {
         for band in geometry.bands(BAND) {
-            let product = dense(&Flex::float_matmul(matrix.clone(), patches(x, &band)));
+            let product = contiguous(&Flex::float_matmul(matrix.clone(), patches(x, &band)));
             let count = band.output[1] * u;
-            let rows = numbers(&product).chunks_exact(count);
+            let rows = as_slice(&product).chunks_exact(count);
             for ((y, x), offset) in y.chunks_exact_mut(v * u).zip(rows).zip(bias) {
                 add_offset(&mut y[band.above * u..][..count], x, *offset);
             }

@@ -3,17 +3,34 @@
 
 use std::cell::Cell;
 use std::fmt;
+use std::str::FromStr;
 use std::sync::OnceLock;
+
+use crate::error::{Error, Result};
 
 /// Precision of the operands of matrix products. Sums, weights and everything else are f32 in both.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(feature = "tools", derive(clap::ValueEnum))]
 pub enum Precision {
     /// 32-bit floats.
     #[default]
     F32,
     /// Operands rounded to bf16.
     Bf16,
+}
+
+impl FromStr for Precision {
+    type Err = Error;
+
+    /// `f32` or `bf16`.
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "f32" => Ok(Precision::F32),
+            "bf16" => Ok(Precision::Bf16),
+            _ => Err(Error::Request(format!(
+                "precision {text:?}, expected f32 or bf16"
+            ))),
+        }
+    }
 }
 
 /// Instructions that multiply bf16 matrices.
@@ -50,8 +67,8 @@ pub fn engine() -> Option<Engine> {
 }
 
 /// The model name of the CPU, for reports; "unknown CPU" where the system does not say.
-#[cfg(feature = "tools")]
-pub(crate) fn cpu_name() -> String {
+#[cfg(not(target_arch = "wasm32"))]
+pub fn cpu_name() -> String {
     let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let name = text.lines().find(|line| line.starts_with("model name"));
     let name = name.and_then(|line| line.split_once(':'));
@@ -102,8 +119,8 @@ thread_local! {
 
 /// The precision that was asked for, as far as the CPU has it, else bf16 where it is `fast` work; one line on standard error says
 /// when that is not what was asked for.
-#[cfg(feature = "tools")]
-pub(crate) fn choose(asked: Option<Precision>, fast: bool) -> Precision {
+#[cfg(not(target_arch = "wasm32"))]
+pub fn choose(asked: Option<Precision>, fast: bool) -> Precision {
     let wanted = match asked {
         Some(precision) => precision,
         None if fast => Precision::Bf16,
@@ -119,7 +136,7 @@ pub(crate) fn choose(asked: Option<Precision>, fast: bool) -> Precision {
 }
 
 /// The precision of this thread's products.
-pub(crate) fn precision() -> Precision {
+pub fn precision() -> Precision {
     PRECISION.get()
 }
 
@@ -142,8 +159,8 @@ impl Drop for Scope {
 
 impl Precision {
     /// Its name in options and reports.
-    #[cfg(feature = "tools")]
-    pub(crate) fn name(self) -> &'static str {
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn name(self) -> &'static str {
         match self {
             Precision::F32 => "f32",
             Precision::Bf16 => "bf16",

@@ -5,7 +5,7 @@
 
 #[cfg(all(test, target_arch = "x86_64", target_os = "linux"))]
 mod emulator;
-pub(crate) mod engine;
+pub mod engine;
 
 #[cfg(target_arch = "x86_64")]
 mod amx;
@@ -21,12 +21,14 @@ mod weights;
 #[cfg(all(test, target_arch = "x86_64"))]
 mod tests;
 
-pub(crate) use engine::{Precision, precision};
+pub use engine::{Precision, precision};
 #[cfg(target_arch = "x86_64")]
 pub(crate) use pack::{Patches, Side};
 #[cfg(target_arch = "x86_64")]
-pub(crate) use product::{Matrix, Packed, PatchRows, long_product, multiply, rows_times};
+pub use product::{Matrix, long_product};
+#[cfg(target_arch = "x86_64")]
+pub(crate) use product::{Packed, PatchRows, multiply, rows_times};
 #[cfg(target_arch = "x86_64")]
 pub(crate) use weights::packed_weight;
 #[cfg(target_arch = "x86_64")]
-pub(crate) use weights::share_packed_weights;
+pub use weights::share_packed_weights;

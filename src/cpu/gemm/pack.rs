@@ -178,14 +178,14 @@ fn transpose(t: &mut [__m512i; ROWS]) {
     }
 }
 
-/// The matrix of patches of an image, `[taps, pixels]`, without its copies: the number of a tap and a pixel is that of the padded
+/// The matrix of patches of an image, `[offsets, pixels]`, without its copies: the number of a tap and a pixel is that of the padded
 /// image at the sum of their offsets. Pixels come in groups of 16: of one row, or of two rows of 8.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Patches<'a> {
     /// The padded image.
     pub(crate) image: &'a [f32],
     /// Where each channel and place of the kernel begins.
-    pub(crate) taps: &'a [usize],
+    pub(crate) offsets: &'a [usize],
     /// Where each group of pixels begins.
     pub(crate) groups: &'a [usize],
     /// From the first row of a group to the second, where there are two.
@@ -196,8 +196,8 @@ impl Patches<'_> {
     /// 16 pixels of a tap.
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
     #[inline]
-    fn load(&self, tap: usize, group: usize) -> __m512 {
-        let at = tap + group;
+    fn load(&self, offset: usize, group: usize) -> __m512 {
+        let at = offset + group;
         match self.second_row {
             None => {
                 let values = &self.image[at..at + 16];
@@ -221,14 +221,14 @@ impl Patches<'_> {
 /// The CPU must have AVX-512 F, BW, VL and BF16.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
 pub(crate) fn pixels_of(patches: Patches<'_>, out: &mut [Tile]) {
-    let deep = patches.taps.len().div_ceil(DEPTH);
+    let deep = patches.offsets.len().div_ceil(DEPTH);
     assert!(out.len() >= patches.groups.len() * deep);
     for (group, out) in patches.groups.iter().zip(out.chunks_exact_mut(deep)) {
-        for (taps, out) in patches.taps.chunks(DEPTH).zip(out) {
+        for (offsets, out) in patches.offsets.chunks(DEPTH).zip(out) {
             let mut tile = [_mm512_setzero_si512(); ROWS];
-            for (pairs, taps) in tile.iter_mut().zip(taps.chunks(2)) {
-                *pairs = narrow(patches.load(taps[0], *group));
-                if let Some(odd) = taps.get(1) {
+            for (pairs, offsets) in tile.iter_mut().zip(offsets.chunks(2)) {
+                *pairs = narrow(patches.load(offsets[0], *group));
+                if let Some(odd) = offsets.get(1) {
                     let odd = narrow(patches.load(*odd, *group));
                     *pairs = _mm512_or_si512(*pairs, _mm512_slli_epi32::<16>(odd));
                 }
@@ -243,16 +243,16 @@ pub(crate) fn pixels_of(patches: Patches<'_>, out: &mut [Tile]) {
 /// # Safety
 /// The CPU must have AVX-512 F, BW, VL and BF16.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-pub(crate) fn taps_of(patches: Patches<'_>, out: &mut [Tile]) {
+pub(crate) fn offsets_of(patches: Patches<'_>, out: &mut [Tile]) {
     let deep = patches.groups.len().div_ceil(2);
-    assert!(out.len() >= patches.taps.len().div_ceil(ROWS) * deep);
-    for (taps, out) in patches.taps.chunks(ROWS).zip(out.chunks_exact_mut(deep)) {
+    assert!(out.len() >= patches.offsets.len().div_ceil(ROWS) * deep);
+    for (offsets, out) in patches.offsets.chunks(ROWS).zip(out.chunks_exact_mut(deep)) {
         for (groups, out) in patches.groups.chunks(2).zip(out) {
             let mut tile = [_mm512_setzero_si512(); ROWS];
-            for (pairs, tap) in tile.iter_mut().zip(taps) {
-                let first = patches.load(*tap, groups[0]);
+            for (pairs, offset) in tile.iter_mut().zip(offsets) {
+                let first = patches.load(*offset, groups[0]);
                 let second = match groups.get(1) {
-                    Some(group) => patches.load(*tap, *group),
+                    Some(group) => patches.load(*offset, *group),
                     None => _mm512_setzero_ps(),
                 };
                 // SAFETY: both are 512 bits.

@@ -3,7 +3,9 @@
 use std::cell::RefCell;
 
 use super::engine::{Engine, engine};
-use super::pack::{DEPTH, Patches, ROWS, Side, Tile, from_columns, from_rows, pixels_of, taps_of};
+use super::pack::{
+    DEPTH, Patches, ROWS, Side, Tile, from_columns, from_rows, offsets_of, pixels_of,
+};
 use super::{amx, avx512};
 
 /// Steps of the sum for which a panel is packed at once; a multiple of [`DEPTH`].
@@ -13,7 +15,7 @@ const TALL: usize = 128;
 
 /// An operand `[rows, k]` of 32-bit floats.
 #[derive(Clone, Copy)]
-pub(crate) enum Matrix<'a> {
+pub enum Matrix<'a> {
     /// Row by row, so many numbers from one row to the next.
     Rows(&'a [f32], usize),
     /// The transpose `[k, rows]` row by row, so many numbers from one row to the next.
@@ -45,7 +47,7 @@ pub(crate) enum PatchRows {
     /// Pixels of the result; the sum runs over taps.
     Pixels,
     /// Taps of the kernel; the sum runs over pixels.
-    Taps,
+    Offsets,
 }
 
 /// A packed operand.
@@ -73,16 +75,16 @@ impl Packed {
             engine().is_some(),
             "bf16 products need a CPU with bf16 instructions"
         );
-        let (taps, pixels) = (patches.taps.len(), 16 * patches.groups.len());
+        let (offsets, pixels) = (patches.offsets.len(), 16 * patches.groups.len());
         let size = match rows {
-            PatchRows::Pixels => [pixels, taps],
-            PatchRows::Taps => [taps, pixels],
+            PatchRows::Pixels => [pixels, offsets],
+            PatchRows::Offsets => [offsets, pixels],
         };
         self.resize(size);
         // SAFETY: every engine needs AVX-512 with BF16.
         match rows {
             PatchRows::Pixels => unsafe { pixels_of(patches, &mut self.tiles) },
-            PatchRows::Taps => unsafe { taps_of(patches, &mut self.tiles) },
+            PatchRows::Offsets => unsafe { offsets_of(patches, &mut self.tiles) },
         }
     }
 
@@ -184,7 +186,7 @@ pub(crate) fn rows_times(
 }
 
 /// `c [m, n] = a b^T` for long rows: `a [m, k]`, `b [n, k]`.
-pub(crate) fn long_product(a: Matrix<'_>, b: Matrix<'_>, [m, n, k]: [usize; 3], c: &mut [f32]) {
+pub fn long_product(a: Matrix<'_>, b: Matrix<'_>, [m, n, k]: [usize; 3], c: &mut [f32]) {
     SPACE.with_borrow_mut(|[left, right]| {
         for step in (0..k).step_by(DEEP) {
             let depth = DEEP.min(k - step);

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use burn::backend::flex::FlexTensor;
 
-use super::super::numbers;
+use super::super::as_slice;
 use super::{Matrix, Packed, Side};
 
 /// A weight `[o, k]`, where it is in memory and whether it is packed for the backward pass.
@@ -28,11 +28,11 @@ fn with_shared<T>(f: impl FnOnce(&mut Shared) -> T) -> T {
 
 /// While one of these is there, weights are packed once for all threads; no weight may be changed in place.
 #[derive(Debug)]
-pub(crate) struct SharedWeights(());
+pub struct SharedWeights(());
 
 /// Shares packed weights until the result is dropped.
 #[must_use]
-pub(crate) fn share_packed_weights() -> SharedWeights {
+pub fn share_packed_weights() -> SharedWeights {
     with_shared(|shared| shared.scopes += 1);
     SharedWeights(())
 }
@@ -50,7 +50,7 @@ impl Drop for SharedWeights {
 
 /// The right operand of `x w^T`, or with `backward` that of `g w`, for a contiguous weight `[o, k]`.
 pub(crate) fn packed_weight(weight: &FlexTensor, size: [usize; 2], backward: bool) -> Arc<Packed> {
-    let values = numbers(weight);
+    let values = as_slice(weight);
     let key = (values.as_ptr().addr(), size, backward);
     let found = with_shared(|shared| shared.packed.get(&key).map(|(_, packed)| packed.clone()));
     if let Some(found) = found {

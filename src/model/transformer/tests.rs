@@ -50,7 +50,7 @@ fn a_canvas_of_channels_is_read_beside_the_noise() {
 
     let text = TextStates {
         states: Tensor::random([2, 5, 16], normal, &device),
-        words: Tensor::<2, Int>::zeros([2, 5], &device),
+        image_refs: Tensor::<2, Int>::zeros([2, 5], &device),
         mask: None,
     };
     let latent = || Tensor::<4>::random([2, 4, 6, 8], normal, &device);
@@ -98,7 +98,7 @@ fn clean_states_are_those_beside_an_output_that_is_not_seen() {
     let network = Transformer::new(&apart, Encoding::F32, &device).map(&mut Noise);
     let text = TextStates {
         states: Tensor::random([2, 5, 16], normal, &device),
-        words: Tensor::<2, Int>::zeros([2, 5], &device),
+        image_refs: Tensor::<2, Int>::zeros([2, 5], &device),
         mask: Some(Tensor::from_data(
             [[1f32, 1.0, 1.0, 1.0, 1.0], [1.0, 1.0, 1.0, 0.0, 0.0]],
             &device,
@@ -114,7 +114,7 @@ fn clean_states_are_those_beside_an_output_that_is_not_seen() {
     let sequence = network.sequence(&text, &inputs, &[Grid::of(&noisy, 2)]);
     let clean = 5 + 2 * 12;
     let mut beside = None;
-    network.forward_watched(&sequence, &[noisy], t, |blocks, tokens| {
+    network.forward_with_hook(&sequence, &[noisy], t, |blocks, tokens| {
         if blocks == 1 {
             beside = Some(tokens.clone().narrow(1, 0, clean));
         }

@@ -11,10 +11,10 @@ use std::sync::OnceLock;
 use burn::tensor::Device;
 use libfuzzer_sys::fuzz_target;
 use sha2::{Digest, Sha256};
-use unireal::error::Error;
-use unireal::weights::load::Plan;
-use unireal::weights::manifest::MAX_SHARD;
-use unireal::weights::quant::Encoding;
+use unireal::Error;
+use unireal::internals::weights::load::Plan;
+use unireal::internals::weights::manifest::MAX_SHARD;
+use unireal::internals::weights::quant::Encoding;
 
 const INDEX: &str = "transformer/model.safetensors.index.json";
 const SHARD: &str = "transformer/model-00001.safetensors";

@@ -1,0 +1,283 @@
+//! The scene after an edit, where it is sound.
+
+use super::{CameraChange, Edit, LightChange};
+use crate::placement::Side;
+use crate::scene::{Camera, Light, MAX_SOLIDS, Pose, Scene, Shape, Solid};
+
+/// The least part of every solid that is to be seen after an edit, and after a layer edit, which is to hide something.
+const LEAST_VISIBLE: (f32, f32) = (0.4, 0.2);
+/// How a solid that an edit makes is turned against the camera: no cube shows its face square on.
+const YAW: f32 = 0.4;
+
+/// A scene in change, and for each of its solids the index before.
+struct Change {
+    scene: Scene,
+    origins: Vec<Option<usize>>,
+}
+
+impl Edit {
+    /// The scene after, and for each of its solids the index before.
+    pub(super) fn trace(&self, scene: &Scene) -> Option<(Scene, Vec<Option<usize>>)> {
+        let mut change = Change {
+            scene: scene.clone(),
+            origins: (0..scene.solids.len()).map(Some).collect(),
+        };
+        change.make(self)?;
+        let hides = matches!(self, Edit::Layer { .. });
+        change
+            .is_sound(scene, hides)
+            .then_some((change.scene, change.origins))
+    }
+}
+
+impl Change {
+    /// Whether something changed, and nothing that changed touches, leaves the view, hides others or vanishes against the
+    /// table.
+    fn is_sound(&self, before: &Scene, hides: bool) -> bool {
+        let after = &self.scene;
+        let all = 0..after.solids.len();
+        let was = |i: usize| self.origins[i].map(|origin| &before.solids[origin]);
+        let body = |solid: &Solid| (solid.shape, solid.size, solid.pose);
+        let touched = |i: usize| was(i) != Some(&after.solids[i]);
+        let stays = |i: usize| was(i).is_some_and(|was| body(was) == body(&after.solids[i]));
+        let camera = after.camera != before.camera;
+        let seen = if hides {
+            LEAST_VISIBLE.1
+        } else {
+            LEAST_VISIBLE.0
+        };
+        let moved = camera || !all.clone().all(stays);
+        *after != *before
+            && !after.glares()
+            && all
+                .clone()
+                .filter(|&i| touched(i))
+                .all(|i| after.is_distinct(i))
+            && all.clone().all(|i| stays(i) || after.is_clear(i))
+            && after.solids.iter().all(|solid| after.contrasts(solid))
+            && (!camera || all.clone().all(|i| after.is_in_view(i)))
+            && (!moved || after.is_visible(seen))
+    }
+
+    fn make(&mut self, edit: &Edit) -> Option<()> {
+        match edit {
+            Edit::Compound(edits) => edits.iter().try_for_each(|edit| self.make(edit)),
+            Edit::Recolour { solids, colour } => self.each(solids, |s| s.colour = *colour),
+            Edit::Material { solids, material } => self.each(solids, |s| s.material = *material),
+            Edit::Remove { solids } => self.remove(solids),
+            Edit::Add { .. } => self.add(edit),
+            Edit::Move { solid, placement } => {
+                let mut moving = self.scene.solids.get(*solid)?.clone();
+                let (point, base) = placement.point(&self.scene, &moving, Some(*solid))?;
+                moving.put(point, base);
+                self.displace(*solid, moving)
+            }
+            Edit::Layer {
+                solid,
+                other,
+                front,
+            } => self.layer(*solid, *other, *front),
+            Edit::Replace { solid, shape } => {
+                let pose = Pose::upright(*shape, self.scene.camera.azimuth + YAW);
+                self.reform(*solid, |old| Solid {
+                    shape: *shape,
+                    pose,
+                    ..old
+                })
+            }
+            Edit::Resize { solid, size } => self.reform(*solid, |old| Solid { size: *size, ..old }),
+            Edit::Light { .. } | Edit::Camera { .. } | Edit::Ground { .. } => {
+                self.surroundings(edit)
+            }
+        }
+    }
+
+    fn surroundings(&mut self, edit: &Edit) -> Option<()> {
+        let scene = &mut self.scene;
+        match edit {
+            Edit::Light { change } => scene.light = change.of(scene.light, &scene.camera)?,
+            Edit::Camera { change } => scene.camera = change.of(scene.camera),
+            Edit::Ground { ground, tone } => {
+                scene.ground = ground.unwrap_or(scene.ground);
+                scene.ground_tone = tone.unwrap_or(scene.ground_tone);
+            }
+            _ => return None,
+        }
+        Some(())
+    }
+
+    /// Changes solids in place; `None` where there are none or an index is out of range.
+    fn each(&mut self, solids: &[usize], change: impl Fn(&mut Solid)) -> Option<()> {
+        for &i in solids {
+            change(self.scene.solids.get_mut(i)?);
+        }
+        (!solids.is_empty()).then_some(())
+    }
+
+    fn remove(&mut self, solids: &[usize]) -> Option<()> {
+        self.each(solids, |_| ())?;
+        let before = self.scene.clone();
+        let all = 0..before.solids.len();
+        let stays: Vec<usize> = all.filter(|i| !solids.contains(i)).collect();
+        self.scene.solids = stays.iter().map(|&i| before.solids[i].clone()).collect();
+        self.origins = stays.iter().map(|&i| self.origins[i]).collect();
+        self.settle(&before, &stays)
+    }
+
+    fn add(&mut self, edit: &Edit) -> Option<()> {
+        let Edit::Add {
+            shape,
+            colour,
+            material,
+            size,
+            placement,
+        } = edit
+        else {
+            return None;
+        };
+        if self.scene.solids.len() >= MAX_SOLIDS {
+            return None;
+        }
+        let mut solid = Solid {
+            shape: *shape,
+            colour: *colour,
+            material: *material,
+            size: *size,
+            tint: [1.0; 3],
+            pose: Pose::upright(*shape, self.scene.camera.azimuth + YAW),
+        };
+        let (point, base) = placement.point(&self.scene, &solid, None)?;
+        solid.put(point, base);
+        self.scene.solids.push(solid);
+        self.origins.push(None);
+        Some(())
+    }
+
+    fn layer(&mut self, solid: usize, other: usize, front: bool) -> Option<()> {
+        let mut moving = self.scene.solids.get(solid)?.clone();
+        let side = if front { Side::Front } else { Side::Behind };
+        let still = self.scene.solids.get(other).filter(|_| solid != other)?;
+        moving.put(side.beside(&self.scene, &moving, still), 0.0);
+        let pair = Scene {
+            solids: vec![moving.clone(), still.clone()],
+            ..self.scene.clone()
+        };
+        // One that hides nothing is beside it, not in front.
+        let hides = pair.visibility(usize::from(front)) <= 0.9;
+        hides.then_some(())?;
+        self.displace(solid, moving)
+    }
+
+    /// Gives solid `index` another form where it stands.
+    fn reform(&mut self, index: usize, primitive: impl Fn(Solid) -> Solid) -> Option<()> {
+        let old = self.scene.solids.get(index)?.clone();
+        let ([x, y, z], base) = (old.pose.position, old.heights().0);
+        let mut new = primitive(old);
+        new.pose.position = [x, y, z];
+        new.put([x, z], base);
+        self.displace(index, new)
+    }
+
+    /// Puts `new` in the place of solid `index` and lets what stood on it rise, sink or come down.
+    fn displace(&mut self, index: usize, new: Solid) -> Option<()> {
+        let before = self.scene.clone();
+        self.scene.solids[index] = new;
+        let all: Vec<usize> = (0..before.solids.len()).collect();
+        self.settle(&before, &all)
+    }
+
+    /// Lets every solid whose support changed follow it, or come down onto the table where it is gone. `origins` are the
+    /// indices in `before`. `None` where a solid would have to stand on what cannot bear it.
+    fn settle(&mut self, before: &Scene, origins: &[usize]) -> Option<()> {
+        let solids = &mut self.scene.solids;
+        let mut order: Vec<usize> = (0..origins.len()).collect();
+        let height = |&i: &usize| before.solids[origins[i]].heights().0;
+        order.sort_by(|a, b| height(a).total_cmp(&height(b)));
+        for i in order {
+            let Some(bearer) = before.bearer(origins[i]) else {
+                continue;
+            };
+            let below = origins.iter().position(|&origin| origin == bearer);
+            let below = below.map(|below| solids[below].clone());
+            let kept = below.as_ref() == Some(&before.solids[bearer]);
+            if kept && solids[i] == before.solids[origins[i]] {
+                continue;
+            }
+            let [x, _, z] = solids[i].pose.position;
+            match below.filter(|below| solids[i].distance(below) < below.footprint()) {
+                Some(below) if !below.bears(&solids[i]) => return None,
+                Some(below) => solids[i].put([x, z], below.heights().1),
+                None => {
+                    let elsewhere = (0..solids.len()).any(|j| solids[i].stands_on(&solids[j]));
+                    if !elsewhere {
+                        solids[i].put([x, z], 0.0);
+                    }
+                }
+            }
+        }
+        Some(())
+    }
+}
+
+/// Whether two scenes differ by rounding alone, or by a turn about its axis of what is round.
+pub(super) fn looks_like(a: &Scene, b: &Scene) -> bool {
+    let close = |a: &Solid, b: &Solid| {
+        let near = (0..3).all(|i| (a.pose.position[i] - b.pose.position[i]).abs() < 1e-3);
+        let turn: f32 = (0..4)
+            .map(|i| a.pose.rotation[i] * b.pose.rotation[i])
+            .sum();
+        let axes: f32 = (0..3).map(|i| a.axis()[i] * b.axis()[i]).sum();
+        let alike = match a.shape {
+            Shape::Sphere => true,
+            Shape::Cylinder | Shape::Cone | Shape::Torus => axes > 0.9999,
+            Shape::Cube | Shape::Capsule => turn.abs() > 0.9999,
+        };
+        let pose = a.pose;
+        near && alike && Solid { pose, ..b.clone() } == *a
+    };
+    let solids = b.solids.clone();
+    a.solids.len() == b.solids.len()
+        && std::iter::zip(&a.solids, &b.solids).all(|(a, b)| close(a, b))
+        && Scene {
+            solids,
+            ..a.clone()
+        } == *b
+}
+
+impl LightChange {
+    /// The changed light; `None` where it is so already.
+    fn of(self, light: Light, camera: &Camera) -> Option<Light> {
+        let mut new = light;
+        match self {
+            LightChange::Left => new.azimuth = camera.azimuth - 1.1,
+            LightChange::Right => new.azimuth = camera.azimuth + 1.1,
+            LightChange::Front => new.azimuth = camera.azimuth + 0.1,
+            LightChange::Behind => new.azimuth = camera.azimuth + 2.5,
+            LightChange::High => new.elevation = 1.25,
+            LightChange::Low => new.elevation = 0.5,
+            LightChange::Dimmer => new.strength *= 0.5,
+            LightChange::Brighter => new.strength *= 1.5,
+        }
+        let turned = (new.azimuth - light.azimuth).cos() < 0.85;
+        let raised = (new.elevation - light.elevation).abs() > 0.25;
+        let stronger = new.strength != light.strength && (0.3..2.0).contains(&new.strength);
+        (turned || raised || stronger).then_some(new)
+    }
+}
+
+impl CameraChange {
+    fn of(self, camera: Camera) -> Camera {
+        let mut new = camera;
+        match self {
+            CameraChange::Left => new.azimuth -= 0.4,
+            CameraChange::Right => new.azimuth += 0.4,
+            CameraChange::Higher => new.elevation += 0.25,
+            CameraChange::Lower => new.elevation -= 0.2,
+            CameraChange::Closer => new.distance *= 0.82,
+            CameraChange::Farther => new.distance *= 1.22,
+        }
+        // Low cameras look past the table, very high ones lose the backdrop.
+        new.elevation = new.elevation.clamp(0.3, 1.1);
+        new
+    }
+}

@@ -1,0 +1,219 @@
+//! Random edits, to be checked by [`Edit::apply`].
+
+use rand::{Rng, RngExt};
+
+use super::{CameraChange, Edit, EditKind, LightChange};
+use crate::draw::pick;
+use crate::placement::{Placement, Reach, Side};
+use crate::scene::{Colour, Ground, Material, Scene, Shape, Size, Solid, Tone};
+
+/// Kinds of edit as often as training takes them.
+pub(super) const WEIGHTED: [EditKind; 25] = [
+    EditKind::Recolour,
+    EditKind::Recolour,
+    EditKind::Recolour,
+    EditKind::Recolour,
+    EditKind::Remove,
+    EditKind::Remove,
+    EditKind::Remove,
+    EditKind::Remove,
+    EditKind::Move,
+    EditKind::Move,
+    EditKind::Move,
+    EditKind::Add,
+    EditKind::Add,
+    EditKind::Add,
+    EditKind::Replace,
+    EditKind::Replace,
+    EditKind::Material,
+    EditKind::Material,
+    EditKind::Resize,
+    EditKind::Resize,
+    EditKind::Layer,
+    EditKind::Compound,
+    EditKind::Light,
+    EditKind::Ground,
+    EditKind::Camera,
+];
+
+/// Any edit of `kind`, sound or not.
+pub(super) fn propose(kind: EditKind, scene: &Scene, rng: &mut impl Rng) -> Option<Edit> {
+    let any = |rng: &mut _| {
+        let count = scene.solids.len();
+        (count > 0).then(|| RngExt::random_range(rng, 0..count))
+    };
+    Some(match kind {
+        EditKind::Recolour => Edit::Recolour {
+            solids: some(scene, 0.2, rng)?,
+            colour: pick(Colour::ALL, rng),
+        },
+        EditKind::Material => Edit::Material {
+            solids: some(scene, 0.15, rng)?,
+            material: pick(Material::ALL, rng),
+        },
+        EditKind::Remove => Edit::Remove {
+            solids: some(scene, 0.25, rng)?,
+        },
+        EditKind::Add => {
+            let new = Solid::draw(rng);
+            Edit::Add {
+                shape: new.shape,
+                colour: new.colour,
+                material: new.material,
+                size: new.size,
+                placement: placement(scene, false, rng),
+            }
+        }
+        EditKind::Move => Edit::Move {
+            solid: any(rng)?,
+            placement: placement(scene, true, rng),
+        },
+        EditKind::Replace => Edit::Replace {
+            solid: any(rng)?,
+            shape: pick(Shape::ALL, rng),
+        },
+        EditKind::Resize => Edit::Resize {
+            solid: any(rng)?,
+            size: pick(Size::ALL, rng),
+        },
+        EditKind::Light => Edit::Light {
+            change: pick(LightChange::ALL, rng),
+        },
+        EditKind::Camera => Edit::Camera {
+            change: pick(CameraChange::ALL, rng),
+        },
+        EditKind::Ground => {
+            let which = rng.random_range(0..3);
+            Edit::Ground {
+                ground: (which != 0).then(|| pick(Ground::ALL, rng)),
+                tone: (which != 1).then(|| pick(Tone::ALL, rng)),
+            }
+        }
+        EditKind::Layer => Edit::Layer {
+            solid: any(rng)?,
+            other: any(rng)?,
+            front: rng.random(),
+        },
+        EditKind::Compound => compound(scene, rng)?,
+    })
+    .filter(|edit| changes(edit, scene))
+}
+
+/// One solid, or with some chance a group that shares something or that something sets apart.
+fn some(scene: &Scene, group: f64, rng: &mut impl Rng) -> Option<Vec<usize>> {
+    let count = scene.solids.len();
+    if count == 0 {
+        return None;
+    }
+    let one = rng.random_range(0..count);
+    if count < 2 || !rng.random_bool(group) {
+        return Some(vec![one]);
+    }
+    let like = &scene.solids[one];
+    let choice = rng.random_range(0..5);
+    let shares = |i: usize| {
+        let solid = &scene.solids[i];
+        match choice {
+            0 => solid.shape == like.shape,
+            1 => solid.colour == like.colour,
+            2 => solid.size == like.size,
+            _ => i == one,
+        }
+    };
+    let outside = choice >= 3 || rng.random_bool(0.3);
+    let chosen: Vec<usize> = (0..count).filter(|&i| shares(i) != outside).collect();
+    (!chosen.is_empty()).then_some(chosen)
+}
+
+fn placement(scene: &Scene, step: bool, rng: &mut impl Rng) -> Placement {
+    let count = scene.solids.len();
+    let side = pick(Side::ALL, rng);
+    match rng.random_range(0..10) {
+        0..4 if step => Placement::Step {
+            side,
+            reach: pick(&[Reach::Bit, Reach::Step, Reach::Step, Reach::Far], rng),
+        },
+        4..7 if count > 0 => Placement::Beside {
+            side,
+            other: rng.random_range(0..count),
+        },
+        7 if count > 0 => Placement::On {
+            other: rng.random_range(0..count),
+        },
+        _ => Placement::Place {
+            column: rng.random_range(-1..2),
+            row: rng.random_range(-1..2),
+        },
+    }
+}
+
+/// Two edits: of one solid mostly, of two in some.
+fn compound(scene: &Scene, rng: &mut impl Rng) -> Option<Edit> {
+    const KINDS: [EditKind; 4] = [
+        EditKind::Recolour,
+        EditKind::Move,
+        EditKind::Resize,
+        EditKind::Material,
+    ];
+    let first = pick(&KINDS, rng);
+    let second = pick(&[EditKind::Recolour, EditKind::Move, EditKind::Remove], rng);
+    let same = rng.random_bool(0.6) && second != EditKind::Remove;
+    let first = propose(first, scene, rng)?;
+    let between = first.apply(scene)?;
+    let second = propose(second, &between, rng)?;
+    let (a, b) = (single(&first)?, single(&second)?);
+    let second = if same { second.aimed_at(a) } else { second };
+    let repeated = first.kind() == second.kind() && (same || a == b);
+    let consistent = same || a != b;
+    (consistent && !repeated && changes(&second, &between))
+        .then(|| Edit::Compound(vec![first, second]))
+}
+
+/// The one solid that an edit is about.
+pub(crate) fn single(edit: &Edit) -> Option<usize> {
+    match edit {
+        Edit::Recolour { solids, .. } | Edit::Material { solids, .. } | Edit::Remove { solids } => {
+            (solids.len() == 1).then(|| solids[0])
+        }
+        Edit::Move { solid, .. }
+        | Edit::Replace { solid, .. }
+        | Edit::Resize { solid, .. }
+        | Edit::Layer { solid, .. } => Some(*solid),
+        _ => None,
+    }
+}
+
+impl Edit {
+    /// The same edit of another solid.
+    fn aimed_at(mut self, target: usize) -> Edit {
+        match &mut self {
+            Edit::Recolour { solids, .. }
+            | Edit::Material { solids, .. }
+            | Edit::Remove { solids } => *solids = vec![target],
+            Edit::Move { solid, .. }
+            | Edit::Replace { solid, .. }
+            | Edit::Resize { solid, .. }
+            | Edit::Layer { solid, .. } => *solid = target,
+            _ => (),
+        }
+        self
+    }
+}
+
+/// Whether every solid and property that the edit names becomes another.
+fn changes(edit: &Edit, scene: &Scene) -> bool {
+    let all = |solids: &[usize], differs: &dyn Fn(&Solid) -> bool| {
+        solids.iter().all(|&i| differs(&scene.solids[i]))
+    };
+    match edit {
+        Edit::Recolour { solids, colour } => all(solids, &|solid| solid.colour != *colour),
+        Edit::Material { solids, material } => all(solids, &|solid| solid.material != *material),
+        Edit::Replace { solid, shape } => scene.solids[*solid].shape != *shape,
+        Edit::Resize { solid, size } => scene.solids[*solid].size != *size,
+        Edit::Ground { ground, tone } => {
+            ground.is_none_or(|ground| ground != scene.ground)
+                && tone.is_none_or(|tone| tone != scene.ground_tone)
+        }
+        _ => true,
+    }
+}

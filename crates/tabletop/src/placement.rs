@@ -1,0 +1,140 @@
+//! Places that words name, and the one point of the table that each means.
+
+use serde::{Deserialize, Serialize};
+
+use super::scene::{Scene, Solid, named};
+
+named! {
+    /// A side, as the camera sees it.
+    Side {
+        /// To the camera's left.
+        Left = "left",
+        /// To the camera's right.
+        Right = "right",
+        /// Towards the camera.
+        Front = "front",
+        /// Away from the camera.
+        Behind = "behind",
+    }
+}
+
+named! {
+    /// How far a step goes.
+    Reach {
+        /// Half a step.
+        Bit = "a bit",
+        /// A whole step.
+        Step = "a step",
+        /// One and a half.
+        Far = "far",
+    }
+}
+
+/// A place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Placement {
+    /// On this side of where the solid is.
+    Step {
+        /// Which side.
+        side: Side,
+        /// How far.
+        reach: Reach,
+    },
+    /// Next to another solid.
+    Beside {
+        /// On which side of it.
+        side: Side,
+        /// The other.
+        other: usize,
+    },
+    /// On top of another solid.
+    On {
+        /// The other.
+        other: usize,
+    },
+    /// One of nine places of the table.
+    Place {
+        /// -1 left, 0 middle, 1 right.
+        column: i8,
+        /// -1 back, 0 middle, 1 front.
+        row: i8,
+    },
+}
+
+impl Reach {
+    /// In table units.
+    pub fn length(self) -> f32 {
+        match self {
+            Reach::Bit => 0.45,
+            Reach::Step => 0.9,
+            Reach::Far => 1.5,
+        }
+    }
+}
+
+impl Side {
+    /// One unit this way: to the right, and towards the camera.
+    pub fn direction(self) -> [f32; 2] {
+        match self {
+            Side::Left => [-1.0, 0.0],
+            Side::Right => [1.0, 0.0],
+            Side::Front => [0.0, 1.0],
+            Side::Behind => [0.0, -1.0],
+        }
+    }
+
+    /// Where `solid` goes to stand on this side of `other` with a small gap between them.
+    pub(crate) fn beside(self, scene: &Scene, solid: &Solid, other: &Solid) -> [f32; 2] {
+        let gap = solid.footprint() + other.footprint() + 0.1;
+        let [across, towards] = scene.camera.table_axes(other.pose.position);
+        let [right, front] = self.direction();
+        scene
+            .camera
+            .table_point([across + gap * right, towards + gap * front])
+    }
+}
+
+impl Placement {
+    /// The point of the table and the height on which `solid` comes to stand; `None` where there is no such place.
+    /// `moving` is its index if it is in the scene already.
+    pub(crate) fn point(
+        self,
+        scene: &Scene,
+        solid: &Solid,
+        moving: Option<usize>,
+    ) -> Option<([f32; 2], f32)> {
+        let other = |index: usize| scene.solids.get(index).filter(|_| Some(index) != moving);
+        match self {
+            Placement::Step { side, reach } => {
+                let from = scene.solids.get(moving?)?.pose.position;
+                let [across, towards] = scene.camera.table_axes(from);
+                let [right, front] = side.direction().map(|d| d * reach.length());
+                let to = [across + right, towards + front];
+                Some((scene.camera.table_point(to), 0.0))
+            }
+            Placement::Beside { side, other: index } => {
+                Some((side.beside(scene, solid, other(index)?), 0.0))
+            }
+            Placement::On { other: index } => {
+                let below = other(index)?;
+                let taken = (0..scene.solids.len())
+                    .any(|i| Some(i) != moving && scene.bearer(i) == Some(index));
+                let [x, _, z] = below.pose.position;
+                let mut placed = solid.clone();
+                placed.put([x, z], below.heights().1);
+                let bears = below.bears(&placed) && !taken;
+                bears.then_some(([x, z], below.heights().1))
+            }
+            Placement::Place { column, row } => {
+                let towards = match row {
+                    -1 => -1.3,
+                    0 => -0.25,
+                    _ => 0.75,
+                };
+                let point = [1.1 * f32::from(column), towards];
+                Some((scene.camera.table_point(point), 0.0))
+            }
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! Where paths go: scrambled Sobol points, the same for all pixels, turned by a rotation of the pixel's own.
+//!
+//! Each decision of a path (where in the pixel, where on the lamp, which way to bounce) takes its own two dimensions: a
+//! Sobol sequence with its own Owen scrambling and its own order of points (Burley, 2020), so that decisions are stratified
+//! each by itself and independent of one another. The points of a lamp lie on a disc and those of a bounce on a sphere; a
+//! pixel turns them as a whole, which keeps them even.
+
+use super::vector::{V3, axes};
+
+/// Most diffuse bounces of a path.
+pub(crate) const MAX_BOUNCES: usize = 8;
+
+/// A well mixed number (PCG's output function).
+#[inline(always)]
+pub(crate) fn hash(v: u32) -> u32 {
+    let state = v.wrapping_mul(747_796_405).wrapping_add(2_891_336_453);
+    let word = ((state >> ((state >> 28) + 4)) ^ state).wrapping_mul(277_803_737);
+    (word >> 22) ^ word
+}
+
+/// Owen scrambling by hashing (Laine and Karras, 2011, with Burley's constants).
+fn scramble(v: u32, seed: u32) -> u32 {
+    let mut v = v.reverse_bits().wrapping_add(seed);
+    for factor in [0x6c50_b47c_u32, 0xb82f_1e52, 0xc7af_e638, 0x8d22_f6e6] {
+        v ^= v.wrapping_mul(factor);
+    }
+    v.reverse_bits()
+}
+
+/// The first two dimensions of Sobol's sequence.
+fn sobol(index: u32) -> [u32; 2] {
+    let (mut second, mut direction, mut rest) = (0, 1 << 31, index);
+    while rest != 0 {
+        if rest & 1 == 1 {
+            second ^= direction;
+        }
+        direction ^= direction >> 1;
+        rest >>= 1;
+    }
+    [index.reverse_bits(), second]
+}
+
+/// 24 bits as a number of 0..1.
+#[inline(always)]
+pub(crate) fn fraction(v: u32) -> f32 {
+    // By way of i32, which processors convert faster.
+    (v >> 8) as i32 as f32 * (1.0 / 16_777_216.0)
+}
+
+/// How many points a path of so many bounces takes: in the pixel; on the lamp for each surface, and on the sphere for each
+/// bounce between them.
+pub(crate) fn decisions(bounces: u32) -> usize {
+    2 * (bounces as usize + 1)
+}
+
+/// The points of all samples, sample by sample: x and y in the pixel (0..1), then in turn x and y on the lamp (a disc of
+/// radius 1) and x, y, z on the unit sphere. The fourth number is not used; the GPU reads four at a time.
+pub(crate) fn points(samples: u32, bounces: u32) -> Vec<[f32; 4]> {
+    let point = |sample: u32, decision: usize| {
+        let seed = hash(decision as u32 + 1);
+        let [u, v] = sobol(scramble(sample, seed));
+        let u = fraction(scramble(u, hash(seed ^ 0x9e37_79b9)));
+        let v = fraction(scramble(v, hash(seed ^ 0x85eb_ca6b)));
+        let [cos, sin] = cos_sin(v);
+        match decision {
+            0 => [u, v, 0.0, 0.0],
+            _ if decision % 2 == 1 => [u.sqrt() * cos, u.sqrt() * sin, 0.0, 0.0],
+            _ => {
+                let height = 1.0 - 2.0 * u;
+                let level = (1.0 - height * height).sqrt();
+                [level * cos, height, level * sin, 0.0]
+            }
+        }
+    };
+    (0..samples)
+        .flat_map(|sample| (0..decisions(bounces)).map(move |decision| point(sample, decision)))
+        .collect()
+}
+
+/// How a pixel turns the points; it depends on the pixel's place and nothing else.
+pub(crate) struct Rotations {
+    /// Added to the place in the pixel, modulo 1.
+    shift: [f32; 2],
+    /// Cosine and sine of the turn of each lamp's points.
+    lamps: [[f32; 2]; MAX_BOUNCES + 1],
+    /// The rotation of each bounce's points.
+    spheres: [[V3; 3]; MAX_BOUNCES],
+}
+
+impl Rotations {
+    /// Those of the pixel in column `x` and row `y`.
+    pub(crate) fn new(x: u32, y: u32, bounces: u32) -> Rotations {
+        let pixel = hash(x.wrapping_add(hash(y)));
+        let random = |i: u32| fraction(hash(pixel.wrapping_add(i)));
+        let mut rotations = Rotations {
+            shift: [random(0), random(1)],
+            lamps: [[0.0; 2]; MAX_BOUNCES + 1],
+            spheres: [[[0.0; 3]; 3]; MAX_BOUNCES],
+        };
+        for i in 0..=bounces {
+            rotations.lamps[i as usize] = cos_sin(random(4 * i + 2));
+        }
+        for i in 0..bounces {
+            rotations.spheres[i as usize] = rotation([3, 4, 5].map(|k| random(4 * i + k)));
+        }
+        rotations
+    }
+}
+
+/// A rotation, all being equally likely (Shoemake, 1992).
+fn rotation([u, v, w]: [f32; 3]) -> [V3; 3] {
+    let ([a, b], [c, d]) = (cos_sin(v), cos_sin(w));
+    let (first, second) = ((1.0 - u).sqrt(), u.sqrt());
+    axes([first * b, first * a, second * d, second * c])
+}
+
+/// What one path needs to decide.
+pub(crate) struct Decisions<'a> {
+    /// The sample's points.
+    pub(crate) points: &'a [[f32; 4]],
+    /// How the pixel turns them.
+    pub(crate) rotations: &'a Rotations,
+    /// Most diffuse bounces.
+    pub(crate) bounces: u32,
+}
+
+impl Decisions<'_> {
+    /// The place in the pixel.
+    #[inline(always)]
+    pub(crate) fn place(&self) -> [f32; 2] {
+        let wrap = |v: f32| if v >= 1.0 { v - 1.0 } else { v };
+        let ([u, v, ..], [du, dv]) = (self.points[0], self.rotations.shift);
+        [wrap(u + du), wrap(v + dv)]
+    }
+
+    /// The point of the lamp, in a disc of radius 1, for the surface after `bounces` bounces.
+    #[inline(always)]
+    pub(crate) fn lamp(&self, bounces: u32) -> [f32; 2] {
+        let [x, y, ..] = self.points[1 + 2 * bounces as usize];
+        let [cos, sin] = self.rotations.lamps[bounces as usize];
+        [x * cos - y * sin, x * sin + y * cos]
+    }
+
+    /// A direction about `normal`, likelier the nearer to it, as light leaves a diffuse surface: the normal plus a point of
+    /// the unit sphere. Opposite to the normal nothing is left, and the normal itself will do.
+    #[inline(always)]
+    pub(crate) fn bounce(&self, bounces: u32, normal: V3) -> V3 {
+        let [x, y, z, _] = self.points[2 + 2 * bounces as usize];
+        let [a, b, c] = &self.rotations.spheres[bounces as usize];
+        let sum: V3 = std::array::from_fn(|i| normal[i] + x * a[i] + y * b[i] + z * c[i]);
+        let square = sum[0] * sum[0] + sum[1] * sum[1] + sum[2] * sum[2];
+        if square < 1e-6 {
+            return normal;
+        }
+        let inverse = 1.0 / square.sqrt();
+        sum.map(|v| v * inverse)
+    }
+}
+
+/// Cosine and sine of `rotations` full turns, 0 to 1, within 4e-6: by a polynomial, so that all devices agree.
+fn cos_sin(rotations: f32) -> [f32; 2] {
+    // Both are the sine of an angle in the first or fourth quadrant.
+    let sine = |quarter: f32| {
+        let z = std::f32::consts::TAU * quarter;
+        let s = z * z;
+        z * (1.0 + s * (-1.0 / 6.0 + s * (1.0 / 120.0 + s * (-1.0 / 5040.0 + s / 362_880.0))))
+    };
+    let cosine = 0.25 - (rotations - 0.5).abs();
+    let away = (rotations - 0.25).abs();
+    [sine(-cosine), sine(0.25 - away.min(1.0 - away))]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_decision_is_stratified_whatever_the_number_of_samples() {
+        for decision in 0..decisions(2) {
+            for count in [16u32, 64] {
+                // Of a (0, 2)-sequence every box of area 1 / count holds one point; in the pixel boxes are rectangles.
+                let all = points(count, 2);
+                let place = |sample: u32| {
+                    let [x, y, z, _] = all[sample as usize * decisions(2) + decision];
+                    match decision {
+                        0 => [x, y],
+                        _ if decision % 2 == 1 => {
+                            [x * x + y * y, y.atan2(x) / std::f32::consts::TAU]
+                        }
+                        _ => [(1.0 - y) / 2.0, z.atan2(x) / std::f32::consts::TAU],
+                    }
+                };
+                let side = count.isqrt();
+                let mut seen = vec![0; count as usize];
+                for sample in 0..count {
+                    let [u, v] = place(sample).map(|v| v.rem_euclid(1.0) * side as f32);
+                    // A hair off the borders, where the way to the disc and back may round over.
+                    let whole = |v: f32| ((v + 1e-4) as u32).min(side - 1);
+                    seen[(whole(u) * side + whole(v)) as usize] += 1;
+                }
+                let filled = seen.iter().filter(|&&n| n == 1).count();
+                assert!(
+                    filled as u32 >= count - 2,
+                    "decision {decision}: {filled} of {count}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn directions_are_unit_and_cosine_weighted() {
+        let all = points(256, 1);
+        let normal = [0.6, 0.0, 0.8];
+        let (mut sum, mut least) = (0.0, 1.0f32);
+        for pixel in 0..16 {
+            let rotations = Rotations::new(pixel, 7, 1);
+            for points in all.chunks_exact(decisions(1)) {
+                let decisions = Decisions {
+                    points,
+                    rotations: &rotations,
+                    bounces: 1,
+                };
+                let d = decisions.bounce(0, normal);
+                assert!((d.iter().map(|v| v * v).sum::<f32>() - 1.0).abs() < 1e-5);
+                let cosine: f32 = (0..3).map(|i| normal[i] * d[i]).sum();
+                least = least.min(cosine);
+                sum += cosine / 4096.0;
+                let [x, y] = decisions.lamp(1);
+                assert!(x * x + y * y < 1.0001);
+                assert!(decisions.place().iter().all(|v| (0.0..1.0).contains(v)));
+            }
+        }
+        // The mean cosine of a cosine-weighted direction is 2/3.
+        assert!(
+            (sum - 2.0 / 3.0).abs() < 2e-3 && least > -1e-5,
+            "{sum} {least}"
+        );
+    }
+
+    #[test]
+    fn the_circle_is_round() {
+        for i in 0..=1000 {
+            let rotations = i as f32 / 1000.0;
+            let [cos, sin] = cos_sin(rotations);
+            let exact = std::f64::consts::TAU * f64::from(rotations);
+            assert!((f64::from(cos) - exact.cos()).abs() < 1e-5, "{rotations}");
+            assert!((f64::from(sin) - exact.sin()).abs() < 1e-5, "{rotations}");
+        }
+    }
+}

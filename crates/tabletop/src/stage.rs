@@ -1,0 +1,351 @@
+//! A scene made ready for rays: the solids with bounding spheres side by side, the table, what stands behind it, the sky
+//! and the lamp. What a ray meets, what lies in a shadow, and what light comes from where nothing is.
+
+use super::camera::View;
+use super::scene::{Backdrop, Ground, MAX_SOLIDS, Material, Primitive, Scene, Solid, Tone};
+use super::surface::{self, Surface};
+use super::vector::{V3, add, along, axes, cross, dot, mix, mul, scale, sub, unit};
+
+/// Room for bounding spheres, which are tested four at a time.
+pub(crate) const LANES: usize = 8;
+/// Where the table ends at the back, and the wall stands.
+pub(crate) const BACK: f32 = -3.0;
+/// Height of the wall: above what any camera sees, below where the sky's light comes from.
+pub(crate) const WALL: f32 = 4.0;
+/// Tangent of half the lamp's angular width: a solid of height 1 gets a penumbra of about a quarter.
+pub(crate) const LAMP: f32 = 0.14;
+/// What a white surface that faces the lamp sends back of its light, at the usual strength.
+const KEY: V3 = [2.45, 2.32, 2.12];
+/// Light from low and from high directions.
+const SKY: [V3; 2] = [[0.50, 0.52, 0.54], [0.32, 0.38, 0.48]];
+/// How far along a ray anything is looked for.
+pub(crate) const FAR: f32 = 100.0;
+
+/// A solid, ready to be met.
+#[derive(Clone, Debug)]
+pub(crate) struct Body {
+    pub(crate) primitive: Primitive,
+    /// The directions of its own x, y and z.
+    pub(crate) axes: [V3; 3],
+    pub(crate) albedo: V3,
+    /// What its coat reflects at normal incidence; 0 is no coat.
+    pub(crate) coat: f32,
+    pub(crate) mirror: bool,
+}
+
+/// Spheres about the bodies. A lane without a body has a square that no distance is below.
+#[derive(Clone, Debug)]
+pub(crate) struct Bounds {
+    pub(crate) x: [f32; LANES],
+    pub(crate) y: [f32; LANES],
+    pub(crate) z: [f32; LANES],
+    pub(crate) radius: [f32; LANES],
+    /// Of the radius.
+    pub(crate) square: [f32; LANES],
+}
+
+/// The lamp: a disc of directions.
+#[derive(Clone, Debug)]
+pub(crate) struct Lamp {
+    /// Towards its middle.
+    pub(crate) direction: V3,
+    /// Across it, of the length of its radius.
+    pub(crate) side: V3,
+    /// Along it, of the length of its radius.
+    pub(crate) up: V3,
+    /// What a white surface that faces it sends back of its light.
+    pub(crate) key: V3,
+}
+
+/// A scene, ready for rays.
+#[derive(Clone, Debug)]
+pub(crate) struct Stage {
+    pub(crate) view: View,
+    pub(crate) bodies: Vec<Body>,
+    pub(crate) bounds: Bounds,
+    pub(crate) lamp: Lamp,
+    pub(crate) ground: Ground,
+    pub(crate) ground_albedo: V3,
+    pub(crate) backdrop: Backdrop,
+    pub(crate) backdrop_albedo: V3,
+    /// Light from low and from high directions.
+    pub(crate) sky: [V3; 2],
+    /// What the last surface of a path takes to come from below and from above.
+    pub(crate) ambient: [V3; 2],
+}
+
+/// What a ray meets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Thing {
+    /// The table.
+    Ground,
+    /// The wall behind it.
+    Wall,
+    /// A solid, by its place in the scene.
+    Solid(usize),
+}
+
+/// Where a ray meets something.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Meeting {
+    /// How far along the ray.
+    pub(crate) distance: f32,
+    /// The outward normal.
+    pub(crate) normal: V3,
+    pub(crate) thing: Thing,
+}
+
+impl Body {
+    fn new(solid: &Solid) -> Body {
+        let base = solid.colour.albedo();
+        let albedo = std::array::from_fn(|c| (base[c] * solid.tint[c]).clamp(0.0, 0.92));
+        Body {
+            primitive: solid.primitive(),
+            axes: axes(solid.pose.rotation),
+            albedo: match solid.material {
+                Material::Mirror => metal(albedo),
+                _ => albedo,
+            },
+            coat: match solid.material {
+                Material::Glossy => 0.06,
+                _ => 0.0,
+            },
+            mirror: solid.material == Material::Mirror,
+        }
+    }
+
+    /// As [`Primitive::hit`], in the scene's directions; `o` from the body's centre.
+    #[inline(always)]
+    fn hit(&self, o: V3, d: V3, near: f32) -> Option<(f32, V3)> {
+        let inside = |v: V3| self.axes.map(|axis| dot(axis, v));
+        self.primitive.hit(inside(o), inside(d), near)
+    }
+
+    #[inline(always)]
+    fn outside(&self, v: V3) -> V3 {
+        let [x, y, z] = self.axes;
+        add(add(scale(x, v[0]), scale(y, v[1])), scale(z, v[2]))
+    }
+}
+
+/// What a mirror of a colour reflects. The room that it shows is darker than what the lamp lights, so it takes the lightest
+/// form of the colour, or a red mirror would look brown.
+fn metal(albedo: V3) -> V3 {
+    let most = albedo.into_iter().fold(0.0, f32::max);
+    let lighter = scale(albedo, (0.95 / most.max(0.01)).min(2.5));
+    mix(lighter, [1.0; 3], 0.05)
+}
+
+impl Bounds {
+    fn new(solids: &[Solid]) -> Bounds {
+        let lane = |value: &dyn Fn(&Solid) -> f32, none: f32| {
+            std::array::from_fn(|i| solids.get(i).map_or(none, value))
+        };
+        Bounds {
+            x: lane(&|s| s.pose.position[0], 0.0),
+            y: lane(&|s| s.pose.position[1], 0.0),
+            z: lane(&|s| s.pose.position[2], 0.0),
+            radius: lane(&|s| 1.0001 * s.primitive().bound(), 0.0),
+            square: lane(&|s| (1.0001 * s.primitive().bound()).powi(2), -1.0),
+        }
+    }
+
+    /// Bit i: the ray may meet body i; and how far along the ray it passes each centre.
+    #[inline(always)]
+    pub(crate) fn met(&self, o: V3, d: V3) -> (u32, [f32; LANES]) {
+        let mut passes = [0.0; LANES];
+        let mut met = self.met_four(0, o, d, &mut passes);
+        if self.square[4] > 0.0 {
+            met |= self.met_four(4, o, d, &mut passes);
+        }
+        (met, passes)
+    }
+
+    /// As [`Bounds::met`], for four lanes from `first`: one vector of the processor.
+    #[inline(always)]
+    #[allow(clippy::needless_range_loop, reason = "six arrays side by side")]
+    fn met_four(&self, first: usize, o: V3, d: V3, passes: &mut [f32; LANES]) -> u32 {
+        let mut met = 0;
+        for i in first..first + 4 {
+            let [x, y, z] = [self.x[i] - o[0], self.y[i] - o[1], self.z[i] - o[2]];
+            let pass = x * d[0] + y * d[1] + z * d[2];
+            let miss = x * x + y * y + z * z - pass * pass;
+            passes[i] = pass;
+            met |= u32::from((miss < self.square[i]) & (pass > -self.radius[i])) << i;
+        }
+        met
+    }
+
+    #[inline(always)]
+    pub(crate) fn centre(&self, i: usize) -> V3 {
+        [self.x[i], self.y[i], self.z[i]]
+    }
+}
+
+impl Lamp {
+    fn new(light: &super::scene::Light) -> Lamp {
+        let (sin, cos) = light.azimuth.sin_cos();
+        let (rise, level) = light.elevation.sin_cos();
+        let direction = [sin * level, rise, cos * level];
+        let side = [cos, 0.0, -sin];
+        Lamp {
+            direction,
+            side: scale(side, LAMP),
+            up: scale(cross(direction, side), LAMP),
+            key: scale(KEY, light.strength.max(0.0)),
+        }
+    }
+
+    /// The direction to a place on the lamp, in a disc of radius 1.
+    #[inline(always)]
+    pub(crate) fn towards(&self, [x, y]: [f32; 2]) -> V3 {
+        unit(along(along(self.direction, self.side, x), self.up, y))
+    }
+
+    /// How bright the lamp itself is when `d` meets it, else 0.
+    #[inline(always)]
+    pub(crate) fn glare(&self, d: V3) -> V3 {
+        let facing = dot(d, self.direction);
+        if facing * facing * (1.0 + LAMP * LAMP) < 1.0 || facing < 0.0 {
+            return [0.0; 3];
+        }
+        scale(self.key, (1.0 + LAMP * LAMP) / (LAMP * LAMP))
+    }
+}
+
+/// The sky's light: bluish and neutral about a wall; the open sky has something of its tone.
+fn sky(backdrop: Backdrop, tone: Tone) -> [V3; 2] {
+    if backdrop != Backdrop::Sky {
+        return SKY;
+    }
+    let tone = tone.albedo();
+    let deep = |light: V3| add(scale(light, 0.35), mul(scale(light, 2.1), tone));
+    [mix(SKY[0], deep(SKY[0]), 0.4), deep(SKY[1])]
+}
+
+impl Stage {
+    /// Prepares a scene. Solids beyond [`MAX_SOLIDS`] are left out.
+    pub(crate) fn new(scene: &Scene) -> Stage {
+        let solids = &scene.solids[..scene.solids.len().min(MAX_SOLIDS)];
+        let lamp = Lamp::new(&scene.light);
+        let sky = sky(scene.backdrop, scene.backdrop_tone);
+        let ground_albedo = scene.ground_tone.albedo();
+        let above = mix(sky[0], sky[1], 0.8);
+        // The table sees most of the sky, and the lamp at its angle.
+        let lit = add(
+            scale(above, 0.8),
+            scale(lamp.key, 0.7 * lamp.direction[1].max(0.0)),
+        );
+        Stage {
+            view: scene.camera.view(),
+            bodies: solids.iter().map(Body::new).collect(),
+            bounds: Bounds::new(solids),
+            lamp,
+            ground: scene.ground,
+            ground_albedo,
+            backdrop: scene.backdrop,
+            backdrop_albedo: scene.backdrop_tone.albedo(),
+            sky,
+            ambient: [mul(ground_albedo, lit), scale(above, 0.8)],
+        }
+    }
+
+    /// The first thing that a ray meets, if any.
+    #[inline]
+    pub(crate) fn meet(&self, o: V3, d: V3) -> Option<Meeting> {
+        let mut first = self.room(o, d);
+        let (mut met, passes) = self.bounds.met(o, d);
+        while met != 0 {
+            let i = met.trailing_zeros() as usize;
+            met &= met - 1;
+            let pass = passes[i];
+            let limit = first.map_or(FAR, |meeting| meeting.distance);
+            // The ray from where it passes the centre: short numbers, exact results.
+            let start = sub(along(o, d, pass), self.bounds.centre(i));
+            let body = &self.bodies[i];
+            if let Some((t, normal)) = body.hit(start, d, -pass)
+                && t + pass < limit
+            {
+                first = Some(Meeting {
+                    distance: t + pass,
+                    normal: body.outside(normal),
+                    thing: Thing::Solid(i),
+                });
+            }
+        }
+        first
+    }
+
+    /// The table or the wall, whichever a ray would meet were there no solids.
+    #[inline(always)]
+    fn room(&self, o: V3, d: V3) -> Option<Meeting> {
+        if d[1] < 0.0 && o[1] > 0.0 {
+            let t = -o[1] / d[1];
+            if t < FAR && o[2] + t * d[2] > BACK {
+                return Some(Meeting {
+                    distance: t,
+                    normal: [0.0, 1.0, 0.0],
+                    thing: Thing::Ground,
+                });
+            }
+        }
+        // The wall can be seen from its front alone, so that a camera behind it looks over the table.
+        if self.backdrop != Backdrop::Sky && d[2] < 0.0 && o[2] > BACK {
+            let t = (BACK - o[2]) / d[2];
+            let y = o[1] + t * d[1];
+            if t < FAR && (0.0..WALL).contains(&y) {
+                return Some(Meeting {
+                    distance: t,
+                    normal: [0.0, 0.0, 1.0],
+                    thing: Thing::Wall,
+                });
+            }
+        }
+        None
+    }
+
+    /// Whether a solid lies between `p` and a lamp in the direction `d`. The wall casts no shadow: the lamp is in the room.
+    #[inline]
+    pub(crate) fn shadowed(&self, p: V3, d: V3) -> bool {
+        let (mut met, passes) = self.bounds.met(p, d);
+        while met != 0 {
+            let i = met.trailing_zeros() as usize;
+            met &= met - 1;
+            let start = sub(along(p, d, passes[i]), self.bounds.centre(i));
+            if self.bodies[i].hit(start, d, -passes[i]).is_some() {
+                return true;
+            }
+        }
+        d[1] <= 0.0
+    }
+
+    /// How the surface that was met takes light.
+    #[inline(always)]
+    pub(crate) fn surface(&self, point: V3, thing: Thing) -> Surface {
+        match thing {
+            Thing::Ground => surface::ground(self.ground, self.ground_albedo, point),
+            Thing::Wall => surface::wall(self.backdrop, self.backdrop_albedo, point),
+            Thing::Solid(i) => Surface {
+                albedo: self.bodies[i].albedo,
+                coat: self.bodies[i].coat,
+                mirror: self.bodies[i].mirror,
+            },
+        }
+    }
+
+    /// The light of the sky in a direction: it begins below the horizon, for that is what the camera sees of it.
+    #[inline(always)]
+    pub(crate) fn sky(&self, d: V3) -> V3 {
+        mix(
+            self.sky[0],
+            self.sky[1],
+            (1.25 * d[1] + 0.75).clamp(0.0, 1.0),
+        )
+    }
+
+    /// What arrives on average at a surface of this normal, for the end of a path.
+    #[inline(always)]
+    pub(crate) fn ambient(&self, normal: V3) -> V3 {
+        mix(self.ambient[0], self.ambient[1], 0.5 + 0.5 * normal[1])
+    }
+}

@@ -1,0 +1,149 @@
+//! Scenes that are edited: one at rest, and what may be asked of it with the scenes that are the true answers. The data engine
+//! renders them to train and to measure; the page renders them to show the truth beside the model's answer.
+
+use rand::{Rng, RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use super::clip::film;
+use super::edit::{Edit, EditKind};
+use super::scene::Scene;
+use super::words::{self, Wording};
+
+/// Held-out seeds start here: training's scenes come below, evaluation's and the page's from here on.
+pub const HELD_OUT: u64 = 1 << 40;
+
+/// Frames of a film, and how many a second; what is kept of it are a few of them.
+pub const FILMED: (usize, f64) = (17, 8.0);
+/// The frames that are kept.
+pub const KEPT: [usize; 3] = [0, 6, 16];
+/// Edits of one scene.
+const EDITS: u64 = 6;
+
+/// What a seed stands for, before anything is rendered.
+#[derive(Clone, Debug)]
+pub struct Still {
+    /// The frames of its film that are kept.
+    pub film: Vec<Scene>,
+    /// The scene that is edited.
+    pub scene: Scene,
+    /// Edits of it, each with the scene after.
+    pub edits: Vec<(Edit, Scene)>,
+}
+
+/// The film, the scene and the edits of seed `seed`. The same seed gives the same ones.
+pub fn still(seed: u64) -> Still {
+    let all = film(seed, FILMED.0, FILMED.1);
+    let film: Vec<Scene> = KEPT.iter().map(|&i| all[i].clone()).collect();
+    let mut rng = stream(seed, 1);
+    let scene = at_rest(&film, &mut rng).unwrap_or_else(|| Scene::draw(&mut rng));
+    Still {
+        edits: edits(seed, &scene, &mut rng),
+        film,
+        scene,
+    }
+}
+
+/// Returns the simple scene of seed `seed` ([`Scene::draw_easy`]) with edits of it; its film is that one frame.
+pub fn easy_still(seed: u64) -> Still {
+    let mut rng = stream(seed, 3);
+    let scene = Scene::draw_easy(&mut rng);
+    Still {
+        edits: edits(seed, &scene, &mut rng),
+        film: vec![scene.clone()],
+        scene,
+    }
+}
+
+impl Still {
+    /// What asks for each edit, in the words of the native command's `truth.json`; `None` where words cannot tell which solids
+    /// are meant.
+    pub fn instructions(&self, seed: u64, wording: Wording) -> Vec<Option<String>> {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let edits = self.edits.iter();
+        edits
+            .map(|(edit, _)| words::instruction(&self.scene, edit, wording, &mut rng))
+            .collect()
+    }
+}
+
+/// Returns an independent random stream of a scene's seed.
+pub fn stream(seed: u64, stream: u64) -> ChaCha8Rng {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    rng.set_stream(stream);
+    rng
+}
+
+/// A frame in which all is at rest: the first or the last; none in a third of the clips, so that edits also come with scenes
+/// that were drawn upright.
+fn at_rest(film: &[Scene], rng: &mut impl Rng) -> Option<Scene> {
+    let ends = match rng.random_range(0..3) {
+        0 => [film.last(), film.first()],
+        1 => [film.first(), film.last()],
+        _ => [None, None],
+    };
+    let mut ends = ends.into_iter().flatten();
+    ends.find(|scene| scene.is_at_rest()).cloned()
+}
+
+/// Edits whose kinds come in turn over the seeds, as often as [`EditKind::WEIGHTED`] has them, each with the scene after; where
+/// the scene does not allow one, any other.
+fn edits(seed: u64, scene: &Scene, rng: &mut impl Rng) -> Vec<(Edit, Scene)> {
+    let kinds = EditKind::WEIGHTED;
+    let mut all: Vec<Edit> = Vec::new();
+    for turn in 0..EDITS {
+        // Stepping by 7 of 25 sets neighbours in the list apart.
+        let turn = seed.wrapping_mul(EDITS).wrapping_add(turn).wrapping_mul(7);
+        let kind = kinds[(turn % kinds.len() as u64) as usize];
+        let edit = Edit::draw(kind, scene, rng).or_else(|| Edit::draw_any(scene, rng));
+        all.extend(edit.filter(|edit| !all.contains(edit)));
+    }
+    let apply = |edit: Edit| edit.apply(scene).map(|after| (edit, after));
+    all.into_iter().filter_map(apply).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn kinds_come_as_often_as_they_should() {
+        let mut counts: BTreeMap<EditKind, usize> = BTreeMap::new();
+        let mut total = 0;
+        for seed in 0..100 {
+            let mut rng = stream(seed, 1);
+            let scene = Scene::draw(&mut rng);
+            for (edit, _) in edits(seed, &scene, &mut rng) {
+                *counts.entry(edit.kind()).or_default() += 1;
+                total += 1;
+            }
+        }
+        for &kind in EditKind::ALL {
+            let weight = EditKind::WEIGHTED.iter().filter(|&&k| k == kind).count();
+            let expected = total * weight / EditKind::WEIGHTED.len();
+            let found = counts.get(&kind).copied().unwrap_or(0);
+            assert!(
+                2 * found > expected && found < 2 * expected,
+                "{kind:?}: {found}, not about {expected}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_seed_has_a_scene_at_rest_and_words_for_most_of_its_edits() {
+        let (mut edits, mut said) = (0, 0);
+        for seed in (0..40).map(|i| HELD_OUT + i) {
+            let still = still(seed);
+            assert!(still.scene.is_at_rest(), "seed {seed}");
+            let texts = still.instructions(seed, Wording::Training);
+            assert_eq!(texts.len(), still.edits.len());
+            assert!(texts.iter().any(Option::is_some), "seed {seed}");
+            for (edit, after) in &still.edits {
+                assert_eq!(edit.apply(&still.scene).as_ref(), Some(after));
+            }
+            edits += texts.len();
+            said += texts.iter().flatten().count();
+        }
+        assert!(5 * said > 4 * edits, "{said} of {edits} edits have words");
+    }
+}

@@ -1,0 +1,172 @@
+//! A path of light, from the camera backwards.
+//!
+//! At every diffuse surface the lamp is sampled (next-event estimation) and one bounce goes on, cosine-weighted. A clear
+//! coat splits the first path that meets it: the reflection by Fresnel's law is followed beside the diffuse part, which is
+//! less noise than choosing between them. After a diffuse bounce a coat counts as diffuse, and a mirror shows the lamp no
+//! more: caustics would be noise. Where a path is cut off, the stage's ambient light stands for the rest.
+
+use super::sampling::Decisions;
+use super::stage::{FAR, Meeting, Stage, Thing};
+use super::vector::{V3, add, along, dot, mix, mul, reflect, scale};
+
+/// Rays leave a surface this far above it.
+pub(crate) const LIFT: f32 = 5e-4;
+/// Most mirrors in a path.
+pub(crate) const MIRRORS: u32 = 4;
+/// Brightest lamp that a path may bring: more would only make the edges of highlights jagged.
+pub(crate) const GLARE: f32 = 6.0;
+
+/// A ray under way.
+#[derive(Clone, Copy)]
+struct Ray {
+    o: V3,
+    d: V3,
+    /// The share of what it finds that reaches the camera.
+    through: V3,
+    /// Diffuse surfaces and mirrors so far.
+    bounces: u32,
+    mirrors: u32,
+}
+
+/// Schlick's approximation of Fresnel's law.
+#[inline(always)]
+fn fresnel(normal: f32, facing: f32) -> f32 {
+    let rest = (1.0 - facing).clamp(0.0, 1.0);
+    let square = rest * rest;
+    normal + (1.0 - normal) * square * square * rest
+}
+
+/// A path under way.
+struct Path<'a> {
+    stage: &'a Stage,
+    decisions: &'a Decisions<'a>,
+    ray: Ray,
+    /// What it has found.
+    light: V3,
+    /// The reflection in the first coat, which is followed when the path itself has ended.
+    reflection: Option<Ray>,
+    split: bool,
+}
+
+/// The light that reaches the camera along a ray from `o` in direction `d`.
+pub(crate) fn radiance(stage: &Stage, decisions: &Decisions<'_>, o: V3, d: V3) -> V3 {
+    let mut path = Path {
+        stage,
+        decisions,
+        ray: Ray {
+            o,
+            d,
+            through: [1.0; 3],
+            bounces: 0,
+            mirrors: 0,
+        },
+        light: [0.0; 3],
+        reflection: None,
+        split: false,
+    };
+    loop {
+        let goes_on = match stage.meet(path.ray.o, path.ray.d) {
+            Some(meeting) => path.meets(&meeting),
+            None => path.leaves(),
+        };
+        if !goes_on {
+            match path.reflection.take() {
+                Some(reflection) => path.ray = reflection,
+                None => return path.light,
+            }
+        }
+    }
+}
+
+impl Path<'_> {
+    #[inline(always)]
+    fn finds(&mut self, light: V3) {
+        self.light = add(self.light, mul(self.ray.through, light));
+    }
+
+    /// Into the sky; whether it goes on.
+    #[inline(always)]
+    fn leaves(&mut self) -> bool {
+        self.finds(self.stage.sky(self.ray.d));
+        if self.ray.bounces == 0 {
+            let glare = mul(self.ray.through, self.stage.lamp.glare(self.ray.d));
+            self.light = add(self.light, glare.map(|c| c.min(GLARE)));
+        }
+        false
+    }
+
+    /// A surface; whether it goes on.
+    #[inline(always)]
+    fn meets(&mut self, meeting: &Meeting) -> bool {
+        let ray = &mut self.ray;
+        let normal = meeting.normal;
+        let point = along(ray.o, ray.d, meeting.distance);
+        let surface = self.stage.surface(point, meeting.thing);
+        let facing = -dot(normal, ray.d);
+        let mirrored = reflect(ray.d, normal);
+        ray.o = along(point, normal, LIFT);
+        if surface.mirror {
+            ray.through = mul(
+                ray.through,
+                mix(surface.albedo, [1.0; 3], fresnel(0.0, facing)),
+            );
+            ray.d = mirrored;
+            ray.mirrors += 1;
+            if ray.mirrors > MIRRORS {
+                self.finds(self.stage.sky(mirrored));
+                return false;
+            }
+            return true;
+        }
+        if surface.coat > 0.0 && !self.split && ray.bounces == 0 {
+            let share = fresnel(surface.coat, facing);
+            self.split = true;
+            self.reflection = Some(Ray {
+                d: mirrored,
+                through: scale(ray.through, share),
+                ..*ray
+            });
+            ray.through = scale(ray.through, 1.0 - share);
+        }
+        ray.through = mul(ray.through, surface.albedo);
+        self.scatters(normal)
+    }
+
+    /// At a diffuse surface; whether it goes on.
+    #[inline(always)]
+    fn scatters(&mut self, normal: V3) -> bool {
+        let bounces = self.ray.bounces;
+        let place = self.decisions.lamp(bounces);
+        self.finds(lamp_light(self.stage, self.ray.o, normal, place));
+        if bounces == self.decisions.bounces {
+            self.finds(self.stage.ambient(normal));
+            return false;
+        }
+        self.ray.d = self.decisions.bounce(bounces, normal);
+        self.ray.bounces += 1;
+        true
+    }
+}
+
+/// The lamp's light on a white surface, by one point of the lamp.
+#[inline(always)]
+fn lamp_light(stage: &Stage, start: V3, normal: V3, place: [f32; 2]) -> V3 {
+    let towards = stage.lamp.towards(place);
+    let facing = dot(normal, towards);
+    if facing <= 0.0 || stage.shadowed(start, towards) {
+        return [0.0; 3];
+    }
+    scale(stage.lamp.key, facing)
+}
+
+/// What the middle of a pixel shows: 0 or 1 more than the solid's place, and the depth along `forward`.
+pub(crate) fn truth(stage: &Stage, d: V3) -> (u8, f32) {
+    let meeting = stage.meet(stage.view.eye, d);
+    let id = match meeting.map(|meeting| meeting.thing) {
+        Some(Thing::Solid(i)) => i as u8 + 1,
+        _ => 0,
+    };
+    let distance = meeting.map_or(FAR, |meeting| meeting.distance);
+    let depth = distance * dot(d, stage.view.forward);
+    (id, if meeting.is_some() { depth } else { FAR })
+}

@@ -1,0 +1,252 @@
+//! Words for what a solid is.
+
+use rand::{Rng, RngExt};
+
+use super::{Wording, with_article};
+use crate::draw::pick;
+use crate::scene::{Backdrop, Colour, Ground, Material, Shape, Size, Solid, Tone};
+
+impl Shape {
+    /// Nouns, the usual one first.
+    pub fn nouns(self) -> &'static [&'static str] {
+        match self {
+            Shape::Sphere => &["ball", "sphere"],
+            Shape::Cube => &["cube", "block", "box"],
+            Shape::Cylinder => &["cylinder", "tube"],
+            Shape::Cone => &["cone"],
+            Shape::Torus => &["ring", "donut", "torus"],
+            Shape::Capsule => &["capsule", "pill"],
+        }
+    }
+}
+
+/// Nouns for a solid of any shape.
+pub(crate) const ANY: [&str; 3] = ["object", "solid", "thing"];
+
+impl Colour {
+    /// Adjectives, the usual one first.
+    pub fn words(self) -> &'static [&'static str] {
+        match self {
+            Colour::Red => &["red"],
+            Colour::Orange => &["orange"],
+            Colour::Yellow => &["yellow"],
+            Colour::Green => &["green"],
+            Colour::Cyan => &["cyan", "cyan", "turquoise"],
+            Colour::Blue => &["blue"],
+            Colour::Purple => &["purple", "purple", "violet"],
+            Colour::Pink => &["pink"],
+            Colour::White => &["white"],
+            Colour::Black => &["black"],
+        }
+    }
+}
+
+impl Size {
+    /// Adjectives, the usual one first.
+    pub fn words(self) -> &'static [&'static str] {
+        match self {
+            Size::Small => &["small", "small", "little", "tiny"],
+            Size::Large => &["large", "large", "big"],
+        }
+    }
+}
+
+impl Material {
+    /// Adjectives, the usual one first.
+    pub fn words(self) -> &'static [&'static str] {
+        match self {
+            Material::Matte => &["matte", "matte", "matt", "dull"],
+            Material::Glossy => &["glossy", "glossy", "shiny", "polished"],
+            Material::Mirror => &["metallic", "metal", "mirror"],
+        }
+    }
+
+    /// What a solid is made to be: "make it {}".
+    pub(crate) fn states(self) -> &'static [&'static str] {
+        match self {
+            Material::Matte => &["matte", "matt", "dull"],
+            Material::Glossy => &["glossy", "shiny", "polished"],
+            Material::Mirror => &["metallic", "mirror-like"],
+        }
+    }
+}
+
+impl Tone {
+    /// Adjectives, the usual one first.
+    pub fn words(self) -> &'static [&'static str] {
+        match self {
+            Tone::Light => &["light grey", "light"],
+            Tone::Grey => &["grey"],
+            Tone::Dark => &["dark", "dark grey"],
+            Tone::Brown => &["brown"],
+            Tone::Olive => &["olive", "olive green"],
+            Tone::Slate => &["slate", "slate blue"],
+        }
+    }
+}
+
+impl Ground {
+    /// Adjectives of a table of this material, the usual one first.
+    pub fn words(self) -> &'static [&'static str] {
+        match self {
+            Ground::Cloth => &["cloth", "plain"],
+            Ground::Tiles => &["tiled", "checkered"],
+            Ground::Wood => &["wooden", "wood"],
+            Ground::Glass => &["glass"],
+        }
+    }
+}
+
+impl Backdrop {
+    /// "in front of {}", with the tone as `{t}`.
+    pub(crate) fn words(self) -> &'static [&'static str] {
+        match self {
+            Backdrop::Wall => &["a {t} wall"],
+            Backdrop::Stripes => &["a striped {t} wall", "{t} stripes"],
+            Backdrop::Sky => &["the sky", "an open sky"],
+        }
+    }
+}
+
+/// Some attributes of a solid.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Description {
+    /// The size, if named.
+    pub size: Option<Size>,
+    /// The material, if named.
+    pub material: Option<Material>,
+    /// The colour, if named.
+    pub colour: Option<Colour>,
+    /// The shape, or any.
+    pub shape: Option<Shape>,
+}
+
+impl Description {
+    /// The attributes of `solid` that `bits` names: 1 shape, 2 colour, 4 size, 8 material.
+    pub fn of(solid: &Solid, bits: u8) -> Description {
+        Description {
+            shape: (bits & 1 != 0).then_some(solid.shape),
+            colour: (bits & 2 != 0).then_some(solid.colour),
+            size: (bits & 4 != 0).then_some(solid.size),
+            material: (bits & 8 != 0).then_some(solid.material),
+        }
+    }
+
+    /// Whether it could mean `solid`.
+    pub fn fits(&self, solid: &Solid) -> bool {
+        self.size.is_none_or(|size| size == solid.size)
+            && self
+                .material
+                .is_none_or(|material| material == solid.material)
+            && self.colour.is_none_or(|colour| colour == solid.colour)
+            && self.shape.is_none_or(|shape| shape == solid.shape)
+    }
+
+    /// How many attributes it names.
+    pub fn length(&self) -> usize {
+        usize::from(self.size.is_some())
+            + usize::from(self.material.is_some())
+            + usize::from(self.colour.is_some())
+            + usize::from(self.shape.is_some())
+    }
+
+    fn adjectives(&self, rng: &mut impl Rng) -> Vec<String> {
+        let size = self.size.map(|size| pick(size.words(), rng));
+        let material = self.material.map(|material| pick(material.words(), rng));
+        let colour = self.colour.map(|colour| pick(colour.words(), rng));
+        // Either order is said of material and colour; the size comes first.
+        let rest = if rng.random_bool(0.8) {
+            [material, colour]
+        } else {
+            [colour, material]
+        };
+        let all = size.into_iter().chain(rest.into_iter().flatten());
+        all.map(String::from).collect()
+    }
+
+    /// "small red ball", sometimes "small ball in red". Held out: "ball that is small and red", "red-coloured ball",
+    /// "ball-shaped red object".
+    pub fn say(&self, wording: Wording, rng: &mut impl Rng) -> String {
+        let noun = match self.shape {
+            Some(shape) => pick(shape.nouns(), rng),
+            None => pick(&ANY, rng),
+        };
+        let mut adjectives = self.adjectives(rng);
+        let primitive = match wording {
+            Wording::Training if rng.random_bool(0.1) => 5,
+            Wording::Training => 6,
+            Wording::HeldOut => rng.random_range(0..5),
+        };
+        match (primitive, self.shape, self.colour) {
+            (0, _, _) if !adjectives.is_empty() => {
+                format!("{noun} that is {}", adjectives.join(" and "))
+            }
+            (1, Some(shape), _) => {
+                adjectives.push(format!("{}-shaped object", shape.nouns()[0]));
+                adjectives.join(" ")
+            }
+            (2, _, Some(colour)) => {
+                let name = take_one_of(colour.words(), &mut adjectives);
+                adjectives.extend(name.map(|name| format!("{name}-coloured")));
+                adjectives.push(noun.into());
+                adjectives.join(" ")
+            }
+            (5, Some(_), Some(colour)) => {
+                let name = take_one_of(colour.words(), &mut adjectives).unwrap_or_default();
+                adjectives.push(format!("{noun} in {name}"));
+                adjectives.join(" ")
+            }
+            _ => {
+                adjectives.push(noun.into());
+                adjectives.join(" ")
+            }
+        }
+    }
+
+    /// The attributes as a predicate: "small and red".
+    pub(crate) fn state(&self, rng: &mut impl Rng) -> String {
+        self.adjectives(rng).join(" and ")
+    }
+
+    /// The same in the plural: "small red balls".
+    pub(crate) fn say_all(&self, rng: &mut impl Rng) -> String {
+        let noun = match self.shape {
+            Some(shape) => pick(shape.nouns(), rng),
+            None => pick(&ANY, rng),
+        };
+        let plural = match noun {
+            "box" => "boxes".to_string(),
+            "torus" => "rings".to_string(),
+            _ => format!("{noun}s"),
+        };
+        let mut words = self.adjectives(rng);
+        words.push(plural);
+        words.join(" ")
+    }
+}
+
+/// The one of `words` that is among the adjectives, from which it is taken.
+fn take_one_of(words: &[&str], adjectives: &mut Vec<String>) -> Option<String> {
+    let at = adjectives
+        .iter()
+        .position(|a| words.contains(&a.as_str()))?;
+    Some(adjectives.remove(at))
+}
+
+/// "a small red ball", as a solid is introduced: colour and shape, size where it is small or as it comes, material where it
+/// is not matte or as it comes.
+pub fn indefinite(solid: &Solid, wording: Wording, rng: &mut impl Rng) -> String {
+    let size = solid.size == Size::Small || rng.random_bool(0.4);
+    let material = solid.material != Material::Matte || rng.random_bool(0.15);
+    let bits = 3 | u8::from(size) << 2 | u8::from(material) << 3;
+    with_article(&Description::of(solid, bits).say(wording, rng))
+}
+
+/// "a brown wooden table", with the tone, the material, both or none.
+pub(crate) fn table(ground: Option<Ground>, tone: Option<Tone>, rng: &mut impl Rng) -> String {
+    let mut words: Vec<&str> = Vec::new();
+    words.extend(tone.map(|tone| pick(tone.words(), rng)));
+    words.extend(ground.map(|ground| pick(ground.words(), rng)));
+    words.push(pick(&["table", "table", "ground"], rng));
+    with_article(&words.join(" "))
+}

@@ -1,0 +1,276 @@
+//! Words that mean one solid of a scene and no other.
+
+use rand::{Rng, RngExt};
+
+use super::{Description, Wording};
+use crate::draw::pick;
+use crate::placement::Side;
+use crate::scene::Scene;
+
+/// How one solid lies to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Relation {
+    /// On this side of it, as the camera sees it.
+    To(Side),
+    /// Standing on it.
+    On,
+    /// With the other standing on it.
+    Under,
+}
+
+impl Relation {
+    /// All relations.
+    pub const ALL: [Relation; 6] = [
+        Relation::To(Side::Left),
+        Relation::To(Side::Right),
+        Relation::To(Side::Front),
+        Relation::To(Side::Behind),
+        Relation::On,
+        Relation::Under,
+    ];
+}
+
+/// A way to mean one solid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reference {
+    /// By its attributes.
+    Plain(Description),
+    /// By its attributes and how it lies to another solid.
+    Related(Description, Relation, Description),
+    /// The farthest to a side among those of these attributes.
+    Extreme(Description, Side),
+}
+
+/// Whether something holds, does not, or cannot well be said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Clear {
+    Yes,
+    No,
+    Vague,
+}
+
+/// More than this, in table units, is clearly to one side; what is less, but not to the other side, is better not said.
+const CLEARLY: f32 = 0.3;
+
+impl Relation {
+    fn holds(self, scene: &Scene, a: usize, b: usize) -> Clear {
+        let sure = |holds| if holds { Clear::Yes } else { Clear::No };
+        match self {
+            Relation::On => sure(scene.bearer(a) == Some(b)),
+            Relation::Under => sure(scene.bearer(b) == Some(a)),
+            Relation::To(side) => {
+                let ahead = ahead(scene, side, a) - ahead(scene, side, b);
+                let stacked = scene.bearer(a) == Some(b) || scene.bearer(b) == Some(a);
+                match ahead {
+                    _ if stacked => Clear::Vague,
+                    d if d > CLEARLY => Clear::Yes,
+                    d if d < 0.0 => Clear::No,
+                    _ => Clear::Vague,
+                }
+            }
+        }
+    }
+}
+
+/// How far a solid lies to this side, as the camera sees it: left and right in the picture, front and behind on the table.
+fn ahead(scene: &Scene, side: Side, index: usize) -> f32 {
+    let position = scene.solids[index].pose.position;
+    let [across, towards] = scene.camera.table_axes(position);
+    let depth = scene.camera.project(1.0, position)[2];
+    let [right, front] = side.direction();
+    across * scene.camera.distance / depth * right + towards * front
+}
+
+impl Reference {
+    /// The one solid that it means in `scene`; `None` where it fits none, several, or not clearly one.
+    pub fn meant(&self, scene: &Scene) -> Option<usize> {
+        let fitting = |description: &Description| -> Vec<usize> {
+            let all = 0..scene.solids.len();
+            all.filter(|&i| description.fits(&scene.solids[i]))
+                .collect()
+        };
+        let only = |found: Vec<usize>| (found.len() == 1).then(|| found[0]);
+        match self {
+            Reference::Plain(what) => only(fitting(what)),
+            Reference::Related(what, relation, other) => {
+                let other = only(fitting(other))?;
+                let mut candidates = fitting(what);
+                candidates.retain(|&i| i != other);
+                let holds = |i: usize| relation.holds(scene, i, other);
+                if candidates.iter().any(|&i| holds(i) == Clear::Vague) {
+                    return None;
+                }
+                candidates.retain(|&i| holds(i) == Clear::Yes);
+                only(candidates)
+            }
+            Reference::Extreme(what, side) => {
+                let candidates = fitting(what);
+                let place = |i: usize| ahead(scene, *side, i);
+                let first = candidates
+                    .iter()
+                    .copied()
+                    .max_by(|&a, &b| place(a).total_cmp(&place(b)))?;
+                let clear = |&i: &usize| i == first || place(first) - place(i) > 0.25;
+                (candidates.len() > 1 && candidates.iter().all(clear)).then_some(first)
+            }
+        }
+    }
+
+    /// "red ball left of the cube", without an article.
+    pub fn say(&self, wording: Wording, rng: &mut impl Rng) -> String {
+        match self {
+            Reference::Plain(what) => what.say(wording, rng),
+            Reference::Related(what, relation, other) => {
+                let words = relation_words(*relation, wording);
+                // One unusual form at a time.
+                let plain = Wording::Training;
+                format!(
+                    "{} {} the {}",
+                    what.say(plain, rng),
+                    pick(words, rng),
+                    other.say(plain, rng)
+                )
+            }
+            Reference::Extreme(what, side) => {
+                let what = what.say(Wording::Training, rng);
+                pick(extreme_words(*side, wording), rng).replace("{x}", &what)
+            }
+        }
+    }
+}
+
+fn relation_words(relation: Relation, wording: Wording) -> &'static [&'static str] {
+    match (wording, relation) {
+        (Wording::Training, Relation::To(Side::Left)) => &["left of", "to the left of"],
+        (Wording::Training, Relation::To(Side::Right)) => &["right of", "to the right of"],
+        (Wording::Training, Relation::To(Side::Front)) => &["in front of"],
+        (Wording::Training, Relation::To(Side::Behind)) => &["behind"],
+        (Wording::Training, Relation::On) => &["on top of", "on"],
+        (Wording::Training, Relation::Under) => &["under", "below"],
+        (Wording::HeldOut, Relation::To(Side::Left)) => &["on the left side of", "that is left of"],
+        (Wording::HeldOut, Relation::To(Side::Right)) => {
+            &["on the right side of", "that is right of"]
+        }
+        (Wording::HeldOut, Relation::To(Side::Front)) => &["that is in front of"],
+        (Wording::HeldOut, Relation::To(Side::Behind)) => &["that is behind"],
+        (Wording::HeldOut, Relation::On) => &["that stands on", "that is on top of"],
+        (Wording::HeldOut, Relation::Under) => &["that is under"],
+    }
+}
+
+fn extreme_words(side: Side, wording: Wording) -> &'static [&'static str] {
+    match (wording, side) {
+        (Wording::Training, Side::Left) => &["leftmost {x}", "{x} on the left"],
+        (Wording::Training, Side::Right) => &["rightmost {x}", "{x} on the right"],
+        (Wording::Training, Side::Front) => {
+            &["nearest {x}", "{x} in front", "{x} closest to the camera"]
+        }
+        (Wording::Training, Side::Behind) => &["farthest {x}", "{x} at the back"],
+        (Wording::HeldOut, Side::Left) => &["{x} farthest to the left"],
+        (Wording::HeldOut, Side::Right) => &["{x} farthest to the right"],
+        (Wording::HeldOut, Side::Front) => &["{x} nearest to the camera"],
+        (Wording::HeldOut, Side::Behind) => &["{x} farthest from the camera"],
+    }
+}
+
+/// All references that mean solid `index` of `scene` and no other, shorter ones first within each form.
+pub fn references(scene: &Scene, index: usize) -> Vec<Reference> {
+    let Some(solid) = scene.solids.get(index) else {
+        return Vec::new();
+    };
+    let means = |reference: &Reference| reference.meant(scene) == Some(index);
+    let described = (0..16u8).map(|bits| Description::of(solid, bits));
+    let mut all: Vec<Reference> = described.map(Reference::Plain).filter(means).collect();
+    // Place is said of solids with few attributes; longer ones sound like a riddle.
+    for what in [0, 1, 2, 3, 5].map(|bits| Description::of(solid, bits)) {
+        let extremes = Side::ALL.iter().map(|&side| Reference::Extreme(what, side));
+        all.extend(extremes.filter(means));
+        for other in (0..scene.solids.len()).filter(|&i| i != index) {
+            for bits in [1, 2, 3] {
+                let other = Description::of(&scene.solids[other], bits);
+                let related =
+                    Relation::ALL.map(|relation| Reference::Related(what, relation, other));
+                all.extend(related.into_iter().filter(means));
+            }
+        }
+    }
+    all
+}
+
+/// A reference to solid `index`, with its article: mostly colour and shape where that is enough, or the shortest there is, in
+/// some the place. `None` where words cannot tell it from another.
+pub fn refer(scene: &Scene, index: usize, wording: Wording, rng: &mut impl Rng) -> Option<String> {
+    let all = references(scene, index);
+    let plain: Vec<&Reference> = all
+        .iter()
+        .filter(|r| matches!(r, Reference::Plain(_)))
+        .collect();
+    let placed: Vec<&Reference> = all
+        .iter()
+        .filter(|r| !matches!(r, Reference::Plain(_)))
+        .collect();
+    let place = plain.is_empty() || rng.random_bool(0.25);
+    if place && !placed.is_empty() {
+        // Extremes are few and relations many: draw the form first.
+        let extreme: Vec<&Reference> = placed
+            .iter()
+            .filter(|r| matches!(r, Reference::Extreme(..)))
+            .copied()
+            .collect();
+        let related: Vec<&Reference> = placed
+            .iter()
+            .filter(|r| matches!(r, Reference::Related(..)))
+            .copied()
+            .collect();
+        let primitive = if extreme.is_empty() || (!related.is_empty() && rng.random_bool(0.6)) {
+            related
+        } else {
+            extreme
+        };
+        return Some(format!("the {}", pick(&primitive, rng).say(wording, rng)));
+    }
+    (!plain.is_empty()).then(|| format!("the {}", usual(&plain, rng).say(wording, rng)))
+}
+
+/// As [`refer`] says a solid beside which another goes: by what it is wherever that is enough, in training's wording, so that
+/// no sentence relates three.
+pub(super) fn refer_plainly(scene: &Scene, index: usize, rng: &mut impl Rng) -> Option<String> {
+    let all = references(scene, index);
+    let plain: Vec<&Reference> = all
+        .iter()
+        .filter(|r| matches!(r, Reference::Plain(_)))
+        .collect();
+    if plain.is_empty() {
+        refer(scene, index, Wording::Training, rng)
+    } else {
+        Some(format!(
+            "the {}",
+            usual(&plain, rng).say(Wording::Training, rng)
+        ))
+    }
+}
+
+/// Colour and shape, a shortest one, or any.
+fn usual<'a>(plain: &[&'a Reference], rng: &mut impl Rng) -> &'a Reference {
+    let length = |r: &Reference| match r {
+        Reference::Plain(what) => what.length(),
+        _ => usize::MAX,
+    };
+    let pair = |r: &Reference| match r {
+        Reference::Plain(w) => w.colour.is_some() && w.shape.is_some() && w.length() == 2,
+        _ => false,
+    };
+    let least = plain.iter().map(|r| length(r)).min();
+    let some: Vec<&Reference> = match rng.random_range(0..10) {
+        0..5 if plain.iter().any(|r| pair(r)) => {
+            plain.iter().filter(|r| pair(r)).copied().collect()
+        }
+        0..8 => plain
+            .iter()
+            .filter(|r| Some(length(r)) == least)
+            .copied()
+            .collect(),
+        _ => plain.to_vec(),
+    };
+    pick(&some, rng)
+}

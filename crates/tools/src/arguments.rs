@@ -1,0 +1,25 @@
+//! Parsers of command-line values whose types the library defines.
+
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use unireal::internals::cpu::gemm::engine::Precision;
+use unireal::internals::weights::quant::Encoding;
+
+/// Returns a parser of [`Encoding`] that lists the possible values in `--help`.
+pub(crate) fn encoding() -> impl TypedValueParser<Value = Encoding> {
+    PossibleValuesParser::new([
+        PossibleValue::new("f32").help("32-bit floats"),
+        PossibleValue::new("f16").help("16-bit floats on the wire, 32-bit ones on the device"),
+        PossibleValue::new("q8").help("8 bits per value and a scale for each 32 of them"),
+        PossibleValue::new("q4").help("4 bits per value and a scale for each 32 of them"),
+    ])
+    .try_map(|text| text.parse())
+}
+
+/// Returns a parser of [`Precision`] that lists the possible values in `--help`.
+pub(crate) fn precision() -> impl TypedValueParser<Value = Precision> {
+    PossibleValuesParser::new([
+        PossibleValue::new("f32").help("32-bit floats"),
+        PossibleValue::new("bf16").help("operands rounded to bf16"),
+    ])
+    .try_map(|text| text.parse())
+}

@@ -1,0 +1,229 @@
+//! Captions, instructions and names from any endpoint that speaks OpenAI's chat protocol with pictures: one request a clip,
+//! within time limits, tried again when that may help, and kept on disk, so that no answer is paid for twice.
+
+mod client;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::super::clip::{Clip, Instruction};
+use super::super::kinds::Counts;
+use super::super::mask::bounds;
+use super::{Annotator, Shot};
+use client::Client;
+use unireal::Result;
+
+/// How the endpoint is asked.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The address up to the version, such as `https://api.openai.com/v1`; `/chat/completions` is added.
+    pub url: String,
+    /// The model's name.
+    pub model: String,
+    /// The key, sent as a bearer token.
+    pub key: Option<String>,
+    /// Longest time for one answer.
+    pub limit: Duration,
+    /// Tries of one request.
+    pub tries: u32,
+    /// Pause before the second try; each further one is twice as long.
+    pub pause: Duration,
+    /// Longest pause, whatever the endpoint asks for.
+    pub longest_pause: Duration,
+}
+
+impl Settings {
+    /// The usual limits, and the key from the environment variable `OPENAI_API_KEY`.
+    pub fn new(url: &str, model: &str) -> Settings {
+        Settings {
+            url: url.trim_end_matches('/').to_owned(),
+            model: model.to_owned(),
+            key: std::env::var("OPENAI_API_KEY")
+                .ok()
+                .filter(|key| !key.is_empty()),
+            limit: Duration::from_secs(120),
+            tries: 5,
+            pause: Duration::from_secs(1),
+            longest_pause: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Asks a chat endpoint.
+pub struct Chat {
+    client: Client,
+    model: String,
+}
+
+impl Chat {
+    /// Asks by these settings and keeps answers in `cache`.
+    pub fn new(settings: Settings, cache: &Path) -> Chat {
+        Chat {
+            model: settings.model.clone(),
+            client: Client::new(settings, cache),
+        }
+    }
+}
+
+/// Longest text that is taken, in letters.
+const LONGEST: usize = 400;
+
+/// What the endpoint is to answer.
+#[derive(Debug, Deserialize)]
+struct Answer {
+    /// Paraphrases of what the video shows.
+    captions: Vec<String>,
+    /// Captions of each frame.
+    frames: Vec<Vec<String>>,
+    /// Instructions from each frame to the next.
+    instructions: Vec<Vec<String>>,
+    /// Names of each thing that was pointed at.
+    #[serde(default)]
+    things: Vec<Vec<String>>,
+}
+
+impl Annotator for Chat {
+    fn name(&self) -> &'static str {
+        "chat"
+    }
+
+    fn annotate(&self, shot: &mut Shot<'_>, _: &mut Counts) -> Result<()> {
+        if shot.clip.frames.is_empty() {
+            return Ok(());
+        }
+        let request = request(&shot.clip, &self.model)?;
+        let (frames, things) = (shot.clip.frames.len(), shot.clip.entities.len());
+        let answer = self
+            .client
+            .ask(&request, |text| parse(text, frames, things))?;
+        apply(&mut shot.clip, answer);
+        Ok(())
+    }
+}
+
+fn request(clip: &Clip, model: &str) -> Result<Value> {
+    let n = clip.frames.len();
+    let mut text = format!(
+        "These are {n} frames of one video, in order. Answer with one JSON object and nothing else, in plain short \
+         English:\n{{\"captions\": [three paraphrases of what the video shows],\n\"frames\": [for each of the {n} frames a \
+         list of two captions],\n\"instructions\": [for each of the {} steps from a frame to the next a list of two short \
+         imperatives that name all that changes, such as \"move the boat slightly to the right\"]",
+        n - 1
+    );
+    if !clip.entities.is_empty() {
+        text += ",\n\"things\": [for each of the things below, in order, a list of two noun phrases that mean it and nothing \
+                 else in the frames]";
+    }
+    text += "}";
+    for (i, entity) in clip.entities.iter().enumerate() {
+        let seen = entity.masks.iter().enumerate().find_map(|(frame, mask)| {
+            Some((frame, bounds(mask, clip.frames[frame].width as usize)?))
+        });
+        if let Some((frame, b)) = seen {
+            let size = &clip.frames[frame];
+            let percent = |at: usize, of: u32| 100 * at / of as usize;
+            text += &format!(
+                "\nThing {}: in frame {}, from {} % to {} % of the width and from {} % to {} % of the height.",
+                i + 1,
+                frame + 1,
+                percent(b.left, size.width),
+                percent(b.right, size.width),
+                percent(b.top, size.height),
+                percent(b.bottom, size.height)
+            );
+        }
+    }
+    let mut content = vec![json!({"type": "text", "text": text})];
+    for frame in &clip.frames {
+        let url = format!("data:image/png;base64,{}", base64(&frame.to_png()?));
+        content.push(json!({"type": "image_url", "image_url": {"url": url}}));
+    }
+    Ok(json!({
+        "model": model,
+        "temperature": 0,
+        "messages": [{"role": "user", "content": content}],
+    }))
+}
+
+/// The answer in a model's text, which may stand between other words; what is wrong with it otherwise.
+fn parse(text: &str, frames: usize, things: usize) -> std::result::Result<Answer, String> {
+    let object = text
+        .find('{')
+        .zip(text.rfind('}'))
+        .filter(|(start, end)| start < end);
+    let (start, end) = object.ok_or("no JSON object")?;
+    let mut answer: Answer = serde_json::from_str(&text[start..=end]).map_err(|e| e.to_string())?;
+    let counted = |what: &str, found: usize, expected: usize| {
+        if found == expected {
+            Ok(())
+        } else {
+            Err(format!("{found} {what}; {expected} were asked for"))
+        }
+    };
+    counted("lists of frame captions", answer.frames.len(), frames)?;
+    counted(
+        "lists of instructions",
+        answer.instructions.len(),
+        frames - 1,
+    )?;
+    counted("lists of names", answer.things.len(), things)?;
+    let lists = answer
+        .frames
+        .iter_mut()
+        .chain(&mut answer.instructions)
+        .chain(&mut answer.things);
+    for list in lists.chain([&mut answer.captions]) {
+        for text in list.iter_mut() {
+            *text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        }
+        list.retain(|text| !text.is_empty() && text.chars().count() <= LONGEST);
+    }
+    if answer.captions.is_empty() {
+        Err("no caption".into())
+    } else {
+        Ok(answer)
+    }
+}
+
+fn apply(clip: &mut Clip, answer: Answer) {
+    clip.captions = answer.captions;
+    clip.frame_captions = answer.frames;
+    let instructions = answer.instructions.into_iter().enumerate();
+    let instructions = instructions.filter(|(_, texts)| !texts.is_empty());
+    clip.instructions = instructions
+        .map(|(from, texts)| Instruction {
+            from,
+            to: from + 1,
+            texts,
+        })
+        .collect();
+    for (entity, phrases) in clip.entities.iter_mut().zip(answer.things) {
+        if !phrases.is_empty() {
+            entity.phrases = phrases;
+        }
+    }
+}
+
+/// The standard alphabet, with padding.
+fn base64(bytes: &[u8]) -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for block in bytes.chunks(3) {
+        let byte = |i: usize| u32::from(block.get(i).copied().unwrap_or(0));
+        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
+        for i in 0..4 {
+            if i <= block.len() {
+                text.push(LETTERS[(bits >> (18 - 6 * i) & 63) as usize] as char)
+            } else {
+                text.push('=')
+            }
+        }
+    }
+    text
+}

@@ -1,0 +1,336 @@
+//! Plain words for things that no language model has seen: by colour, size and place, and for where they went.
+
+use std::collections::BTreeMap;
+
+use super::clip::{Clip, Instruction};
+use super::mask::{bounds, share};
+use super::prompts::listed;
+use unireal::Image;
+
+/// Names of hues, by the degree at which each begins.
+const HUES: [(f32, &str); 9] = [
+    (0.0, "red"),
+    (18.0, "orange"),
+    (48.0, "yellow"),
+    (70.0, "green"),
+    (165.0, "cyan"),
+    (200.0, "blue"),
+    (260.0, "purple"),
+    (305.0, "pink"),
+    (340.0, "red"),
+];
+/// A name that fits fewer of an object's pixels says nothing.
+const AGREED: f32 = 0.4;
+
+/// The name of a colour.
+fn hue_name(pixel: &[u8]) -> &'static str {
+    let [r, g, b] = [0, 1, 2].map(|c| f32::from(pixel[c]) / 255.0);
+    let (most, least) = (r.max(g).max(b), r.min(g).min(b));
+    let chroma = most - least;
+    if most < 0.2 || chroma < 0.18 * most.max(0.35) {
+        return match most {
+            dark if dark < 0.25 => "black",
+            light if light > 0.8 => "white",
+            _ => "grey",
+        };
+    }
+    let turn = if most == r {
+        (g - b) / chroma
+    } else if most == g {
+        2.0 + (b - r) / chroma
+    } else {
+        4.0 + (r - g) / chroma
+    };
+    let degrees = (60.0 * turn).rem_euclid(360.0);
+    let name = HUES.iter().rev().find(|(begin, _)| degrees >= *begin);
+    match name.map_or("red", |(_, name)| name) {
+        // Dark or dull orange has a name of its own; light red as well.
+        "orange" if most < 0.6 || chroma < 0.45 * most => "brown",
+        "red" if least > 0.45 => "pink",
+        name => name,
+    }
+}
+
+/// The name of the colour that most of the masked pixels have; `None` when they do not agree, or for an empty mask.
+pub fn colour(images: &[Image], masks: &[Vec<bool>]) -> Option<&'static str> {
+    let mut votes: BTreeMap<&str, f32> = BTreeMap::new();
+    for (image, mask) in images.iter().zip(masks) {
+        for (pixel, _) in image.rgb.chunks_exact(3).zip(mask).filter(|(_, on)| **on) {
+            *votes.entry(hue_name(pixel)).or_default() += 1.0;
+        }
+    }
+    let all: f32 = votes.values().sum();
+    let best = votes.into_iter().max_by(|a, b| a.1.total_cmp(&b.1));
+    best.filter(|(_, votes)| *votes > AGREED * all)
+        .map(|(name, _)| name)
+}
+
+/// Gives entities without phrases such that mean them alone in every frame: by their colour, when no other has it; as the
+/// largest; by their side.
+pub fn name(clip: &mut Clip) {
+    let colours: Vec<_> = clip
+        .entities
+        .iter()
+        .map(|e| colour(&clip.frames, &e.masks))
+        .collect();
+    let count = clip.entities.len();
+    let mut phrases: Vec<Vec<String>> = vec![Vec::new(); count];
+    for i in 0..count {
+        let alone = |j: usize| j == i || colours[j] != colours[i];
+        if let Some(colour) = colours[i].filter(|_| (0..count).all(alone)) {
+            phrases[i].push(format!("the moving {colour} object"));
+            phrases[i].push(format!("the {colour} object that moves"));
+        }
+    }
+    if count == 1 {
+        phrases[0].extend(["the moving object".into(), "the object that moves".into()]);
+    } else {
+        let area = |entity: usize, frame: usize| Some(share(&clip.entities[entity].masks[frame]));
+        let place = |entity: usize, frame: usize| centre(clip, entity, frame).map(|[x, _]| x);
+        for (values, most, least) in [
+            (
+                &area as &dyn Fn(usize, usize) -> Option<f32>,
+                "the largest moving object",
+                None,
+            ),
+            (
+                &place,
+                "the moving object on the right",
+                Some("the moving object on the left"),
+            ),
+        ] {
+            for (sign, phrase) in [(1.0, Some(most)), (-1.0, least)] {
+                let Some(phrase) = phrase else { continue };
+                if let Some(first) = always_first(clip, |e, f| values(e, f).map(|v| sign * v)) {
+                    phrases[first].push(phrase.into());
+                }
+            }
+        }
+    }
+    for (entity, phrases) in clip.entities.iter_mut().zip(phrases) {
+        if entity.phrases.is_empty() {
+            entity.phrases = phrases;
+        }
+    }
+}
+
+/// The entity whose value is the greatest by far in every frame.
+fn always_first(clip: &Clip, value: impl Fn(usize, usize) -> Option<f32>) -> Option<usize> {
+    let mut first = None;
+    for frame in 0..clip.frames.len() {
+        let values = (0..clip.entities.len()).filter_map(|e| Some((value(e, frame)?, e)));
+        let mut values: Vec<(f32, usize)> = values.collect();
+        values.sort_by(|a, b| b.0.total_cmp(&a.0));
+        let (Some(most), Some(next)) = (values.first(), values.get(1)) else {
+            continue;
+        };
+        if most.0 - next.0 < 0.15 * most.0.abs().max(next.0.abs()) {
+            return None;
+        }
+        if *first.get_or_insert(most.1) != most.1 {
+            return None;
+        }
+    }
+    first
+}
+
+/// The middle of an entity's box in shares of the picture; `None` where it is not seen.
+fn centre(clip: &Clip, entity: usize, frame: usize) -> Option<[f32; 2]> {
+    let (width, height) = (clip.frames[frame].width, clip.frames[frame].height);
+    let b = bounds(&clip.entities[entity].masks[frame], width as usize)?;
+    Some([
+        (b.left + b.right) as f32 / (2 * width) as f32,
+        (b.top + b.bottom) as f32 / (2 * height) as f32,
+    ])
+}
+
+/// Displacements below this share of the picture are not said.
+const STEP: f32 = 0.05;
+
+/// Instructions for the pairs of neighbouring frames, forwards and backwards, in which things move that have names: all that move
+/// are named, and a pair in which one moves that has none has no instruction.
+pub fn instructions(clip: &Clip) -> Vec<Instruction> {
+    let mut found = Vec::new();
+    for from in 0..clip.frames.len() {
+        for to in [from.wrapping_sub(1), from + 1] {
+            if to >= clip.frames.len() {
+                continue;
+            }
+            let moving = (0..clip.entities.len())
+                .filter_map(|entity| Some((entity, displacement(clip, entity, from, to)?)));
+            let named: Option<Vec<(String, String)>> = moving
+                .map(|(entity, by)| Some((phrase(clip, entity, from + to)?, way(by))))
+                .collect();
+            let Some(moves) = named.filter(|moves| !moves.is_empty()) else {
+                continue;
+            };
+            let say = |form: &dyn Fn(&str, &str) -> String| {
+                let parts: Vec<String> =
+                    moves.iter().map(|(thing, way)| form(thing, way)).collect();
+                listed(&parts)
+            };
+            let texts = vec![
+                say(&|thing, way| format!("move {thing} {way}")),
+                say(&|thing, way| format!("{thing} moves {way}")),
+                say(&|thing, way| format!("{thing} goes {way}")),
+            ];
+            found.push(Instruction { from, to, texts });
+        }
+    }
+    found
+}
+
+/// How far something goes, in shares of the picture; `None` when it stays or is not seen.
+fn displacement(clip: &Clip, entity: usize, from: usize, to: usize) -> Option<[f32; 2]> {
+    let (a, b) = (centre(clip, entity, from)?, centre(clip, entity, to)?);
+    let by = [b[0] - a[0], b[1] - a[1]];
+    (by[0].hypot(by[1]) >= STEP).then_some(by)
+}
+
+/// One of the names of something, in turns.
+fn phrase(clip: &Clip, entity: usize, turn: usize) -> Option<String> {
+    let phrases = &clip.entities[entity].phrases;
+    // "The object that moves moves" is no sentence.
+    let plain: Vec<&String> = phrases.iter().filter(|p| !p.ends_with("moves")).collect();
+    plain.get(turn % plain.len().max(1)).copied().cloned()
+}
+
+/// Where to, in words.
+fn way([x, y]: [f32; 2]) -> String {
+    let length = x.hypot(y);
+    let mut parts = Vec::new();
+    if x.abs() > 0.4 * length {
+        parts.push(if x > 0.0 {
+            "to the right"
+        } else {
+            "to the left"
+        });
+    }
+    if y.abs() > 0.4 * length {
+        parts.push(if y > 0.0 { "down" } else { "up" });
+    }
+    let slightly = if length < 2.0 * STEP { "slightly " } else { "" };
+    format!("{slightly}{}", parts.join(" and "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::Entity;
+
+    /// Left, top, side and colour.
+    type Patch = (usize, usize, usize, [u8; 3]);
+
+    /// Boxes of colours at places, on green.
+    fn clip(frames: &[Vec<Patch>]) -> Clip {
+        let mut clip = Clip::default();
+        for (n, boxes) in frames.iter().enumerate() {
+            let mut rgb = [30, 150, 40].repeat(100 * 50);
+            for (e, &(left, top, side, colour)) in boxes.iter().enumerate() {
+                let inside = |i: usize| {
+                    (left..left + side).contains(&(i % 100))
+                        && (top..top + side).contains(&(i / 100))
+                };
+                let mask: Vec<bool> = (0..5000).map(inside).collect();
+                for i in (0..5000).filter(|&i| mask[i]) {
+                    rgb[3 * i..3 * i + 3].copy_from_slice(&colour);
+                }
+                if n == 0 {
+                    clip.entities.push(Entity::default());
+                }
+                clip.entities[e].masks.push(mask);
+            }
+            clip.frames.push(Image::from_rgb(100, 50, rgb).unwrap());
+            clip.numbers.push(n as u64);
+        }
+        clip
+    }
+
+    const RED: [u8; 3] = [210, 40, 20];
+    const BLUE: [u8; 3] = [30, 50, 220];
+
+    #[test]
+    fn colours_have_their_usual_names() {
+        for (rgb, name) in [
+            ([220, 30, 30], "red"),
+            ([240, 140, 20], "orange"),
+            ([110, 70, 40], "brown"),
+            ([235, 220, 50], "yellow"),
+            ([40, 160, 50], "green"),
+            ([50, 200, 210], "cyan"),
+            ([40, 70, 200], "blue"),
+            ([120, 50, 150], "purple"),
+            ([240, 140, 180], "pink"),
+            ([15, 15, 18], "black"),
+            ([128, 130, 126], "grey"),
+            ([245, 245, 240], "white"),
+        ] {
+            assert_eq!(hue_name(&rgb), name, "{rgb:?}");
+        }
+        let half = Image::from_rgb(2, 1, vec![220, 30, 30, 40, 70, 200]).unwrap();
+        assert_eq!(
+            colour(std::slice::from_ref(&half), &[vec![true, false]]),
+            Some("red")
+        );
+        assert_eq!(colour(&[half], &[vec![false, false]]), None);
+    }
+
+    #[test]
+    fn one_thing_is_the_moving_object_and_its_way_is_said() {
+        let mut clip = clip(&[
+            vec![(10, 10, 12, RED)],
+            vec![(30, 10, 12, RED)],
+            vec![(34, 30, 12, RED)],
+        ]);
+        name(&mut clip);
+        assert!(
+            clip.entities[0]
+                .phrases
+                .contains(&"the moving object".into())
+        );
+        assert!(
+            clip.entities[0]
+                .phrases
+                .contains(&"the moving red object".into())
+        );
+        let said = instructions(&clip);
+        let pairs: Vec<(usize, usize)> = said.iter().map(|i| (i.from, i.to)).collect();
+        assert_eq!(pairs, [(0, 1), (1, 0), (1, 2), (2, 1)]);
+        assert!(
+            said[0].texts[0].ends_with("to the right"),
+            "{:?}",
+            said[0].texts
+        );
+        assert!(said[1].texts[0].ends_with("to the left"));
+        assert!(said[2].texts[0].ends_with("down"));
+    }
+
+    #[test]
+    fn things_alike_in_colour_are_named_by_side_and_size_only_where_it_is_true() {
+        let mut alike = clip(&[
+            vec![(5, 10, 10, RED), (60, 10, 20, RED)],
+            vec![(15, 10, 10, RED), (70, 10, 20, RED)],
+        ]);
+        name(&mut alike);
+        assert_eq!(alike.entities[0].phrases, ["the moving object on the left"]);
+        let second = [
+            "the largest moving object",
+            "the moving object on the right",
+        ];
+        assert_eq!(alike.entities[1].phrases, second);
+        let mut crossing = clip(&[
+            vec![(5, 10, 10, RED), (60, 10, 10, BLUE)],
+            vec![(70, 10, 10, RED), (20, 10, 10, BLUE)],
+        ]);
+        name(&mut crossing);
+        for (entity, colour) in crossing.entities.iter().zip(["red", "blue"]) {
+            assert_eq!(entity.phrases.len(), 2);
+            assert!(entity.phrases.iter().all(|phrase| phrase.contains(colour)));
+        }
+        let text = &instructions(&crossing)[0].texts[0];
+        assert!(
+            text.contains("red") && text.contains("blue") && text.contains(" and "),
+            "{text}"
+        );
+    }
+}

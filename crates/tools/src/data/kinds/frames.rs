@@ -1,0 +1,228 @@
+//! Samples of whole frames: pictures and videos from words, edits, pairs of frames, depth and edges.
+
+use rand::seq::SliceRandom;
+use rand::{Rng, RngExt};
+
+use super::super::prompts::{self, Wording, listed, some};
+use super::super::quality::Change;
+use super::super::sample::Kind;
+use super::{Draft, SampleBuilder};
+use unireal::Image;
+use unireal::{Role, Tag};
+
+/// Pictures from words for each clip.
+const PICTURES: usize = 2;
+/// Frames that a video sample shows.
+const VIDEO_FRAMES: std::ops::RangeInclusive<usize> = 2..=4;
+/// Pairs that have the clip's caption as their instruction.
+const CAPTION_PAIRS: usize = 2;
+/// Share of edits that come with the mask of what changed.
+const WITH_MASK: f64 = 0.12;
+
+impl<R: Rng> SampleBuilder<'_, R> {
+    /// Text to image.
+    pub(super) fn pictures(&mut self) {
+        for frame in self.shuffled_frames().into_iter().take(PICTURES) {
+            let words = some(self.clip.captions_of(frame), self.rng);
+            let draft = Draft {
+                kind: Kind::TextToImage,
+                variant: "",
+                prompts: words,
+                context: self.context(&[]),
+                inputs: Vec::new(),
+                outputs: vec![self.frame(frame)],
+                changed: None,
+            };
+            self.push(&[frame], draft);
+        }
+    }
+
+    /// Text to video: several frames as several outputs.
+    pub(super) fn video(&mut self) {
+        let most = self.usable.len().min(*VIDEO_FRAMES.end());
+        if most < *VIDEO_FRAMES.start() {
+            return;
+        }
+        let count = self.rng.random_range(*VIDEO_FRAMES.start()..=most);
+        let spread = |i: usize| self.usable[i * (self.usable.len() - 1) / (count - 1)];
+        let frames: Vec<usize> = (0..count).map(spread).collect();
+        let results: Vec<String> = (1..=count).map(|n| format!("RES{n}")).collect();
+        let fill = |caption: &String| {
+            vec![
+                ("caption", caption.clone()),
+                ("count", count.to_string()),
+                ("results", listed(&results)),
+            ]
+        };
+        let fillings: Vec<_> = self.clip.captions.iter().map(fill).collect();
+        let draft = Draft {
+            kind: Kind::TextToVideo,
+            variant: "",
+            prompts: prompts::VIDEO.all(self.settings.held_out, &fillings, self.rng),
+            context: self.context(&[Tag::DynamicScenario]),
+            inputs: Vec::new(),
+            outputs: frames.iter().map(|&frame| self.frame(frame)).collect(),
+            changed: None,
+        };
+        self.push(&frames, draft);
+    }
+
+    /// Edits with truth, a part of them with the mask of what changed as a second output.
+    pub(super) fn edits(&mut self) {
+        let clip = self.clip;
+        for edit in &clip.edits {
+            if edit.before == edit.after {
+                self.counts.drop("no change");
+                continue;
+            }
+            let mut words = prompts::partly_named(&edit.texts, self.settings.held_out, self.rng);
+            let changed = self.mask_picture(&edit.changed);
+            let mut outputs = vec![edit.after.clone()];
+            if edit.changed.contains(&true) && self.rng.random_bool(WITH_MASK) {
+                words = prompts::WITH_MASK.around(self.settings.held_out, &words, &[], self.rng);
+                outputs.push(changed.clone());
+            }
+            let draft = Draft {
+                kind: Kind::Edit,
+                variant: &edit.variant,
+                prompts: words,
+                context: edit.context.clone(),
+                inputs: vec![(edit.before.clone(), Role::Canvas)],
+                outputs,
+                changed: Some(changed),
+            };
+            self.push(&[], draft);
+        }
+    }
+
+    /// Two frames of the clip: with exact instructions, and with the clip's caption.
+    pub(super) fn frame_pairs(&mut self) {
+        let clip = self.clip;
+        for instruction in &clip.instructions {
+            let pair = [instruction.from, instruction.to];
+            if pair.iter().all(|frame| self.usable.contains(frame)) {
+                let words =
+                    prompts::partly_named(&instruction.texts, self.settings.held_out, self.rng);
+                self.frame_pair(pair, "instruction", words);
+            }
+        }
+        let mut pairs = Vec::new();
+        for (n, &from) in self.usable.iter().enumerate() {
+            pairs.extend(self.usable[n + 1..].iter().map(|&to| [from, to]));
+        }
+        pairs.shuffle(self.rng);
+        for pair in pairs.into_iter().take(CAPTION_PAIRS) {
+            let words = some(&clip.captions, self.rng);
+            self.frame_pair(pair, "caption", words);
+        }
+    }
+
+    fn frame_pair(&mut self, [from, to]: [usize; 2], variant: &str, prompts: Vec<String>) {
+        let (before, after) = (self.frame(from), self.frame(to));
+        let change = Change::between(&before, &after);
+        if change.nothing() {
+            return self.counts.drop("no change");
+        }
+        if change.cut() {
+            return self.counts.drop("cut between the frames");
+        }
+        let draft = Draft {
+            kind: Kind::FrameToFrame,
+            variant,
+            prompts,
+            context: self.context(&[change.tag()]),
+            inputs: vec![(before, Role::Canvas)],
+            outputs: vec![after],
+            changed: None,
+        };
+        self.push(&[from, to], draft);
+    }
+
+    /// Depth and edges of a frame, and a frame from them.
+    pub(super) fn control(&mut self) {
+        let frames = self.shuffled_frames();
+        if let Some(&frame) = frames.first().filter(|_| !self.clip.depths.is_empty()) {
+            match depth_picture(&self.clip.depths[frame], self.width()) {
+                Some(map) => {
+                    let words = [&prompts::DEPTH, &prompts::FROM_DEPTH];
+                    self.both_ways(frame, map, ["depth", "from-depth"], words);
+                }
+                None => self.counts.drop("flat depth map"),
+            }
+        }
+        if let Some(&frame) = frames.last() {
+            match edges(&self.clip.frames[frame]) {
+                Some(map) => {
+                    let words = [&prompts::EDGES, &prompts::FROM_EDGES];
+                    self.both_ways(frame, map, ["canny", "from-canny"], words);
+                }
+                None => self.counts.drop("no edges"),
+            }
+        }
+    }
+
+    fn both_ways(&mut self, frame: usize, map: Image, variants: [&str; 2], words: [&Wording; 2]) {
+        let held_out = self.settings.held_out;
+        let draft = Draft {
+            kind: Kind::Control,
+            variant: variants[0],
+            prompts: words[0].all(held_out, &[vec![]], self.rng),
+            context: self.context(&[Tag::PerceptionTask]),
+            inputs: vec![(self.frame(frame), Role::Canvas)],
+            outputs: vec![map.clone()],
+            changed: None,
+        };
+        self.push(&[frame], draft);
+        let captions = self.clip.captions_of(frame).iter();
+        let fillings: Vec<_> = captions
+            .map(|text| vec![("caption", text.clone())])
+            .collect();
+        let draft = Draft {
+            kind: Kind::Control,
+            variant: variants[1],
+            prompts: words[1].all(held_out, &fillings, self.rng),
+            context: self.context(&[]),
+            inputs: vec![(map, Role::Control)],
+            outputs: vec![self.frame(frame)],
+            changed: None,
+        };
+        self.push(&[frame], draft);
+    }
+}
+
+/// A depth map as Depth Anything draws it: inverse depth, white for the nearest pixel, black for the farthest. `None` when
+/// the map has one depth only. Pixels without a depth, or at none above 0, are as far as can be.
+pub fn depth_picture(depth: &[f32], width: u32) -> Option<Image> {
+    let near = |&d: &f32| {
+        if d.is_finite() && d > 0.0 {
+            1.0 / d
+        } else {
+            0.0
+        }
+    };
+    let near: Vec<f32> = depth.iter().map(near).collect();
+    let least = near.iter().copied().fold(f32::INFINITY, f32::min);
+    let most = near.iter().copied().fold(0.0, f32::max);
+    if most - least <= 1e-6 * most || !most.is_finite() {
+        return None;
+    }
+    let value = |near: f32| [(255.0 * (near - least) / (most - least)).round() as u8; 3];
+    Some(Image {
+        width,
+        height: depth.len() as u32 / width,
+        rgb: near.into_iter().flat_map(value).collect(),
+    })
+}
+
+/// Canny edges, white on black; `None` when there are none, or nothing else.
+pub fn edges(image: &Image) -> Option<Image> {
+    let grey = super::super::motion::Plane::new(image);
+    let values = grey.values.iter().map(|v| (255.0 * v).round() as u8);
+    let grey = image::GrayImage::from_raw(image.width, image.height, values.collect())?;
+    let edges = imageproc::edges::canny(&grey, 60.0, 140.0);
+    let on: Vec<bool> = edges.as_raw().iter().map(|&value| value > 0).collect();
+    let share = super::mask::share(&on);
+    (0.002..0.4)
+        .contains(&share)
+        .then(|| super::mask::picture(&on, image.width))
+}

@@ -1,0 +1,119 @@
+//! Work for many threads whose results are taken in order, so that what is written does not depend on how many there are.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::channel;
+use std::sync::{Condvar, Mutex, PoisonError};
+
+use unireal::{Error, Result};
+
+/// Results that may wait for an earlier one, for each thread.
+const AHEAD: usize = 4;
+
+/// How far the results were taken, and whether to stop.
+#[derive(Default)]
+struct Progress {
+    taken: usize,
+    stop: bool,
+}
+
+/// Makes `make(0)` .. `make(count - 1)` on `threads` threads and gives each to `take` in order, on this thread. A `make` that
+/// panics becomes an error of its own item.
+///
+/// # Errors
+/// The first one of `take`, which ends the work.
+pub(crate) fn ordered<T: Send>(
+    threads: usize,
+    count: usize,
+    make: impl Fn(usize) -> Result<T> + Sync,
+    mut take: impl FnMut(usize, Result<T>) -> Result<()>,
+) -> Result<()> {
+    let next = AtomicUsize::new(0);
+    let progress = Mutex::new(Progress::default());
+    let moved = Condvar::new();
+    let update = |change: &dyn Fn(&mut Progress)| {
+        change(&mut progress.lock().unwrap_or_else(PoisonError::into_inner));
+        moved.notify_all();
+    };
+    // Whether item `i` may be made: none is made long before it is taken.
+    let admitted = |i: usize| {
+        let guard = progress.lock().unwrap_or_else(PoisonError::into_inner);
+        let early = |p: &mut Progress| !p.stop && i >= p.taken + AHEAD * threads.max(1);
+        let guard = moved
+            .wait_while(guard, early)
+            .unwrap_or_else(PoisonError::into_inner);
+        !guard.stop
+    };
+    std::thread::scope(|scope| {
+        let (sender, results) = channel();
+        for _ in 0..threads.max(1) {
+            let (sender, next, make, admitted) = (sender.clone(), &next, &make, &admitted);
+            scope.spawn(move || {
+                loop {
+                    let i = next.fetch_add(1, Ordering::Relaxed);
+                    if i >= count || !admitted(i) {
+                        return;
+                    }
+                    let made = catch_unwind(AssertUnwindSafe(|| make(i)));
+                    let made = made.unwrap_or_else(|_| Err(Error::Internal("it panicked".into())));
+                    if sender.send((i, made)).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        drop(sender);
+        let mut waiting = BTreeMap::new();
+        let mut taken = 0;
+        for (i, made) in results {
+            waiting.insert(i, made);
+            while let Some(made) = waiting.remove(&taken) {
+                let result = take(taken, made);
+                taken += 1;
+                update(&|progress| (progress.taken, progress.stop) = (taken, result.is_err()));
+                result?;
+            }
+        }
+        Ok(())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_come_in_order_and_panics_belong_to_their_item() {
+        for threads in [1, 2, 5] {
+            let mut seen = Vec::new();
+            let make = |i: usize| {
+                std::thread::sleep(std::time::Duration::from_micros(
+                    (i * 7919 % 13) as u64 * 100,
+                ));
+                assert!(i != 17, "a panic that this test wants");
+                Ok(i)
+            };
+            let take = |i: usize, made: Result<usize>| {
+                assert_eq!(made.is_err(), i == 17);
+                seen.push(made.unwrap_or(17));
+                Ok(())
+            };
+            ordered(threads, 60, make, take).unwrap();
+            assert_eq!(seen, (0..60).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn an_error_of_the_taker_ends_the_work() {
+        let made = AtomicUsize::new(0);
+        let make = |i: usize| Ok(made.fetch_add(1, Ordering::Relaxed) + i);
+        let take = |i: usize, _| match i {
+            3 => Err(Error::Busy),
+            _ => Ok(()),
+        };
+        assert!(ordered(3, 100_000, make, take).is_err());
+        assert!(made.load(Ordering::Relaxed) < 1000);
+        ordered(3, 0, |_| Ok(0), |_, _| Ok(())).unwrap();
+    }
+}

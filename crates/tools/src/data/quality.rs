@@ -1,0 +1,243 @@
+//! What two frames have in common, and whether a frame is worth keeping: the measures behind tags and filters.
+
+use super::motion::{Plane, flow};
+use unireal::Image;
+use unireal::Tag;
+
+/// How a frame differs from another of its size.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Change {
+    /// Mean squared difference of brightness, 0..1.
+    pub difference: f32,
+    /// The same after each pixel was moved along the optical flow.
+    pub unexplained: f32,
+    /// Mean displacement of the camera's motion, as a share of the picture's diagonal.
+    pub camera: f32,
+    /// Share of the picture that moves on its own.
+    pub moving: f32,
+    /// Distance of the colour histograms: 0 for the same colours, 1 for none in common.
+    pub colours: f32,
+}
+
+impl Change {
+    /// Below this difference (43 dB) nothing happened.
+    const NOTHING: f32 = 5e-5;
+    /// Displacements below this many pixels are noise of the flow.
+    const STEP: f32 = 0.5;
+
+    /// The change from `a` to `b`.
+    pub fn between(a: &Image, b: &Image) -> Change {
+        let (p, q) = (Plane::new(a), Plane::new(b));
+        let found = flow(&p, &q);
+        let camera = found.camera();
+        let diagonal = (p.width as f32).hypot(p.height as f32);
+        let step = Self::STEP.max(0.01 * diagonal);
+        let own = found.against(&camera);
+        let moving = own.iter().filter(|&&off| off > step).count();
+        Change {
+            difference: squared(&p, &q),
+            unexplained: squared(&p, &found.warped(&q)),
+            camera: camera.length(p.width, p.height) / diagonal,
+            moving: moving as f32 / own.len() as f32,
+            colours: colours(a, b),
+        }
+    }
+
+    /// Whether the frames are as good as the same.
+    pub fn nothing(&self) -> bool {
+        self.difference < Self::NOTHING
+    }
+
+    /// Whether a cut lies between the frames: other colours, or differences that no motion explains.
+    pub fn cut(&self) -> bool {
+        let lost = self.unexplained > 0.02 && self.unexplained > 0.4 * self.difference;
+        self.colours > 0.5 || (lost && self.colours > 0.25)
+    }
+
+    /// Whether the rest of the picture holds still.
+    ///
+    /// Choice: the paper names optical flow and pixel difference without thresholds. Here a pair is dynamic when the camera
+    /// moves by more than 1 % of the diagonal, when a third of the picture moves, or when the pixels differ by more than a PSNR of 17 dB
+    /// allows.
+    pub fn tag(&self) -> Tag {
+        if self.camera > 0.01 || self.moving > 0.33 || self.difference > 0.02 {
+            Tag::DynamicScenario
+        } else {
+            Tag::StaticScenario
+        }
+    }
+}
+
+fn squared(a: &Plane, b: &Plane) -> f32 {
+    let sum: f32 = a
+        .values
+        .iter()
+        .zip(&b.values)
+        .map(|(a, b)| (a - b).powi(2))
+        .sum();
+    sum / a.values.len() as f32
+}
+
+/// Half the L1 distance of the colour histograms of 4 x 4 x 4 cells, each pixel spread over the cells around it so that a
+/// slight change of the light is a slight change of the histogram.
+pub fn colours(a: &Image, b: &Image) -> f32 {
+    let (a, b) = (histogram(a), histogram(b));
+    a.iter().zip(&b).map(|(a, b)| (a - b).abs()).sum::<f32>() / 2.0
+}
+
+fn histogram(image: &Image) -> [f32; 64] {
+    let mut cells = [0f32; 64];
+    let pixels = image.rgb.len() as f32 / 3.0;
+    for pixel in image.rgb.chunks_exact(3) {
+        let at: [(usize, f32); 3] = std::array::from_fn(|c| {
+            let position = f32::from(pixel[c]) / 255.0 * 3.0;
+            let cell = (position as usize).min(2);
+            (cell, position - cell as f32)
+        });
+        for corner in 0..8usize {
+            let (mut cell, mut weight) = (0, 1.0 / pixels);
+            for (c, (low, part)) in at.iter().enumerate() {
+                let high = corner >> c & 1;
+                cell = 4 * cell + low + high;
+                weight *= if high == 1 { *part } else { 1.0 - part };
+            }
+            cells[cell] += weight;
+        }
+    }
+    cells
+}
+
+/// How blurred a picture is, from 0 (sharp) to 1, as Crété and others measure it (2007): how much of its edges another blur
+/// would still take away. The same as scikit-image's `blur_effect`.
+pub fn blur(image: &Image) -> f32 {
+    let plane = Plane::new(image);
+    blur_of_rows(&plane).max(blur_of_rows(&plane.transposed()))
+}
+
+/// Half the length of the second blur.
+const REACH: usize = 5;
+
+fn blur_of_rows(plane: &Plane) -> f32 {
+    let sharp = edges(plane);
+    let blurred = edges(&plane.mean_of_rows(REACH));
+    let (mut all, mut left) = (0f64, 0f64);
+    let (w, h) = (plane.width, plane.height);
+    for y in 2..h.saturating_sub(1) {
+        for i in y * w + 2..(y * w + w.saturating_sub(1)).max(y * w + 2) {
+            all += f64::from(sharp[i]);
+            left += f64::from((sharp[i] - blurred[i]).max(0.0));
+        }
+    }
+    // A picture without edges is as blurred as can be.
+    if all < 1e-6 * (w * h) as f64 {
+        1.0
+    } else {
+        ((all - left) / all) as f32
+    }
+}
+
+/// The absolute Sobel derivative along the rows, the border reflected.
+fn edges(plane: &Plane) -> Vec<f32> {
+    let (w, h) = (plane.width, plane.height);
+    let at = |x: usize, y: usize| plane.values[y * w + x];
+    let pixel = |i: usize| {
+        let (x, y) = (i % w, i / w);
+        let (left, right) = (x.saturating_sub(1), (x + 1).min(w - 1));
+        let (up, down) = (y.saturating_sub(1), (y + 1).min(h - 1));
+        let slope = |y: usize| at(right, y) - at(left, y);
+        (slope(up) + 2.0 * slope(y) + slope(down)).abs() / 4.0
+    };
+    (0..w * h).map(pixel).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn image(width: u32, height: u32, value: impl Fn(f32, f32) -> [f32; 3]) -> Image {
+        let pixel = |i: u32| value((i % width) as f32, (i / width) as f32);
+        let rgb = (0..width * height)
+            .flat_map(pixel)
+            .map(|v| v.clamp(0.0, 255.0) as u8);
+        Image::from_rgb(width, height, rgb.collect()).unwrap()
+    }
+
+    fn table(x: f32, y: f32) -> [f32; 3] {
+        let wood = 20.0 * (0.5 * y + 0.3 * (0.2 * x).sin()).sin() + 6.0 * (1.9 * x + 0.7 * y).sin();
+        [150.0 + wood, 110.0 + wood, 70.0 + wood]
+    }
+
+    fn with_ball(x: f32, y: f32, at: f32) -> [f32; 3] {
+        if (x - at).hypot(y - 40.0) < 9.0 {
+            [200.0, 30.0 + 3.0 * (x - at), 30.0]
+        } else {
+            table(x, y)
+        }
+    }
+
+    #[test]
+    fn one_ball_that_moves_is_static_and_a_camera_that_moves_is_dynamic() {
+        let before = image(96, 80, |x, y| with_ball(x, y, 30.0));
+        let ball = image(96, 80, |x, y| with_ball(x, y, 36.0));
+        let change = Change::between(&before, &ball);
+        assert!(!change.nothing() && !change.cut(), "{change:?}");
+        assert_eq!(change.tag(), Tag::StaticScenario, "{change:?}");
+        let camera = image(96, 80, |x, y| with_ball(x + 4.0, y + 2.0, 30.0));
+        let change = Change::between(&before, &camera);
+        assert!(!change.nothing() && !change.cut(), "{change:?}");
+        assert_eq!(change.tag(), Tag::DynamicScenario, "{change:?}");
+        let expected = 4f32.hypot(2.0) / 96f32.hypot(80.0);
+        assert!(
+            (change.camera - expected).abs() < 0.2 * expected,
+            "{change:?}"
+        );
+    }
+
+    #[test]
+    fn the_same_frame_is_no_change_and_another_scene_is_a_cut() {
+        let a = image(96, 80, |x, y| with_ball(x, y, 30.0));
+        assert!(Change::between(&a, &a).nothing());
+        let other = image(96, 80, |x, y| {
+            [20.0 + 60.0 * (0.2 * x * y).sin(), 90.0 + y, 200.0 - x]
+        });
+        let change = Change::between(&a, &other);
+        assert!(change.cut(), "{change:?}");
+    }
+
+    #[test]
+    fn histograms_forgive_a_little_light_and_see_other_colours() {
+        let a = image(50, 50, table);
+        let lighter = image(50, 50, |x, y| table(x, y).map(|v| v + 6.0));
+        let blue = image(50, 50, |x, y| {
+            let [r, g, b] = table(x, y);
+            [b, g, r + 80.0]
+        });
+        assert!(colours(&a, &lighter) < 0.15, "{}", colours(&a, &lighter));
+        assert!(colours(&a, &blue) > 0.5, "{}", colours(&a, &blue));
+        assert!(colours(&a, &a) < 1e-6);
+    }
+
+    /// Values of `skimage.measure.blur_effect` (scikit-image 0.26, h_size 11) for the same pictures.
+    #[test]
+    fn blur_is_that_of_scikit_image() {
+        let bars = |sharp: f32| {
+            image(64, 48, move |x, y| {
+                let at = |p: f32, period: f32| {
+                    let phase = (p / period).fract() - 0.5;
+                    (127.5 + 127.5 * (sharp * phase).clamp(-1.0, 1.0)).round()
+                };
+                let v = ((at(x, 16.0) + at(y, 12.0)) / 2.0).round();
+                [v; 3]
+            })
+        };
+        for (sharp, expected) in [(60.0, 0.23377), (6.0, 0.34214), (2.0, 0.38178)] {
+            let found = blur(&bars(sharp));
+            assert!(
+                (found - expected).abs() < 2e-3,
+                "{sharp}: {found} for {expected}"
+            );
+        }
+        assert_eq!(blur(&image(20, 20, |_, _| [90.0; 3])), 1.0);
+        assert_eq!(blur(&image(1, 1, |_, _| [90.0; 3])), 1.0);
+    }
+}

@@ -1,0 +1,294 @@
+//! Samples on disk: WebDataset tar shards, which the usual loaders read.
+//!
+//! A sample is a run of members that share a key: `<key>.json` (kind, variant, prompts, context, roles, source),
+//! `<key>.input1.png` .., `<key>.output1.png` .. and, where it is known, `<key>.changed.png`. A shard is written beside its
+//! place and renamed, so that a kill leaves only whole shards; what it was made from stands in a note beside it, written
+//! first, so that a shard without a note and a note without a shard cannot be mistaken for finished work.
+
+mod read;
+
+#[cfg(test)]
+mod tests;
+
+use std::fs::File;
+use std::io::{BufWriter, Write as _};
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::sample::Sample;
+use unireal::Image;
+use unireal::internals::request::MAX_IMAGES;
+use unireal::{Error, Result};
+
+pub use read::{EncodedSample, Picture, encoded, read};
+
+/// A sample as the members of a tar file, with the key in their names.
+#[derive(Clone, Debug)]
+pub struct Members(Vec<(String, Vec<u8>)>);
+
+/// Encodes a sample: the costly part of writing it, apart so that many threads can do it.
+///
+/// # Errors
+/// [`Error::Request`] when the key has a dot, a slash or no letter, or when the sample contradicts itself, see
+/// `check`.
+pub fn encode(key: &str, sample: &Sample) -> Result<Members> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    if key.is_empty() || key.len() > 80 || !key.chars().all(plain) {
+        return Err(Error::Request(format!(
+            "the sample's key \"{key}\" must be 1 to 80 letters, digits, - or _"
+        )));
+    }
+    check(sample).map_err(|reason| Error::Request(format!("sample {key}: {reason}")))?;
+    let header = json!({
+        "kind": sample.kind,
+        "variant": sample.variant,
+        "prompts": sample.prompts,
+        "context": sample.context.iter().map(|tag| tag.name()).collect::<Vec<_>>(),
+        "roles": sample.inputs.iter().map(|(_, role)| role.name()).collect::<Vec<_>>(),
+        "source": sample.source,
+    });
+    let mut members = vec![(format!("{key}.json"), header.to_string().into_bytes())];
+    let mut picture = |name: String, image: &Image| -> Result<()> {
+        members.push((format!("{key}.{name}.png"), image.to_png()?));
+        Ok(())
+    };
+    for (i, (image, _)) in sample.inputs.iter().enumerate() {
+        picture(format!("input{}", i + 1), image)?;
+    }
+    for (i, image) in sample.outputs.iter().enumerate() {
+        picture(format!("output{}", i + 1), image)?;
+    }
+    if let Some(changed) = &sample.changed {
+        picture("changed".into(), changed)?;
+    }
+    Ok(Members(members))
+}
+
+/// Whether a sample can be trained on; the reason when it cannot.
+fn check(sample: &Sample) -> std::result::Result<(), String> {
+    if sample.prompts.iter().all(|prompt| prompt.trim().is_empty()) {
+        return Err("prompts: none has words; at least one must".into());
+    }
+    let (inputs, outputs) = (sample.inputs.len(), sample.outputs.len());
+    if inputs > MAX_IMAGES {
+        return Err(format!("{inputs} inputs; at most {MAX_IMAGES}"));
+    }
+    if outputs == 0 || outputs > MAX_IMAGES {
+        return Err(format!("{outputs} outputs; 1 to {MAX_IMAGES} are needed"));
+    }
+    let size = |image: &Image| (image.width, image.height);
+    let (w, h) = size(&sample.outputs[0]);
+    for (i, image) in sample.outputs.iter().enumerate() {
+        let (x, y) = size(image);
+        if (x, y) != (w, h) {
+            let n = i + 1;
+            return Err(format!("output{n} is {x}x{y}, but output1 is {w}x{h}"));
+        }
+    }
+    match sample.changed.as_ref().map(size) {
+        Some((x, y)) if (x, y) != (w, h) => {
+            Err(format!("changed is {x}x{y}, but the outputs are {w}x{h}"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Writes samples into shards `<prefix>-00000.tar`, `<prefix>-00001.tar`, ... of a folder.
+pub struct Writer {
+    folder: PathBuf,
+    prefix: String,
+    samples: usize,
+    next: usize,
+    open: Option<Open>,
+}
+
+/// A shard that is being written.
+struct Open {
+    path: PathBuf,
+    tar: tar::Builder<BufWriter<File>>,
+    samples: usize,
+}
+
+impl Writer {
+    /// Writes into `folder`, made if needed, shards of `samples` samples or a few more; goes on after the shards of this
+    /// prefix that are there. One writer a prefix: parts of a work that run at the same time need prefixes of their own.
+    ///
+    /// # Errors
+    /// [`Error::Request`] for shards of no samples, [`Error::Format`] when the folder cannot be made.
+    pub fn create(folder: &Path, prefix: &str, samples: usize) -> Result<Self> {
+        if samples == 0 {
+            return Err(Error::Request("shards of 0 samples; use 1 or more".into()));
+        }
+        let fail = |e: std::io::Error| Error::format(folder.display().to_string(), e);
+        std::fs::create_dir_all(folder).map_err(fail)?;
+        let mut writer = Writer {
+            folder: folder.to_owned(),
+            prefix: prefix.to_owned(),
+            samples,
+            next: 0,
+            open: None,
+        };
+        while writer.path(writer.next).exists() {
+            writer.next += 1;
+        }
+        Ok(writer)
+    }
+
+    /// Adds a sample.
+    ///
+    /// # Errors
+    /// As [`encode`], or [`Error::Format`] when the disk refuses.
+    pub fn write(&mut self, key: &str, sample: &Sample) -> Result<()> {
+        self.append(&encode(key, sample)?)
+    }
+
+    /// Adds a sample that was encoded before.
+    ///
+    /// # Errors
+    /// [`Error::Format`] when the disk refuses.
+    pub fn append(&mut self, members: &Members) -> Result<()> {
+        let open = match &mut self.open {
+            Some(open) => open,
+            None => {
+                let path = self.path(self.next);
+                let opened = Open::create(path)?;
+                self.open.insert(opened)
+            }
+        };
+        for (name, bytes) in &members.0 {
+            let mut header = tar::Header::new_ustar();
+            header.set_size(bytes.len() as u64);
+            header.set_mode(0o644);
+            let added = open.tar.append_data(&mut header, name, bytes.as_slice());
+            added.map_err(|e| Error::format(open.path.display().to_string(), e))?;
+        }
+        open.samples += 1;
+        Ok(())
+    }
+
+    /// Whether the shard has all its samples; then it is to be [closed](Writer::close), at once or after a few more that
+    /// belong with them.
+    pub fn full(&self) -> bool {
+        self.samples() >= self.samples
+    }
+
+    /// Samples in the open shard.
+    pub fn samples(&self) -> usize {
+        self.open.as_ref().map_or(0, |open| open.samples)
+    }
+
+    /// Ends the open shard and gives its path, `None` when none is open. `note` says what the shard was made from; it stands
+    /// beside it as JSON.
+    ///
+    /// # Errors
+    /// [`Error::Format`] when the disk refuses.
+    pub fn close(&mut self, note: Option<&Value>) -> Result<Option<PathBuf>> {
+        let Some(open) = self.open.take() else {
+            return Ok(None);
+        };
+        let path = open.path.clone();
+        if let Some(note) = note {
+            crate::train::checkpoint::write(&note_path(&path), note.to_string().as_bytes())?;
+        }
+        open.finish()?;
+        self.next += 1;
+        Ok(Some(path))
+    }
+
+    fn path(&self, index: usize) -> PathBuf {
+        self.folder.join(format!("{}-{index:05}.tar", self.prefix))
+    }
+}
+
+impl Open {
+    fn create(path: PathBuf) -> Result<Self> {
+        let partial = partial(&path);
+        let file =
+            File::create(&partial).map_err(|e| Error::format(partial.display().to_string(), e))?;
+        Ok(Open {
+            path,
+            tar: tar::Builder::new(BufWriter::new(file)),
+            samples: 0,
+        })
+    }
+
+    fn finish(self) -> Result<()> {
+        let fail = |e: std::io::Error| Error::format(self.path.display().to_string(), e);
+        let mut buffer = self.tar.into_inner().map_err(fail)?;
+        buffer.flush().map_err(fail)?;
+        let file = buffer.into_inner().map_err(|e| fail(e.into_error()))?;
+        file.sync_all().map_err(fail)?;
+        std::fs::rename(partial(&self.path), &self.path).map_err(fail)
+    }
+}
+
+fn partial(path: &Path) -> PathBuf {
+    path.with_extension("tar.partial")
+}
+
+fn note_path(path: &Path) -> PathBuf {
+    path.with_extension("json")
+}
+
+/// The notes in a folder whose shards are whole, with the shards' names without ending, sorted; none when there is no folder.
+///
+/// # Errors
+/// [`Error::Format`] when a note cannot be read.
+pub fn notes(folder: &Path) -> Result<Vec<(String, Value)>> {
+    let mut notes = Vec::new();
+    if !folder.exists() {
+        return Ok(notes);
+    }
+    for path in listed(folder)? {
+        let note = note_path(&path);
+        if path.extension().is_none_or(|ending| ending != "tar") || !note.exists() {
+            continue;
+        }
+        let fail = |e: &dyn std::fmt::Display| Error::format(note.display().to_string(), e);
+        let bytes = std::fs::read(&note).map_err(|e| fail(&e))?;
+        let value = serde_json::from_slice(&bytes).map_err(|e| fail(&e))?;
+        let name = path.file_stem().unwrap_or_default().to_string_lossy();
+        notes.push((name.into_owned(), value));
+    }
+    Ok(notes)
+}
+
+/// What a folder holds, sorted.
+///
+/// # Errors
+/// [`Error::Format`] when it cannot be read.
+pub(super) fn listed(folder: &Path) -> Result<Vec<PathBuf>> {
+    let fail = |e: std::io::Error| Error::format(folder.display().to_string(), e);
+    let entries = std::fs::read_dir(folder).map_err(fail)?;
+    let paths = entries.map(|entry| Ok(entry.map_err(fail)?.path()));
+    let mut paths = paths.collect::<Result<Vec<_>>>()?;
+    paths.sort();
+    Ok(paths)
+}
+
+/// The shards under `paths`: each a shard, or a folder whose shards are meant; sorted, without repeats.
+///
+/// # Errors
+/// [`Error::Format`] for a path that is not there and for a folder without shards.
+pub fn find(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for path in paths {
+        let fail = |e: &dyn std::fmt::Display| Error::format(path.display().to_string(), e);
+        if std::fs::metadata(path).map_err(|e| fail(&e))?.is_file() {
+            found.push(path.clone());
+            continue;
+        }
+        let before = found.len();
+        let tar = |path: &PathBuf| path.extension().is_some_and(|ending| ending == "tar");
+        found.extend(listed(path)?.into_iter().filter(tar));
+        if found.len() == before {
+            return Err(fail(
+                &"holds no shard, that is, no file whose name ends in .tar",
+            ));
+        }
+    }
+    found.sort();
+    found.dedup();
+    Ok(found)
+}

@@ -1,0 +1,295 @@
+//! Reading shards: an index first, by seeking, then one sample at a time, so that memory is bounded by the largest sample.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::Path;
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::check;
+use crate::data::sample::{Kind, Sample};
+use unireal::Image;
+use unireal::internals::request::{MAX_IMAGES, Role, Tag};
+use unireal::{Error, Result};
+
+/// Most bytes of a member: a picture of 4096 x 4096 at the worst compression has 48 MiB.
+const MAX_MEMBER: u64 = 64 << 20;
+/// Endings of pictures that are read; what is written is always PNG.
+const PICTURES: [&str; 4] = ["png", "jpg", "jpeg", "webp"];
+
+/// A sample whose pictures are not decoded yet.
+#[derive(Clone, Debug)]
+pub struct EncodedSample {
+    /// The shard's path and the sample's key, for messages.
+    pub name: String,
+    /// Its key, unique in the shard.
+    pub key: String,
+    /// Its kind.
+    pub kind: Kind,
+    /// A finer kind, or empty.
+    pub variant: String,
+    /// Paraphrases of the base prompt.
+    pub prompts: Vec<String>,
+    /// The context prompt.
+    pub context: Vec<Tag>,
+    /// The input images, IMG1 first.
+    pub inputs: Vec<(Picture, Role)>,
+    /// The output images, RES1 first.
+    pub outputs: Vec<Picture>,
+    /// The pixels that the instruction changes.
+    pub changed: Option<Picture>,
+    /// Where it comes from.
+    pub source: Value,
+}
+
+/// An encoded picture.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Picture {
+    /// The file's bytes.
+    pub bytes: Vec<u8>,
+    /// Their SHA-256: equal pictures of one writer have equal hashes, so each needs to be encoded by a model only once.
+    pub hash: [u8; 32],
+}
+
+impl std::fmt::Debug for Picture {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Picture({} bytes)", self.bytes.len())
+    }
+}
+
+impl Picture {
+    fn new(bytes: Vec<u8>) -> Self {
+        let hash = Sha256::digest(&bytes).into();
+        Picture { bytes, hash }
+    }
+
+    /// The pixels; `name` is for the message.
+    ///
+    /// # Errors
+    /// [`Error::Format`] when the bytes are not a picture, or declare sides that no sample has.
+    pub fn decode(&self, name: &str) -> Result<Image> {
+        Image::decode(&self.bytes, name)
+    }
+}
+
+impl EncodedSample {
+    /// Decodes the pictures.
+    ///
+    /// # Errors
+    /// [`Error::Format`] when one is not a picture, or when the sizes contradict each other.
+    pub fn decode(&self) -> Result<Sample> {
+        let named = |field: &str| format!("{}.{field}", self.name);
+        let mut inputs = Vec::new();
+        for (i, (picture, role)) in self.inputs.iter().enumerate() {
+            inputs.push((picture.decode(&named(&format!("input{}", i + 1)))?, *role));
+        }
+        let mut outputs = Vec::new();
+        for (i, picture) in self.outputs.iter().enumerate() {
+            outputs.push(picture.decode(&named(&format!("output{}", i + 1)))?);
+        }
+        let changed = self.changed.as_ref();
+        let changed = changed.map(|p| p.decode(&named("changed"))).transpose()?;
+        let sample = Sample {
+            kind: self.kind,
+            variant: self.variant.clone(),
+            prompts: self.prompts.clone(),
+            context: self.context.clone(),
+            inputs,
+            outputs,
+            changed,
+            source: self.source.clone(),
+        };
+        check(&sample).map_err(|reason| Error::format(&self.name, reason))?;
+        Ok(sample)
+    }
+}
+
+/// The samples of a shard, in order.
+///
+/// # Errors
+/// As [`encoded`]; each sample as [`EncodedSample::decode`].
+pub fn read(path: &Path) -> Result<impl Iterator<Item = Result<Sample>>> {
+    Ok(encoded(path)?.map(|sample| sample?.decode()))
+}
+
+/// The samples of a shard, in order, with the pictures as they lie in the file.
+///
+/// # Errors
+/// [`Error::Format`] at once when the file is not a whole tar file; for each sample when its JSON or one of its pictures
+/// is missing or wrong. The message names the file, the sample's key and the field.
+pub fn encoded(path: &Path) -> Result<impl Iterator<Item = Result<EncodedSample>>> {
+    let file_name = path.display().to_string();
+    let mut file = File::open(path).map_err(|e| Error::format(&file_name, e))?;
+    let runs = index(&mut file).map_err(|reason| Error::format(&file_name, reason))?;
+    Ok(runs.into_iter().map(move |run| {
+        let name = format!("{file_name}: {}", run.key);
+        load(&mut file, &run, &name).map_err(|reason| Error::format(&name, reason))
+    }))
+}
+
+/// The members of one sample.
+struct Run {
+    key: String,
+    members: Vec<Member>,
+}
+
+struct Member {
+    field: String,
+    offset: u64,
+    length: u64,
+}
+
+type Reason<T> = std::result::Result<T, String>;
+
+fn index(file: &mut File) -> Reason<Vec<Run>> {
+    let length = file.metadata().map_err(|e| e.to_string())?.len();
+    let mut runs: Vec<Run> = Vec::new();
+    let mut seen = HashSet::new();
+    let mut end = 0;
+    let mut archive = tar::Archive::new(&mut *file);
+    for entry in archive.entries_with_seek().map_err(|e| e.to_string())? {
+        let entry = entry.map_err(|e| format!("after byte {end}: {e}"))?;
+        let path = entry.path().map_err(|e| e.to_string())?.into_owned();
+        let name = path.to_string_lossy().into_owned();
+        let (offset, size) = (entry.raw_file_position(), entry.size());
+        end = offset.saturating_add(size.div_ceil(512).saturating_mul(512));
+        if end > length {
+            return Err(format!(
+                "{name}: {size} bytes from byte {offset} are declared, but the file ends at {length}; it is truncated"
+            ));
+        }
+        if !entry.header().entry_type().is_file() {
+            continue;
+        }
+        let base = name.rfind('/').map_or(0, |slash| slash + 1);
+        let Some(dot) = name[base..].find('.') else {
+            return Err(format!("{name}: has no ending that says what it is"));
+        };
+        let (key, field) = (name[..base + dot].to_owned(), &name[base + dot + 1..]);
+        if runs.last().is_none_or(|run| run.key != key) {
+            if !seen.insert(key.clone()) {
+                return Err(format!("{key}: its members are not beside each other"));
+            }
+            let members = Vec::new();
+            runs.push(Run { key, members });
+        }
+        let run = runs.last_mut().expect("one was just pushed");
+        run.members.push(Member {
+            field: field.to_lowercase(),
+            offset,
+            length: size,
+        });
+    }
+    ends(file, end)?;
+    Ok(runs)
+}
+
+/// A whole tar file ends with blocks of zeros; without them, members may be missing.
+fn ends(file: &mut File, end: u64) -> Reason<()> {
+    let mut block = [1u8; 512];
+    let read = file
+        .seek(SeekFrom::Start(end))
+        .and_then(|_| file.read_exact(&mut block));
+    match read {
+        Ok(()) if block.iter().all(|&byte| byte == 0) => Ok(()),
+        _ => Err(format!(
+            "no end mark at byte {end}; the file is truncated or not a tar file"
+        )),
+    }
+}
+
+fn load(file: &mut File, run: &Run, name: &str) -> Reason<EncodedSample> {
+    let json = run.members.iter().find(|member| member.field == "json");
+    let json = bytes(file, json.ok_or("its .json is missing")?)?;
+    let header: Value = serde_json::from_slice(&json).map_err(|e| format!("json: {e}"))?;
+    let roles = roles(&header)?;
+    let pictures = pictures(file, run, "input")?;
+    if pictures.len() != roles.len() {
+        return Err(format!(
+            "{} inputs but {} roles; each input needs one",
+            pictures.len(),
+            roles.len()
+        ));
+    }
+    let outputs = self::pictures(file, run, "output")?;
+    if outputs.is_empty() {
+        return Err("output1 is missing".into());
+    }
+    let changed = find(run, "changed").map(|member| bytes(file, member));
+    Ok(EncodedSample {
+        name: name.to_owned(),
+        key: run.key.clone(),
+        kind: field(&header, "kind")?,
+        variant: optional(&header, "variant")?.unwrap_or_default(),
+        prompts: field(&header, "prompts")?,
+        context: tags(&header)?,
+        inputs: pictures.into_iter().zip(roles).collect(),
+        outputs,
+        changed: changed.transpose()?.map(Picture::new),
+        source: header.get("source").cloned().unwrap_or(Value::Null),
+    })
+}
+
+/// `name1`, `name2`, ... as far as they go; a gap is an error.
+fn pictures(file: &mut File, run: &Run, name: &str) -> Reason<Vec<Picture>> {
+    let mut pictures = Vec::new();
+    while let Some(member) = find(run, &format!("{name}{}", pictures.len() + 1)) {
+        pictures.push(Picture::new(bytes(file, member)?));
+    }
+    let last = (1..=MAX_IMAGES).rfind(|n| find(run, &format!("{name}{n}")).is_some());
+    match last {
+        Some(last) if last > pictures.len() => Err(format!(
+            "{name}{} is missing, though there is {name}{last}",
+            pictures.len() + 1
+        )),
+        _ => Ok(pictures),
+    }
+}
+
+fn find<'a>(run: &'a Run, name: &str) -> Option<&'a Member> {
+    run.members.iter().find(|member| {
+        let parts = member.field.split_once('.');
+        parts.is_some_and(|(field, ending)| field == name && PICTURES.contains(&ending))
+    })
+}
+
+fn bytes(file: &mut File, member: &Member) -> Reason<Vec<u8>> {
+    let fail = |e: std::io::Error| format!("{}: {e}", member.field);
+    if member.length > MAX_MEMBER {
+        return Err(format!(
+            "{} has {} bytes; at most {MAX_MEMBER} are read",
+            member.field, member.length
+        ));
+    }
+    let mut bytes = vec![0; member.length as usize];
+    file.seek(SeekFrom::Start(member.offset)).map_err(fail)?;
+    file.read_exact(&mut bytes).map_err(fail)?;
+    Ok(bytes)
+}
+
+fn optional<T: DeserializeOwned>(header: &Value, name: &str) -> Reason<Option<T>> {
+    let Some(value) = header.get(name).filter(|value| !value.is_null()) else {
+        return Ok(None);
+    };
+    let parsed = T::deserialize(value).map_err(|e| format!("{name}: {e}"))?;
+    Ok(Some(parsed))
+}
+
+fn field<T: DeserializeOwned>(header: &Value, name: &str) -> Reason<T> {
+    optional(header, name)?.ok_or_else(|| format!("{name} is missing"))
+}
+
+fn tags(header: &Value) -> Reason<Vec<Tag>> {
+    let names: Vec<String> = field(header, "context")?;
+    let parse = |name: &String| name.parse().map_err(|e| format!("context: {e}"));
+    names.iter().map(parse).collect()
+}
+
+fn roles(header: &Value) -> Reason<Vec<Role>> {
+    let names: Vec<String> = field(header, "roles")?;
+    let parse = |name: &String| name.parse().map_err(|e| format!("roles: {e}"));
+    names.iter().map(parse).collect()
+}

@@ -1,0 +1,143 @@
+//! `unireal data show`: contact sheets, one a kind: the inputs with their roles, the outputs, and the words under them.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use super::card::{self, Card, INK, PALE, RESULT, role_colour};
+use super::sample::{Kind, Sample};
+use super::shard;
+use unireal::Image;
+use unireal::{Error, Result};
+
+/// What `unireal data show` is asked for.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Options {
+    /// Shards, or folders of shards
+    #[arg(required = true, value_name = "DIR|FILE")]
+    pub shards: Vec<PathBuf>,
+    /// Folder for the sheets
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Samples on a sheet
+    #[arg(long, value_name = "N", default_value_t = 16)]
+    pub count: usize,
+}
+
+/// Cards beside each other.
+const COLUMNS: usize = 2;
+/// Prompts that are written out.
+const PROMPTS: usize = 3;
+
+/// Draws the sheets and names the files.
+///
+/// # Errors
+/// As [`sheets`], and [`Error::Format`] when a file cannot be written.
+pub fn run(options: &Options) -> Result<()> {
+    std::fs::create_dir_all(&options.out)
+        .map_err(|e| Error::format(options.out.display().to_string(), e))?;
+    for (kind, sheet) in sheets(&options.shards, options.count)? {
+        let path = options.out.join(format!("{}.png", kind_name(kind)));
+        sheet.save(&path)?;
+        say!("{}", path.display());
+    }
+    Ok(())
+}
+
+fn kind_name(kind: Kind) -> String {
+    json!(kind).as_str().unwrap_or_default().to_owned()
+}
+
+/// A sheet for each kind that the shards hold, of at most `count` samples with the variants in turn.
+///
+/// # Errors
+/// [`Error::Format`] for what cannot be read, [`Error::Request`] when there is no sample at all.
+pub fn sheets(paths: &[PathBuf], count: usize) -> Result<Vec<(Kind, Image)>> {
+    let mut chosen: BTreeMap<Kind, BTreeMap<String, Vec<Sample>>> = BTreeMap::new();
+    for path in shard::find(paths)? {
+        for sample in shard::encoded(&path)? {
+            let sample = sample?;
+            let variants = chosen.entry(sample.kind).or_default();
+            let variant = variants.entry(sample.variant.clone()).or_default();
+            if variant.len() < count {
+                variant.push(sample.decode()?);
+            }
+        }
+    }
+    if chosen.is_empty() {
+        return Err(Error::Request("the shards hold no sample to show".into()));
+    }
+    let sheet = |(kind, variants): (Kind, BTreeMap<String, Vec<Sample>>)| {
+        let mut samples = Vec::new();
+        for turn in 0..count {
+            samples.extend(variants.values().filter_map(|variant| variant.get(turn)));
+        }
+        samples.truncate(count);
+        (kind, sheet(&samples))
+    };
+    Ok(chosen.into_iter().map(sheet).collect())
+}
+
+/// One sample as a card.
+fn card(sample: &Sample) -> Card<'_> {
+    let inputs = sample.inputs.iter().enumerate().map(|(i, (image, role))| {
+        let label = format!("IMG{} {}", i + 1, role.name());
+        (image, label, role_colour(*role))
+    });
+    let outputs = sample.outputs.iter().enumerate();
+    let outputs = outputs.map(|(i, image)| (image, format!("RES{}", i + 1), RESULT));
+    let prompts = sample.prompts.iter().take(PROMPTS);
+    let tags: Vec<&str> = sample.context.iter().map(|tag| tag.name()).collect();
+    let about = format!("[{}] {} {}", tags.join(", "), sample.variant, sample.source);
+    Card {
+        inputs: inputs.collect(),
+        outputs: outputs.collect(),
+        lines: prompts
+            .map(|prompt| (prompt.clone(), INK))
+            .chain(std::iter::once((about, PALE)))
+            .collect(),
+    }
+}
+
+fn sheet(samples: &[&Sample]) -> Image {
+    let cards: Vec<Card<'_>> = samples.iter().map(|sample| card(sample)).collect();
+    card::sheet(&cards, COLUMNS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use embedded_graphics::prelude::RgbColor as _;
+    use unireal::Role;
+
+    #[test]
+    fn a_sheet_shows_the_pictures_and_marks_the_roles() {
+        let image = |colour: [u8; 3]| Image::from_rgb(64, 32, colour.repeat(64 * 32)).unwrap();
+        let sample = Sample {
+            kind: Kind::Insertion,
+            variant: String::new(),
+            prompts: vec!["words with ünïcode and 漢字".into(), "x".repeat(500)],
+            context: vec![],
+            inputs: vec![
+                (image([9, 99, 9]), Role::Canvas),
+                (image([9, 9, 99]), Role::Asset),
+            ],
+            outputs: vec![image([99, 9, 9])],
+            changed: None,
+            source: json!({}),
+        };
+        let sheet = sheet(&[&sample, &sample, &sample]);
+        let count = |colour: [u8; 3]| sheet.rgb.chunks_exact(3).filter(|p| **p == colour).count();
+        for colour in [[9, 99, 9], [9, 9, 99], [99, 9, 9]] {
+            assert_eq!(count(colour), 3 * 128 * 64);
+        }
+        let frame = |role| {
+            let colour = role_colour(role);
+            count([colour.r(), colour.g(), colour.b()])
+        };
+        assert!(
+            frame(Role::Canvas) >= 3 * 2 * (130 + 64) && frame(Role::Asset) >= 3 * 2 * (130 + 64)
+        );
+    }
+}

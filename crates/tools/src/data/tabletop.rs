@@ -1,0 +1,295 @@
+//! Clips of the tabletop world with all that is known about them: a film, and edits of one of its scenes.
+
+use rand::{Rng, RngExt};
+
+use super::clip::{Clip, EditPair, Entity, Instruction};
+use crate::frame::{Frame, render};
+use unireal::Tag;
+use unireal_tabletop::still::{FILMED, KEPT, Still, easy_still, still, stream};
+use unireal_tabletop::words::{self, Reference};
+use unireal_tabletop::{Edit, EditKind, Scene, Settings, Wording};
+
+pub use unireal_tabletop::HELD_OUT;
+
+/// Most paraphrases of anything.
+const PARAPHRASES: usize = 5;
+/// The least part of the picture that the solids of an edit cover.
+const LEAST_CHANGED: f32 = 0.003;
+
+/// A film and edits of one of its scenes, rendered; what [`clip`] says in words.
+#[derive(Clone, Debug)]
+pub struct Shoot {
+    /// The scenes that were kept, with their pictures.
+    pub frames: Vec<(Scene, Frame)>,
+    /// The scene that is edited, with its picture.
+    pub base: (Scene, Frame),
+    /// The edits of it.
+    pub edits: Vec<EditCase>,
+}
+
+/// An edit with its true result.
+#[derive(Clone, Debug)]
+pub struct EditCase {
+    /// What was asked for.
+    pub edit: Edit,
+    /// The scene after.
+    pub scene: Scene,
+    /// Its picture.
+    pub frame: Frame,
+}
+
+/// Films and edits seed `seed` in pictures of `side` pixels: nine or ten renders. The same seed gives the same bytes.
+pub fn shoot(seed: u64, side: u32) -> Shoot {
+    rendered(still(seed), side)
+}
+
+fn rendered(still: Still, side: u32) -> Shoot {
+    let settings = Settings::square(side);
+    let picture = |scene: Scene| {
+        let frame = render(&scene, &settings);
+        (scene, frame)
+    };
+    let Still { film, scene, edits } = still;
+    let frames: Vec<_> = film.into_iter().map(picture).collect();
+    let shown = frames.iter().find(|(shown, _)| *shown == scene).cloned();
+    let base = shown.unwrap_or_else(|| picture(scene));
+    let edits = edits.into_iter().map(|(edit, after)| {
+        let (scene, frame) = picture(after);
+        EditCase { edit, scene, frame }
+    });
+    Shoot {
+        edits: edits.collect(),
+        frames,
+        base,
+    }
+}
+
+/// The clip of `seed` in pictures of `side` pixels, with masks, depth, captions, instructions between its frames, and edits
+/// with truth, in either direction where both can be said. The pictures do not depend on the wording.
+///
+/// [`EditPair::changed`] holds the pixels of the solids that an edit concerns, before or after, without their shadows and
+/// reflections; for another table all that is no solid, for light and camera everything.
+pub fn clip(seed: u64, side: u32, wording: Wording) -> Clip {
+    described(format!("tabletop-{seed}"), shoot(seed, side), seed, wording)
+}
+
+/// As [`clip`], of a simpler scene without a film: one to three large solids, each with a colour and a shape of its own.
+pub fn easy_clip(seed: u64, side: u32, wording: Wording) -> Clip {
+    let shoot = rendered(easy_still(seed), side);
+    described(format!("tabletop-easy-{seed}"), shoot, seed, wording)
+}
+
+fn described(name: String, shoot: Shoot, seed: u64, wording: Wording) -> Clip {
+    let rng = &mut stream(seed, 2);
+    let scenes: Vec<&Scene> = shoot.frames.iter().map(|(scene, _)| scene).collect();
+    let film: Vec<Scene> = scenes.iter().map(|&scene| scene.clone()).collect();
+    Clip {
+        name,
+        frames: shoot.frames.iter().map(|(_, f)| f.image.clone()).collect(),
+        numbers: KEPT[..film.len()].iter().map(|&i| i as u64).collect(),
+        rate: FILMED.1,
+        style: Some(Tag::RealisticStyle),
+        captions: paraphrases(|| Some(words::clip_caption(&film, wording, rng))),
+        frame_captions: scenes
+            .iter()
+            .map(|scene| paraphrases(|| Some(words::caption(scene, wording, rng))))
+            .collect(),
+        entities: entities(&shoot.frames, wording, rng),
+        depths: shoot.frames.iter().map(|(_, f)| f.depth.clone()).collect(),
+        instructions: instructions(&scenes, wording, rng),
+        edits: edit_pairs(&shoot, wording, rng),
+    }
+}
+
+/// Different texts out of some draws; none where a draw finds no words.
+fn paraphrases(mut draw: impl FnMut() -> Option<String>) -> Vec<String> {
+    let mut all: Vec<String> = Vec::new();
+    for _ in 0..2 * PARAPHRASES {
+        if all.len() < PARAPHRASES {
+            all.extend(draw().filter(|text| !all.contains(text)));
+        }
+    }
+    all
+}
+
+/// Solids that words can tell from the others in every frame.
+fn entities(frames: &[(Scene, Frame)], wording: Wording, rng: &mut impl Rng) -> Vec<Entity> {
+    let first = &frames[0].0;
+    let entity = |solid: usize| {
+        let mut always = words::references(first, solid);
+        always.retain(|r| {
+            frames
+                .iter()
+                .all(|(scene, _)| r.meant(scene) == Some(solid))
+        });
+        // Most by what they are, some by where they are.
+        let (plain, placed): (Vec<_>, Vec<_>) = always
+            .into_iter()
+            .partition(|r| matches!(r, Reference::Plain(_)));
+        let phrases = paraphrases(|| {
+            let some = if plain.is_empty() || rng.random_bool(0.3) {
+                &placed
+            } else {
+                &plain
+            };
+            let index = (!some.is_empty()).then(|| rng.random_range(0..some.len()))?;
+            Some(format!("the {}", some[index].say(wording, rng)))
+        });
+        let masks = frames.iter().map(|(_, frame)| mask(frame, &[solid]));
+        Entity {
+            phrases,
+            masks: masks.collect(),
+        }
+    };
+    let all = (0..first.solids.len()).map(entity);
+    all.filter(|entity| !entity.phrases.is_empty()).collect()
+}
+
+/// From every frame to every later one in which something moved.
+fn instructions(scenes: &[&Scene], wording: Wording, rng: &mut impl Rng) -> Vec<Instruction> {
+    let pairs = (0..scenes.len()).flat_map(|to| (0..to).map(move |from| (from, to)));
+    let mut instruction = |(from, to): (usize, usize)| {
+        let texts = paraphrases(|| words::motion(scenes[from], scenes[to], wording, rng));
+        (!texts.is_empty()).then_some(Instruction { from, to, texts })
+    };
+    pairs.filter_map(&mut instruction).collect()
+}
+
+fn edit_pairs(shoot: &Shoot, wording: Wording, rng: &mut impl Rng) -> Vec<EditPair> {
+    let mut all = Vec::new();
+    let base = (&shoot.base.0, &shoot.base.1);
+    for EditCase { edit, scene, frame } in &shoot.edits {
+        let after = (scene, frame);
+        all.extend(edit_pair(edit, base, after, wording, rng));
+        if let Some(back) = edit.reverse(base.0) {
+            all.extend(edit_pair(&back, after, base, wording, rng));
+        }
+    }
+    all
+}
+
+fn edit_pair(
+    edit: &Edit,
+    (scene, before): (&Scene, &Frame),
+    (_, after): (&Scene, &Frame),
+    wording: Wording,
+    rng: &mut impl Rng,
+) -> Option<EditPair> {
+    let texts = paraphrases(|| words::instruction(scene, edit, wording, rng));
+    let changed = changed(edit, scene, before, after);
+    let solids = edit.solids(scene);
+    let covered = changed.iter().filter(|&&on| on).count();
+    let enough = covered as f32 > LEAST_CHANGED * changed.len() as f32;
+    (!texts.is_empty() && enough).then(|| EditPair {
+        variant: edit.kind().name().into(),
+        texts,
+        before: before.image.clone(),
+        after: after.image.clone(),
+        changed,
+        solids: solids.before.len().max(solids.after.len()),
+        context: vec![Tag::RealisticStyle, Tag::StaticScenario],
+    })
+}
+
+/// The pixels that an edit of `scene` is about, see [`clip`].
+pub fn changed(edit: &Edit, scene: &Scene, before: &Frame, after: &Frame) -> Vec<bool> {
+    match edit.kind() {
+        EditKind::Light | EditKind::Camera => vec![true; before.ids.len()],
+        EditKind::Ground => before.ids.iter().map(|&id| id == 0).collect(),
+        _ => {
+            let solids = edit.solids(scene);
+            std::iter::zip(mask(before, &solids.before), mask(after, &solids.after))
+                .map(|(a, b)| a || b)
+                .collect()
+        }
+    }
+}
+
+/// The pixels that show these solids.
+pub fn mask(frame: &Frame, solids: &[usize]) -> Vec<bool> {
+    let shows = |&id: &u8| id > 0 && solids.contains(&(usize::from(id) - 1));
+    frame.ids.iter().map(shows).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_means_the_same_clip_and_wording_changes_words_only() {
+        let seed = rand::random::<u64>();
+        let one = clip(seed, 32, Wording::Training);
+        let two = clip(seed, 32, Wording::Training);
+        assert_eq!(format!("{one:?}"), format!("{two:?}"), "seed {seed}");
+        let other = clip(seed, 32, Wording::HeldOut);
+        assert_eq!(one.frames, other.frames);
+        assert_ne!(one.frame_captions, other.frame_captions);
+    }
+
+    #[test]
+    fn an_easy_clip_is_one_frame_with_edits() {
+        let start = rand::random::<u64>();
+        for seed in (0..12).map(|i| start.wrapping_add(i)) {
+            let clip = easy_clip(seed, 32, Wording::Training);
+            let frames = [clip.frames.len(), clip.numbers.len(), clip.depths.len()];
+            assert_eq!(frames, [1; 3], "seed {seed}");
+            assert!(clip.instructions.is_empty(), "seed {seed}");
+            assert!(clip.edits.len() >= 3, "seed {seed}: {}", clip.edits.len());
+            assert!((1..=3).contains(&clip.entities.len()), "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn what_a_clip_says_fits_its_frames() {
+        let start = rand::random::<u64>();
+        for seed in (0..12).map(|i| start.wrapping_add(i)) {
+            let clip = clip(seed, 32, Wording::Training);
+            assert_eq!(clip.frames.len(), KEPT.len());
+            assert!(clip.captions.len() >= 2, "seed {seed}: {:?}", clip.captions);
+            assert!(clip.frame_captions.iter().all(|texts| texts.len() >= 3));
+            assert!(clip.edits.len() >= 4, "seed {seed}: {}", clip.edits.len());
+            for entity in &clip.entities {
+                assert_eq!(entity.masks.len(), clip.frames.len());
+                let others = clip
+                    .entities
+                    .iter()
+                    .filter(|other| !std::ptr::eq(*other, entity));
+                for phrase in &entity.phrases {
+                    assert!(
+                        others.clone().all(|other| !other.phrases.contains(phrase)),
+                        "seed {seed}: \"{phrase}\" is two things"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_edit_changes_the_solids_it_names_most_and_what_is_far_from_them_little() {
+        let start = rand::random::<u64>();
+        for seed in (0..10).map(|i| start.wrapping_add(i)) {
+            for pair in clip(seed, 48, Wording::Training).edits {
+                if ["light", "camera", "ground"].contains(&pair.variant.as_str()) {
+                    continue;
+                }
+                let pixels = |i: usize| (0..3).map(move |c| 3 * i + c);
+                let error = |inside: bool| {
+                    let chosen = (0..pair.changed.len()).filter(|&i| pair.changed[i] == inside);
+                    let (mut sum, mut count) = (0.0, 0.0f64);
+                    for at in chosen.flat_map(pixels) {
+                        sum += f64::from(pair.before.rgb[at].abs_diff(pair.after.rgb[at]));
+                        count += 1.0;
+                    }
+                    sum / count.max(1.0)
+                };
+                let (inside, outside) = (error(true), error(false));
+                assert!(
+                    inside > 1.5 * outside && inside > 1.0,
+                    "seed {seed}, {}: {inside} inside, {outside} outside: {:?}",
+                    pair.variant,
+                    pair.texts
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,299 @@
+//! Real videos, read by the programs `ffprobe` and `ffmpeg`: everything that they can read, a frame at a time through a
+//! pipe, so that memory does not depend on the video.
+
+mod process;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::clip::Clip;
+use super::fit::Fit;
+use super::kinds::Counts;
+use super::quality;
+use process::Program;
+use unireal::Image;
+use unireal::{Error, Result};
+
+/// How videos are read.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The side of a square of the samples' area, in pixels.
+    pub side: u32,
+    /// Square samples instead of ones of the video's shape.
+    pub square: bool,
+    /// Frames that are looked at in a second of video.
+    pub rate: f64,
+    /// Most frames that are looked at in a clip.
+    pub span: usize,
+    /// Most clips of a video; they are spread over its length.
+    pub clips: usize,
+    /// A video may take so long altogether.
+    pub limit: Duration,
+    /// The decoder may think so long about a frame.
+    pub stall: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            side: 128,
+            square: false,
+            rate: 6.0,
+            span: 18,
+            clips: 8,
+            limit: Duration::from_secs(600),
+            stall: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Shots of fewer frames than this are left out.
+const SHORTEST: usize = 4;
+
+/// What a video holds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Probe {
+    /// Width and height as shown: after rotation, with square pixels.
+    pub size: (u32, u32),
+    /// Frames in a second.
+    pub rate: f64,
+    /// Length in seconds, when the file says so.
+    pub seconds: Option<f64>,
+}
+
+/// Asks `ffprobe` what a video holds.
+///
+/// # Errors
+/// [`Error::Unsupported`] when the program is missing, [`Error::Format`] when the file holds no video that it can read.
+pub fn probe(path: &Path, limit: Duration) -> Result<Probe> {
+    let name = path.display().to_string();
+    let mut program = Program::start(
+        "ffprobe",
+        &[
+            "-v",
+            "error",
+            "-select_streams",
+            "v:0",
+            "-show_streams",
+            "-show_format",
+            "-of",
+            "json",
+        ],
+        &[],
+        path,
+    )?;
+    let json = program.all(limit, 1 << 20);
+    let json = json.map_err(|reason| Error::format(&name, reason))?;
+    let answer: Value = serde_json::from_slice(&json).map_err(|e| Error::format(&name, e))?;
+    parse(&answer).map_err(|reason| Error::format(&name, reason))
+}
+
+fn parse(answer: &Value) -> std::result::Result<Probe, String> {
+    let stream = answer["streams"].get(0).ok_or("holds no video stream")?;
+    let side = |name: &str| {
+        stream[name]
+            .as_u64()
+            .filter(|side| (1..=1 << 16).contains(side))
+    };
+    let (Some(width), Some(height)) = (side("width"), side("height")) else {
+        return Err(format!("{} x {} pixels", stream["width"], stream["height"]));
+    };
+    let ratio = |name: &str, between: char| {
+        let (top, bottom) = stream[name].as_str()?.split_once(between)?;
+        let (top, bottom): (f64, f64) = (top.parse().ok()?, bottom.parse().ok()?);
+        let ratio = top / bottom;
+        (ratio.is_finite() && ratio > 0.0).then_some(ratio)
+    };
+    let wide = ratio("sample_aspect_ratio", ':')
+        .unwrap_or(1.0)
+        .clamp(0.1, 10.0);
+    let mut size = ((width as f64 * wide).round() as u32, height as u32);
+    let turns = stream["side_data_list"].as_array().into_iter().flatten();
+    let rotated = turns
+        .filter_map(|data| data["rotation"].as_i64())
+        .any(|r| r.rem_euclid(180) == 90);
+    if rotated {
+        size = (size.1, size.0);
+    }
+    let rate = ratio("avg_frame_rate", '/').or_else(|| ratio("r_frame_rate", '/'));
+    let seconds = |part: &Value| part["duration"].as_str().and_then(|text| text.parse().ok());
+    Ok(Probe {
+        size,
+        rate: rate.filter(|rate| *rate < 1e4).unwrap_or(25.0),
+        seconds: seconds(stream)
+            .or_else(|| seconds(&answer["format"]))
+            .filter(|s: &f64| *s > 0.0),
+    })
+}
+
+/// The shots of a video as clips of at most `span` frames each, of the samples' size; `counts` learns what was left out.
+///
+/// # Errors
+/// [`Error::Unsupported`] when a program is missing or the size is out of range, [`Error::Format`] when the file holds no
+/// video, when the decoder fails, or when it takes too long.
+pub fn clips(path: &Path, settings: &Settings, counts: &mut Counts) -> Result<(Vec<Clip>, Fit)> {
+    let started = Instant::now();
+    let name = path.display().to_string();
+    let probe = probe(path, settings.stall)?;
+    let fit = Fit::new(probe.size, settings.side, settings.square)?;
+    // A short video is looked at more closely, a long one in pieces.
+    let rate = settings.rate.min(probe.rate);
+    let mut program = decoder(path, &fit, rate)?;
+    let mut shots = Shots::new(path, settings, probe, rate);
+    let bytes = 3 * fit.size.0 as usize * fit.size.1 as usize;
+    let fail = |reason: String| Error::format(&name, reason);
+    while let Some(rgb) = program.chunk(bytes, settings.stall).map_err(fail)? {
+        if started.elapsed() > settings.limit {
+            let seconds = settings.limit.as_secs();
+            return Err(fail(format!("took longer than {seconds} s")));
+        }
+        shots.push(Image::from_rgb(fit.size.0, fit.size.1, rgb)?, counts);
+    }
+    program.end(settings.stall).map_err(fail)?;
+    if shots.seen == 0 {
+        return Err(fail("holds no frame that can be decoded".into()));
+    }
+    Ok((shots.finish(counts), fit))
+}
+
+fn decoder(path: &Path, fit: &Fit, rate: f64) -> Result<Program> {
+    let ((scaled_x, scaled_y), (width, height), (left, top)) = (fit.scaled, fit.size, fit.offset());
+    let filter = format!(
+        "fps={rate},scale={scaled_x}:{scaled_y}:flags=area,setsar=1,crop={width}:{height}:{left}:{top}"
+    );
+    let before = ["-v", "error", "-nostdin", "-threads", "1", "-i"];
+    let after = [
+        "-an", "-sn", "-dn", "-vf", &filter, "-f", "rawvideo", "-pix_fmt", "rgb24", "-",
+    ];
+    Program::start("ffmpeg", &before, &after, path)
+}
+
+/// Cuts a stream of frames into shots.
+struct Shots<'a> {
+    settings: &'a Settings,
+    path: PathBuf,
+    rate: f64,
+    native: f64,
+    seen: u64,
+    open: Vec<(u64, Image)>,
+    /// Pieces that are skipped between two clips, so that the clips spread over the video.
+    stride: u64,
+    pieces: u64,
+    clips: Vec<Clip>,
+}
+
+impl<'a> Shots<'a> {
+    fn new(path: &Path, settings: &'a Settings, probe: Probe, rate: f64) -> Self {
+        let pieces = probe.seconds.unwrap_or(0.0) * rate / settings.span as f64;
+        Shots {
+            settings,
+            path: path.to_owned(),
+            rate,
+            native: probe.rate,
+            seen: 0,
+            open: Vec::new(),
+            stride: (pieces / settings.clips as f64).ceil().max(1.0) as u64,
+            pieces: 0,
+            clips: Vec::new(),
+        }
+    }
+
+    fn push(&mut self, frame: Image, counts: &mut Counts) {
+        let cut = self
+            .open
+            .last()
+            .is_some_and(|(_, last)| is_cut(last, &frame));
+        if cut {
+            counts.drop("cut that ends a shot");
+        }
+        if cut || self.open.len() == self.settings.span {
+            self.close(counts);
+        }
+        let number = (self.seen as f64 / self.rate * self.native).round() as u64;
+        self.open.push((number, frame));
+        self.seen += 1;
+    }
+
+    fn close(&mut self, counts: &mut Counts) {
+        let shot = std::mem::take(&mut self.open);
+        if shot.len() < SHORTEST {
+            if !shot.is_empty() {
+                counts.drop("short shot");
+            }
+            return;
+        }
+        self.pieces += 1;
+        let wanted = (self.pieces - 1).is_multiple_of(self.stride);
+        if !wanted || self.clips.len() >= self.settings.clips {
+            return;
+        }
+        let (numbers, frames) = shot.into_iter().unzip();
+        let name = self.path.file_name().unwrap_or_default().to_string_lossy();
+        self.clips.push(Clip {
+            name: name.into_owned(),
+            frames,
+            numbers,
+            rate: self.native,
+            ..Clip::default()
+        });
+    }
+
+    fn finish(mut self, counts: &mut Counts) -> Vec<Clip> {
+        self.close(counts);
+        self.clips
+    }
+}
+
+/// Whether a cut lies between two frames that follow each other: the colours jump, and so do the pixels in place.
+fn is_cut(a: &Image, b: &Image) -> bool {
+    let difference: u64 = a
+        .rgb
+        .iter()
+        .zip(&b.rgb)
+        .map(|(a, b)| u64::from(a.abs_diff(*b)))
+        .sum();
+    let mean = difference as f32 / a.rgb.len() as f32;
+    mean > 12.0 && (quality::colours(a, b) > 0.4 || (mean > 40.0 && quality::colours(a, b) > 0.2))
+}
+
+/// The `count` frames of a clip to keep: one of each equal part of it, the sharpest, so that motion blur is left out.
+pub fn select(clip: &Clip, count: usize) -> Vec<usize> {
+    let frames = clip.frames.len();
+    let count = count.min(frames);
+    let part = |i: usize| i * frames / count;
+    let blur: Vec<f32> = clip.frames.iter().map(quality::blur).collect();
+    let sharpest = |i: usize| (part(i)..part(i + 1)).min_by(|&a, &b| blur[a].total_cmp(&blur[b]));
+    (0..count).filter_map(sharpest).collect()
+}
+
+/// Only these frames of a clip, with their annotations.
+pub fn keep(clip: Clip, frames: &[usize]) -> Clip {
+    fn chosen<T: Clone>(list: &[T], frames: &[usize]) -> Vec<T> {
+        frames
+            .iter()
+            .filter_map(|&frame| list.get(frame).cloned())
+            .collect()
+    }
+    let mut kept = clip.clone();
+    kept.frames = chosen(&clip.frames, frames);
+    kept.numbers = chosen(&clip.numbers, frames);
+    kept.frame_captions = chosen(&clip.frame_captions, frames);
+    kept.depths = chosen(&clip.depths, frames);
+    for entity in &mut kept.entities {
+        entity.masks = chosen(&entity.masks, frames);
+    }
+    let place = |frame: usize| frames.iter().position(|&kept| kept == frame);
+    kept.instructions.retain_mut(|instruction| {
+        let places = place(instruction.from).zip(place(instruction.to));
+        if let Some((from, to)) = places {
+            (instruction.from, instruction.to) = (from, to);
+        }
+        places.is_some()
+    });
+    kept
+}

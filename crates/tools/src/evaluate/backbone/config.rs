@@ -1,0 +1,364 @@
+//! Shapes of backbones: those of the published ones, and those that a `config.json` of transformers gives.
+
+use serde::{Deserialize, Serialize};
+
+use super::Backbone;
+use super::vit::Family;
+use unireal::internals::config;
+use unireal::{Error, Result};
+
+/// What stands between the layers of a feed-forward part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Activation {
+    /// `x sigmoid(1.702 x)`, CLIP's.
+    QuickGelu,
+    /// GELU.
+    Gelu,
+}
+
+/// A transformer's shape, in the words of transformers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Tower {
+    /// Width.
+    pub hidden_size: usize,
+    /// Blocks.
+    pub num_hidden_layers: usize,
+    /// Heads.
+    pub num_attention_heads: usize,
+    /// Width inside the feed-forward part.
+    pub intermediate_size: usize,
+    /// What stands there.
+    pub hidden_act: Activation,
+    /// Added to the variance.
+    pub layer_norm_eps: f64,
+}
+
+/// The shape of a tower for pictures.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Vision {
+    /// Of the transformer.
+    #[serde(flatten)]
+    pub tower: Tower,
+    /// Pixels along a side of the pictures that the positions are for.
+    pub image_size: usize,
+    /// Pixels along a side of a patch.
+    pub patch_size: usize,
+}
+
+impl Vision {
+    /// The small towers of the tabletop, for pictures of `side` pixels: eight patches along a side.
+    pub fn small(side: usize) -> Vision {
+        Vision {
+            tower: small(4, Activation::Gelu),
+            image_size: side,
+            patch_size: side / 8,
+        }
+    }
+}
+
+/// Heads of 32 numbers, for which the CPU's attention is compiled.
+fn small(layers: usize, act: Activation) -> Tower {
+    Tower {
+        num_attention_heads: 4,
+        ..tower(128, layers, act, 1e-6)
+    }
+}
+
+/// The shape of a tower for captions.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Text {
+    /// Of the transformer.
+    #[serde(flatten)]
+    pub tower: Tower,
+    /// Rows of the token table.
+    pub vocab_size: usize,
+    /// Most tokens of a caption.
+    pub max_position_embeddings: usize,
+    /// The token at which a caption is read; openai's early configurations say 2 and mean the largest of a caption.
+    #[serde(default = "end_of_text")]
+    pub eos_token_id: u32,
+}
+
+fn end_of_text() -> u32 {
+    49407
+}
+
+/// A CLIP's shape.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ClipShape {
+    /// Of the tower for captions.
+    pub text_config: Text,
+    /// Of the tower for pictures.
+    pub vision_config: Vision,
+    /// Numbers of a feature vector.
+    pub projection_dim: usize,
+}
+
+impl ClipShape {
+    /// The small CLIP of the tabletop, for pictures of `side` pixels; its tokenizer ends texts with id 1.
+    pub fn small(side: usize) -> ClipShape {
+        ClipShape {
+            text_config: Text {
+                tower: small(3, Activation::QuickGelu),
+                vocab_size: 1024,
+                max_position_embeddings: 77,
+                eos_token_id: 1,
+            },
+            vision_config: Vision {
+                tower: small(4, Activation::QuickGelu),
+                ..Vision::small(side)
+            },
+            projection_dim: 128,
+        }
+    }
+}
+
+/// What a backbone consists of.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Shape {
+    /// Two towers.
+    Clip(Box<ClipShape>),
+    /// One, for pictures of a number of pixels along a side.
+    Dino(Vision, Family, usize),
+}
+
+const FILE: &str = "config.json";
+
+/// Pixels along a side of the published protocols' input.
+const SIDE: usize = 224;
+
+fn tower(width: usize, layers: usize, act: Activation, eps: f64) -> Tower {
+    Tower {
+        hidden_size: width,
+        num_hidden_layers: layers,
+        num_attention_heads: width / 64,
+        intermediate_size: 4 * width,
+        hidden_act: act,
+        layer_norm_eps: eps,
+    }
+}
+
+impl Shape {
+    /// The published shape; `None` for those that a file describes.
+    pub(super) fn published(backbone: Backbone) -> Option<Shape> {
+        let clip = |width, layers, patch, text, projection| {
+            let tower = |width, layers| tower(width, layers, Activation::QuickGelu, 1e-5);
+            Shape::Clip(Box::new(ClipShape {
+                text_config: Text {
+                    tower: tower(text, 12),
+                    vocab_size: 49408,
+                    max_position_embeddings: 77,
+                    eos_token_id: end_of_text(),
+                },
+                vision_config: Vision {
+                    tower: tower(width, layers),
+                    image_size: SIDE,
+                    patch_size: patch,
+                },
+                projection_dim: projection,
+            }))
+        };
+        let dino = |patch, image_size, family| {
+            let vision = Vision {
+                tower: tower(384, 12, Activation::Gelu, 1e-6),
+                image_size,
+                patch_size: patch,
+            };
+            Shape::Dino(vision, family, SIDE)
+        };
+        match backbone {
+            Backbone::ClipB32 => Some(clip(768, 12, 32, 512, 512)),
+            Backbone::ClipL14 => Some(clip(1024, 24, 14, 768, 768)),
+            Backbone::DinoS16 => Some(dino(16, SIDE, Family::Dino)),
+            Backbone::DinoS8 => Some(dino(8, SIDE, Family::Dino)),
+            Backbone::Dinov2Small => Some(dino(14, 518, Family::Dinov2)),
+            Backbone::Clip | Backbone::Dino => None,
+        }
+    }
+
+    /// The shape that `config.json` gives, checked against the published one; without the file, the published one.
+    ///
+    /// # Errors
+    /// [`Error::Format`] when the file is not what it should be, is missing where no shape is published, or describes another
+    /// backbone.
+    pub(super) fn read(folder: &std::path::Path, backbone: Backbone) -> Result<Shape> {
+        let path = folder.join(FILE);
+        let file = path.display().to_string();
+        let published = Shape::published(backbone);
+        let bytes = match (std::fs::read(&path), published.clone()) {
+            (Ok(bytes), _) => bytes,
+            (Err(e), Some(shape)) if e.kind() == std::io::ErrorKind::NotFound => return Ok(shape),
+            (Err(e), _) => return Err(Error::format(file, e)),
+        };
+        let refuse = |reason: String| Err(Error::format(&file, reason));
+        let value = defaulted(config::parse(&file, &bytes)?);
+        let kind = value["model_type"].as_str().unwrap_or("none").to_owned();
+        let found = match (backbone.has_text(), kind.as_str()) {
+            (true, "clip") => Shape::Clip(from(&file, value)?),
+            (false, "vit") => {
+                let vision: Vision = from(&file, value)?;
+                let side = vision.image_size;
+                Shape::Dino(vision, Family::Dino, side)
+            }
+            (false, "dinov2") => {
+                let vision: Vision = from(&file, value)?;
+                let side = vision.image_size.min(SIDE);
+                Shape::Dino(vision, Family::Dinov2, side)
+            }
+            (true, _) => return refuse(format!("model_type is {kind:?}, {backbone:?} has clip")),
+            (false, _) => {
+                return refuse(format!(
+                    "model_type is {kind:?}, {backbone:?} has vit or dinov2"
+                ));
+            }
+        };
+        if let Some(reason) = found.wrong() {
+            return refuse(reason);
+        }
+        match published.and_then(|shape| found.differs(&shape)) {
+            Some(reason) => refuse(format!("{reason} in {backbone:?}")),
+            None => Ok(found),
+        }
+    }
+
+    /// What cannot be, in words.
+    fn wrong(&self) -> Option<String> {
+        let towers = match self {
+            Shape::Clip(shape) => vec![&shape.vision_config.tower, &shape.text_config.tower],
+            Shape::Dino(vision, ..) => vec![&vision.tower],
+        };
+        for tower in towers {
+            let (width, heads) = (tower.hidden_size, tower.num_attention_heads);
+            if heads == 0 || width == 0 || !width.is_multiple_of(heads) {
+                return Some(format!(
+                    "hidden_size is {width}, num_attention_heads {heads}; heads must divide it"
+                ));
+            }
+            if tower.intermediate_size == 0 || !(1..=64).contains(&tower.num_hidden_layers) {
+                return Some(format!(
+                    "intermediate_size is {}, num_hidden_layers {}; they are from 1 on, layers to 64",
+                    tower.intermediate_size, tower.num_hidden_layers
+                ));
+            }
+            if !(0.0..1.0).contains(&tower.layer_norm_eps) {
+                return Some(format!("layer_norm_eps is {}", tower.layer_norm_eps));
+            }
+        }
+        let (vision, side) = self.vision();
+        let patch = vision.patch_size;
+        if patch == 0
+            || [vision.image_size, side]
+                .iter()
+                .any(|side| !(patch..=4096).contains(side) || !side.is_multiple_of(patch))
+        {
+            return Some(format!(
+                "image_size is {}, pictures have {side} pixels, patch_size {patch}; patches must fill both",
+                vision.image_size
+            ));
+        }
+        match self {
+            Shape::Clip(shape)
+                if shape.projection_dim == 0
+                    || shape.text_config.vocab_size == 0
+                    || shape.text_config.max_position_embeddings < 2 =>
+            {
+                Some(
+                    "projection_dim and vocab_size are from 1 on, max_position_embeddings from 2"
+                        .into(),
+                )
+            }
+            _ => None,
+        }
+    }
+
+    /// The tower for pictures, and pixels along a side of the pictures that it reads.
+    pub(super) fn vision(&self) -> (&Vision, usize) {
+        match self {
+            Shape::Clip(shape) => (&shape.vision_config, shape.vision_config.image_size),
+            Shape::Dino(vision, _, side) => (vision, *side),
+        }
+    }
+
+    /// The first number that is another one than in `published`; epsilon and end may be.
+    fn differs(&self, published: &Shape) -> Option<String> {
+        let plain = |shape: &Shape| {
+            let value = match shape {
+                Shape::Clip(shape) => serde_json::to_value(shape),
+                Shape::Dino(vision, ..) => serde_json::to_value(vision),
+            };
+            value.unwrap_or_default()
+        };
+        first_difference(&plain(self), &plain(published), "")
+    }
+}
+
+fn first_difference(
+    found: &serde_json::Value,
+    published: &serde_json::Value,
+    path: &str,
+) -> Option<String> {
+    match (found.as_object(), published.as_object()) {
+        (Some(found), Some(published)) => found.iter().find_map(|(name, value)| {
+            let other = published.get(name)?;
+            first_difference(value, other, &format!("{path}.{name}"))
+        }),
+        _ if found == published => None,
+        _ if path.ends_with("layer_norm_eps") || path.ends_with("eos_token_id") => None,
+        _ => Some(format!(
+            "{} is {found}; it is {published}",
+            path.trim_start_matches('.')
+        )),
+    }
+}
+
+fn from<T: serde::de::DeserializeOwned>(file: &str, value: serde_json::Value) -> Result<T> {
+    serde_json::from_value(value).map_err(|e| Error::format(file, e))
+}
+
+/// A configuration with what transformers leaves out, and DINOv2's `mlp_ratio` as a width.
+fn defaulted(mut value: serde_json::Value) -> serde_json::Value {
+    let add = |value: &mut serde_json::Value, defaults: serde_json::Value| {
+        if let (Some(found), serde_json::Value::Object(defaults)) =
+            (value.as_object_mut(), defaults)
+        {
+            for (name, value) in defaults {
+                found.entry(name).or_insert(value);
+            }
+        }
+    };
+    match value["model_type"].as_str() {
+        Some("clip") => {
+            let vision = Vision {
+                tower: tower(768, 12, Activation::QuickGelu, 1e-5),
+                image_size: SIDE,
+                patch_size: 32,
+            };
+            let text = Text {
+                tower: tower(512, 12, Activation::QuickGelu, 1e-5),
+                vocab_size: 49408,
+                max_position_embeddings: 77,
+                eos_token_id: end_of_text(),
+            };
+            add(
+                &mut value["vision_config"],
+                serde_json::to_value(&vision).unwrap_or_default(),
+            );
+            add(
+                &mut value["text_config"],
+                serde_json::to_value(&text).unwrap_or_default(),
+            );
+            add(&mut value, serde_json::json!({ "projection_dim": 512 }));
+        }
+        Some("dinov2") => {
+            let width = value["hidden_size"].as_u64().unwrap_or(0);
+            let ratio = value["mlp_ratio"].as_u64().unwrap_or(4);
+            let inner = width.saturating_mul(ratio);
+            if let Some(found) = value.as_object_mut() {
+                found.insert("intermediate_size".into(), inner.into());
+            }
+        }
+        _ => {}
+    }
+    value
+}

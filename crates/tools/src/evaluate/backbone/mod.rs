@@ -1,0 +1,323 @@
+//! The networks that the published metrics look through: CLIP, DINO and DINOv2, from their published weights.
+
+mod checkpoint;
+pub mod clip;
+pub mod config;
+mod input;
+pub(crate) mod publish;
+pub mod vit;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use serde::{Deserialize, Serialize};
+use tokenizers::Tokenizer;
+
+use super::features::{Features, Preprocess};
+use clip::Clip;
+use config::{Shape, Text};
+pub use input::pixels;
+pub(crate) use input::square_patches;
+use unireal::Image;
+use unireal::{Error, Result};
+use vit::VisionTower;
+
+/// A network of the published metrics, or one of the same form for the tabletop world.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Backbone {
+    /// openai CLIP ViT-B/32.
+    ClipB32,
+    /// openai CLIP ViT-L/14.
+    ClipL14,
+    /// DINO ViT-S/16.
+    DinoS16,
+    /// DINO ViT-S/8.
+    DinoS8,
+    /// DINOv2 ViT-S/14.
+    Dinov2Small,
+    /// A CLIP of the shape that its `config.json` gives.
+    Clip,
+    /// A DINO of the shape that its `config.json` gives.
+    Dino,
+}
+
+impl Backbone {
+    /// Whether it reads captions.
+    pub fn has_text(self) -> bool {
+        matches!(self, Backbone::ClipB32 | Backbone::ClipL14 | Backbone::Clip)
+    }
+}
+
+impl Backbone {
+    /// How its authors prepare pictures; the tabletop's own see all of theirs.
+    pub fn preprocess(self) -> Preprocess {
+        match self {
+            Backbone::ClipB32 | Backbone::ClipL14 => Preprocess::OpenAiClip,
+            Backbone::DinoS16 | Backbone::DinoS8 | Backbone::Dinov2Small => Preprocess::Dino,
+            Backbone::Clip | Backbone::Dino => Preprocess::Square,
+        }
+    }
+}
+
+/// Pictures or captions that a thread computes at once.
+const BATCH: usize = 16;
+
+#[derive(Debug)]
+enum Network {
+    Clip(Box<Clip>),
+    Dino(Box<VisionTower>),
+}
+
+/// A backbone with its weights.
+#[derive(Debug)]
+pub struct Encoder {
+    backbone: Backbone,
+    network: Network,
+    captions: Option<Captions>,
+    side: usize,
+    patch: usize,
+    device: Device,
+}
+
+/// How captions become tokens; without a tokenizer, where it was looked for.
+#[derive(Debug)]
+pub(crate) struct Captions {
+    tokenizer: std::result::Result<Tokenizer, PathBuf>,
+    shape: Text,
+}
+
+impl Encoder {
+    /// Opens the weights in `folder`: a safetensors file as published, `config.json` (needed where the shape is not known, else
+    /// checked), and `tokenizer.json` for captions.
+    ///
+    /// # Errors
+    /// [`Error::Format`] that names the file and the field or tensor that is not this backbone's.
+    pub fn open(folder: &Path, backbone: Backbone, device: &Device) -> Result<Encoder> {
+        let shape = Shape::read(folder, backbone)?;
+        let (vision, side) = shape.vision();
+        let patch = vision.patch_size;
+        let sides = [vision.image_size / patch, side / patch];
+        let (network, captions) = match &shape {
+            Shape::Clip(shape) => {
+                let clip = Clip::new(shape, device);
+                let clip = checkpoint::load(clip, &checkpoint::CLIP, folder, sides, device)?;
+                let captions = Captions::open(folder, shape.text_config.clone())?;
+                (Network::Clip(Box::new(clip)), Some(captions))
+            }
+            Shape::Dino(vision, family, side) => {
+                let tower = VisionTower::new(vision, *side, *family, device);
+                let tower = checkpoint::load(tower, &checkpoint::DINO, folder, sides, device)?;
+                (Network::Dino(Box::new(tower)), None)
+            }
+        };
+        Ok(Encoder {
+            backbone,
+            network,
+            captions,
+            side,
+            patch,
+            device: device.clone(),
+        })
+    }
+
+    /// As [`Features::images`], of files, which are decoded where they are encoded, so that memory holds few of them.
+    ///
+    /// # Errors
+    /// [`Error::Format`] that names a file that is no picture.
+    pub fn files(&self, paths: &[PathBuf], preprocess: Preprocess) -> Result<Vec<Vec<f32>>> {
+        in_threads(paths, &self.device, |batch| {
+            let open = |path: &PathBuf| {
+                let picture = Image::open(path)?;
+                usable(&picture).map_err(|e| Error::format(path.display().to_string(), e))?;
+                Ok(picture)
+            };
+            let pictures: Result<Vec<Image>> = batch.iter().map(open).collect();
+            self.batch(&pictures?, preprocess)
+        })
+    }
+
+    /// One batch of pictures.
+    fn batch(&self, pictures: &[Image], preprocess: Preprocess) -> Result<Vec<Vec<f32>>> {
+        let (side, patch) = (self.side, self.patch);
+        let rows: Vec<f32> = pictures
+            .iter()
+            .flat_map(|picture| input::patches(picture, preprocess, side, patch))
+            .collect();
+        let shape = [pictures.len(), (side / patch).pow(2), 3 * patch * patch];
+        let patches = Tensor::<3>::from_data(TensorData::new(rows, shape), &self.device);
+        vectors(match &self.network {
+            Network::Clip(clip) => clip.images(patches),
+            Network::Dino(tower) => tower.forward(patches).squeeze_dim::<2>(1),
+        })
+    }
+}
+
+impl Features for Encoder {
+    fn images(&self, pictures: &[Image], preprocess: Preprocess) -> Result<Vec<Vec<f32>>> {
+        for (i, picture) in pictures.iter().enumerate() {
+            usable(picture).map_err(|reason| Error::Request(format!("picture {i}: {reason}")))?;
+        }
+        in_threads(pictures, &self.device, |batch| {
+            self.batch(batch, preprocess)
+        })
+    }
+
+    fn texts(&self, captions: &[String]) -> Result<Vec<Vec<f32>>> {
+        let (Network::Clip(clip), Some(known)) = (&self.network, &self.captions) else {
+            return Err(Error::Request(format!(
+                "{:?} reads no captions; a CLIP does",
+                self.backbone
+            )));
+        };
+        in_threads(captions, &self.device, |batch| {
+            let (ids, ends) = known.ids(batch)?;
+            let shape = [batch.len(), ids.len() / batch.len()];
+            let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, shape), &self.device);
+            vectors(clip.texts(ids, &ends))
+        })
+    }
+}
+
+/// Most times that one side of a picture may be the other: its shorter side is scaled up to the backbone's, and the longer one with
+/// it.
+const MAX_ASPECT: u32 = 256;
+
+fn usable(picture: &Image) -> std::result::Result<(), String> {
+    let (width, height) = (picture.width, picture.height);
+    let short = width.min(height);
+    if short > 0 && width.max(height) / short <= MAX_ASPECT {
+        Ok(())
+    } else {
+        Err(format!(
+            "{width}x{height}; one side may be {MAX_ASPECT} times the other, and none 0"
+        ))
+    }
+}
+
+/// What a thread has done: numbers of batches, and their vectors.
+type Done = Vec<(usize, Vec<Vec<f32>>)>;
+
+/// Results of `compute` for batches of `all`, in their order. On the CPU batches go through threads side by side: between the
+/// matrix products, most operations use one core.
+fn in_threads<T: Sync>(
+    all: &[T],
+    device: &Device,
+    compute: impl Fn(&[T]) -> Result<Vec<Vec<f32>>> + Sync,
+) -> Result<Vec<Vec<f32>>> {
+    let threads = if *device == Device::flex() {
+        std::thread::available_parallelism().map_or(1, usize::from)
+    } else {
+        1
+    };
+    // No batch is larger than an even share.
+    let size = all.len().div_ceil(threads).clamp(1, BATCH);
+    let batches: Vec<&[T]> = all.chunks(size).collect();
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut done = Done::new();
+        while let Some((i, batch)) = {
+            let i = next.fetch_add(1, Ordering::Relaxed);
+            batches.get(i).map(|batch| (i, batch))
+        } {
+            done.push((i, compute(batch)?));
+        }
+        Ok(done)
+    };
+    let shares: Vec<Result<Done>> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads.min(batches.len()))
+            .map(|_| scope.spawn(work))
+            .collect();
+        let died = |_| Err(Error::Internal("an encoding thread panicked".into()));
+        let ends = threads.into_iter();
+        ends.map(|thread| thread.join().unwrap_or_else(died))
+            .collect()
+    });
+    let mut done = Done::new();
+    for share in shares {
+        done.extend(share?);
+    }
+    done.sort_by_key(|(i, _)| *i);
+    Ok(done.into_iter().flat_map(|(_, vectors)| vectors).collect())
+}
+
+/// Rows of `[b, d]`.
+fn vectors(x: Tensor<2>) -> Result<Vec<Vec<f32>>> {
+    let [_, d] = x.dims();
+    let data = x
+        .try_into_data()
+        .map_err(|e| Error::DeviceLost(format!("reading features: {e:?}")))?;
+    let values: Vec<f32> = data.iter::<f32>().collect();
+    Ok(values.chunks_exact(d).map(<[f32]>::to_vec).collect())
+}
+
+impl Captions {
+    /// For a tower of this shape, whose tokenizer is in `folder`.
+    ///
+    /// # Errors
+    /// [`Error::Format`] for a file that is no tokenizer, or has more tokens than the tower.
+    pub(crate) fn open(folder: &Path, shape: Text) -> Result<Captions> {
+        let path = folder.join("tokenizer.json");
+        let tokenizer = if path.exists() {
+            let file = path.display().to_string();
+            let tokenizer = Tokenizer::from_file(&path).map_err(|e| Error::format(&file, e))?;
+            let tokens = tokenizer.get_vocab_size(true);
+            if tokens > shape.vocab_size {
+                let rows = shape.vocab_size;
+                let reason = format!("has {tokens} tokens, the text tower's vocab_size is {rows}");
+                return Err(Error::format(file, reason));
+            }
+            Ok(tokenizer)
+        } else {
+            Err(path)
+        };
+        Ok(Captions { tokenizer, shape })
+    }
+
+    /// Ids of every caption, filled up to the longest, and where each ends. What is too long is cut before its end, as
+    /// openai's `truncate=True` and transformers do.
+    ///
+    /// # Errors
+    /// [`Error::Request`] for a caption that cannot be tokenised, [`Error::Format`] where there is no tokenizer.
+    pub(crate) fn ids(&self, captions: &[String]) -> Result<(Vec<i32>, Vec<usize>)> {
+        let tokenizer = self.tokenizer.as_ref().map_err(|path| {
+            Error::format(path.display().to_string(), "not there; captions need it")
+        })?;
+        let (mut all, mut ends) = (Vec::new(), Vec::new());
+        for caption in captions {
+            let encoding = tokenizer
+                .encode(caption.as_str(), true)
+                .map_err(|e| Error::Request(format!("{caption:?} cannot be tokenised: {e}")))?;
+            let mut ids = encoding.get_ids().to_vec();
+            let most = self.shape.max_position_embeddings;
+            if let (true, Some(&end)) = (ids.len() > most, ids.last()) {
+                ids.truncate(most);
+                ids[most - 1] = end;
+            }
+            let Some(end) = self.end(&ids) else {
+                return Err(Error::Request(format!(
+                    "{caption:?} has no token {}, at which a caption is read; tokenizer.json has to add it",
+                    self.shape.eos_token_id
+                )));
+            };
+            ends.push(end);
+            all.push(ids);
+        }
+        let longest = all.iter().map(Vec::len).max().unwrap_or(0);
+        let padded = all.iter().flat_map(|ids| {
+            let padding = std::iter::repeat_n(0, longest - ids.len());
+            ids.iter().map(|&id| id as i32).chain(padding)
+        });
+        Ok((padded.collect(), ends))
+    }
+
+    fn end(&self, ids: &[u32]) -> Option<usize> {
+        let token = match self.shape.eos_token_id {
+            // What openai's early configurations say; the true end is the largest id.
+            2 if self.shape.vocab_size == 49408 => *ids.iter().max()?,
+            token => token,
+        };
+        ids.iter().position(|&id| id == token)
+    }
+}

@@ -1,0 +1,235 @@
+//! DreamBench as google/dreambooth publishes it, a folder with `prompts_and_classes.txt` and a folder of pictures a subject; and
+//! DreamBench++, with `images/.../<n>.jpg` and `captions/.../<n>.txt`, whose first line is the subject.
+//!
+//! The first has no public evaluation, so no layout of results either: here `<subject>/<n>`, n being the prompt's number from 00.
+//! The second's are `<category>_<n>_<subject>/<prompt>_0`.
+
+use std::path::{Path, PathBuf};
+
+use super::case::{Case, Cases, Input, id, is_picture, listed};
+use unireal::Role;
+use unireal::{Error, Result};
+
+/// Classes whose subjects are alive; the file has two lists of prompts but does not say whose they are. The paper counts 9 live
+/// subjects of 30: those of these classes.
+const LIVE: [&str; 2] = ["cat", "dog"];
+
+/// What `prompts_and_classes.txt` says.
+#[derive(Debug, Default, PartialEq)]
+struct Lists {
+    /// Subject and class.
+    subjects: Vec<(String, String)>,
+    /// With `{0}` for the token and `{1}` for the class.
+    objects: Vec<String>,
+    live: Vec<String>,
+}
+
+/// The cases of DreamBench: every subject in every prompt.
+///
+/// # Errors
+/// [`Error::Format`] that names file and field.
+pub(super) fn load(data: &Path) -> Result<Cases> {
+    let file = data.join("prompts_and_classes.txt");
+    let name = file.display().to_string();
+    let text = std::fs::read_to_string(&file).map_err(|e| Error::format(&name, e))?;
+    let lists = parse(&text).map_err(|reason| Error::format(&name, reason))?;
+    let mut cases = Vec::new();
+    for (subject, class) in &lists.subjects {
+        let folder = data.join(subject);
+        let pictures: Vec<PathBuf> = listed(&folder)?
+            .into_iter()
+            .filter(|p| is_picture(p))
+            .collect();
+        let Some(first) = pictures.first() else {
+            return Err(Error::format(
+                folder.display().to_string(),
+                "no pictures of the subject",
+            ));
+        };
+        let prompts = if LIVE.contains(&class.as_str()) {
+            &lists.live
+        } else {
+            &lists.objects
+        };
+        for (i, prompt) in prompts.iter().enumerate() {
+            cases.push(Case {
+                id: id(&[subject, &format!("{i:02}")]),
+                group: subject.clone(),
+                names: vec![format!("{subject}/{i:02}"), format!("{subject}/{i}")],
+                prompt: prompt.replace("{0} {1}", &format!("{class} of IMG1")),
+                input: Input::File(first.clone()),
+                role: Role::Asset,
+                references: pictures.clone(),
+                change: None,
+                // Without the rare token, which means nothing to CLIP.
+                caption: prompt.replace("{0} {1}", class),
+                counts: true,
+            });
+        }
+    }
+    Cases::from(cases).check(data)
+}
+
+/// Reads the text that is half a table and half Python.
+fn parse(text: &str) -> std::result::Result<Lists, String> {
+    let mut lists = Lists::default();
+    let mut heading = "";
+    for line in text.lines().map(str::trim) {
+        if matches!(
+            line,
+            "Classes" | "Prompts" | "Object Prompts" | "Live Subject Prompts"
+        ) {
+            heading = line;
+            continue;
+        }
+        if heading == "Classes" {
+            match line.split_once(',') {
+                Some(("subject_name", _)) | None => {}
+                Some((subject, class)) => lists.subjects.push((subject.into(), class.into())),
+            }
+        } else if let Some(quoted) = line.strip_prefix('\'') {
+            let prompt = quoted.split('\'').next().unwrap_or_default();
+            if !prompt.contains("{0} {1}") {
+                return Err(format!(
+                    "the prompt \"{prompt}\" has no {{0}} {{1}} for token and class"
+                ));
+            }
+            match heading {
+                "Object Prompts" => lists.objects.push(prompt.into()),
+                "Live Subject Prompts" => lists.live.push(prompt.into()),
+                other => return Err(format!("a prompt under the heading \"{other}\"")),
+            }
+        }
+    }
+    for (what, count) in [
+        ("subjects under \"Classes\"", lists.subjects.len()),
+        ("prompts under \"Object Prompts\"", lists.objects.len()),
+        ("prompts under \"Live Subject Prompts\"", lists.live.len()),
+    ] {
+        if count == 0 {
+            return Err(format!("no {what}"));
+        }
+    }
+    Ok(lists)
+}
+
+/// The cases of DreamBench++.
+///
+/// # Errors
+/// [`Error::Format`] that names file and field.
+pub(super) fn load_plus(data: &Path) -> Result<Cases> {
+    let (images, captions) = (data.join("images"), data.join("captions"));
+    let images_there = below(&images, "jpg")?;
+    let captions_there = below(&captions, "txt")?;
+    let lone = images_there
+        .iter()
+        .find(|path| !captions_there.contains(path));
+    let lone = lone.or_else(|| {
+        captions_there
+            .iter()
+            .find(|path| !images_there.contains(path))
+    });
+    if let Some(path) = lone {
+        let reason = format!(
+            "{} has no counterpart: images/X.jpg and captions/X.txt belong together",
+            path.display()
+        );
+        return Err(Error::format(data.display().to_string(), reason));
+    }
+    let mut cases = Vec::new();
+    for path in images_there {
+        let file = captions.join(&path).with_extension("txt");
+        let text = std::fs::read_to_string(&file)
+            .map_err(|e| Error::format(file.display().to_string(), e))?;
+        let mut lines = text.lines().map(str::trim);
+        let subject = lines.next().unwrap_or_default().to_owned();
+        let part =
+            |at: Option<&std::ffi::OsStr>| at.unwrap_or_default().to_string_lossy().into_owned();
+        let category = part(path.parent().and_then(Path::file_name));
+        let category = match category.as_str() {
+            "animal" | "human" => format!("live_subject_{category}"),
+            _ => category,
+        };
+        let index = part(path.file_name());
+        let group = [
+            &*category,
+            &index,
+            &subject.to_lowercase().replace(' ', "_"),
+        ]
+        .join("_");
+        let image = images.join(&path).with_extension("jpg");
+        for (i, prompt) in lines.enumerate() {
+            cases.push(Case {
+                id: id(&[&group, &i.to_string()]),
+                group: group.clone(),
+                names: vec![format!("{group}/{i}_0"), format!("{group}/{i}")],
+                prompt: of_image(prompt, &subject),
+                input: Input::File(image.clone()),
+                role: Role::Asset,
+                references: vec![image.clone()],
+                change: None,
+                caption: prompt.into(),
+                counts: true,
+            });
+        }
+    }
+    Cases::from(cases).check(data)
+}
+
+/// The prompt with the place at which it speaks of the subject marked; where it does not, the subject is added.
+fn of_image(prompt: &str, subject: &str) -> String {
+    if !subject.is_empty() && prompt.contains(subject) {
+        prompt.replacen(subject, &format!("{subject} of IMG1"), 1)
+    } else {
+        format!("{prompt}, with the {subject} of IMG1")
+    }
+}
+
+/// The files with this ending below a folder, by their path in it without the ending, in order.
+fn below(folder: &Path, ending: &str) -> Result<Vec<PathBuf>> {
+    let (mut found, mut folders) = (Vec::new(), vec![folder.to_owned()]);
+    while let Some(at) = folders.pop() {
+        for path in listed(&at)? {
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|e| e == ending) {
+                let inside = path.strip_prefix(folder).unwrap_or(&path);
+                found.push(inside.with_extension(""));
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_published_form_is_read() {
+        let text = "Classes\n\nsubject_name,class\nmug,cup\nrex,dog\n\nPrompts\n\nObject Prompts\n\nprompt_list = [\n\
+                    'a {0} {1} in the sea'.format(unique_token, class_token),\n]\n\nLive Subject Prompts\n\nprompt_list = [\n\
+                    'a {0} {1} in a hat'.format(unique_token, class_token),\n\
+                    'a blue {0} {1}'.format(unique_token, class_token)\n]\n";
+        let lists = parse(text).unwrap();
+        assert_eq!(
+            lists.subjects,
+            [("mug".into(), "cup".into()), ("rex".into(), "dog".into())]
+        );
+        assert_eq!(lists.objects, ["a {0} {1} in the sea"]);
+        assert_eq!(lists.live, ["a {0} {1} in a hat", "a blue {0} {1}"]);
+        let refused = |text: &str| parse(text).unwrap_err();
+        assert!(refused("").contains("subjects"));
+        assert!(refused(&text.replace("{0} {1} in the sea", "cup")).contains("\"a cup\""));
+        assert!(
+            refused(&text.replace("Live Subject Prompts", "")).contains("no prompts under \"Live")
+        );
+    }
+
+    #[test]
+    fn a_prompt_says_where_its_subject_comes_from() {
+        assert_eq!(of_image("a cat in a hat", "cat"), "a cat of IMG1 in a hat");
+        assert_eq!(of_image("a tiger", "cat"), "a tiger, with the cat of IMG1");
+    }
+}

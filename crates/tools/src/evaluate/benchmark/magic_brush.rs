@@ -1,0 +1,130 @@
+//! MagicBrush as its authors publish it: `edit_sessions.json`, `edit_turns.json`, `global_descriptions.json`,
+//! `local_descriptions.json` and `images/<session>/<session>-input.png`, `-output1.png`, `-mask1.png` and so on. Results lie as
+//! their evaluation reads them: `<session>/<session>_1`, `<session>_inde_2` from the true source, `<session>_iter_2` from the
+//! result of the turn before.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::Path;
+
+use serde::Deserialize;
+
+use super::case::{Case, Cases, Change, Input, id, json};
+use unireal::Role;
+use unireal::{Error, Result};
+
+/// A turn.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+struct Turn {
+    input: String,
+    output: String,
+    instruction: String,
+}
+
+/// Captions by session and by picture.
+type Captions = BTreeMap<String, BTreeMap<String, String>>;
+
+/// The cases of a folder: all turns, or the final ones.
+///
+/// # Errors
+/// [`Error::Format`] that names file and field.
+pub(super) fn load(data: &Path, final_turn: bool) -> Result<Cases> {
+    let sessions: BTreeMap<String, Vec<Turn>> = json(&data.join("edit_sessions.json"))?;
+    same_turns(&sessions, data)?;
+    let global = data.join("global_descriptions.json");
+    // The evaluation's own description calls it so.
+    let local = ["local_descriptions.json", "local_captions.json"].map(|name| data.join(name));
+    let local = if local[0].is_file() {
+        &local[0]
+    } else {
+        &local[1]
+    };
+    let (global, local) = ((&*global, json(&global)?), (&**local, json(local)?));
+    let mut cases = Vec::new();
+    let mut others = HashSet::new();
+    for (session, turns) in &sessions {
+        let name = |kind: &str, turn: usize| match turn {
+            1 => format!("{session}/{session}_1"),
+            _ => format!("{session}/{session}_{kind}_{turn}"),
+        };
+        let folder = data.join("images").join(session);
+        let (first, last) = (turns.first(), turns.len());
+        for (turn, at) in turns.iter().enumerate().map(|(i, at)| (i + 1, at)) {
+            others.extend([name("inde", turn), name("iter", turn)]);
+            let before = if final_turn {
+                first.map_or(&at.input, |first| &first.input)
+            } else {
+                &at.input
+            };
+            let input = if final_turn && turn > 1 {
+                Input::Result(id(&[session, &(turn - 1).to_string()]))
+            } else {
+                Input::File(folder.join(&at.input))
+            };
+            cases.push(Case {
+                id: id(&[session, &turn.to_string()]),
+                group: session.clone(),
+                names: vec![name(if final_turn { "iter" } else { "inde" }, turn)],
+                prompt: at.instruction.clone(),
+                input,
+                role: Role::Canvas,
+                references: vec![folder.join(&at.output)],
+                change: Some(Change {
+                    picture: folder.join(before),
+                    before: caption(&global, session, before)?.clone(),
+                    after: caption(&global, session, &at.output)?.clone(),
+                }),
+                caption: caption(&local, session, &at.output)?.clone(),
+                counts: !final_turn || turn == last,
+            });
+        }
+    }
+    let left_out = 0;
+    Cases {
+        cases,
+        others,
+        left_out,
+    }
+    .check(data)
+}
+
+fn caption<'a>(
+    (file, captions): &'a (&Path, Captions),
+    session: &str,
+    picture: &str,
+) -> Result<&'a String> {
+    let of_session = captions.get(session);
+    of_session.and_then(|of| of.get(picture)).ok_or_else(|| {
+        let reason = format!("\"{session}\" has no caption of \"{picture}\"");
+        Error::format(file.display().to_string(), reason)
+    })
+}
+
+/// `edit_turns.json` lists the turns of the sessions, in their order; a folder whose two files differ was put together wrongly.
+fn same_turns(sessions: &BTreeMap<String, Vec<Turn>>, data: &Path) -> Result<()> {
+    let path = data.join("edit_turns.json");
+    let turns: Vec<Turn> = json(&path)?;
+    let fail = |reason: String| Err(Error::format(path.display().to_string(), reason));
+    let count: usize = sessions.values().map(Vec::len).sum();
+    if turns.len() != count {
+        return fail(format!(
+            "{} turns; edit_sessions.json has {count}",
+            turns.len()
+        ));
+    }
+    let listed: HashSet<(&str, &str)> = turns
+        .iter()
+        .map(|t| (t.output.as_str(), t.instruction.as_str()))
+        .collect();
+    for (session, turn) in sessions
+        .iter()
+        .flat_map(|(s, turns)| turns.iter().map(move |t| (s, t)))
+    {
+        if !listed.contains(&(turn.output.as_str(), turn.instruction.as_str())) {
+            return fail(format!(
+                "no turn to {} with the instruction of session {session}",
+                turn.output
+            ));
+        }
+    }
+    Ok(())
+}

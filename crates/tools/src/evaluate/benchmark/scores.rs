@@ -1,0 +1,254 @@
+//! A case's numbers, as the profile's public code computes them.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::super::features::{Features, Preprocess};
+use super::super::metrics::{mean, mean_absolute, mean_squared};
+use super::super::profile::{Direction, Metric, Profile};
+use super::super::resample::pillow_bicubic;
+use super::case::Case;
+use unireal::Image;
+use unireal::{Error, Result};
+
+/// What is kept of a case: a file of its own.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct Scored {
+    /// The case.
+    pub id: String,
+    /// Cases of one group are not independent.
+    pub group: String,
+    /// What was asked for.
+    pub prompt: String,
+    /// The caption of it.
+    pub caption: String,
+    /// The picture that went in.
+    pub input: PathBuf,
+    /// The result's file.
+    pub result: PathBuf,
+    /// A hash of all that the numbers depend on.
+    pub key: String,
+    /// By [`Metric::name`].
+    pub scores: BTreeMap<String, f64>,
+}
+
+/// One of a profile's networks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Tower {
+    Clip,
+    Dino,
+    Dinov2,
+}
+
+impl Tower {
+    /// The network that a metric looks through, if it is one of features.
+    pub(super) fn of(metric: Metric) -> Option<Tower> {
+        match metric {
+            Metric::ClipDirection | Metric::ClipImage | Metric::ClipText => Some(Tower::Clip),
+            Metric::Dino => Some(Tower::Dino),
+            Metric::Dinov2 => Some(Tower::Dinov2),
+            Metric::L1 | Metric::L2 => None,
+        }
+    }
+}
+
+/// Computes a profile's metrics. Vectors of references and captions are kept: many cases share them.
+pub(super) struct Scorer<'a> {
+    profile: &'a Profile,
+    towers: &'a HashMap<Tower, Box<dyn Features>>,
+    pictures: HashMap<(Tower, PathBuf), Vec<f32>>,
+    captions: HashMap<String, Vec<f32>>,
+}
+
+impl<'a> Scorer<'a> {
+    /// With the networks that are there; metrics of the others are left out.
+    pub(super) fn new(profile: &'a Profile, towers: &'a HashMap<Tower, Box<dyn Features>>) -> Self {
+        Scorer {
+            profile,
+            towers,
+            pictures: HashMap::new(),
+            captions: HashMap::new(),
+        }
+    }
+
+    /// The metrics that are computed.
+    pub(super) fn metrics(&self) -> impl Iterator<Item = Metric> {
+        let there = |metric: &Metric| {
+            Tower::of(*metric).is_none_or(|tower| self.towers.contains_key(&tower))
+        };
+        self.profile.metrics.iter().copied().filter(there)
+    }
+
+    /// The numbers of some cases with their results, which go through the networks together.
+    ///
+    /// # Errors
+    /// [`Error::Format`] for a picture that cannot be read; as the networks'.
+    pub(super) fn scores(
+        &mut self,
+        cases: &[(&Case, &Image)],
+    ) -> Result<Vec<BTreeMap<String, f64>>> {
+        let results: Vec<Image> = cases.iter().map(|(_, image)| (*image).clone()).collect();
+        let mut made = HashMap::new();
+        for (&tower, network) in self.towers {
+            made.insert(tower, network.images(&results, self.preprocess(tower))?);
+        }
+        self.prepare(cases)?;
+        let metrics: Vec<Metric> = self.metrics().collect();
+        let mut all = Vec::new();
+        for (i, (case, image)) in cases.iter().enumerate() {
+            let mut scores = BTreeMap::new();
+            for &metric in &metrics {
+                let own =
+                    Tower::of(metric).and_then(|tower| Some((tower, made.get(&tower)?.get(i)?)));
+                let value = match own {
+                    Some((tower, own)) => self.cosine(metric, tower, case, own),
+                    None => Some(self.pixels(metric, case, image)?),
+                };
+                let absent = || {
+                    Error::Internal(format!(
+                        "{} of {} has nothing to compare",
+                        metric.name(),
+                        case.id
+                    ))
+                };
+                let value = value.ok_or_else(absent)?;
+                if !value.is_finite() {
+                    let reason = format!(
+                        "{} is {value}; are these the weights of the profile's network?",
+                        metric.name()
+                    );
+                    return Err(Error::format(&case.id, reason));
+                }
+                scores.insert(metric.name().into(), value);
+            }
+            all.push(scores);
+        }
+        Ok(all)
+    }
+
+    fn preprocess(&self, tower: Tower) -> Preprocess {
+        match tower {
+            Tower::Clip => self.profile.preprocess,
+            Tower::Dino | Tower::Dinov2 => Preprocess::Dino,
+        }
+    }
+
+    /// Vectors of the references, the pictures before and the captions of these cases.
+    fn prepare(&mut self, cases: &[(&Case, &Image)]) -> Result<()> {
+        let directed = self.profile.metrics.contains(&Metric::ClipDirection);
+        for (&tower, network) in self.towers {
+            let mut paths: Vec<&PathBuf> = cases
+                .iter()
+                .flat_map(|(case, _)| &case.references)
+                .collect();
+            if tower == Tower::Clip && directed {
+                paths.extend(
+                    cases
+                        .iter()
+                        .filter_map(|(case, _)| Some(&case.change.as_ref()?.picture)),
+                );
+            }
+            paths.sort();
+            paths.dedup();
+            paths.retain(|path| !self.pictures.contains_key(&(tower, (*path).clone())));
+            let pictures: Vec<Image> = paths
+                .iter()
+                .map(|path| Image::open(path))
+                .collect::<Result<_>>()?;
+            let vectors = network.images(&pictures, self.preprocess(tower))?;
+            for (path, vector) in paths.into_iter().zip(vectors) {
+                self.pictures.insert((tower, path.clone()), vector);
+            }
+        }
+        let Some(clip) = self.towers.get(&Tower::Clip) else {
+            return Ok(());
+        };
+        let mut texts: Vec<String> = cases.iter().map(|(case, _)| case.caption.clone()).collect();
+        if directed {
+            let changes = cases.iter().filter_map(|(case, _)| case.change.as_ref());
+            texts.extend(changes.flat_map(|change| [change.before.clone(), change.after.clone()]));
+        }
+        texts.sort();
+        texts.dedup();
+        texts.retain(|text| !self.captions.contains_key(text));
+        if !texts.is_empty() {
+            let vectors = clip.texts(&texts)?;
+            self.captions.extend(texts.into_iter().zip(vectors));
+        }
+        Ok(())
+    }
+
+    fn cosine(&self, metric: Metric, tower: Tower, case: &Case, own: &[f32]) -> Option<f64> {
+        let picture = |path: &Path| self.pictures.get(&(tower, path.to_owned()));
+        let caption = |text: &String| self.captions.get(text);
+        let value = match metric {
+            Metric::ClipText => cosine(own, caption(&case.caption)?),
+            Metric::ClipDirection => {
+                let change = case.change.as_ref()?;
+                direction(
+                    self.profile.direction,
+                    [picture(&change.picture)?, own],
+                    [caption(&change.before)?, caption(&change.after)?],
+                )
+            }
+            _ => {
+                let references = case.references.iter().map(|path| picture(path));
+                let vectors: Option<Vec<_>> = references.collect();
+                mean(vectors?.into_iter().map(|reference| cosine(own, reference)))?
+            }
+        };
+        Some(self.profile.scale * value)
+    }
+
+    fn pixels(&self, metric: Metric, case: &Case, image: &Image) -> Result<f64> {
+        let mut values = Vec::new();
+        for path in &case.references {
+            let reference = Image::open(path)?;
+            let image = pillow_bicubic(image, reference.width, reference.height);
+            values.push(match metric {
+                Metric::L1 => mean_absolute(&image, &reference),
+                _ => mean_squared(&image, &reference),
+            });
+        }
+        mean(values).ok_or_else(|| Error::Internal(format!("{} has no reference", case.id)))
+    }
+}
+
+/// Cosine of two vectors; 0 where one has no length, as torch's `cosine_similarity` gives it.
+pub(in crate::evaluate) fn cosine(a: &[f32], b: &[f32]) -> f64 {
+    let dot = |a: &[f32], b: &[f32]| -> f64 {
+        std::iter::zip(a, b)
+            .map(|(a, b)| f64::from(*a) * f64::from(*b))
+            .sum()
+    };
+    let length = |a: &[f32]| dot(a, a).sqrt().max(1e-8);
+    dot(a, b) / (length(a) * length(b))
+}
+
+/// Cosine of the change in pictures and the change in captions, each as before and after.
+pub(in crate::evaluate) fn direction(
+    coding: Direction,
+    pictures: [&[f32]; 2],
+    captions: [&[f32]; 2],
+) -> f64 {
+    let change = |[before, after]: [&[f32]; 2]| -> Vec<f32> {
+        let part = |v: &[f32]| match coding {
+            Direction::Raw => 1.0,
+            Direction::NormaliseFirst => {
+                1.0 / v
+                    .iter()
+                    .map(|x| f64::from(*x).powi(2))
+                    .sum::<f64>()
+                    .sqrt()
+                    .max(1e-8)
+            }
+        };
+        let (p, q) = (part(before), part(after));
+        let difference = |(b, a): (&f32, &f32)| (f64::from(*a) * q - f64::from(*b) * p) as f32;
+        std::iter::zip(before, after).map(difference).collect()
+    };
+    cosine(&change(pictures), &change(captions))
+}

@@ -1,0 +1,401 @@
+//! Whole runs on small data sets in the published layouts.
+
+mod bad_input;
+mod fixtures;
+mod parity;
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use super::report::{check_alike, differences};
+use super::results::make_results;
+use super::*;
+use fixtures::{
+    options, picture, rows, save, towers, write_dream_bench, write_emu_edit, write_magic_brush,
+};
+
+/// Runs with the few-number networks; gives the report and how many pictures they saw.
+fn run_with(options: &Options) -> Result<(Report, usize)> {
+    let seen = Rc::new(Cell::new(0));
+    let profile = Profile::named(&options.profile)?;
+    let report = measure(options, profile, |needed| {
+        let (mut all, names) = towers(&seen);
+        all.retain(|tower, _| needed.contains(tower));
+        Ok((all, names))
+    })?;
+    Ok((report, seen.get()))
+}
+
+/// The folder of a run on `count` rows of EMU Edit with results of their own.
+pub(in crate::evaluate) fn finished_run(
+    folder: &Path,
+    name: &str,
+    count: i64,
+    seed: u64,
+) -> PathBuf {
+    write_emu_edit(&folder.join("set"), &rows(count));
+    for idx in 0..count {
+        save(
+            folder.join(format!("{name}-results/{idx}.png")),
+            &picture(seed + idx as u64, 20, 16),
+        );
+    }
+    let mut options = options("emu-edit/ultraedit", folder);
+    options.images = Some(folder.join(format!("{name}-results")));
+    options.out = folder.join(name);
+    options.name = name.into();
+    run_with(&options).unwrap();
+    options.out
+}
+
+/// Fails unless a message has all these parts.
+#[track_caller]
+pub(in crate::evaluate) fn says(message: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(message.contains(part), "\"{part}\" is not in: {message}");
+    }
+}
+
+/// Fails unless two reports say the same; numbers that were written and read may differ in their last digit.
+#[track_caller]
+fn same(a: &Report, b: &Report) {
+    let plain = |report: &Report| Report {
+        metrics: BTreeMap::new(),
+        ..report.clone()
+    };
+    assert_eq!(plain(a), plain(b));
+    assert!(a.metrics.keys().eq(b.metrics.keys()), "{a:?}");
+    for (a, b) in a.metrics.values().zip(b.metrics.values()) {
+        let far = [a.mean - b.mean, a.low - b.low, a.high - b.high];
+        assert!(far.iter().all(|far| far.abs() < 1e-12), "{a:?}, {b:?}");
+    }
+}
+
+fn near(a: f64, b: f64) -> bool {
+    (a - b).abs() < 1e-6
+}
+
+/// The input as the result: nothing differs, and no direction is taken.
+#[test]
+fn copying_the_input_scores_as_the_definitions_say() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows = rows(5);
+    write_emu_edit(&folder.path().join("set"), &rows);
+    for row in &rows {
+        let image = Image::decode(&row.image, "row").unwrap();
+        save(
+            folder.path().join(format!("results/{}.png", row.idx)),
+            &image,
+        );
+    }
+    let options = options("emu-edit/ultraedit", folder.path());
+    let (report, seen) = run_with(&options).unwrap();
+    assert_eq!((report.cases, report.groups, report.left_out), (5, 5, 0));
+    let mean = |name: &str| report.metrics[name].mean;
+    assert!(near(mean("l1"), 0.0) && near(mean("clip-i"), 1.0) && near(mean("dino"), 1.0));
+    assert!(near(mean("clip-dir"), 0.0), "{}", mean("clip-dir"));
+    assert!(seen > 0);
+
+    // A second run takes everything as it is; a case whose picture has changed is measured again.
+    let (again, seen) = run_with(&options).unwrap();
+    assert_eq!(seen, 0);
+    same(&again, &report);
+    save(folder.path().join("results/3.png"), &picture(9, 20, 16));
+    let (changed, seen) = run_with(&options).unwrap();
+    assert!(changed.metrics["l1"].mean > 0.01 && seen > 0);
+    // What was cut short while it was written is made again.
+    std::fs::write(options.out.join("cases/add-0.json"), "{\"id\": \"ad").unwrap();
+    same(&run_with(&options).unwrap().0, &changed);
+
+    // Rows with equal captions.
+    let filtered = Options {
+        profile: "emu-edit/icedit".into(),
+        exclude: None,
+        out: folder.path().join("filtered"),
+        ..options.clone()
+    };
+    let (report, _) = run_with(&filtered).unwrap();
+    assert_eq!((report.cases, report.left_out), (4, 1));
+    // Rows of a list.
+    let list = folder.path().join("list.txt");
+    std::fs::write(&list, "add-0\n\nglobal-3\n").unwrap();
+    let listed = Options {
+        exclude: Some(list),
+        out: folder.path().join("listed"),
+        ..options
+    };
+    let (report, _) = run_with(&listed).unwrap();
+    assert_eq!((report.cases, report.left_out), (3, 2));
+}
+
+/// The true results score perfectly in both settings, which pair other files.
+#[test]
+fn magic_brush_pairs_its_turns() {
+    let folder = tempfile::tempdir().unwrap();
+    let set = folder.path().join("set");
+    write_magic_brush(&set, &[1, 3]);
+    let truth = |session: usize, turn: usize| {
+        Image::open(&set.join(format!("images/{session}/{session}-output{turn}.png"))).unwrap()
+    };
+    let results = folder.path().join("results");
+    save(results.join("139/139_1.png"), &truth(139, 1));
+    save(results.join("140/140_1.png"), &truth(140, 1));
+    for turn in [2, 3] {
+        for kind in ["inde", "iter"] {
+            save(
+                results.join(format!("140/140_{kind}_{turn}.png")),
+                &truth(140, turn),
+            );
+        }
+    }
+    let run = |profile: &str| {
+        let out = folder.path().join(profile);
+        let options = Options {
+            out,
+            ..options(profile, folder.path())
+        };
+        run_with(&options).unwrap().0
+    };
+    let all = run("magicbrush/all-turn");
+    let last = run("magicbrush/final-turn");
+    assert_eq!((all.cases, all.groups), (4, 2));
+    assert_eq!((last.cases, last.groups), (2, 2));
+    for report in [&all, &last] {
+        let perfect =
+            near(report.metrics["l2"].mean, 0.0) && near(report.metrics["dino"].mean, 1.0);
+        assert!(perfect, "{report:?}");
+    }
+    // A person reads all that was asked for since the picture that is shown.
+    let run_of = Run::read(&folder.path().join("magicbrush/final-turn")).unwrap();
+    let told = &run_of.cases["140-3"];
+    assert_eq!(
+        told.prompt,
+        "change 1 of 140; then change 2 of 140; then change 3 of 140"
+    );
+    assert!(told.input.ends_with("140-input.png"), "{told:?}");
+    // Another result of the second turn counts where turns are measured by themselves.
+    save(results.join("140/140_inde_2.png"), &picture(5, 18, 14));
+    save(results.join("140/140_iter_2.png"), &picture(5, 18, 14));
+    assert!(run("magicbrush/all-turn").metrics["l1"].mean > 0.01);
+    assert_eq!(run("magicbrush/final-turn").metrics["l1"].mean, 0.0);
+}
+
+/// The iterative setting gives each turn the result of the one before, and the independent one the truth.
+#[test]
+fn turns_go_on_from_results_or_from_the_truth() {
+    let folder = tempfile::tempdir().unwrap();
+    write_magic_brush(&folder.path().join("set"), &[3]);
+    let inputs = |final_turn: bool| {
+        let cases = magic_brush::load(&folder.path().join("set"), final_turn).unwrap();
+        let out = folder.path().join(format!("{final_turn}"));
+        let mut inputs = Vec::new();
+        let made = make_results(&cases, &out, |_, number, input| {
+            inputs.push(input);
+            Ok(picture(500 + number, 18, 14))
+        });
+        assert_eq!(made.unwrap().len(), 3);
+        let counting = cases.cases.iter().filter(|case| case.counts).count();
+        assert_eq!(counting, if final_turn { 1 } else { 3 });
+        inputs
+    };
+    let truth = |turn: u64| picture(turn, 18, 14);
+    assert_eq!(inputs(false), [truth(0), truth(1), truth(2)]);
+    assert_eq!(
+        inputs(true),
+        [truth(0), picture(500, 18, 14), picture(501, 18, 14)]
+    );
+}
+
+/// However often it is interrupted, a run ends with the same pictures and makes none twice.
+#[test]
+fn generation_goes_on_where_it_was_interrupted() {
+    let folder = tempfile::tempdir().unwrap();
+    write_dream_bench(&folder.path().join("set"));
+    let cases = dream_bench::load(&folder.path().join("set")).unwrap();
+    let out = folder.path().join("run");
+    let mut made: Vec<String> = Vec::new();
+    for attempt in 0..10 {
+        let mut left = 1;
+        let result = make_results(&cases, &out, |case, number, _| {
+            if left == 0 {
+                return Err(Error::Aborted);
+            }
+            left -= 1;
+            made.push(case.id.clone());
+            Ok(picture(number, 8, 8))
+        });
+        // A kill while a picture is written leaves such a file.
+        std::fs::write(out.join("images/rex-01.partial"), "half").unwrap();
+        if matches!(result, Err(Error::Aborted)) {
+            continue;
+        }
+        assert_eq!(attempt, 3, "one picture an attempt");
+        for (id, path) in result.unwrap() {
+            let number = cases.cases.iter().position(|case| case.id == id).unwrap();
+            assert_eq!(Image::open(&path).unwrap(), picture(number as u64, 8, 8));
+        }
+        break;
+    }
+    assert_eq!(made, ["mug-00", "mug-01", "rex-00", "rex-01"]);
+}
+
+/// A subject's score is the mean over all its pictures, and prompts differ between objects and live subjects.
+#[test]
+fn dream_bench_compares_with_every_picture_of_the_subject() {
+    let folder = tempfile::tempdir().unwrap();
+    let set = folder.path().join("set");
+    write_dream_bench(&set);
+    let cases = dream_bench::load(&set).unwrap();
+    let told = cases.cases.iter().map(|case| {
+        let (prompt, caption) = (case.prompt.as_str(), case.caption.as_str());
+        (prompt, caption, case.references.len())
+    });
+    let told: Vec<_> = told.collect();
+    let expected = [
+        ("a cup of IMG1 in the sea", "a cup in the sea", 3),
+        ("a red cup of IMG1", "a red cup", 3),
+        ("a dog of IMG1 in a hat", "a dog in a hat", 2),
+        ("a wet dog of IMG1", "a wet dog", 2),
+    ];
+    assert_eq!(told, expected);
+    // JPEG files change when they are read: the first picture of the cup as it is read.
+    let cup = Image::open(&set.join("mug/00.jpg")).unwrap();
+    for name in ["mug/00", "mug/01", "rex/00", "rex/01"] {
+        save(folder.path().join(format!("results/{name}.png")), &cup);
+    }
+    let (report, _) = run_with(&options("dreambench", folder.path())).unwrap();
+    assert_eq!((report.cases, report.groups), (4, 2));
+    let of_cup = report.metrics["clip-i"].high;
+    assert!(
+        of_cup < 1.0 - 1e-3,
+        "one picture of three is the result itself: {of_cup}"
+    );
+}
+
+#[test]
+fn dream_bench_plus_reads_captions_beside_pictures() {
+    let folder = tempfile::tempdir().unwrap();
+    let set = folder.path().join("set");
+    let image = set.join("images/live_subject/animal/00.jpg");
+    save(image.clone(), &picture(1, 16, 16));
+    let captions = set.join("captions/live_subject/animal");
+    std::fs::create_dir_all(&captions).unwrap();
+    let text = "Grey cat\na Grey cat asleep\na poster of a Grey cat\n";
+    std::fs::write(captions.join("00.txt"), text).unwrap();
+    let reference = Image::open(&image).unwrap();
+    for i in 0..2 {
+        let name = format!("results/live_subject_animal_00_grey_cat/{i}_0.png");
+        save(folder.path().join(name), &reference);
+    }
+    let (report, _) = run_with(&options("dreambench++", folder.path())).unwrap();
+    assert_eq!((report.cases, report.groups), (2, 1));
+    for name in ["clip-i", "dino", "dinov2"] {
+        assert!(
+            (report.metrics[name].mean - 100.0).abs() < 1e-4,
+            "{report:?}"
+        );
+    }
+}
+
+/// Runs are compared case by case, and only if they were measured alike.
+#[test]
+fn only_runs_of_one_profile_and_set_are_compared() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows = rows(6);
+    write_emu_edit(&folder.path().join("set"), &rows);
+    let run = |profile: &str, name: &str, brighter: u8, exclude: &str| {
+        for row in &rows {
+            let mut image = Image::decode(&row.image, "row").unwrap();
+            image
+                .rgb
+                .iter_mut()
+                .for_each(|v| *v = v.saturating_add(brighter));
+            save(
+                folder.path().join(format!("{name}/{}.png", row.idx)),
+                &image,
+            );
+        }
+        let mut options = options(profile, folder.path());
+        options.images = Some(folder.path().join(name));
+        options.out = folder.path().join(format!("run-{name}"));
+        options.name = name.into();
+        if let Some(path) = &options.exclude {
+            std::fs::write(path, exclude).unwrap();
+        }
+        run_with(&options).unwrap();
+        Run::read(&options.out).unwrap()
+    };
+    let same = run("emu-edit/ultraedit", "same", 0, "");
+    let bright = run("emu-edit/ultraedit", "bright", 51, "");
+    check_alike(&same, &bright).unwrap();
+    let change = differences(&same, &bright)["l1"];
+    assert!(
+        change.low > 0.1 && change.high < 0.2 && change.low < change.mean,
+        "{change:?}"
+    );
+    let back = differences(&bright, &same)["l1"];
+    assert!(near(back.mean, -change.mean), "{back:?}");
+
+    let refused = |a: &Run, b: &Run| check_alike(a, b).unwrap_err().to_string();
+    let other = run("emu-edit/icedit", "other", 0, "");
+    assert!(
+        refused(&same, &other).contains("emu-edit/icedit"),
+        "{}",
+        refused(&same, &other)
+    );
+    let fewer = run("emu-edit/ultraedit", "fewer", 0, "add-0");
+    assert!(
+        refused(&fewer, &same).contains("add-0"),
+        "{}",
+        refused(&fewer, &same)
+    );
+    let mut weights = run("emu-edit/ultraedit", "weights", 0, "");
+    weights.report.backbones.insert("few".into(), "1".into());
+    assert!(refused(&same, &weights).contains("weights of few"));
+    std::fs::remove_file(folder.path().join("run-same/cases/add-0.json")).unwrap();
+    let fails = |path: &Path| Run::read(path).err().unwrap().to_string();
+    let incomplete = fails(&folder.path().join("run-same"));
+    assert!(
+        incomplete.contains("cases is 6") && incomplete.contains("holds 5"),
+        "{incomplete}"
+    );
+    assert!(fails(folder.path()).contains("report.json"));
+}
+
+/// Text of a data set is text on the page, whatever it looks like.
+#[test]
+fn captions_and_prompts_stay_text() {
+    let folder = tempfile::tempdir().unwrap();
+    let evil =
+        "</li></ol><script>window.struck = 1</script><img src=x onerror=\"window.struck = 1\"> & '";
+    let mut rows = rows(2);
+    rows[0].instruction = evil.into();
+    rows[1].after = format!("{evil} | a | b");
+    write_emu_edit(&folder.path().join("set"), &rows);
+    for row in &rows {
+        let name = format!("results/{}_{}.png", row.task, row.idx);
+        save(folder.path().join(name), &picture(3, 20, 16));
+    }
+    let mut options = options("emu-edit/ultraedit", folder.path());
+    options.name = format!("<b>{evil}");
+    run_with(&options).unwrap();
+    let html = std::fs::read_to_string(options.out.join("index.html")).unwrap();
+    let told = html.matches("&lt;script&gt;window.struck").count();
+    assert_eq!(told, 5, "title, heading, table, prompt and caption");
+    for markup in ["<script", "<img src=x", "<b>&lt;/li"] {
+        assert!(!html.contains(markup), "{markup}");
+    }
+    // Each picture of the page is there.
+    let sources = html.split("src=\"").skip(1);
+    let sources: HashSet<&str> = sources.filter_map(|rest| rest.split('"').next()).collect();
+    assert_eq!(sources.len(), 4);
+    for source in sources {
+        assert!(options.out.join(source).is_file(), "{source}");
+    }
+    let table = std::fs::read_to_string(options.out.join("report.md")).unwrap();
+    let cells = |line: &str| line.replace("\\|", "").matches('|').count();
+    let lines = table.lines().take_while(|line| line.starts_with('|'));
+    let widths: HashSet<usize> = lines.map(cells).collect();
+    assert_eq!(widths.len(), 1, "{table}");
+    assert!(table.contains("| UniReal |"), "{table}");
+}

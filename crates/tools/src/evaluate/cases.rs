@@ -1,0 +1,290 @@
+//! Held-out cases of the tabletop world, each with the truth that decides it.
+//!
+//! A case comes from a clip of a held-out seed as training's samples do, by the same code: edits from its edits, the other
+//! kinds from the data engine's samples.
+
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+use super::super::data::kinds::{self, Counts};
+use super::super::data::tabletop::{self, Shoot};
+use super::super::data::{Sample, mask};
+use crate::frame::Frame;
+use unireal::Image;
+use unireal::{Error, Result};
+use unireal::{Role, Tag};
+use unireal_tabletop::{Scene, Wording, words};
+
+/// Kinds of edit whose pictures are compared with the truth, in the order of the report.
+pub(super) const EDITS: [&str; 7] = [
+    "recolour", "remove", "add", "move", "replace", "material", "resize",
+];
+
+/// The other kinds, named as the data engine names kind and variant.
+pub(super) const OTHERS: [&str; 4] = [
+    "customisation/one",
+    "insertion/truth",
+    "segmentation",
+    "control/depth",
+];
+
+/// Seeds that are tried before a case is given up.
+const TRIES: u64 = 400;
+
+/// One case.
+pub(super) struct Case {
+    /// One of [`EDITS`] or [`OTHERS`].
+    pub kind: &'static str,
+    /// The base prompt.
+    pub prompt: String,
+    /// The context prompt.
+    pub context: Vec<Tag>,
+    /// The input images.
+    pub inputs: Vec<(Image, Role)>,
+    /// The true output.
+    pub truth: Image,
+    /// Of an edit: what the pictures show before and after, in words.
+    pub captions: Option<[String; 2]>,
+    /// What decides.
+    pub judge: Judge,
+}
+
+/// What decides a case.
+pub(super) enum Judge {
+    /// An edit of the first input.
+    Edit {
+        /// The pixels of each solid before.
+        masks: Vec<Vec<bool>>,
+        /// Indices of the solids that the instruction is about, before.
+        concerned: Vec<usize>,
+        /// The pixels of those solids, before or after.
+        own: Vec<bool>,
+    },
+    /// A solid that is to be there.
+    Object(Subject),
+    /// The mask of a solid.
+    Mask(Vec<bool>),
+    /// Depth, row by row.
+    Depth(Vec<f32>),
+}
+
+/// A solid of the true scene.
+pub(super) struct Subject {
+    /// The true scene.
+    pub scene: Scene,
+    /// The solid's index in it.
+    pub solid: usize,
+}
+
+/// The kinds that a list of names means; an unknown name is an error.
+///
+/// # Errors
+/// [`Error::Request`] that lists the known names.
+pub(super) fn kinds(names: &[String]) -> Result<Vec<&'static str>> {
+    let known = || EDITS.iter().chain(&OTHERS).copied();
+    let find = |name: &String| {
+        let found = known().find(|kind| kind == name);
+        found.ok_or_else(|| {
+            let known: Vec<_> = known().collect();
+            Error::Request(format!(
+                "no kind \"{name}\"; use any of: {}",
+                known.join(", ")
+            ))
+        })
+    };
+    if names.is_empty() {
+        Ok(known().collect())
+    } else {
+        names.iter().map(find).collect()
+    }
+}
+
+/// How a case's prompt is drawn.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Phrasing {
+    /// The wordings.
+    pub wording: Wording,
+    /// Paraphrases of which the shortest is taken.
+    pub paraphrases: usize,
+}
+
+impl From<Wording> for Phrasing {
+    /// One paraphrase of any length.
+    fn from(wording: Wording) -> Phrasing {
+        Phrasing {
+            wording,
+            paraphrases: 1,
+        }
+    }
+}
+
+impl Phrasing {
+    /// The shortest of the paraphrases, the first of those that are equally short.
+    fn shortest(self, paraphrases: impl Iterator<Item = String>) -> Option<String> {
+        paraphrases.take(self.paraphrases).min_by_key(String::len)
+    }
+}
+
+/// `count` cases of a kind, from the clips of the seeds from `first` on, `side` pixels a side.
+///
+/// # Errors
+/// [`Error::Internal`] when many clips hold too few.
+pub(super) fn cases(
+    kind: &'static str,
+    count: usize,
+    first: u64,
+    side: u32,
+    words: impl Into<Phrasing>,
+) -> Result<Vec<Case>> {
+    let words = words.into();
+    let mut found = Vec::new();
+    for seed in first..first + TRIES.max(8 * count as u64) {
+        if found.len() == count {
+            break;
+        }
+        let shoot = tabletop::shoot(seed, side);
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        rng.set_stream(9);
+        // One of a clip, so that the cases are independent.
+        found.extend(if EDITS.contains(&kind) {
+            edited(kind, &shoot, words, &mut rng)
+        } else {
+            sampled(kind, seed, &shoot, words, &mut rng)?
+        });
+    }
+    if found.len() == count {
+        Ok(found)
+    } else {
+        Err(Error::Internal(format!(
+            "{} cases of {kind} in the clips from seed {first}; {count} were asked for",
+            found.len()
+        )))
+    }
+}
+
+fn edited(
+    kind: &'static str,
+    shoot: &Shoot,
+    asked: Phrasing,
+    rng: &mut ChaCha8Rng,
+) -> Option<Case> {
+    let wording = asked.wording;
+    let (scene, before) = &shoot.base;
+    shoot.edits.iter().find_map(|edited| {
+        let (edit, after) = (&edited.edit, &edited.frame);
+        if edit.kind().name() != kind {
+            return None;
+        }
+        let draw = || words::instruction(scene, edit, wording, rng);
+        let prompt = asked.shortest(std::iter::from_fn(draw))?;
+        let concerned = edit.solids(scene).before;
+        Some(Case {
+            kind,
+            prompt,
+            context: vec![Tag::RealisticStyle, Tag::StaticScenario],
+            inputs: vec![(before.image.clone(), Role::Canvas)],
+            truth: after.image.clone(),
+            captions: Some([scene, &edited.scene].map(|scene| words::caption(scene, wording, rng))),
+            judge: Judge::Edit {
+                masks: (0..scene.solids.len())
+                    .map(|i| tabletop::mask(before, &[i]))
+                    .collect(),
+                own: tabletop::changed(edit, scene, before, after),
+                concerned,
+            },
+        })
+    })
+}
+
+/// The data engine's sample of this kind, with the truth that the shoot knows.
+fn sampled(
+    kind: &'static str,
+    seed: u64,
+    shoot: &Shoot,
+    asked: Phrasing,
+    rng: &mut ChaCha8Rng,
+) -> Result<Option<Case>> {
+    let wording = asked.wording;
+    let side = shoot.base.1.image.width;
+    let clip = tabletop::clip(seed, side, wording);
+    let settings = kinds::Settings {
+        held_out: wording == Wording::HeldOut,
+        ..kinds::Settings::default()
+    };
+    let samples = kinds::samples(&clip, &settings, rng, &mut Counts::default())?;
+    Ok(samples.into_iter().find_map(|sample| {
+        let name = sample.kind.name();
+        let named = if sample.variant.is_empty() {
+            name
+        } else {
+            format!("{name}/{}", sample.variant)
+        };
+        // One picture out, so that every kind is asked for in its plain form.
+        if named != kind || sample.outputs.len() != 1 {
+            return None;
+        }
+        let prompt = asked.shortest(sample.prompts.iter().cloned())?;
+        let judge = judge(kind, &sample, shoot)?;
+        Some(Case {
+            kind,
+            prompt,
+            context: sample.context,
+            inputs: sample.inputs,
+            truth: sample.outputs.into_iter().next()?,
+            captions: None,
+            judge,
+        })
+    }))
+}
+
+fn judge(kind: &str, sample: &Sample, shoot: &Shoot) -> Option<Judge> {
+    let shots = || shoot.frames.iter().chain(std::iter::once(&shoot.base));
+    let shows = |image: &Image| shots().find(|(_, frame)| frame.image == *image);
+    match kind {
+        "segmentation" => {
+            let mask = sample.outputs[0].rgb.chunks_exact(3).map(|p| p[0] > 127);
+            Some(Judge::Mask(mask.collect()))
+        }
+        "control/depth" => Some(Judge::Depth(
+            shows(&sample.inputs.first()?.0)?.1.depth.clone(),
+        )),
+        "insertion/truth" => {
+            let edited = shoot
+                .edits
+                .iter()
+                .map(|edited| (&edited.scene, &edited.frame));
+            let (scene, frame) = edited
+                .chain(std::iter::once((&shoot.base.0, &shoot.base.1)))
+                .find(|(_, frame)| frame.image == sample.outputs[0])?;
+            let object = sample
+                .changed
+                .as_ref()?
+                .rgb
+                .chunks_exact(3)
+                .map(|p| p[0] > 127);
+            let object: Vec<bool> = object.collect();
+            subject(scene, frame, |_, mask| *mask == object)
+        }
+        _ => {
+            let (scene, frame) = shows(&sample.outputs[0])?;
+            let asset = &sample.inputs.first()?.0;
+            // The asset was cut out of another frame of the film; the solid's index is the same in all of them.
+            let cut = |(_, frame): &(Scene, Frame), solid: usize| {
+                let cut = mask::cut_out(&frame.image, &tabletop::mask(frame, &[solid]));
+                cut.is_some_and(|cut| cut == *asset)
+            };
+            subject(scene, frame, |solid, _| {
+                shoot.frames.iter().any(|shot| cut(shot, solid))
+            })
+        }
+    }
+}
+
+/// The solid of `scene` for which `is` holds, given its index and its pixels.
+fn subject(scene: &Scene, frame: &Frame, is: impl Fn(usize, &Vec<bool>) -> bool) -> Option<Judge> {
+    let solid = (0..scene.solids.len()).find(|&i| is(i, &tabletop::mask(frame, &[i])))?;
+    Some(Judge::Object(Subject {
+        scene: scene.clone(),
+        solid,
+    }))
+}

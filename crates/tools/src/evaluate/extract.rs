@@ -1,0 +1,125 @@
+//! `unireal evaluate features`: a backbone's vectors of a folder of pictures and of captions, as a safetensors file.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use safetensors::tensor::{Dtype, TensorView};
+use serde_json::json;
+
+use super::backbone::{Backbone, Encoder};
+use super::features::{Features as _, Preprocess};
+use crate::open_device;
+use crate::train::checkpoint::write;
+use unireal::internals::gpu::device::Choice;
+use unireal::{Error, Result};
+
+/// What `unireal evaluate features` is asked for.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Options {
+    /// The backbone's folder: weights as published, config.json, tokenizer.json
+    #[arg(long, value_name = "DIR")]
+    pub weights: PathBuf,
+    /// Which backbone it is
+    #[arg(long, value_enum)]
+    pub backbone: Backbone,
+    /// How pictures become its input; by default as the backbone's authors do, and whole for the tabletop's own
+    #[arg(long, value_enum)]
+    pub preprocess: Option<Preprocess>,
+    /// A folder of pictures, taken in the order of their names
+    #[arg(long, value_name = "DIR")]
+    pub images: Option<PathBuf>,
+    /// A file with a caption on each line
+    #[arg(long, value_name = "FILE")]
+    pub captions: Option<PathBuf>,
+    /// Where the vectors go: tensors `images` and `texts`, and the pictures' names
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// auto, cpu, gpu or gpu-f16
+    #[arg(long, default_value = "cpu")]
+    pub device: Choice,
+}
+
+/// Writes the vectors and prints a line of JSON with counts and seconds.
+///
+/// # Errors
+/// [`Error::Request`] when neither pictures nor captions are given, [`Error::Format`] for files that are not what they should be.
+pub fn run(options: &Options) -> Result<()> {
+    if options.images.is_none() && options.captions.is_none() {
+        let reason = "nothing to encode; give --images, --captions or both";
+        return Err(Error::Request(reason.into()));
+    }
+    let paths = options.images.as_deref().map_or(Ok(Vec::new()), pictures)?;
+    let captions = options.captions.as_deref().map_or(Ok(Vec::new()), lines)?;
+    let device = pollster::block_on(open_device(options.device))?.device;
+    let encoder = Encoder::open(&options.weights, options.backbone, &device)?;
+    let preprocess = options.preprocess.unwrap_or(options.backbone.preprocess());
+    let start = Instant::now();
+    let images = encoder.files(&paths, preprocess)?;
+    let image_seconds = start.elapsed().as_secs_f64();
+    let start = Instant::now();
+    let texts = if captions.is_empty() {
+        Vec::new()
+    } else {
+        encoder.texts(&captions)?
+    };
+    let text_seconds = start.elapsed().as_secs_f64();
+    save(&options.out, &paths, &images, &texts)?;
+    say!(
+        "{}",
+        json!({
+            "images": images.len(), "image_seconds": image_seconds, "texts": texts.len(), "text_seconds": text_seconds
+        })
+    );
+    Ok(())
+}
+
+/// The pictures of a folder, by name.
+pub(super) fn pictures(folder: &Path) -> Result<Vec<PathBuf>> {
+    let fail = |e: &dyn std::fmt::Display| Error::format(folder.display().to_string(), e);
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(|e| fail(&e))? {
+        let path = entry.map_err(|e| fail(&e))?.path();
+        let ending = path.extension().map(|e| e.to_string_lossy().to_lowercase());
+        if ending.is_some_and(|e| ["png", "jpg", "jpeg", "webp"].contains(&e.as_str())) {
+            found.push(path);
+        }
+    }
+    found.sort();
+    if found.is_empty() {
+        Err(fail(&"holds no png, jpg, jpeg or webp"))
+    } else {
+        Ok(found)
+    }
+}
+
+fn lines(path: &Path) -> Result<Vec<String>> {
+    let text =
+        std::fs::read_to_string(path).map_err(|e| Error::format(path.display().to_string(), e))?;
+    Ok(text.lines().map(str::to_owned).collect())
+}
+
+fn save(out: &Path, paths: &[PathBuf], images: &[Vec<f32>], texts: &[Vec<f32>]) -> Result<()> {
+    let names: Vec<String> = paths
+        .iter()
+        .filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned()))
+        .collect();
+    let flat = [("images", images), ("texts", texts)].map(|(name, rows)| {
+        let bytes = rows.iter().flatten().flat_map(|v| v.to_le_bytes());
+        (
+            name,
+            rows.first().map_or(0, Vec::len),
+            rows.len(),
+            bytes.collect::<Vec<u8>>(),
+        )
+    });
+    let views = flat.iter().filter(|(_, width, ..)| *width > 0);
+    let views = views.map(|(name, width, count, bytes)| {
+        let view = TensorView::new(Dtype::F32, vec![*count, *width], bytes)
+            .expect("vectors of one backbone have one length");
+        (*name, view)
+    });
+    let metadata = [("names".to_owned(), json!(names).to_string())].into();
+    let bytes = safetensors::serialize(views, Some(metadata))
+        .map_err(|e| Error::Internal(format!("writing safetensors: {e}")))?;
+    write(out, &bytes)
+}

@@ -1,0 +1,108 @@
+//! The networks of the metrics, opened from a folder that holds one folder for each.
+
+use std::path::Path;
+
+use burn::tensor::Device;
+use sha2::{Digest, Sha256};
+
+use super::backbone::{Backbone, Encoder};
+use super::benchmark::scores::{cosine, direction};
+use super::cases::Case;
+use super::features::Features;
+use super::profile::Direction;
+use super::score::Score;
+use unireal::Image;
+use unireal::internals::weights::source::hex;
+use unireal::{Error, Result};
+
+/// The name of a backbone's folder.
+///
+/// # Errors
+/// None that can be met: a backbone has a name.
+pub(super) fn name(backbone: Backbone) -> Result<String> {
+    let value = serde_json::to_value(backbone).map_err(|e| Error::Internal(e.to_string()))?;
+    let name = value.as_str().map(str::to_owned);
+    name.ok_or_else(|| Error::Internal(format!("{backbone:?} has no name")))
+}
+
+/// A backbone from its folder in `folder`, and a hash of its weights.
+///
+/// # Errors
+/// As [`Encoder::open`].
+pub(super) fn open(folder: &Path, backbone: Backbone) -> Result<(Encoder, String)> {
+    let folder = folder.join(name(backbone)?);
+    let encoder = Encoder::open(&folder, backbone, &Device::flex())?;
+    let fail = |e: std::io::Error| Error::format(folder.display().to_string(), e);
+    let mut hash = Sha256::new();
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(&folder).map_err(fail)? {
+        files.push(entry.map_err(fail)?.path());
+    }
+    files.sort();
+    for path in files
+        .iter()
+        .filter(|path| path.extension().is_some_and(|e| e == "safetensors"))
+    {
+        let mut file = std::fs::File::open(path).map_err(fail)?;
+        std::io::copy(&mut file, &mut Hashed(&mut hash)).map_err(fail)?;
+    }
+    Ok((encoder, hex(&hash.finalize())))
+}
+
+/// Where a file's bytes go to be hashed.
+struct Hashed<'a>(&'a mut Sha256);
+
+impl std::io::Write for Hashed<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The networks that were trained on the tabletop: `clip` and `dino`.
+pub(super) struct Tabletop {
+    clip: Encoder,
+    dino: Encoder,
+}
+
+impl Tabletop {
+    /// Opens both.
+    ///
+    /// # Errors
+    /// As [`open`].
+    pub(super) fn open(folder: &Path) -> Result<Self> {
+        Ok(Tabletop {
+            clip: open(folder, Backbone::Clip)?.0,
+            dino: open(folder, Backbone::Dino)?.0,
+        })
+    }
+
+    /// Adds what the networks see of an edit to its score: EMU Edit's metrics, against the truth.
+    ///
+    /// # Errors
+    /// As the networks'.
+    pub(super) fn look(&self, case: &Case, result: &Image, score: &mut Score) -> Result<()> {
+        let Some([before, after]) = &case.captions else {
+            return Ok(());
+        };
+        let pictures = [case.inputs[0].0.clone(), case.truth.clone(), result.clone()];
+        let clip = self.clip.images(&pictures, Backbone::Clip.preprocess())?;
+        let dino = self
+            .dino
+            .images(&pictures[1..], Backbone::Dino.preprocess())?;
+        let words = self.clip.texts(&[before.clone(), after.clone()])?;
+        let ([input, truth, own], [before, after]) = (&clip[..], &words[..]) else {
+            return Err(Error::Internal("a network gave too few vectors".into()));
+        };
+        let coding = Direction::NormaliseFirst;
+        score.clip_direction = Some(direction(coding, [input, own], [before, after]));
+        score.clip_image = Some(cosine(own, truth));
+        score.clip_text = Some(cosine(own, after));
+        score.dino = Some(cosine(&dino[0], &dino[1]));
+        Ok(())
+    }
+}

@@ -1,0 +1,175 @@
+//! The raters' answers, and how often they preferred whose results.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::super::benchmark::read_json;
+use super::super::statistics::Interval;
+use super::{Key, QUESTIONS, Whose};
+use unireal::{Error, Result};
+
+/// What `unireal evaluate answers` is asked for.
+#[derive(Clone, Debug, clap::Args)]
+pub struct AnswersOptions {
+    /// The key of the study
+    #[arg(long, value_name = "FILE")]
+    pub key: PathBuf,
+    /// The files that raters have saved
+    #[arg(value_name = "FILE", required = true)]
+    pub answers: Vec<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A side, or none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Choice {
+    Left,
+    Same,
+    Right,
+}
+
+/// What a rater has saved.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Answers {
+    pub study: String,
+    pub rater: String,
+    pub answers: Vec<Answer>,
+}
+
+/// The answers about a pair.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Answer {
+    pub pair: usize,
+    #[serde(flatten)]
+    pub choices: HashMap<String, Choice>,
+}
+
+/// Parts of the answers to a question.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub(super) struct Rates {
+    /// Ours was preferred.
+    pub ours: f64,
+    /// No difference was seen.
+    pub same: f64,
+    /// Theirs was preferred.
+    pub theirs: f64,
+    /// Ours, with half of what looked the same: over 0.5 is in our favour. The pairs are what is resampled: several raters' answers
+    /// about one pair are not independent.
+    pub preference: Interval,
+}
+
+/// Reads answers and prints how often whose results were preferred.
+///
+/// # Errors
+/// [`Error::Format`] that names file and field for answers that belong to another study, are not complete or are there twice.
+pub fn run(options: &AnswersOptions) -> Result<()> {
+    let key: Key = read_json(&options.key)?;
+    let rates = rates(&key, &options.answers)?;
+    if options.json {
+        let json = serde_json::to_string_pretty(&rates);
+        say!("{}", json.map_err(|e| Error::Internal(e.to_string()))?);
+        return Ok(());
+    }
+    let (raters, pairs) = (options.answers.len(), key.pairs.len());
+    say!(
+        "{raters} raters, {pairs} pairs; ours is {}, theirs {}\n",
+        key.ours,
+        key.theirs
+    );
+    say!("| question | ours | same | theirs | preference for ours |");
+    say!("|---|---|---|---|---|");
+    for [name, title, _] in QUESTIONS {
+        let Rates {
+            ours,
+            same,
+            theirs,
+            preference,
+        } = rates[name];
+        let percent = |part: f64| format!("{:.0}%", 100.0 * part);
+        let all = [ours, same, theirs].map(percent).join(" | ");
+        say!("| {title} | {all} | {} |", preference.text(2));
+    }
+    Ok(())
+}
+
+/// By question.
+pub(super) fn rates(key: &Key, files: &[PathBuf]) -> Result<BTreeMap<&'static str, Rates>> {
+    let (study, mut raters, mut all) = (key.study()?, HashSet::new(), Vec::new());
+    for path in files {
+        let answers: Answers = read_json(path)?;
+        check(&answers, key, &study, path)?;
+        if !raters.insert(answers.rater.clone()) {
+            let reason = format!("rater: \"{}\" has answered in another file", answers.rater);
+            return Err(Error::format(path.display().to_string(), reason));
+        }
+        all.extend(answers.answers);
+    }
+    let of = |name: &'static str| {
+        // 1 for ours, 0 for theirs, a half for none.
+        let value = |answer: &Answer| match (answer.choices[name], key.pairs[answer.pair - 1].left)
+        {
+            (Choice::Same, _) => 0.5,
+            (Choice::Left, Whose::Ours) | (Choice::Right, Whose::Theirs) => 1.0,
+            _ => 0.0,
+        };
+        let values = || {
+            all.iter()
+                .map(|answer| (key.pairs[answer.pair - 1].id.as_str(), value(answer)))
+        };
+        let part = |wanted: f64| {
+            values().filter(|(_, value)| *value == wanted).count() as f64 / all.len() as f64
+        };
+        let preference =
+            Interval::of(values()).ok_or_else(|| Error::Request("no answers".into()))?;
+        let (ours, same, theirs) = (part(1.0), part(0.5), part(0.0));
+        Ok((
+            name,
+            Rates {
+                ours,
+                same,
+                theirs,
+                preference,
+            },
+        ))
+    };
+    QUESTIONS.iter().map(|[name, _, _]| of(name)).collect()
+}
+
+/// Whether a file answers this study, each pair once and every question.
+fn check(answers: &Answers, key: &Key, study: &str, path: &Path) -> Result<()> {
+    let fail = |reason: String| Err(Error::format(path.display().to_string(), reason));
+    if answers.study != study {
+        return fail(format!("study is {}; the key's is {study}", answers.study));
+    }
+    if answers.rater.trim().is_empty() {
+        return fail("rater is empty".into());
+    }
+    let (mut seen, count) = (HashSet::new(), key.pairs.len());
+    for answer in &answers.answers {
+        let pair = answer.pair;
+        if !(1..=count).contains(&pair) {
+            return fail(format!("pair {pair}; the study has 1 to {count}"));
+        }
+        if !seen.insert(pair) {
+            return fail(format!("pair {pair} is there twice"));
+        }
+        if let Some([name, _, _]) = QUESTIONS
+            .iter()
+            .find(|[name, _, _]| !answer.choices.contains_key(*name))
+        {
+            return fail(format!("pair {pair} has no answer to \"{name}\""));
+        }
+    }
+    match (1..=count).find(|pair| !seen.contains(pair)) {
+        Some(pair) => fail(format!(
+            "{} of {count} pairs are answered; pair {pair} is not",
+            seen.len()
+        )),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,158 @@
+//! `unireal evaluate retrieval`: what small encoders of the tabletop have learnt, on held-out samples: which picture a caption
+//! tells of, and which picture shows the same scene at another moment.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use burn::tensor::Device;
+use serde::Serialize;
+
+use super::backbone::{Backbone, Encoder};
+use super::features::{Features as _, Preprocess};
+use crate::data::Kind;
+use crate::data::shard;
+use unireal::Image;
+use unireal::{Error, Result};
+
+/// What `unireal evaluate retrieval` is asked for.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Options {
+    /// A folder with the encoders `clip` and `dino`, as `unireal train` writes them
+    #[arg(long, value_name = "DIR")]
+    pub backbones: PathBuf,
+    /// Shards that were not trained on
+    #[arg(long, value_name = "FILE", num_args = 1.., required = true)]
+    pub data: Vec<PathBuf>,
+    /// Most clips; the first in the shards
+    #[arg(long, default_value_t = 100)]
+    pub clips: usize,
+}
+
+/// How often the right one comes first, and among the first five.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+struct Found {
+    among: usize,
+    first: f64,
+    first_five: f64,
+}
+
+/// One clip: a caption with its picture, and two moments.
+#[derive(Default)]
+struct Clip {
+    captioned: Option<(String, Image)>,
+    moments: Option<[Image; 2]>,
+}
+
+/// Measures and prints a line of JSON.
+///
+/// # Errors
+/// [`Error::Format`] for shards and encoders that are not what they should be, [`Error::Request`] when the shards hold too few.
+pub fn run(options: &Options) -> Result<()> {
+    let clips = clips(options)?;
+    let device = Device::flex();
+    let open = |name, backbone| Encoder::open(&options.backbones.join(name), backbone, &device);
+    let (clip, dino) = (open("clip", Backbone::Clip)?, open("dino", Backbone::Dino)?);
+    let captioned = clips.iter().filter_map(|clip| clip.captioned.clone());
+    let (captions, pictures): (Vec<String>, Vec<Image>) = captioned.unzip();
+    let moments = clips.iter().filter_map(|clip| clip.moments.clone());
+    let (before, after): (Vec<Image>, Vec<Image>) = moments.map(|[a, b]| (a, b)).unzip();
+    if pictures.len() < 5 || before.len() < 5 {
+        return Err(Error::Request(format!(
+            "the shards hold {} captioned clips and {} of several moments; 5 of each are needed",
+            pictures.len(),
+            before.len()
+        )));
+    }
+    let square = Preprocess::Square;
+    let (texts, images) = (clip.texts(&captions)?, clip.images(&pictures, square)?);
+    let (first, second) = (dino.images(&before, square)?, dino.images(&after, square)?);
+    let pixels = |all: &[Image]| -> Vec<Vec<f32>> {
+        let centred = |image: &Image| image.rgb.iter().map(|&v| f32::from(v) - 127.5).collect();
+        all.iter().map(centred).collect()
+    };
+    let report = BTreeMap::from([
+        ("picture of a caption", found(&texts, &images)),
+        ("caption of a picture", found(&images, &texts)),
+        ("same scene at another moment", found(&first, &second)),
+        (
+            "same scene at another moment, by pixels",
+            found(&pixels(&before), &pixels(&after)),
+        ),
+    ]);
+    let json = serde_json::to_string(&report).map_err(|e| Error::Internal(e.to_string()))?;
+    say!("{json}");
+    Ok(())
+}
+
+/// One sample of each form from every clip.
+fn clips(options: &Options) -> Result<Vec<Clip>> {
+    let mut clips: BTreeMap<String, Clip> = BTreeMap::new();
+    for path in &options.data {
+        for sample in shard::encoded(path)? {
+            let sample = sample?;
+            let Some(name) = sample.source["clip"].as_str() else {
+                continue;
+            };
+            if !clips.contains_key(name) && clips.len() == options.clips {
+                continue;
+            }
+            let decode = |i: usize| sample.outputs[i].decode(&sample.name);
+            match sample.kind {
+                Kind::TextToImage => {
+                    let clip = clips.entry(name.to_owned()).or_default();
+                    if let (None, Some(caption)) = (&clip.captioned, sample.prompts.first()) {
+                        clip.captioned = Some((caption.clone(), decode(0)?));
+                    }
+                }
+                Kind::TextToVideo if sample.outputs.len() > 1 => {
+                    let clip = clips.entry(name.to_owned()).or_default();
+                    clip.moments = Some([decode(0)?, decode(sample.outputs.len() - 1)?]);
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(clips.into_values().collect())
+}
+
+/// For each query, whether its own key is the nearest by the cosine.
+fn found(queries: &[Vec<f32>], keys: &[Vec<f32>]) -> Found {
+    let cosine = |a: &[f32], b: &[f32]| {
+        let dot = |a: &[f32], b: &[f32]| -> f64 {
+            let pairs = a.iter().zip(b);
+            pairs.map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
+        };
+        dot(a, b) / (dot(a, a) * dot(b, b)).sqrt().max(1e-12)
+    };
+    let rank = |(i, query): (usize, &Vec<f32>)| {
+        let own = cosine(query, &keys[i]);
+        let others = keys.iter().enumerate().filter(|(j, _)| *j != i);
+        others.filter(|(_, key)| cosine(query, key) >= own).count()
+    };
+    let ranks: Vec<usize> = queries.iter().enumerate().map(rank).collect();
+    let part = |most: usize| {
+        ranks.iter().filter(|&&rank| rank < most).count() as f64 / ranks.len().max(1) as f64
+    };
+    Found {
+        among: keys.len(),
+        first: part(1),
+        first_five: part(5),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_by_angle_is_found_and_ties_are_not() {
+        let keys = vec![vec![1.0, 0.0], vec![0.0, 2.0], vec![-3.0, 0.0]];
+        let queries = vec![vec![5.0, 0.1], vec![0.9, 1.0], vec![1.0, 0.0]];
+        let all = found(&queries, &keys);
+        assert_eq!((all.among, all.first), (3, 2.0 / 3.0));
+        assert_eq!(all.first_five, 1.0);
+        let same = vec![vec![1.0, 1.0]; 6];
+        let none = found(&same, &same);
+        assert_eq!((none.first, none.first_five), (0.0, 0.0));
+    }
+}

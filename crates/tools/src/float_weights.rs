@@ -1,0 +1,310 @@
+//! Reads the weights of one network as f32 tensors on the CPU, whatever the encoding: from a component of a pack (f32, f16, q8
+//! or q4, verified by its index) or from the plain safetensors files of a training run or a checkpoint.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor, TensorData};
+use half::{bf16, f16};
+use safetensors::tensor::{Dtype, SafeTensors};
+
+use unireal::internals::weights::manifest::{Manifest, ROWS};
+use unireal::internals::weights::module::{CpuTensor, DeviceTensor, Names, fill};
+use unireal::internals::weights::quant::{BLOCK, Encoding, Quantized};
+use unireal::internals::weights::save::{packed_name, scales_name};
+use unireal::internals::weights::source::VerifiedShard;
+use unireal::{Error, Result};
+
+/// A tensor as it is stored.
+struct Stored {
+    dtype: Dtype,
+    shape: Vec<usize>,
+    bytes: Vec<u8>,
+}
+
+/// Stored tensors by name; a tensor that was split by rows has several parts, by their first row.
+type Parts = BTreeMap<String, BTreeMap<usize, Stored>>;
+
+/// Returns every tensor of a component's folder as f32. Where the folder has an index, only the shards that it names are read,
+/// and their hashes are checked.
+///
+/// # Errors
+/// [`Error::Format`] for a file that is missing or is not what it should be, [`Error::Integrity`] for a shard whose bytes are
+/// not the promised ones.
+pub(super) fn read(folder: &Path) -> Result<HashMap<String, CpuTensor>> {
+    let index = folder.join("model.safetensors.index.json");
+    let mut parts = Parts::new();
+    let mut encoding = Encoding::F32;
+    if index.exists() {
+        let bytes = std::fs::read(&index).map_err(|e| wrong(&index, e))?;
+        let component = folder.file_name().map(|name| name.to_string_lossy());
+        let manifest = Manifest::parse(component.as_deref().unwrap_or_default(), &bytes)?;
+        encoding = manifest.encoding;
+        for shard in &manifest.shards {
+            let name = shard.path.rsplit('/').next().unwrap_or(&shard.path);
+            let path = folder.join(name);
+            let bytes = std::fs::read(&path).map_err(|e| wrong(&path, e))?;
+            add(&mut parts, &path, VerifiedShard::new(shard, bytes)?.bytes())?;
+        }
+    } else {
+        for path in plain_files(folder)? {
+            let bytes = std::fs::read(&path).map_err(|e| wrong(&path, e))?;
+            add(&mut parts, &path, &bytes)?;
+        }
+    }
+    let mut stored = BTreeMap::new();
+    for (name, rows) in parts {
+        let whole = join(rows).map_err(|reason| wrong(folder, format!("{name}: {reason}")))?;
+        stored.insert(name, whole);
+    }
+    floats(stored, encoding).map_err(|reason| wrong(folder, reason))
+}
+
+/// Fills a module's parameters, all of them floats, from a component's folder.
+///
+/// # Errors
+/// As [`read`] and [`fill`].
+pub(super) fn load<M: Module>(
+    module: M,
+    names: Names,
+    folder: &Path,
+    device: &Device,
+) -> Result<M> {
+    let tensors = read(folder)?.into_iter().map(|(name, tensor)| {
+        let count = tensor.values.len();
+        let flat = Tensor::from_data(TensorData::new(tensor.values, [count]), device);
+        (name, DeviceTensor::Float(flat, tensor.shape))
+    });
+    fill(
+        module,
+        names,
+        tensors.collect(),
+        &folder.display().to_string(),
+    )
+}
+
+fn wrong(path: &Path, reason: impl std::fmt::Display) -> Error {
+    Error::format(path.display().to_string(), reason)
+}
+
+/// The safetensors files of a folder without an index, in the order of their names.
+fn plain_files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut paths = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(|e| wrong(folder, e))? {
+        let path = entry.map_err(|e| wrong(folder, e))?.path();
+        if path.extension().is_some_and(|e| e == "safetensors") {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    if paths.is_empty() {
+        Err(wrong(folder, "holds no .safetensors file"))
+    } else {
+        Ok(paths)
+    }
+}
+
+/// Adds the tensors of a safetensors file.
+fn add(parts: &mut Parts, path: &Path, bytes: &[u8]) -> Result<()> {
+    let tensors = SafeTensors::deserialize(bytes).map_err(|e| wrong(path, e))?;
+    for (name, view) in tensors.iter() {
+        let split = name.rsplit_once(ROWS);
+        let split = split.and_then(|(whole, first)| Some((whole, first.parse().ok()?)));
+        let (whole, first) = split.unwrap_or((name, 0));
+        let stored = Stored {
+            dtype: view.dtype(),
+            shape: view.shape().to_vec(),
+            bytes: view.data().to_vec(),
+        };
+        let rows = parts.entry(whole.to_owned()).or_default();
+        if rows.insert(first, stored).is_some() {
+            return Err(wrong(path, format!("{name} is there twice")));
+        }
+    }
+    Ok(())
+}
+
+/// Puts the rows of a tensor one after the other.
+fn join(parts: BTreeMap<usize, Stored>) -> std::result::Result<Stored, String> {
+    let mut parts = parts.into_iter();
+    let Some((first, mut whole)) = parts.next() else {
+        return Err("no part".into());
+    };
+    if first != 0 {
+        return Err(format!("the first part begins at row {first}, expected 0"));
+    }
+    for (first, part) in parts {
+        let fits = part.dtype == whole.dtype && part.shape.get(1..) == whole.shape.get(1..);
+        if !fits || whole.shape.first() != Some(&first) {
+            return Err(format!(
+                "a part {:?} {:?} at row {first} does not continue {:?} {:?}",
+                part.dtype, part.shape, whole.dtype, whole.shape
+            ));
+        }
+        whole.shape[0] += part.shape[0];
+        whole.bytes.extend(part.bytes);
+    }
+    Ok(whole)
+}
+
+/// Decodes every tensor; pairs of packed integers and scales become one.
+fn floats(
+    mut stored: BTreeMap<String, Stored>,
+    encoding: Encoding,
+) -> std::result::Result<HashMap<String, CpuTensor>, String> {
+    let mut all = HashMap::new();
+    let packed_suffix = packed_name("");
+    while let Some((stored_name, tensor)) = stored.pop_first() {
+        let (name, shape, values) = match stored_name.strip_suffix(&packed_suffix) {
+            None => {
+                let values = float_values(&tensor).ok_or_else(|| {
+                    format!(
+                        "{stored_name} is {:?}, expected F32, F16 or BF16",
+                        tensor.dtype
+                    )
+                })?;
+                (stored_name, tensor.shape, values)
+            }
+            Some(name) => {
+                let scales = stored.remove(&scales_name(name));
+                let scales = scales.ok_or_else(|| format!("{name} has no scales"))?;
+                let (shape, values) = dequantized(encoding, &tensor, &scales)
+                    .map_err(|reason| format!("{name}: {reason}"))?;
+                (name.to_owned(), shape, values)
+            }
+        };
+        if let Some(value) = values.iter().find(|value| !value.is_finite()) {
+            return Err(format!("{name} holds {value}, expected finite weights"));
+        }
+        let tensor = CpuTensor {
+            name: name.clone(),
+            shape,
+            values,
+        };
+        all.insert(name, tensor);
+    }
+    Ok(all)
+}
+
+fn float_values(tensor: &Stored) -> Option<Vec<f32>> {
+    let pairs = || tensor.bytes.chunks_exact(2).map(|b| [b[0], b[1]]);
+    match tensor.dtype {
+        Dtype::F32 => {
+            let subgroup_quads = tensor.bytes.chunks_exact(4);
+            Some(
+                subgroup_quads
+                    .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+                    .collect(),
+            )
+        }
+        Dtype::F16 => Some(pairs().map(|b| f16::from_le_bytes(b).to_f32()).collect()),
+        Dtype::BF16 => Some(pairs().map(|b| bf16::from_le_bytes(b).to_f32()).collect()),
+        _ => None,
+    }
+}
+
+/// Shape and values of a quantised matrix.
+fn dequantized(
+    encoding: Encoding,
+    packed: &Stored,
+    scales: &Stored,
+) -> std::result::Result<(Vec<usize>, Vec<f32>), String> {
+    let observed = || {
+        let found = format!("{:?} {:?}", packed.dtype, packed.shape);
+        format!(
+            "{found} with scales {:?} {:?} in {encoding}",
+            scales.dtype, scales.shape
+        )
+    };
+    let (&[rows, columns], &[scale_rows, scale_columns]) =
+        (packed.shape.as_slice(), scales.shape.as_slice())
+    else {
+        return Err(format!("{}, expected matrices", observed()));
+    };
+    let width = columns * encoding.values_per_word();
+    let fits = matches!(encoding, Encoding::Q8 | Encoding::Q4)
+        && (packed.dtype, scales.dtype) == (Dtype::U32, Dtype::F16)
+        && (rows, width) == (scale_rows, scale_columns * BLOCK);
+    if !fits {
+        return Err(format!(
+            "{}, expected U32 and F16 with one scale for {BLOCK} values",
+            observed()
+        ));
+    }
+    let subgroup_quads = packed.bytes.chunks_exact(4);
+    let pairs = scales.bytes.chunks_exact(2);
+    let quantized = Quantized {
+        packed: subgroup_quads
+            .map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+            .collect(),
+        scales: pairs.map(|b| f16::from_le_bytes([b[0], b[1]])).collect(),
+    };
+    Ok((vec![rows, width], encoding.dequantize(&quantized)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use unireal::internals::weights::save::Writer;
+
+    fn tensor(name: &str, shape: &[usize], peak: f32) -> CpuTensor {
+        let count: usize = shape.iter().product();
+        CpuTensor {
+            name: name.into(),
+            shape: shape.to_vec(),
+            values: (0..count).map(|i| peak * (i as f32 * 0.7).sin()).collect(),
+        }
+    }
+
+    #[test]
+    fn a_pack_of_any_encoding_comes_back_within_its_rounding() {
+        // Large enough to be split by rows in the smallest shards.
+        let matrix = tensor("block.weight", &[700, 512], 1.0);
+        let bias = tensor("block.bias", &[700], 1.0);
+        for (encoding, allowed) in [
+            (Encoding::F32, 0.0),
+            (Encoding::F16, 1e-3),
+            (Encoding::Q8, 0.5 / 127.0 + 1e-3),
+            (Encoding::Q4, 1.0 / 8.0 + 1e-3),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let mut writer = Writer::new(folder.path(), "part", encoding, 128 << 10).unwrap();
+            let quantized = matches!(encoding, Encoding::Q8 | Encoding::Q4);
+            writer.add(&matrix, quantized).unwrap();
+            writer.add(&bias, false).unwrap();
+            writer.finish().unwrap();
+            let found = read(&folder.path().join("part")).unwrap();
+            assert_eq!(found.len(), 2, "{encoding}");
+            for expected in [&matrix, &bias] {
+                let back = &found[&expected.name];
+                assert_eq!(back.shape, expected.shape, "{encoding}");
+                for (a, b) in back.values.iter().zip(&expected.values) {
+                    assert!((a - b).abs() <= allowed, "{encoding}: {b} became {a}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn only_what_the_index_names_is_read_and_it_is_verified() {
+        let folder = tempfile::tempdir().unwrap();
+        let part = folder.path().join("part");
+        let mut writer = Writer::new(folder.path(), "part", Encoding::Q8, 128 << 10).unwrap();
+        writer.add(&tensor("a", &[4, 64], 1.0), true).unwrap();
+        writer.finish().unwrap();
+        std::fs::write(part.join("other.safetensors"), b"not one").unwrap();
+        assert_eq!(read(&part).unwrap().len(), 1);
+        let shard = part.join("model-00001.safetensors");
+        let mut bytes = std::fs::read(&shard).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        std::fs::write(&shard, bytes).unwrap();
+        assert!(matches!(read(&part), Err(Error::Integrity { .. })));
+        assert!(
+            read(folder.path())
+                .unwrap_err()
+                .to_string()
+                .contains("no .safetensors")
+        );
+    }
+}

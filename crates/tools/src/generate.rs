@@ -1,0 +1,202 @@
+//! `unireal generate`: one request from the command line, by the pipeline that the browser runs.
+
+use std::io::Write as _;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use serde::Serialize;
+
+use super::open_device;
+use crate::location::Location;
+use unireal::Image;
+use unireal::internals::cpu::gemm::engine::{self, Precision};
+use unireal::internals::gpu::device::Choice;
+use unireal::internals::weights::load::Plan;
+use unireal::{Error, Result};
+use unireal::{Event, Pipeline};
+use unireal::{Frame, Method, Request, Role, Tag};
+
+/// What `unireal generate` is asked for.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Options {
+    /// The pack: a folder or an address
+    #[arg(long, value_name = "DIR|URL")]
+    pub pack: String,
+    /// What the result should be, in words; names inputs as IMG1, IMG2, ...
+    #[arg(long)]
+    pub prompt: String,
+    /// An input picture and its role, canvas, asset or control; may be repeated
+    #[arg(long = "image", value_name = "ROLE=PATH")]
+    pub images: Vec<String>,
+    /// A context tag instead of the derived ones; may be repeated
+    #[arg(long = "context", value_name = "TAG")]
+    pub context: Vec<String>,
+    /// Size of the results
+    #[arg(long, value_name = "WxH", value_parser = size)]
+    pub size: Option<(u32, u32)>,
+    /// Number of results
+    #[arg(long, default_value_t = 1)]
+    pub outputs: usize,
+    /// Sampler steps; the pack's own number when left out
+    #[arg(long)]
+    pub steps: Option<usize>,
+    /// euler or heun
+    #[arg(long, default_value = "euler")]
+    pub method: Method,
+    /// Text guidance
+    #[arg(long, default_value_t = 2.0)]
+    pub guidance: f32,
+    /// Image guidance
+    #[arg(long, default_value_t = 1.0)]
+    pub image_guidance: f32,
+    /// Take every pixel from the model, also where the edit leaves the canvas alone
+    #[arg(long)]
+    pub no_keep: bool,
+    /// Seed of the noise
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// auto, cpu, gpu or gpu-f16
+    #[arg(long, default_value = "auto")]
+    pub device: Choice,
+    /// Precision of matrix products on the CPU
+    #[arg(long, default_value = "f32", value_parser = crate::arguments::precision())]
+    pub precision: Precision,
+    /// The picture's file; with several results, a number is put before its ending
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Print a JSON report
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What a generation took, in milliseconds.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// The files that were written.
+    pub files: Vec<String>,
+    /// Seed of the noise.
+    pub seed: u64,
+    /// What it ran on.
+    pub device: String,
+    /// From the start to a pipeline that is ready.
+    pub load_ms: f64,
+    /// From the request to the pictures.
+    pub generate_ms: f64,
+}
+
+fn size(text: &str) -> std::result::Result<(u32, u32), String> {
+    let wrong = || format!("\"{text}\" is not a size; write it as 64x64");
+    let (width, height) = text.split_once('x').ok_or_else(wrong)?;
+    let side = |text: &str| text.parse().map_err(|_| wrong());
+    Ok((side(width)?, side(height)?))
+}
+
+/// The request that the options describe.
+///
+/// # Errors
+/// [`Error::Request`] for an unknown role or tag, [`Error::Format`] for a file that is not a picture.
+pub fn request(options: &Options) -> Result<Request> {
+    let mut request = Request::new(&options.prompt);
+    for text in &options.images {
+        let (role, path) = text.split_once('=').ok_or_else(|| {
+            Error::Request(format!(
+                "--image {text} has no role; write it as canvas={text}"
+            ))
+        })?;
+        request.frames.push(Frame {
+            image: Image::open(Path::new(path))?,
+            role: role.parse::<Role>()?,
+        });
+    }
+    if !options.context.is_empty() {
+        let tags = options.context.iter().map(|tag| tag.parse::<Tag>());
+        request.context = Some(tags.collect::<Result<_>>()?);
+    }
+    request.size = options.size;
+    request.outputs = options.outputs;
+    request.steps = options.steps;
+    request.method = options.method;
+    request.guidance = options.guidance;
+    request.image_guidance = options.image_guidance;
+    request.composite = !options.no_keep;
+    request.seed = options.seed;
+    request.check()?;
+    Ok(request)
+}
+
+/// Loads the pack, generates, writes the pictures.
+///
+/// # Errors
+/// As the request's, the loader's and the pipeline's.
+pub fn run(options: &Options) -> Result<()> {
+    let request = request(options)?;
+    let _precision = engine::scoped(engine::choose(Some(options.precision), false));
+    let report = pollster::block_on(generate(options, &request))?;
+    if options.json {
+        let json = serde_json::to_string_pretty(&report);
+        say!("{}", json.map_err(|e| Error::Internal(e.to_string()))?);
+    } else {
+        eprintln!(
+            "{} on {} in {:.1} s",
+            report.files.join(", "),
+            report.device,
+            report.generate_ms / 1e3
+        );
+    }
+    Ok(())
+}
+
+async fn generate(options: &Options, request: &Request) -> Result<Report> {
+    let started = Instant::now();
+    let source = Location::new(&options.pack);
+    let plan = Plan::read(&source).await?;
+    let opened = open_device(options.device).await?;
+    if let Some(note) = &opened.note {
+        eprintln!("{note}");
+    }
+    let pipeline = Pipeline::load(plan, &source, opened.device, &mut |_| {}).await?;
+    let load_ms = started.elapsed().as_secs_f64() * 1e3;
+    let started = Instant::now();
+    let images = pipeline
+        .generate(request, async |event| {
+            if let Event::Step { step, steps, .. } = event {
+                eprint!("\rstep {step} of {steps}");
+                if step == steps {
+                    eprintln!();
+                }
+                let _ = std::io::stderr().flush();
+            }
+            ControlFlow::Continue(())
+        })
+        .await?;
+    let generate_ms = started.elapsed().as_secs_f64() * 1e3;
+    let mut files = Vec::new();
+    for (i, image) in images.iter().enumerate() {
+        let path = numbered(&options.out, i, images.len());
+        image.save(&path)?;
+        files.push(path.display().to_string());
+    }
+    Ok(Report {
+        files,
+        seed: request.seed,
+        device: format!("{} {}", opened.kind, opened.adapter)
+            .trim()
+            .to_owned(),
+        load_ms,
+        generate_ms,
+    })
+}
+
+/// `out.png` for a single result, `out-1.png`, `out-2.png` and so on for several.
+fn numbered(path: &Path, index: usize, count: usize) -> PathBuf {
+    if count == 1 {
+        return path.to_owned();
+    }
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let mut name = format!("{stem}-{}", index + 1);
+    if let Some(ending) = path.extension() {
+        name = format!("{name}.{}", ending.to_string_lossy());
+    }
+    path.with_file_name(name)
+}

@@ -1,0 +1,76 @@
+//! Where a pack is: a local folder, or a folder of an HTTP server.
+
+use std::path::Path;
+use std::time::Duration;
+
+use unireal::internals::weights::files::{Folder, read_at_most};
+use unireal::internals::weights::manifest::Shard;
+use unireal::internals::weights::source::{Arrived, Fetched, Origin, ShardSource, VerifiedShard};
+use unireal::{Error, Result};
+
+/// A pack's location.
+#[derive(Clone, Debug)]
+pub enum Location {
+    /// A local folder.
+    Folder(Folder),
+    /// The URL of a folder, without a slash at its end; files are fetched each time.
+    Http(String, ureq::Agent),
+}
+
+impl Location {
+    /// Parses what a command line names: a URL if it begins like one, else a folder.
+    pub fn new(text: &str) -> Self {
+        if !text.starts_with("http://") && !text.starts_with("https://") {
+            return Self::folder(Path::new(text));
+        }
+        let limits = ureq::Agent::config_builder()
+            .timeout_connect(Some(Duration::from_secs(30)))
+            .timeout_recv_response(Some(Duration::from_secs(60)))
+            .build();
+        Location::Http(text.trim_end_matches('/').to_owned(), limits.into())
+    }
+
+    /// A local folder.
+    pub fn folder(path: &Path) -> Self {
+        Location::Folder(Folder::new(path))
+    }
+
+    /// Reads a file of at most `limit` bytes.
+    fn read(&self, path: &str, limit: u64) -> Result<Vec<u8>> {
+        match self {
+            Location::Folder(folder) => folder.read(path, limit),
+            Location::Http(folder, agent) => {
+                let url = format!("{folder}/{path}");
+                let fail = |reason: String| Error::Network {
+                    url: url.clone(),
+                    reason,
+                };
+                let response = agent.get(&url).call().map_err(|e| fail(e.to_string()))?;
+                if response.body().mime_type() == Some("text/html") {
+                    return Err(fail("got an HTML page, expected a file of a pack".into()));
+                }
+                read_at_most(response.into_body().into_reader(), limit).map_err(fail)
+            }
+        }
+    }
+}
+
+impl ShardSource for Location {
+    async fn file(&self, path: &str, limit: u64) -> Result<Vec<u8>> {
+        self.read(path, limit)
+    }
+
+    async fn shard(
+        &self,
+        shard: &Shard,
+        _: Origin,
+        arrived: &mut dyn FnMut(Arrived),
+    ) -> Result<Fetched> {
+        Ok(Fetched::at_once(
+            self.read(&shard.path, shard.length)?,
+            arrived,
+        ))
+    }
+
+    async fn cache(&self, _: &VerifiedShard) {}
+}

@@ -1,0 +1,95 @@
+//! AdamW (Loshchilov and Hutter, 2019) on one parameter: one pass in place on the CPU, tensor operations on other devices.
+
+use burn::tensor::Tensor;
+
+use super::cpu_tensor::{flex, on_cpu, tensor, values, values_mut};
+use super::optimizer::OptimizerConfig;
+
+/// The numbers of one step.
+#[derive(Clone, Copy)]
+pub(super) struct AdamW {
+    /// Brings the sum of gradients to the clipped mean.
+    scale: f32,
+    beta1: f32,
+    beta2: f32,
+    epsilon: f32,
+    /// What weight decay leaves.
+    decay: f32,
+    /// The learning rate over the first mean's bias.
+    learning_rate: f32,
+    /// One over the second mean's bias.
+    correction: f32,
+}
+
+impl AdamW {
+    /// The numbers of the step `steps`, counted from 1; `scale` brings the sum of gradients to the clipped mean.
+    pub(super) fn new(
+        config: &OptimizerConfig,
+        steps: i32,
+        scale: f32,
+        learning_rate: f64,
+    ) -> Self {
+        let learning_rate = learning_rate as f32;
+        AdamW {
+            scale,
+            beta1: config.beta1,
+            beta2: config.beta2,
+            epsilon: config.epsilon,
+            decay: 1.0 - learning_rate * config.weight_decay,
+            learning_rate: learning_rate / (1.0 - config.beta1.powi(steps)),
+            correction: (1.0 - config.beta2.powi(steps)).recip(),
+        }
+    }
+
+    /// The values and the means of gradients and squared gradients after a step.
+    pub(super) fn step(
+        self,
+        values: Tensor<1>,
+        gradient: Tensor<1>,
+        first: Tensor<1>,
+        second: Tensor<1>,
+    ) -> [Tensor<1>; 3] {
+        if on_cpu(&values) {
+            self.in_place(values, gradient, first, second)
+        } else {
+            self.on_device(values, gradient, first, second)
+        }
+    }
+
+    fn in_place(
+        self,
+        parameter: Tensor<1>,
+        gradient: Tensor<1>,
+        first: Tensor<1>,
+        second: Tensor<1>,
+    ) -> [Tensor<1>; 3] {
+        let mut state = [parameter, first, second].map(flex);
+        let gradient = flex(gradient);
+        let [parameter, first, second] = &mut state;
+        let both = values_mut(parameter).iter_mut().zip(values(&gradient));
+        let means = values_mut(first).iter_mut().zip(values_mut(second));
+        for ((value, gradient), (first, second)) in both.zip(means) {
+            let g = gradient * self.scale;
+            *first = self.beta1 * *first + (1.0 - self.beta1) * g;
+            *second = self.beta2 * *second + (1.0 - self.beta2) * g * g;
+            let spread = (*second * self.correction).sqrt() + self.epsilon;
+            *value = self.decay * *value - self.learning_rate * *first / spread;
+        }
+        state.map(tensor)
+    }
+
+    fn on_device(
+        self,
+        values: Tensor<1>,
+        gradient: Tensor<1>,
+        first: Tensor<1>,
+        second: Tensor<1>,
+    ) -> [Tensor<1>; 3] {
+        let g = gradient * self.scale;
+        let first = first * self.beta1 + g.clone() * (1.0 - self.beta1);
+        let second = second * self.beta2 + g.square() * (1.0 - self.beta2);
+        let spread = (second.clone() * self.correction).sqrt() + self.epsilon;
+        let values = values * self.decay - first.clone() * self.learning_rate / spread;
+        [values, first, second]
+    }
+}

@@ -1,0 +1,210 @@
+//! `unireal bench train`: steps of training on made-up numbers, timed. The same shapes as the torch twin's in
+//! `tests/golden/speed.py`, which `scripts/bench train` runs in turns with this.
+
+use std::path::Path;
+use std::time::Instant;
+
+use burn::tensor::{Device, Distribution, Tensor, TensorData};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+use super::bench_whole::{self, WholeOptions};
+use super::devices;
+use super::flow::{Batch, flow_losses};
+use super::optimizer::{Optimizer, OptimizerConfig};
+use super::stage::{Losses, Task};
+use super::step::{compute, shares};
+use unireal::Image;
+use unireal::Role;
+use unireal::internals::config::{Config, TransformerConfig};
+use unireal::internals::cpu::gemm::engine::{self, Precision};
+use unireal::internals::model::sequence::{InputFrame, TextStates};
+use unireal::internals::model::transformer::Transformer;
+use unireal::internals::weights::quant::Encoding;
+use unireal::{Error, Result};
+
+/// What `unireal bench train` is asked for.
+#[derive(Clone, Debug, clap::Args)]
+pub struct TrainOptions {
+    /// The model's shape
+    #[arg(long, default_value = "tabletop")]
+    pub preset: String,
+    /// Samples in a step
+    #[arg(long, default_value_t = 64)]
+    pub batch: usize,
+    /// Threads among which a step is divided
+    #[arg(long, default_value_t = 2)]
+    pub threads: usize,
+    /// Pixels along a side
+    #[arg(long, default_value_t = 64)]
+    pub size: usize,
+    /// Tokens of text
+    #[arg(long, default_value_t = 24)]
+    pub text: usize,
+    /// Precision of matrix products; bf16 where the CPU has instructions for it, by default
+    #[arg(long, value_parser = crate::arguments::precision())]
+    pub precision: Option<Precision>,
+    /// Another width than the preset's
+    #[arg(long)]
+    pub width: Option<usize>,
+    /// Another number of heads
+    #[arg(long)]
+    pub heads: Option<usize>,
+    /// Another number of blocks
+    #[arg(long)]
+    pub blocks: Option<usize>,
+    /// Where to compute
+    #[arg(long, value_enum, default_value = "cpu")]
+    pub device: devices::Kind,
+    /// Steps, after one that is not timed
+    #[arg(long, default_value_t = 10)]
+    pub steps: usize,
+    /// Whole steps of a stage in place of the transformer alone
+    #[command(flatten)]
+    pub whole: WholeOptions,
+}
+
+/// Times steps and prints a line of JSON.
+///
+/// # Errors
+/// [`Error::Request`] for a shape that the model does not take.
+pub fn run(options: &TrainOptions) -> Result<()> {
+    if options.whole.whole {
+        return bench_whole::run(options);
+    }
+    let config = shape(options)?;
+    let precision = match options.device {
+        devices::Kind::Cpu => engine::choose(options.precision, true),
+        _ => Precision::F32,
+    };
+    let _precision = engine::scoped(precision);
+    let (batch, threads) = (options.batch, options.threads);
+    let grid = config.grid();
+    if threads == 0 || batch == 0 || !batch.is_multiple_of(threads) {
+        let reason = format!("a batch of {batch} cannot be divided among {threads} threads");
+        return Err(Error::Request(reason));
+    }
+    if options.size == 0 || !options.size.is_multiple_of(grid) || options.text == 0 {
+        let size = options.size;
+        let reason = format!("size {size} must be a multiple of {grid}, and text above 0");
+        return Err(Error::Request(reason));
+    }
+    let device = devices::open(options.device, 1)?.remove(0);
+    device.seed(0);
+    let task = Bench {
+        config: config.transformer.clone(),
+        device: device.autodiff(),
+        batch: batch / threads,
+        cells: options.size / config.vae.stride(),
+        text: options.text,
+    };
+    let devices = [task.device.clone()];
+    let mut module = task.fresh();
+    let mut optimizer = Optimizer::new(&OptimizerConfig::default());
+    let mut seconds = Vec::new();
+    for step in 0..=options.steps {
+        let started = Instant::now();
+        let mut rng = ChaCha8Rng::seed_from_u64(step as u64);
+        let shares = shares(&task, 1, threads, &mut rng)?;
+        let result = compute(&task, &module, &shares, &devices)?;
+        module = optimizer.step(module, result.gradients, 1e-4)?;
+        seconds.push(started.elapsed().as_secs_f64());
+    }
+    let mut timed = seconds.split_off(1);
+    timed.sort_by(f64::total_cmp);
+    let median = timed.get(timed.len() / 2).copied().unwrap_or(f64::NAN);
+    let line = serde_json::json!({
+        "engine": "unireal", "step_seconds": median, "samples_per_second": batch as f64 / median,
+        "config": config.transformer, "batch": batch, "threads": threads, "cells": task.cells,
+        "text": options.text, "steps": options.steps, "precision": precision.name(),
+        "instructions": engine::engine().map(|engine| engine.to_string()), "cpu": engine::cpu_name(),
+    });
+    say!("{line}");
+    Ok(())
+}
+
+/// The preset with the options' changes; a head's rotary axes are a quarter, three eighths and three eighths of its width.
+pub(super) fn shape(options: &TrainOptions) -> Result<Config> {
+    let mut config = Config::preset(&options.preset)?;
+    let transformer = &mut config.transformer;
+    transformer.hidden_size = options.width.unwrap_or(transformer.hidden_size);
+    transformer.num_attention_heads = options.heads.unwrap_or(transformer.num_attention_heads);
+    transformer.num_layers = options.blocks.unwrap_or(transformer.num_layers);
+    if options.width.is_some() || options.heads.is_some() {
+        let head = transformer.hidden_size / transformer.num_attention_heads.max(1);
+        transformer.axes_dims = [head / 4, 3 * head / 8, 3 * head / 8];
+    }
+    config.check()
+}
+
+/// The transformer alone, on random numbers.
+struct Bench {
+    config: TransformerConfig,
+    device: Device,
+    batch: usize,
+    cells: usize,
+    text: usize,
+}
+
+impl Task for Bench {
+    type Module = Transformer;
+    type MicroBatch = ();
+
+    fn device(&self) -> &Device {
+        &self.device
+    }
+
+    fn fresh(&self) -> Transformer {
+        Transformer::new(&self.config, Encoding::F32, &self.device)
+    }
+
+    fn published(&self, _: &Path) -> Result<Option<Transformer>> {
+        Ok(None)
+    }
+
+    fn micro_batches(&self, count: usize, _: &mut ChaCha8Rng) -> Result<Vec<()>> {
+        Ok(vec![(); count])
+    }
+
+    fn held_out(&self) -> Result<Vec<()>> {
+        Ok(Vec::new())
+    }
+
+    fn preview(&self, _: &Transformer) -> Result<Option<Image>> {
+        Ok(None)
+    }
+
+    fn losses(&self, module: &Transformer, (): &(), on: &Device) -> Result<Losses> {
+        let (b, normal) = (self.batch, Distribution::Normal(0.0, 1.0));
+        let shape = [b, self.config.in_channels, self.cells, self.cells];
+        let latent = || Tensor::<4>::random(shape, normal, on);
+        let words = TensorData::new(vec![0i32; b * self.text], [b, self.text]);
+        let states = [b, self.text, self.config.text_dim];
+        let batch = Batch {
+            text: TextStates {
+                states: Tensor::random(states, normal, on),
+                image_refs: Tensor::from_data(words, on),
+                mask: None,
+            },
+            inputs: vec![InputFrame {
+                latent: latent(),
+                role: Role::Canvas,
+            }],
+            targets: vec![latent()],
+            noise: vec![latent()],
+            t: Tensor::random([b], Distribution::Uniform(0.0, 1.0), on),
+            weights: Vec::new(),
+            target_mask: None,
+        };
+        let losses = flow_losses(module, self.config.patch_size, &batch);
+        Ok(Losses {
+            shown: losses.clone(),
+            losses,
+            names: vec![String::new(); b],
+        })
+    }
+
+    fn publish(&self, _: &Transformer, _: &Path) -> Result<()> {
+        Ok(())
+    }
+}

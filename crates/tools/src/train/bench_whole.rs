@@ -1,0 +1,197 @@
+//! `unireal bench train --whole`: whole steps of a flow stage on resident data, timed: the text encoder, the transformer, flow and
+//! grounding losses, Muon and the moving average. A stage that trains from shards is as fast when the thread that prepares its
+//! batches keeps up.
+
+use std::path::Path;
+use std::time::Instant;
+
+use burn::tensor::Device;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use super::batch::{self, LossMode, MicroBatch, Size};
+use super::bench::{TrainOptions, shape};
+use super::flow_networks::FlowNetworks;
+use super::resume::Trained;
+use super::settings::Stage;
+use super::stage::{Losses, Task};
+use super::step::{compute, shares};
+use crate::bench::memory;
+use unireal::Image;
+use unireal::internals::config::Config;
+use unireal::internals::cpu::gemm::engine;
+use unireal::{Error, Result};
+
+/// What `unireal bench train --whole` is asked for.
+#[derive(Clone, Debug, clap::Args)]
+pub struct WholeOptions {
+    /// Time whole steps of a flow stage, with the text encoder, the grounding loss, Muon and the moving average
+    #[arg(long)]
+    pub whole: bool,
+    /// Groups of a step, each of one micro-batch per thread (with --whole)
+    #[arg(long, default_value_t = 2)]
+    pub groups: usize,
+    /// Part of the groups with the grounding loss alone, 0 to 1 (with --whole)
+    #[arg(long, default_value_t = 0.0)]
+    pub grounding_only: f64,
+}
+
+/// Times whole steps and prints a line of JSON.
+///
+/// # Errors
+/// As [`WholeStep::new`] and [`WholeStep::step`].
+pub(super) fn run(options: &TrainOptions) -> Result<()> {
+    let precision = engine::choose(options.precision, true);
+    let _precision = engine::scoped(precision);
+    let mut whole = WholeStep::new(options)?;
+    let mut seconds = Vec::new();
+    for _ in 0..=options.steps {
+        let started = Instant::now();
+        whole.step()?;
+        seconds.push(started.elapsed().as_secs_f64());
+    }
+    let mut timed = seconds.split_off(1);
+    timed.sort_by(f64::total_cmp);
+    // Steps differ where some groups have the grounding loss alone, so the rate is that of the mean.
+    let mean = timed.iter().sum::<f64>() / timed.len() as f64;
+    let median = timed.get(timed.len() / 2).copied().unwrap_or(f64::NAN);
+    let line = serde_json::json!({
+        "engine": "unireal", "what": "whole step", "step_seconds": median, "mean_step_seconds": mean,
+        "samples_per_second": options.batch as f64 / mean, "config": whole.task.config.transformer, "batch": options.batch,
+        "threads": options.threads, "cells": options.size / whole.task.config.vae.stride(), "text": options.text,
+        "steps": options.steps, "groups": options.whole.groups, "grounding_only": options.whole.grounding_only,
+        "peak_bytes": memory::peak(), "precision": precision.name(),
+        "instructions": engine::engine().map(|engine| engine.to_string()), "cpu": engine::cpu_name(),
+    });
+    say!("{line}");
+    Ok(())
+}
+
+/// Whole steps of a flow stage on resident data.
+pub struct WholeStep {
+    task: Resident,
+    trained: Trained<FlowNetworks>,
+    devices: [Device; 1],
+    threads: usize,
+    stage: Stage,
+    steps: u64,
+}
+
+impl WholeStep {
+    /// New networks and the data of one step.
+    ///
+    /// # Errors
+    /// [`Error::Request`] for a batch that cannot be divided, or sizes that the model does not take.
+    pub fn new(options: &TrainOptions) -> Result<Self> {
+        let config = shape(options)?;
+        let stage = stage(options)?;
+        let (size, text, grid) = (options.size, options.text, config.grid());
+        if !size.is_multiple_of(grid) || text == 0 {
+            return Err(Error::Request(format!(
+                "size is {size} and text {text}, expected a multiple of {grid} and 1 or more"
+            )));
+        }
+        let device = Device::flex();
+        device.seed(0);
+        let size = Size {
+            samples: options.batch / stage.groups / options.threads,
+            text,
+            cells: (size / config.vae.stride()) as u16,
+        };
+        let mut rng = ChaCha8Rng::seed_from_u64(0);
+        let resident = [LossMode::Full, LossMode::GroundingOnly]
+            .map(|mode| batch::random(&config, &stage, size, mode, &mut rng));
+        let task = Resident {
+            device: device.autodiff(),
+            config,
+            resident,
+            grounding_only: options.whole.grounding_only,
+        };
+        Ok(WholeStep {
+            trained: Trained::new(task.fresh(), &stage, options.threads),
+            devices: [task.device.clone()],
+            threads: options.threads,
+            task,
+            stage,
+            steps: 0,
+        })
+    }
+
+    /// Trains one step.
+    ///
+    /// # Errors
+    /// [`Error::Request`] when the gradients are not finite.
+    pub fn step(&mut self) -> Result<()> {
+        let mut rng = ChaCha8Rng::seed_from_u64(self.steps);
+        self.steps += 1;
+        let shares = shares(&self.task, self.stage.groups, self.threads, &mut rng)?;
+        let step = compute(&self.task, self.trained.module(), &shares, &self.devices)?;
+        self.trained.step(step.gradients, self.stage.learning_rate)
+    }
+}
+
+/// A mixed stage with the defaults of settings.
+fn stage(options: &TrainOptions) -> Result<Stage> {
+    let WholeOptions {
+        groups,
+        grounding_only,
+        ..
+    } = options.whole;
+    let json = serde_json::json!({
+        "name": "bench", "train": "flow", "size": options.size, "steps": 1, "batch": options.batch, "groups": groups,
+        "learning_rate": 1e-4, "optimizer": "muon", "ema": 0.999, "grounding": 0.3, "grounding_only": grounding_only,
+        "kinds": { "edit": 1 },
+    });
+    let stage: Stage = serde_json::from_value(json).map_err(|e| Error::Internal(e.to_string()))?;
+    match options.threads {
+        0 => Err(Error::Request("threads is 0, expected 1 or more".into())),
+        threads => stage.check(threads).map_err(Error::Request).map(|()| stage),
+    }
+}
+
+/// A flow stage on two micro-batches, one for each loss mode; which one is the index.
+struct Resident {
+    config: Config,
+    device: Device,
+    resident: [MicroBatch; 2],
+    grounding_only: f64,
+}
+
+impl Task for Resident {
+    type Module = FlowNetworks;
+    type MicroBatch = usize;
+
+    fn device(&self) -> &Device {
+        &self.device
+    }
+
+    fn fresh(&self) -> FlowNetworks {
+        FlowNetworks::new(&self.config, &self.device)
+    }
+
+    fn published(&self, _: &Path) -> Result<Option<FlowNetworks>> {
+        Ok(None)
+    }
+
+    fn micro_batches(&self, count: usize, rng: &mut ChaCha8Rng) -> Result<Vec<usize>> {
+        let mode = usize::from(rng.random_bool(self.grounding_only));
+        Ok(vec![mode; count])
+    }
+
+    fn losses(&self, module: &FlowNetworks, batch: &usize, on: &Device) -> Result<Losses> {
+        let patch = self.config.transformer.patch_size;
+        Ok(module.losses(&self.resident[*batch], patch, 0.3, on))
+    }
+
+    fn held_out(&self) -> Result<Vec<usize>> {
+        Ok(Vec::new())
+    }
+
+    fn preview(&self, _: &FlowNetworks) -> Result<Option<Image>> {
+        Ok(None)
+    }
+
+    fn publish(&self, _: &FlowNetworks, _: &Path) -> Result<()> {
+        Ok(())
+    }
+}

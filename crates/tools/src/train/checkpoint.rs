@@ -1,0 +1,257 @@
+//! A run's folder: the pack's layout with plain f32 safetensors files, written beside their place and renamed into it, so that
+//! the file is whole after a kill at any moment and on a full disk.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor, TensorData};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use sha2::{Digest as _, Sha256};
+
+use unireal::internals::weights::module::{CpuTensor, DeviceTensor, Names, collect, fill};
+use unireal::{Error, Result};
+
+/// The entries of a file's metadata: the state, and the hash of tensors and state.
+const STATE: &str = "state";
+const HASH: &str = "sha256";
+
+/// Writes a file so that a reader sees either the old or the new one.
+///
+/// # Errors
+/// [`Error::Format`] when it cannot be written, for example on a full disk; the old file is whole then.
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    let beside = write_beside(path, bytes, false)?;
+    rename(&beside, path)
+}
+
+/// Writes a file as [`write()`] does, so that it survives a power failure as well: the bytes are on the disk before the rename.
+///
+/// # Errors
+/// As [`write()`].
+pub(super) fn write_durably(path: &Path, bytes: &[u8]) -> Result<()> {
+    let beside = write_beside(path, bytes, true)?;
+    rename(&beside, path)?;
+    sync_folder(path)
+}
+
+/// Writes a file as [`write_durably`] does; the file that was there becomes `previous`. `path` exists at every moment.
+///
+/// # Errors
+/// As [`write()`].
+pub(super) fn rotate(path: &Path, previous: &Path, bytes: &[u8]) -> Result<()> {
+    let beside = write_beside(path, bytes, true)?;
+    if path.exists() {
+        link(path, previous)?;
+    }
+    rename(&beside, path)?;
+    sync_folder(path)
+}
+
+/// Makes `to` another name of the file `from`, in place of a file that was there.
+///
+/// # Errors
+/// [`Error::Format`] when the disk refuses.
+pub(super) fn link(from: &Path, to: &Path) -> Result<()> {
+    let beside = beside(to);
+    let _ = std::fs::remove_file(&beside);
+    // File systems without hard links get a copy.
+    let linked = std::fs::hard_link(from, &beside);
+    if linked.is_err() {
+        std::fs::copy(from, &beside).map_err(|e| refused(to, &e))?;
+    }
+    rename(&beside, to)
+}
+
+fn beside(path: &Path) -> PathBuf {
+    path.with_extension("partial")
+}
+
+fn refused(path: &Path, error: &std::io::Error) -> Error {
+    Error::format(
+        path.display().to_string(),
+        format!("writing failed: {error}"),
+    )
+}
+
+fn write_beside(path: &Path, bytes: &[u8], durably: bool) -> Result<PathBuf> {
+    let fail = |e: std::io::Error| refused(path, &e);
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(fail)?;
+    }
+    let beside = beside(path);
+    let written = File::create(&beside).and_then(|mut file| {
+        file.write_all(bytes)?;
+        if durably { file.sync_all() } else { Ok(()) }
+    });
+    if let Err(error) = written {
+        // A part of a file would fill the disk.
+        let _ = std::fs::remove_file(&beside);
+        return Err(refused(path, &error));
+    }
+    Ok(beside)
+}
+
+fn rename(from: &Path, to: &Path) -> Result<()> {
+    std::fs::rename(from, to).map_err(|e| refused(to, &e))
+}
+
+/// Brings a rename to the disk, where the system has such a call.
+fn sync_folder(path: &Path) -> Result<()> {
+    match path.parent() {
+        Some(folder) if cfg!(unix) => {
+            let synced = File::open(folder).and_then(|folder| folder.sync_all());
+            synced.map_err(|e| refused(path, &e))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Tensors as one safetensors file. A `state` goes into its metadata, with a hash of everything.
+pub(super) fn bytes(tensors: &[CpuTensor], state: Option<String>) -> Result<Vec<u8>> {
+    let views = tensors.iter().map(|tensor| {
+        let bytes = bytemuck::cast_slice(&tensor.values);
+        let view = TensorView::new(Dtype::F32, tensor.shape.clone(), bytes)
+            .expect("a tensor's values fill its shape");
+        (tensor.name.as_str(), view)
+    });
+    let metadata = state.map(|state| {
+        let tensors = tensors.iter().map(|tensor| {
+            let bytes: &[u8] = bytemuck::cast_slice(&tensor.values);
+            (tensor.name.as_str(), tensor.shape.as_slice(), bytes)
+        });
+        let hash = hash(tensors.collect(), &state);
+        HashMap::from([(STATE.to_owned(), state), (HASH.to_owned(), hash)])
+    });
+    safetensors::serialize(views, metadata)
+        .map_err(|e| Error::Internal(format!("writing safetensors: {e}")))
+}
+
+/// SHA-256 of tensors (name, shape, bytes) and state, whatever the order of the tensors.
+fn hash(mut tensors: Vec<(&str, &[usize], &[u8])>, state: &str) -> String {
+    tensors.sort_unstable();
+    let mut hash = Sha256::new();
+    for (name, shape, bytes) in tensors {
+        hash.update(format!("{name} {shape:?} {}\n", bytes.len()));
+        hash.update(bytes);
+    }
+    hash.update(state);
+    let digest = hash.finalize();
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The tensors of a file and its `state`; `None` when there is no such file.
+///
+/// # Errors
+/// [`Error::Format`] when the file is not safetensors of floats of 32 or 16 bits, or not the one that was hashed.
+pub(super) fn read(path: &Path) -> Result<Option<(Vec<CpuTensor>, Option<String>)>> {
+    let file = path.display().to_string();
+    let bytes = match std::fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(Error::format(file, e)),
+    };
+    let wrong = |e: safetensors::SafeTensorError| Error::format(&file, e);
+    let tensors = SafeTensors::deserialize(&bytes).map_err(wrong)?;
+    let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(wrong)?;
+    let entry = |name: &str| metadata.metadata().as_ref()?.get(name).cloned();
+    let state = entry(STATE);
+    if let Some(expected) = entry(HASH) {
+        let views: Vec<(&str, TensorView)> = tensors.iter().collect();
+        let views = views
+            .iter()
+            .map(|(name, view)| (*name, view.shape(), view.data()));
+        let found = hash(views.collect(), state.as_deref().unwrap_or_default());
+        if found != expected {
+            let reason = format!("the SHA-256 of its tensors is {found}, expected {expected}");
+            return Err(Error::format(file, reason));
+        }
+    }
+    let mut found = Vec::new();
+    for (name, view) in tensors.iter() {
+        let (fours, twos) = (view.data().chunks_exact(4), view.data().chunks_exact(2));
+        let values = match view.dtype() {
+            Dtype::F32 => fours
+                .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+                .collect(),
+            Dtype::F16 => twos
+                .map(|b| half::f16::from_le_bytes([b[0], b[1]]).to_f32())
+                .collect(),
+            other => {
+                let reason = format!("{name} is {other:?}; a run holds F32 or F16");
+                return Err(Error::format(file, reason));
+            }
+        };
+        found.push(CpuTensor {
+            name: name.to_owned(),
+            shape: view.shape().to_vec(),
+            values,
+        });
+    }
+    Ok(Some((found, state)))
+}
+
+/// The `state` of a file, without its tensors; `None` when there is no such file or it has none.
+///
+/// # Errors
+/// [`Error::Format`] when the file is not safetensors.
+pub(super) fn metadata(path: &Path) -> Result<Option<String>> {
+    use std::io::Read as _;
+    let fail = |e: &dyn std::fmt::Display| Error::format(path.display().to_string(), e);
+    let mut file = match std::fs::File::open(path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(fail(&e)),
+    };
+    let mut length = [0u8; 8];
+    file.read_exact(&mut length).map_err(|e| fail(&e))?;
+    let mut header = Vec::new();
+    let length = u64::from_le_bytes(length).min(100 << 20);
+    file.take(length)
+        .read_to_end(&mut header)
+        .map_err(|e| fail(&e))?;
+    let header: serde_json::Value = serde_json::from_slice(&header).map_err(|e| fail(&e))?;
+    let state = &header["__metadata__"][STATE];
+    Ok(state.as_str().map(str::to_owned))
+}
+
+/// The module with every parameter taken from `tensors`; `file` is for the message.
+///
+/// # Errors
+/// As [`fill`].
+pub(super) fn filled<M: Module>(
+    module: M,
+    names: Names,
+    tensors: Vec<CpuTensor>,
+    file: &str,
+    device: &Device,
+) -> Result<M> {
+    let tensors = tensors.into_iter().map(|tensor| {
+        let count = tensor.values.len();
+        let flat = Tensor::from_data(TensorData::new(tensor.values, [count]), device);
+        (tensor.name, DeviceTensor::Float(flat, tensor.shape))
+    });
+    fill(module, names, tensors.collect(), file)
+}
+
+/// Writes a module's parameters to `folder/model.safetensors`.
+pub(super) fn save<M: Module>(module: &M, names: Names, folder: &Path) -> Result<()> {
+    let bytes = bytes(&collect(module, names)?, None)?;
+    write_durably(&folder.join("model.safetensors"), &bytes)
+}
+
+/// Fills a module from `folder/model.safetensors`; `None` when there is no such file.
+pub(super) fn load<M: Module>(
+    module: M,
+    names: Names,
+    folder: &Path,
+    device: &Device,
+) -> Result<Option<M>> {
+    let path = folder.join("model.safetensors");
+    let Some((tensors, _)) = read(&path)? else {
+        return Ok(None);
+    };
+    filled(module, names, tensors, &path.display().to_string(), device).map(Some)
+}

@@ -1,0 +1,162 @@
+//! The curves of a stage, as CSV files that later calls append to: one of the whole loss, one of every kind's.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::checkpoint;
+use super::resume::Progress;
+use unireal::{Error, Result};
+
+/// Steps to a line.
+pub(super) const EVERY: u64 = 10;
+
+/// Begins the names of losses that are no part of the whole one.
+pub(super) const ASIDE: &str = "grounding/";
+
+/// Sums since the last line.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub(super) struct Open {
+    /// Of each kind: the sum of its losses and their number.
+    kinds: BTreeMap<String, (f64, u64)>,
+}
+
+/// The files of a stage.
+pub(super) struct Curve {
+    whole: PathBuf,
+    kinds: PathBuf,
+}
+
+impl Curve {
+    /// The curves of a stage of which `steps` steps are done; lines of later ones, whose weights a kill has lost, go.
+    ///
+    /// # Errors
+    /// [`Error::Format`] when a file cannot be read or written.
+    pub(super) fn open(run: &Path, stage: &str, steps: u64) -> Result<Self> {
+        let folder = run.join("curves");
+        let whole = folder.join(format!("{stage}.csv"));
+        let kinds = folder.join(format!("{stage}-kinds.csv"));
+        for (path, header) in [
+            (&whole, "step,samples,seconds,rate,loss"),
+            (&kinds, "step,samples,kind,loss,count"),
+        ] {
+            let text = match std::fs::read_to_string(path) {
+                Ok(text) => text,
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => String::new(),
+                Err(e) => return Err(Error::format(path.display().to_string(), e)),
+            };
+            let mut kept = format!("{header}\n");
+            let fields = header.split(',').count();
+            // A kill can also leave half a line.
+            let whole = text.ends_with('\n').then_some(text.lines().count());
+            let lines = whole.unwrap_or(text.lines().count().saturating_sub(1));
+            for line in text.lines().take(lines) {
+                let step = line.split(',').next().and_then(|step| step.parse().ok());
+                if step.is_some_and(|step: u64| step <= steps) && line.split(',').count() == fields
+                {
+                    kept += line;
+                    kept.push('\n');
+                }
+            }
+            checkpoint::write(path, kept.as_bytes())?;
+        }
+        Ok(Curve { whole, kinds })
+    }
+
+    /// Takes a step's losses in; writes the means since the last line every [`EVERY`] steps and gives the whole one.
+    ///
+    /// # Errors
+    /// [`Error::Format`] when a file cannot be written.
+    pub(super) fn add<'a>(
+        &self,
+        open: &mut Open,
+        losses: impl Iterator<Item = (&'a str, f32)>,
+        progress: &Progress,
+        rate: f64,
+    ) -> Result<Option<f64>> {
+        for (name, loss) in losses {
+            let kind = open.kinds.entry(name.to_owned()).or_default();
+            kind.0 += f64::from(loss);
+            kind.1 += 1;
+        }
+        if !progress.steps.is_multiple_of(EVERY) {
+            return Ok(None);
+        }
+        let kinds = std::mem::take(&mut open.kinds);
+        // A stage may have nothing else.
+        let alone = kinds.keys().all(|name| name.starts_with(ASIDE));
+        let counts = |name: &str| alone || !name.starts_with(ASIDE);
+        let whole = || kinds.iter().filter(|(name, _)| counts(name));
+        let sum: f64 = whole().map(|(_, kind)| kind.0).sum();
+        let count: u64 = whole().map(|(_, kind)| kind.1).sum();
+        let mean = sum / count.max(1) as f64;
+        let Progress {
+            steps,
+            samples,
+            seconds,
+            ..
+        } = progress;
+        let line = format!("{steps},{samples},{seconds:.1},{rate:.3e},{mean:.5}\n");
+        append(&self.whole, &line)?;
+        let line = |(kind, (sum, count)): (&String, &(f64, u64))| {
+            let mean = sum / *count as f64;
+            format!("{steps},{samples},{kind},{mean:.5},{count}\n")
+        };
+        append(&self.kinds, &kinds.iter().map(line).collect::<String>())?;
+        Ok(Some(mean))
+    }
+}
+
+/// Adds a line to the curve of the loss on held-out samples.
+///
+/// # Errors
+/// [`Error::Format`] when the file cannot be written.
+pub(super) fn held_out(run: &Path, stage: &str, progress: &Progress, loss: f32) -> Result<()> {
+    let path = run.join("curves").join(format!("{stage}-held-out.csv"));
+    if !path.exists() {
+        checkpoint::write(&path, b"step,samples,loss\n")?;
+    }
+    let Progress { steps, samples, .. } = progress;
+    append(&path, &format!("{steps},{samples},{loss:.5}\n"))
+}
+
+fn append(path: &Path, text: &str) -> Result<()> {
+    let file = std::fs::OpenOptions::new().append(true).open(path);
+    file.and_then(|mut file| file.write_all(text.as_bytes()))
+        .map_err(|e| Error::format(path.display().to_string(), e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_that_a_kill_has_undone_go() {
+        let run = tempfile::tempdir().unwrap();
+        let curve = Curve::open(run.path(), "a", 0).unwrap();
+        let mut open = Open::default();
+        for steps in 1..=30 {
+            let progress = Progress {
+                steps,
+                samples: 2 * steps,
+                seconds: 1.0,
+                done: false,
+            };
+            let losses = [("edit", steps as f32), ("control/depth", 1.0)];
+            curve
+                .add(&mut open, losses.into_iter(), &progress, 1e-3)
+                .unwrap();
+        }
+        append(&curve.whole, "40,8").unwrap();
+        Curve::open(run.path(), "a", 20).unwrap();
+        let whole = std::fs::read_to_string(&curve.whole).unwrap();
+        assert_eq!(
+            whole,
+            "step,samples,seconds,rate,loss\n10,20,1.0,1.000e-3,3.25000\n20,40,1.0,1.000e-3,8.25000\n"
+        );
+        let kinds = std::fs::read_to_string(&curve.kinds).unwrap();
+        assert!(kinds.ends_with("20,40,control/depth,1.00000,10\n20,40,edit,15.50000,10\n"));
+    }
+}

@@ -1,0 +1,204 @@
+//! Shards as they come: a thread of its own takes every shard in, once, and looks for new ones while training runs.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use unireal::{Error, Result};
+
+/// Between two looks for new shards.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// The shards that `patterns` name now, in order: files, the `.tar` files of folders, or names with one `*` in the last part.
+///
+/// # Errors
+/// [`Error::Format`] for a file or folder that is not there.
+pub(in super::super) fn list(patterns: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for pattern in patterns {
+        if pattern.is_file() {
+            found.push(pattern.clone());
+            continue;
+        }
+        let name = pattern.file_name().map(|name| name.to_string_lossy());
+        let (folder, before, after) = match name.as_deref().and_then(|name| name.split_once('*')) {
+            Some((before, after)) => (
+                pattern.parent().unwrap_or(Path::new("")),
+                before.to_owned(),
+                after.to_owned(),
+            ),
+            None => (pattern.as_path(), String::new(), ".tar".to_owned()),
+        };
+        let folder = if folder.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            folder
+        };
+        let fail = |e| Error::format(folder.display().to_string(), e);
+        for entry in std::fs::read_dir(folder).map_err(fail)? {
+            let path = entry.map_err(fail)?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let long = name.len() >= before.len() + after.len();
+            if long && name.starts_with(&before) && name.ends_with(&after) {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found.dedup();
+    Ok(found)
+}
+
+/// A running thread that takes shards in.
+pub(in super::super) struct Watch {
+    stop: Arc<AtomicBool>,
+    /// Whether every shard that was there at the first look has been taken in.
+    settled: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Watch {
+    /// Starts to give every shard to `take`, which is told when to stop; what `take` cannot read is reported and skipped.
+    ///
+    /// # Errors
+    /// As [`list`].
+    pub(in super::super) fn start(
+        patterns: Vec<PathBuf>,
+        mut take: impl FnMut(&Path, &AtomicBool) -> Result<()> + Send + 'static,
+    ) -> Result<Self> {
+        list(&patterns)?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let settled = Arc::new(AtomicBool::new(false));
+        let (stopped, done) = (stop.clone(), settled.clone());
+        let thread = std::thread::spawn(move || {
+            let mut seen = HashSet::new();
+            while !stopped.load(Ordering::Relaxed) {
+                // A folder that vanishes while training runs ends nothing: what was read stays.
+                let each = patterns.iter().map(std::slice::from_ref);
+                for path in each.flat_map(|pattern| list(pattern).unwrap_or_default()) {
+                    if stopped.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    if !seen.insert(path.clone()) {
+                        continue;
+                    }
+                    if let Err(error) = take(&path, &stopped) {
+                        eprintln!("{error}; skipped");
+                    }
+                }
+                done.store(true, Ordering::Relaxed);
+                let mut waited = Duration::ZERO;
+                while waited < PAUSE && !stopped.load(Ordering::Relaxed) {
+                    std::thread::sleep(Duration::from_millis(50));
+                    waited += Duration::from_millis(50);
+                }
+            }
+        });
+        Ok(Watch {
+            stop,
+            settled,
+            thread: Some(thread),
+        })
+    }
+
+    /// Waits until `count` says that there are `wanted` things, or no more are to be expected soon.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] when the thread died, [`Error::Request`] when there is nothing at all.
+    pub(in super::super) fn wait(
+        &self,
+        wanted: usize,
+        count: impl Fn() -> usize,
+        what: &str,
+    ) -> Result<()> {
+        loop {
+            let settled = self.settled.load(Ordering::Relaxed);
+            let ended = self.thread.as_ref().is_none_or(JoinHandle::is_finished);
+            let there = count();
+            if there >= wanted.max(1) || (settled && there > 0) {
+                return Ok(());
+            }
+            if ended {
+                return Err(Error::Internal(format!(
+                    "the thread that reads the shards ended after {there} {what}"
+                )));
+            }
+            if settled {
+                return Err(Error::Request(format!(
+                    "the shards hold no {what}; see the messages above, or the settings' data and kinds"
+                )));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            // A panic of the thread was already seen by `wait`; there is nothing left to do about it here.
+            let _ = thread.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_files_and_stars_name_shards() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in [
+            "b-1.tar",
+            "a-1.tar",
+            "a-2.tar",
+            "a-2.tar.partial",
+            "a-3.json",
+        ] {
+            std::fs::write(folder.path().join(name), "").unwrap();
+        }
+        let names = |pattern: &str| -> Vec<String> {
+            let found = list(&[folder.path().join(pattern)]).unwrap();
+            let name = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().into_owned();
+            found.iter().map(name).collect()
+        };
+        assert_eq!(names(""), ["a-1.tar", "a-2.tar", "b-1.tar"]);
+        assert_eq!(names("a-*.tar"), ["a-1.tar", "a-2.tar"]);
+        assert_eq!(names("a-3.json"), ["a-3.json"]);
+        assert!(list(&[folder.path().join("none")]).is_err());
+    }
+
+    #[test]
+    fn shards_that_come_later_are_taken_and_broken_ones_skipped() {
+        let folder = tempfile::tempdir().unwrap();
+        let put = |name: &str| std::fs::write(folder.path().join(name), "").unwrap();
+        put("a.tar");
+        put("broken.tar");
+        let taken = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let into = taken.clone();
+        let watch = Watch::start(vec![folder.path().to_owned()], move |path, _| {
+            let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+            if name == "broken" {
+                return Err(Error::format(name, "is broken"));
+            }
+            into.lock().unwrap().push(name);
+            Ok(())
+        })
+        .unwrap();
+        let count = || taken.lock().unwrap().len();
+        watch.wait(9, count, "shards").unwrap();
+        assert_eq!(count(), 1);
+        put("b.tar");
+        let since = std::time::Instant::now();
+        while count() < 2 && since.elapsed() < 4 * PAUSE {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        drop(watch);
+        assert_eq!(*taken.lock().unwrap(), ["a", "b"]);
+    }
+}

@@ -1,0 +1,199 @@
+//! Where a run computes: the CPU, a GPU through WebGPU, or CUDA in a build with that feature; the same code on each.
+//!
+//! On several devices each computes its threads' micro-batches on a copy of the networks; gradients come to the first
+//! device, which moves the weights. burn 0.22.1 has data-parallel training of its own (`DistributedContext`, which reduces
+//! gradients while the backward pass runs), but what it stands on, `all_reduce`, is written for CUDA alone: on two WebGPU
+//! devices it panics in cubecl's `ComputeServer::all_reduce`, and the CPU backend is not among its backends. Where it can be
+//! proven, it can take the place of this way in `step::compute`.
+//!
+//! Everything is f32. A device's default type can be set (`Device::configure`), but it is then the type of the weights as
+//! well, and AdamW's small steps are lost in bf16's eight bits; what is missing for mixed precision is a cast of weights
+//! and constants inside the networks, beside f32 weights outside.
+
+use burn::tensor::{Device, DeviceKind};
+
+use unireal::internals::gpu::device::{self, Choice};
+use unireal::{Error, Result};
+
+/// Kinds of device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Kind {
+    /// The processor.
+    Cpu,
+    /// WebGPU.
+    Gpu,
+    /// CUDA.
+    Cuda,
+}
+
+/// Opens `count` devices of a kind.
+///
+/// # Errors
+/// [`Error::Unsupported`] when this build or machine has no such device, or no more than one.
+pub(super) fn open(kind: Kind, count: usize) -> Result<Vec<Device>> {
+    match kind {
+        _ if count == 0 => Err(Error::Request("0 devices; use 1 or more".into())),
+        Kind::Cpu if count > 1 => Err(Error::Unsupported(format!(
+            "{count} CPU devices; the CPU is one device, use threads"
+        ))),
+        Kind::Cpu => Ok(vec![Device::flex()]),
+        Kind::Gpu if count == 1 => {
+            let opened = pollster::block_on(device::open(Choice::WebGpu, &[]))?;
+            eprintln!("on {}", opened.adapter);
+            Ok(vec![opened.device])
+        }
+        Kind::Gpu => {
+            let kinds = (0..count).map(DeviceKind::DiscreteGpu);
+            Ok(kinds.map(Device::wgpu).collect())
+        }
+        #[cfg(feature = "cuda")]
+        Kind::Cuda => Ok((0..count).map(Device::cuda).collect()),
+        #[cfg(not(feature = "cuda"))]
+        Kind::Cuda => Err(Error::Unsupported(
+            "this build has no CUDA; build with --features cuda".into(),
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::{Tensor, TensorData};
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha8Rng;
+    use std::path::Path;
+
+    use crate::train::checkpoint;
+    use crate::train::flow::{Batch, flow_losses};
+    use crate::train::optimizer::{Optimizer, OptimizerConfig};
+    use crate::train::stage::{Losses, Task};
+    use crate::train::step::{compute, shares};
+    use unireal::Image;
+    use unireal::Role;
+    use unireal::internals::config::{Config, TransformerConfig};
+    use unireal::internals::model::sequence::{InputFrame, TextStates};
+    use unireal::internals::model::transformer::{self, Transformer};
+    use unireal::internals::noise::Noise;
+    use unireal::internals::weights::module::{CpuTensor, collect};
+    use unireal::internals::weights::quant::Encoding;
+
+    /// Two micro-batches of fixed numbers.
+    struct Fixed(TransformerConfig, Device);
+
+    impl Task for Fixed {
+        type Module = Transformer;
+        type MicroBatch = u64;
+
+        fn device(&self) -> &Device {
+            &self.1
+        }
+
+        fn fresh(&self) -> Transformer {
+            Transformer::new(&self.0, Encoding::F32, &self.1)
+        }
+
+        fn published(&self, _: &Path) -> Result<Option<Transformer>> {
+            Ok(None)
+        }
+
+        fn micro_batches(&self, _: usize, _: &mut ChaCha8Rng) -> Result<Vec<u64>> {
+            Ok(vec![1, 2])
+        }
+
+        fn held_out(&self) -> Result<Vec<u64>> {
+            Ok(Vec::new())
+        }
+
+        fn preview(&self, _: &Transformer) -> Result<Option<Image>> {
+            Ok(None)
+        }
+
+        fn losses(&self, module: &Transformer, batch: &u64, on: &Device) -> Result<Losses> {
+            let noise = &mut Noise::new(*batch);
+            let shape = [2, self.0.in_channels, 4, 4];
+            let words = TensorData::new(vec![0i32; 10], [2, 5]);
+            let batch = Batch {
+                text: TextStates {
+                    states: noise.tensor([2, 5, self.0.text_dim], on),
+                    image_refs: Tensor::from_data(words, on),
+                    mask: None,
+                },
+                inputs: vec![InputFrame {
+                    latent: noise.tensor(shape, on),
+                    role: Role::Canvas,
+                }],
+                targets: vec![noise.tensor(shape, on)],
+                noise: vec![noise.tensor(shape, on)],
+                t: Tensor::from_data(TensorData::new(vec![0.3f32, 0.8], [2]), on),
+                weights: Vec::new(),
+                target_mask: None,
+            };
+            let losses = flow_losses(module, self.0.patch_size, &batch);
+            Ok(Losses {
+                shown: losses.clone(),
+                losses,
+                names: vec![String::new(); 2],
+            })
+        }
+
+        fn publish(&self, _: &Transformer, _: &Path) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    /// Losses of three steps and the weights after them, from weights that are the same everywhere.
+    fn trained(devices: &[Device]) -> (Vec<f32>, Vec<CpuTensor>) {
+        let tracked: Vec<Device> = devices.iter().map(|d| d.clone().autodiff()).collect();
+        let config = Config::tiny().transformer;
+        let cpu = Fixed(config.clone(), Device::flex().autodiff());
+        let mut start = collect(&cpu.fresh(), transformer::NAMES).unwrap();
+        for (i, tensor) in start.iter_mut().enumerate() {
+            let noise = Noise::new(i as u64).tensor([tensor.values.len()], &Device::flex());
+            tensor.values = noise.into_data().iter::<f32>().map(|x| 0.05 * x).collect();
+        }
+        let task = Fixed(config, tracked[0].clone());
+        let names = transformer::NAMES;
+        let mut module =
+            checkpoint::filled(task.fresh(), names, start, "the test", &tracked[0]).unwrap();
+        let mut optimizer = Optimizer::new(&OptimizerConfig::default());
+        let mut losses = Vec::new();
+        for _ in 0..3 {
+            let mut rng = ChaCha8Rng::seed_from_u64(0);
+            let shares = shares(&task, 1, 2, &mut rng).unwrap();
+            let result = compute(&task, &module, &shares, &tracked).unwrap();
+            losses.extend(result.losses.iter().map(|(_, loss)| *loss));
+            module = optimizer.step(module, result.gradients, 1e-3).unwrap();
+        }
+        (losses, collect(&module, names).unwrap())
+    }
+
+    /// One step on two devices is the step on one, and WebGPU's is the CPU's.
+    #[test]
+    fn two_devices_make_the_step_of_one() {
+        let first = match open(Kind::Gpu, 1) {
+            Ok(mut opened) => opened.remove(0),
+            Err(error) => {
+                eprintln!(
+                    "SKIPPED training on two devices: {error}; on Debian, mesa-vulkan-drivers brings an adapter"
+                );
+                return;
+            }
+        };
+        let (expected, weights) = trained(&[Device::flex()]);
+        let second = Device::wgpu(DeviceKind::Cpu);
+        assert_ne!(first, second);
+        for devices in [vec![first.clone()], vec![first, second]] {
+            let (losses, moved) = trained(&devices);
+            for (ours, cpu) in losses.iter().zip(&expected) {
+                println!("{} devices: loss {ours}, the CPU's {cpu}", devices.len());
+                assert!((ours - cpu).abs() < 1e-4 * cpu, "{ours} and {cpu}");
+            }
+            for (ours, cpu) in moved.iter().zip(&weights) {
+                let pairs = std::iter::zip(&ours.values, &cpu.values);
+                let worst = pairs.fold(0f32, |most, (a, b)| most.max((a - b).abs()));
+                // Three steps of 1e-3; AdamW turns rounding of tiny gradients into parts of a step.
+                assert!(worst < 1e-3, "{}: off by {worst}", ours.name);
+            }
+        }
+    }
+}

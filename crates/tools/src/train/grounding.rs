@@ -1,0 +1,159 @@
+//! Grounding: telling, half way through the transformer, which tokens of the output the prompt means.
+//!
+//! The velocity says little about which solid was meant: one of many cells differs, and only while the noise still hides it.
+//! This says it in every sample and to the first blocks directly. It is a help for training alone: no pack holds it.
+
+use burn::module::Module;
+use burn::tensor::activation::log_sigmoid;
+use burn::tensor::{Device, Tensor, TensorData};
+
+use unireal::internals::config::TransformerConfig;
+use unireal::internals::model::linear::{Bias, Linear};
+use unireal::internals::model::transformer::norm;
+use unireal::internals::weights::quant::Encoding;
+
+/// From a token to how likely the prompt means it.
+#[derive(Module, Debug)]
+pub(super) struct Grounding {
+    out: Linear,
+    #[module(skip)]
+    epsilon: f64,
+}
+
+/// Which tokens the prompts of a batch mean.
+#[derive(Clone, Debug)]
+pub struct TargetMask {
+    /// 1 for a token that is meant, else 0: `[b, n]`.
+    tokens: Tensor<2>,
+    /// What each token counts: those that are meant and those that are not count one half each, so that a small object weighs as
+    /// much as a large one; 0 for samples of which nothing is known, `[b, n]`.
+    weights: Tensor<2>,
+}
+
+/// [`TargetMask`] in CPU memory.
+#[derive(Clone, Debug)]
+pub(super) struct TargetMaskData {
+    tokens: TensorData,
+    weights: TensorData,
+}
+
+impl TargetMaskData {
+    /// From the cells of the first output of each sample, row by row on a grid of `sides` (rows, columns); a token is `patch` x
+    /// `patch` cells and is meant when one of them is. `None` when there is nothing to learn from any sample.
+    pub(super) fn new(cells: &[&[bool]], sides: [u16; 2], patch: usize) -> Option<Self> {
+        let [rows, columns] = sides.map(usize::from);
+        let n = (rows / patch) * (columns / patch);
+        let mut tokens = vec![0f32; cells.len() * n];
+        let mut weights = vec![0f32; cells.len() * n];
+        let samples = std::iter::zip(tokens.chunks_mut(n), weights.chunks_mut(n));
+        for (cells, (tokens, weights)) in std::iter::zip(cells, samples) {
+            for (i, _) in cells
+                .iter()
+                .enumerate()
+                .filter(|(_, target_mask)| **target_mask)
+            {
+                tokens[i / columns / patch * (columns / patch) + i % columns / patch] = 1.0;
+            }
+            let target_mask = tokens.iter().sum::<f32>();
+            if target_mask == 0.0 || target_mask == n as f32 {
+                continue;
+            }
+            for (token, weight) in std::iter::zip(tokens, weights) {
+                let alike = if *token > 0.0 {
+                    target_mask
+                } else {
+                    n as f32 - target_mask
+                };
+                *weight = 0.5 / alike;
+            }
+        }
+        let known = weights.iter().any(|weight| *weight > 0.0);
+        let shape = [cells.len(), n];
+        known.then(|| TargetMaskData {
+            tokens: TensorData::new(tokens, shape),
+            weights: TensorData::new(weights, shape),
+        })
+    }
+
+    /// On a device.
+    pub(super) fn on(&self, device: &Device) -> TargetMask {
+        TargetMask {
+            tokens: Tensor::from_data(self.tokens.clone(), device),
+            weights: Tensor::from_data(self.weights.clone(), device),
+        }
+    }
+}
+
+impl Grounding {
+    pub(super) fn new(config: &TransformerConfig, device: &Device) -> Self {
+        Grounding {
+            out: Linear::new(config.hidden_size, 1, Bias::Yes, Encoding::F32, device),
+            epsilon: config.norm_eps,
+        }
+    }
+
+    /// Cross-entropy of each sample, `[b]`, for the output's tokens `[b, n, d]`. It counts by the time: near the picture the
+    /// answer can be seen, near the noise it has to be read.
+    pub(super) fn losses(
+        &self,
+        tokens: Tensor<3>,
+        target_mask: &TargetMask,
+        t: Tensor<1>,
+    ) -> Tensor<1> {
+        let logits = self.out.forward(norm(tokens, self.epsilon));
+        let logits = logits.squeeze_dim::<2>(2);
+        let yes = log_sigmoid(logits.clone()) * target_mask.tokens.clone();
+        let no = log_sigmoid(logits.neg()) * (target_mask.tokens.clone().neg() + 1.0);
+        let entropy = (yes + no).neg() * target_mask.weights.clone();
+        entropy.sum_dim(1).squeeze_dim::<1>(1) * t
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn values<const D: usize>(tensor: &Tensor<D>) -> Vec<f32> {
+        tensor.to_data().iter::<f32>().collect()
+    }
+
+    #[test]
+    fn both_sides_count_one_half_and_the_unknown_nothing() {
+        let device = Device::flex();
+        let mut one = [false; 16];
+        one[5] = true;
+        let target_mask = TargetMaskData::new(&[&one, &[], &[true; 16]], [4, 4], 1).unwrap();
+        let target_mask = target_mask.on(&device);
+        let (tokens, weights) = (values(&target_mask.tokens), values(&target_mask.weights));
+        assert_eq!(tokens[..16].iter().sum::<f32>(), 1.0);
+        assert_eq!(tokens[5], 1.0);
+        assert_eq!(weights[5], 0.5);
+        assert!((weights[..16].iter().sum::<f32>() - 1.0).abs() < 1e-6);
+        assert!(weights[16..].iter().all(|weight| *weight == 0.0));
+        assert!(TargetMaskData::new(&[&[], &[false; 16]], [4, 4], 1).is_none());
+        // With tokens of 2 x 2 cells, cell (1, 1) is in the first of four.
+        let target_mask = TargetMaskData::new(&[&one], [4, 4], 2).unwrap().on(&device);
+        assert_eq!(values(&target_mask.tokens), [1.0, 0.0, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn what_points_at_the_right_token_loses_least() {
+        let device = Device::flex();
+        let config = TransformerConfig {
+            hidden_size: 2,
+            ..unireal::internals::config::Config::tiny().transformer
+        };
+        let mut grounding = Grounding::new(&config, &device);
+        grounding.out.weight = unireal::internals::model::linear::Weight::Float(
+            burn::module::Param::from_data(TensorData::from([[4f32, -4.0]]), &device),
+        );
+        let target_mask =
+            TargetMaskData::new(&[&[true, false], &[false, true]], [1, 2], 1).unwrap();
+        let target_mask = target_mask.on(&device);
+        let tokens = Tensor::from_data([[[1f32, 0.0], [0.0, 1.0]]], &device).repeat_dim(0, 2);
+        let losses = values(&grounding.losses(tokens, &target_mask, Tensor::ones([2], &device)));
+        // Logits are 8 and -8: ln(1 + e^-8) where they are right, 8 more where they are wrong.
+        assert!((losses[0] - 3.354e-4).abs() < 1e-5, "{losses:?}");
+        assert!((losses[1] - 8.0003).abs() < 1e-3, "{losses:?}");
+    }
+}

@@ -1,0 +1,241 @@
+use burn::tensor::{Distribution, Tensor};
+
+use super::*;
+use crate::train::flow::{Batch, flow_losses};
+use unireal::Role;
+use unireal::internals::config::Conditioning;
+use unireal::internals::model::sequence::{InputFrame, TextStates};
+use unireal::internals::pipeline::batch_tokens;
+
+fn settings(folder: &Path) -> Settings {
+    let shards = folder.join("shards").display().to_string();
+    let json = format!(r#"{{"preset": "tiny", "data": ["{shards}"], "stages": []}}"#);
+    serde_json::from_str(&json).unwrap()
+}
+
+/// A pack of random weights, also in the layers that a fresh model begins with as zeros.
+fn random_pack(config: &Config, folder: &Path) {
+    let device = Device::flex();
+    let random = |mut tensors: Vec<CpuTensor>| {
+        for tensor in &mut tensors {
+            let shape = [tensor.values.len()];
+            let spread = Distribution::Normal(0.0, 0.1);
+            let noise = Tensor::<1>::random(shape, spread, &device);
+            tensor.values = noise.into_data().iter::<f32>().collect();
+        }
+        checkpoint::bytes(&tensors, None).unwrap()
+    };
+    let text = TextEncoder::new(&config.text_encoder, Encoding::F32, &device);
+    let network = Transformer::new(&config.transformer, Encoding::F32, &device);
+    let autoencoder = Autoencoder::new(&config.vae, Encoding::F32, &device);
+    for (name, tensors) in [
+        ("text_encoder", collect(&text, text::NAMES).unwrap()),
+        (
+            "transformer",
+            collect(&network, transformer::NAMES).unwrap(),
+        ),
+        ("vae", collect(&autoencoder, vae::NAMES).unwrap()),
+    ] {
+        let path = folder.join(name).join("model-00001.safetensors");
+        checkpoint::write(&path, &random(tensors)).unwrap();
+    }
+    let json = vocabulary::vocabulary(&["a red cube".into()], config.text_encoder.vocab_size);
+    let path = folder.join("tokenizer/tokenizer.json");
+    checkpoint::write(&path, json.unwrap().as_bytes()).unwrap();
+    config.write(folder).unwrap();
+}
+
+/// The loss of one fixed batch with the networks of a folder.
+fn loss(folder: &Path) -> f32 {
+    let device = Device::flex();
+    device.seed(3);
+    let config = Config::read(folder).unwrap();
+    let module = |name| {
+        float_weights::read(&folder.join(name))
+            .unwrap()
+            .into_values()
+            .collect()
+    };
+    let text = TextEncoder::new(&config.text_encoder, Encoding::F32, &device);
+    let text = checkpoint::filled(text, text::NAMES, module("text_encoder"), "", &device);
+    let network = Transformer::new(&config.transformer, Encoding::F32, &device);
+    let network = checkpoint::filled(
+        network,
+        transformer::NAMES,
+        module("transformer"),
+        "",
+        &device,
+    );
+    let json = std::fs::read(folder.join("tokenizer/tokenizer.json")).unwrap();
+    let tokens = Tokenizer::from_json(&json)
+        .unwrap()
+        .encode("a red cube")
+        .unwrap();
+    let (ids, words, mask) = batch_tokens(&[&tokens], &config, &device);
+    let latent = |_| {
+        let shape = [1, config.vae.latent_channels, 4, 4];
+        Tensor::<4>::random(shape, Distribution::Normal(0.0, 1.0), &device)
+    };
+    let batch = Batch {
+        text: TextStates {
+            states: text.unwrap().forward(ids, mask.clone()),
+            image_refs: words,
+            mask,
+        },
+        inputs: vec![InputFrame {
+            latent: latent(0),
+            role: Role::Canvas,
+        }],
+        targets: vec![latent(1)],
+        noise: vec![latent(2)],
+        t: Tensor::from_floats([0.4], &device),
+        weights: Vec::new(),
+        target_mask: None,
+    };
+    let losses = flow_losses(&network.unwrap(), config.transformer.patch_size, &batch);
+    losses.into_scalar::<f32>()
+}
+
+/// What the autoencoder of a folder makes of one fixed picture.
+fn reconstruction(folder: &Path) -> Vec<f32> {
+    let device = Device::flex();
+    let config = Config::read(folder).unwrap();
+    let autoencoder = Autoencoder::new(&config.vae, Encoding::F32, &device);
+    let module = float_weights::read(&folder.join("vae"))
+        .unwrap()
+        .into_values()
+        .collect();
+    let autoencoder = checkpoint::filled(autoencoder, vae::NAMES, module, "", &device);
+    let picture: Vec<f32> = (0..3 * 16 * 16).map(|i| (i as f32 * 0.37).sin()).collect();
+    let picture = Tensor::<1>::from_floats(&picture[..], &device).reshape([1, 3, 16, 16]);
+    let autoencoder = autoencoder.unwrap();
+    let result = autoencoder.decode(autoencoder.encode(picture, None), None);
+    result.into_data().iter::<f32>().collect()
+}
+
+#[test]
+fn deeper_networks_begin_as_the_shallow_ones() {
+    let folder = tempfile::tempdir().unwrap();
+    let (from, run) = (folder.path().join("from"), folder.path().join("run"));
+    let old = Config::preset("tiny").unwrap();
+    random_pack(&old, &from);
+    let mut config = old.clone();
+    config.text_encoder.num_layers += 1;
+    config.transformer.num_layers += 2;
+    config.vae.layers_per_block += 1;
+    grow(&from, &[], &run, config.clone(), &settings(folder.path())).unwrap();
+    assert_eq!(Config::read(&run).unwrap(), config);
+    let (before, after) = (loss(&from), loss(&run));
+    assert!(
+        (before - after).abs() < 1e-5 * before,
+        "{before} and {after}"
+    );
+    let (before, after) = (reconstruction(&from), reconstruction(&run));
+    for (a, b) in before.iter().zip(&after) {
+        assert!((a - b).abs() < 1e-4, "{a} and {b}");
+    }
+
+    let refused = |change: fn(&mut Config), take: &[Network]| {
+        let mut config = config.clone();
+        change(&mut config);
+        let error = grow(&from, take, &run, config, &settings(folder.path())).unwrap_err();
+        assert!(
+            error.to_string().contains(
+                "only depth, latent channels, the number of patches and vocabulary can grow"
+            ),
+            "{error}"
+        );
+    };
+    refused(|config| config.transformer.hidden_size = 384, &[]);
+    // Fewer channels are no smaller patch.
+    let only = [Network::Transformer];
+    refused(|config| config.transformer.in_channels /= 4, &only);
+}
+
+/// As InstructPix2Pix begins: what a network of frames knows of noise stays, and the canvas is not seen yet.
+#[test]
+fn a_canvas_of_channels_begins_unseen() {
+    let folder = tempfile::tempdir().unwrap();
+    let (from, run) = (folder.path().join("from"), folder.path().join("run"));
+    let mut config = Config::preset("tiny").unwrap();
+    random_pack(&config, &from);
+    config.transformer.conditioning = Conditioning::Channels;
+    grow(&from, &[], &run, config.clone(), &settings(folder.path())).unwrap();
+    assert_eq!(Config::read(&run).unwrap(), config);
+    let layer = |folder: &Path| {
+        let mut all = float_weights::read(&folder.join("transformer")).unwrap();
+        all.remove("patch_in.weight").unwrap()
+    };
+    let (old, new) = (layer(&from), layer(&run));
+    let (own, both) = (old.shape[1], new.shape[1]);
+    assert_eq!(both, 2 * own);
+    for (old, new) in old.values.chunks(own).zip(new.values.chunks(both)) {
+        assert_eq!(&new[..own], old);
+        assert!(new[own..].iter().all(|&value| value == 0.0));
+    }
+    assert!(loss(&run).is_finite());
+}
+
+#[test]
+fn a_patch_of_one_cell_is_read_as_four_like_it_and_predicted_as_their_mean() {
+    let tensor = |name: &str, shape: &[usize]| CpuTensor {
+        name: name.into(),
+        shape: shape.to_vec(),
+        values: (0..shape.iter().product())
+            .map(|i: usize| i as f32)
+            .collect(),
+    };
+    let grown = |name, shape: &[usize], cells| {
+        cell(name, &tensor(name, shape), cells).map(|cell| cell.values)
+    };
+    // Two channels of 2 x 2 cells.
+    let sums = grown("patch_in.weight", &[2, 8], 4).unwrap();
+    assert_eq!(sums, [6., 22., 38., 54.]);
+    let means = grown("patch_out.weight", &[8, 2], 4).unwrap();
+    assert_eq!(means, [3., 4., 11., 12.]);
+    assert_eq!(grown("patch_out.bias", &[8], 4).unwrap(), [1.5, 5.5]);
+    let same = grown("patch_in.weight", &[2, 2], 1).unwrap();
+    assert_eq!(same, [0., 1., 2., 3.]);
+    assert!(grown("mlp.0.weight", &[8, 8], 4).is_none());
+}
+
+#[test]
+fn old_channels_keep_their_places() {
+    let tensor = |shape: &[usize], from: f32| CpuTensor {
+        name: "a".into(),
+        shape: shape.to_vec(),
+        values: (0..shape.iter().product())
+            .map(|i: usize| from + i as f32)
+            .collect(),
+    };
+    let (old, new) = (tensor(&[2, 2], 1.0), tensor(&[4, 3], 10.0));
+    let grown = inside(&old, new.clone(), 1).unwrap().values;
+    assert_eq!(
+        grown,
+        [1., 2., 12., 3., 4., 15., 16., 17., 18., 19., 20., 21.]
+    );
+    let grown = inside(&old, new, 2).unwrap().values;
+    assert_eq!(
+        grown,
+        [1., 2., 12., 13., 14., 15., 3., 4., 18., 19., 20., 21.]
+    );
+    assert!(inside(&tensor(&[2, 4], 0.0), tensor(&[4, 3], 0.0), 1).is_none());
+}
+
+#[test]
+fn known_tokens_keep_their_rows_and_new_ones_begin_as_their_parts() {
+    let json = vocabulary::vocabulary(&["red".into()], 200).unwrap();
+    let old = Vocabularies {
+        ids: serde_json::from_str::<Ids>(&json).unwrap().model.vocab,
+        tokenizer: Tokenizer::from_json(json.as_bytes()).unwrap(),
+        new: HashMap::from([("red".into(), 0), ("xy".into(), 1)]),
+    };
+    let tensor = |rows: usize| CpuTensor {
+        name: EMBEDDING.into(),
+        shape: vec![rows, 1],
+        values: (0..rows).map(|i| i as f32).collect(),
+    };
+    let grown = old.rows(&tensor(200), &tensor(3)).unwrap().values;
+    let id = |token: &str| old.ids[token] as f32;
+    assert_eq!(grown, [id("red"), (id("x") + id("y")) / 2.0, 2.0]);
+}

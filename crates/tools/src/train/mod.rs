@@ -1,0 +1,211 @@
+//! Training: a run is a list of stages (the autoencoder, then text encoder and transformer on all kinds of samples, then at
+//! rising sizes, or small encoders for the evaluation), each with its settings; one loop serves all.
+//!
+//! `unireal train --config FILE.json --out RUN` goes through the stages and, started again after any kill, goes on where it
+//! was. The run's folder has the pack's layout with f32 weights, the averaged ones, so that `unireal pack` reads it as it
+//! stands; `clip/` and `dino/`, where there are such stages, have that of published encoders. Beside them are `resume/` (what
+//! training needs to go on), `latents/` (what the autoencoder made of the shards), and `curves/`.
+
+mod adamw;
+mod average;
+mod batch;
+pub mod bench;
+pub mod bench_whole;
+pub(super) mod checkpoint;
+mod cpu_tensor;
+mod curve;
+mod data;
+pub mod devices;
+pub mod encode;
+mod encoders;
+pub mod flow;
+mod flow_networks;
+pub mod grounding;
+pub mod grow;
+mod milestones;
+mod muon;
+pub mod optimizer;
+mod plot;
+mod prefetch;
+mod preview;
+mod resume;
+pub mod settings;
+mod shape;
+mod stage;
+pub(crate) mod start;
+mod step;
+mod throughput;
+mod trainer;
+mod vae;
+pub mod vocabulary;
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use burn::tensor::{Device, Tensor};
+
+use encoders::{ClipTask, DinoTask};
+use settings::{Networks, Settings};
+use stage::{FlowTask, VaeTask};
+use trainer::{finished, train};
+use unireal::internals::config::Config;
+use unireal::internals::cpu::gemm::engine::{self, Precision};
+use unireal::{Error, Result};
+
+/// What `unireal train` is asked for.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Options {
+    /// The run's settings, JSON
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// The run's folder; a run that is there goes on
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// A pack, of any encoding, from whose weights a new run starts; the preset may be deeper, or have more latent channels or
+    /// another vocabulary
+    #[arg(long, value_name = "DIR")]
+    pub from: Option<PathBuf>,
+    /// What to take of that pack, all of it by default; the rest starts new
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        value_name = "NETWORK",
+        requires = "from"
+    )]
+    pub take: Vec<grow::Network>,
+    /// A pack, of any encoding, from which a new run goes on: with its weights, and in the stage at which it was packed. Where the
+    /// preset has another shape, the run starts fresh
+    #[arg(long, value_name = "DIR", conflicts_with = "from")]
+    pub resume_from: Option<PathBuf>,
+    /// Train this stage alone
+    #[arg(long, value_name = "NAME")]
+    pub stage: Option<String>,
+    /// Length of the stages, in the settings' place
+    #[arg(long)]
+    pub minutes: Option<f64>,
+    /// Where to compute
+    #[arg(long, value_enum, default_value = "cpu")]
+    pub device: devices::Kind,
+    /// Precision of matrix products on the CPU: bf16 where the CPU has instructions for it, by default
+    #[arg(long, value_parser = crate::arguments::precision())]
+    pub precision: Option<Precision>,
+    /// How many such devices; the threads take them in turns
+    #[arg(long, default_value_t = 1)]
+    pub devices: usize,
+    /// End this call after so many minutes; the next one goes on
+    #[arg(long, value_name = "MINUTES")]
+    pub limit: Option<f64>,
+    /// Only open the devices, let each add two numbers, and end
+    #[arg(long)]
+    pub probe: bool,
+}
+
+/// Runs the stages.
+///
+/// # Errors
+/// [`Error::Format`] for settings or a folder that do not hold what a run needs, or do not belong together; [`Error::Request`]
+/// for an unknown stage, and when the loss is not finite.
+pub fn run(options: &Options) -> Result<()> {
+    let settings = chosen(Settings::read(&options.config)?, options)?;
+    let precision = match options.device {
+        devices::Kind::Cpu => engine::choose(options.precision, true),
+        _ => Precision::F32,
+    };
+    let _precision = engine::scoped(precision);
+    if let (Precision::Bf16, Some(engine)) = (precision, engine::engine()) {
+        eprintln!("matrix products in bf16 by {engine}");
+    }
+    let run = &options.out;
+    let devices = devices::open(options.device, options.devices)?;
+    if options.probe {
+        return devices.iter().try_for_each(probe);
+    }
+    start::start(options, &settings)?;
+    shape::check(run, &settings)?;
+    for stage in &settings.stages {
+        if let Some(warning) = resume::recover(run, stage)? {
+            eprintln!("warning: {warning}");
+        }
+    }
+    let device = &devices[0];
+    let end = options
+        .limit
+        .map(|minutes| Instant::now() + duration(minutes));
+    for stage in &settings.stages {
+        let progress = resume::progress(run, stage)?;
+        if progress.done && finished(stage, &progress) {
+            eprintln!("{}: done", stage.name);
+            continue;
+        }
+        device.seed(settings.seed);
+        let config = Config::read(run)?;
+        let done = match stage.train {
+            Networks::Vae => {
+                let task = VaeTask::new(&config, &settings, stage, device)?;
+                train(&task, &settings, stage, run, &devices, end)?
+            }
+            Networks::Flow => {
+                let task = FlowTask::new(run, &config, &settings, stage, device)?;
+                train(&task, &settings, stage, run, &devices, end)?
+            }
+            Networks::Clip => {
+                let task = ClipTask::new(run, &settings, stage, device)?;
+                train(&task, &settings, stage, run, &devices, end)?
+            }
+            Networks::Dino => {
+                let task = DinoTask::new(&settings, stage, device)?;
+                train(&task, &settings, stage, run, &devices, end)?
+            }
+        };
+        if !done {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Lets a device add two numbers.
+fn probe(device: &Device) -> Result<()> {
+    let one = Tensor::<1>::from_floats([1.0], device);
+    let sum = (one.clone() + one).try_into_data();
+    let sum = sum.map_err(|e| Error::DeviceLost(format!("reading a sum: {e:?}")))?;
+    match sum.iter::<f32>().next() {
+        Some(2.0) => Ok(()),
+        found => Err(Error::DeviceLost(format!(
+            "1 + 1 on {device:?}: {found:?}, expected 2"
+        ))),
+    }
+}
+
+/// The settings with the options' changes.
+fn chosen(mut settings: Settings, options: &Options) -> Result<Settings> {
+    if let Some(name) = &options.stage {
+        let names: Vec<String> = settings.stages.iter().map(|s| s.name.clone()).collect();
+        settings.stages.retain(|stage| stage.name == *name);
+        if settings.stages.is_empty() {
+            let names = names.join(", ");
+            return Err(Error::Request(format!(
+                "there is no stage {name:?}; there are {names}"
+            )));
+        }
+    }
+    for (option, minutes) in [("minutes", options.minutes), ("limit", options.limit)] {
+        if minutes.is_some_and(|minutes| !(0.0..=1e6).contains(&minutes)) {
+            let minutes = minutes.unwrap_or_default();
+            return Err(Error::Request(format!(
+                "--{option} is {minutes}; use 0 to 1000000"
+            )));
+        }
+    }
+    if let Some(minutes) = options.minutes {
+        for stage in &mut settings.stages {
+            (stage.minutes, stage.steps) = (Some(minutes), None);
+        }
+    }
+    Ok(settings)
+}
+
+fn duration(minutes: f64) -> Duration {
+    Duration::from_secs_f64(60.0 * minutes)
+}

@@ -1,0 +1,91 @@
+//! What the model can do so far: fixed samples, one of each kind, generated as a user would have them.
+
+use std::collections::HashSet;
+use std::ops::ControlFlow;
+
+use super::batch::name;
+use super::data::list;
+use super::settings::{Mixture, Settings};
+use crate::data::{Sample, shard};
+use unireal::Image;
+use unireal::Pipeline;
+use unireal::Result;
+use unireal::internals::config::TransformerConfig;
+use unireal::internals::model::sequence::check_frames;
+use unireal::{Request, Role};
+
+/// Samples in a picture, and how many are looked at to find one of every kind.
+const SHOWN: usize = 16;
+const SEARCHED: usize = 4000;
+
+/// The first sample of every kind that `mixture` draws and the network takes, of the held-out shards where there are any.
+///
+/// # Errors
+/// [`unireal::Error::Format`] for a folder that is not there or a picture that cannot be decoded.
+pub(super) fn samples(
+    settings: &Settings,
+    mixture: &Mixture,
+    network: &TransformerConfig,
+) -> Result<Vec<Sample>> {
+    let patterns = if settings.held_out.is_empty() {
+        &settings.data
+    } else {
+        &settings.held_out
+    };
+    let (mut found, mut names) = (Vec::new(), HashSet::new());
+    let shards = list(patterns)?;
+    let mut searched = 0;
+    for path in shards {
+        let Ok(samples) = shard::encoded(&path) else {
+            continue; // The thread that reads the samples reports it.
+        };
+        for sample in samples.filter_map(Result::ok) {
+            searched += 1;
+            if searched > SEARCHED || found.len() == SHOWN {
+                return Ok(found);
+            }
+            let roles: Vec<Role> = sample.inputs.iter().map(|input| input.1).collect();
+            let fits = check_frames(network, &roles, sample.outputs.len()).is_ok();
+            let wanted = fits && mixture.part(sample.kind, &sample.variant).is_some();
+            if wanted && names.insert(name(sample.kind, &sample.variant)) {
+                found.push(sample.decode()?);
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// For each sample its first two inputs, what the model makes of them, and the truth; `size` pixels a side.
+///
+/// # Errors
+/// As [`Pipeline::generate`].
+pub(super) fn sheet(pipeline: &Pipeline, samples: &[Sample], size: u32) -> Result<Image> {
+    let mut rows = Vec::new();
+    for sample in samples {
+        let mut request = Request::new(&sample.prompts[0]);
+        request.context = Some(sample.context.clone());
+        for (image, role) in &sample.inputs {
+            request = request.frame(image.clone(), *role);
+        }
+        let truth = &sample.outputs[0];
+        let grid = pipeline.config.grid() as u32;
+        let sides = unireal::internals::pipeline::fitted(size, grid, truth.width, truth.height);
+        request.size = Some(sides);
+        request.outputs = sample.outputs.len();
+        let go_on = async |_| ControlFlow::Continue(());
+        let results = pollster::block_on(pipeline.generate(&request, go_on))?;
+        let square = |image: &Image| image.resize(size, size);
+        let input = |i: usize| sample.inputs.get(i).map(|(image, _)| square(image));
+        rows.push([
+            input(0),
+            input(1),
+            Some(square(&results[0])),
+            Some(square(truth)),
+        ]);
+    }
+    let rows: Vec<[Option<&Image>; 4]> = rows
+        .iter()
+        .map(|row| row.each_ref().map(Option::as_ref))
+        .collect();
+    Image::sheet(&rows, 2)
+}

@@ -1,0 +1,159 @@
+//! How the folder of a new run begins: with fresh weights, with those of a pack that grow into the run's shape, or where the
+//! run behind a pack was.
+//!
+//! A run writes how far its stages are into `training.json`, beside the weights that they have reached, and `unireal pack`
+//! carries the file into the pack. So a committed pack of any encoding is a point to resume from: finished stages are skipped,
+//! the current one goes on at its step with a new optimizer, and the learning rate warms up again.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::resume::Progress;
+use super::settings::Settings;
+use super::{Options, checkpoint, grow};
+use crate::pack::has_weights;
+use unireal::internals::config::{self, Config};
+use unireal::{Error, Result};
+
+/// The file that says how far the stages behind some weights are.
+pub(crate) const TRAINING: &str = "training.json";
+
+/// Makes the folder of a new run; leaves one that is there alone.
+///
+/// # Errors
+/// As [`grow::grow`] and [`Config::preset`].
+pub(super) fn start(options: &Options, settings: &Settings) -> Result<()> {
+    let run = &options.out;
+    if run.join("model_index.json").exists() {
+        return Ok(());
+    }
+    let config = settings.config()?;
+    if let Some(from) = &options.from {
+        return grow::grow(from, &options.take, run, config, settings);
+    }
+    match &options.resume_from {
+        Some(pack) => resume(pack, run, config, settings),
+        None => config.write(run),
+    }
+}
+
+/// Goes on from a pack of the same shape; begins fresh, and says so, where the shape is another.
+fn resume(pack: &Path, run: &Path, config: Config, settings: &Settings) -> Result<()> {
+    let old = Config::read(pack)?;
+    if let Some(component) = other_shape(&old, &config) {
+        eprintln!(
+            "{}: the {component} has another shape than the preset {:?}; the run starts fresh",
+            pack.display(),
+            settings.preset
+        );
+        return config.write(run);
+    }
+    let stages = read(pack)?;
+    if stages.is_empty() {
+        eprintln!(
+            "{}: no {TRAINING}; the weights are taken, and the first stage comes first",
+            pack.display()
+        )
+    } else {
+        eprintln!("{}: the run goes on from this pack", pack.display())
+    }
+    write(run, &stages)?;
+    // A pack of a run's first stages has no other networks yet.
+    let there: Vec<grow::Network> = grow::Network::ALL
+        .into_iter()
+        .filter(|network| has_weights(&pack.join(network.folder())))
+        .collect();
+    if there.is_empty() {
+        Err(Error::format(
+            pack.display().to_string(),
+            "holds no weights, expected those of one network at least",
+        ))
+    } else {
+        grow::grow(pack, &there, run, config, settings)
+    }
+}
+
+/// The first component whose shape differs. What is measured with the weights is no shape.
+fn other_shape(old: &Config, new: &Config) -> Option<&'static str> {
+    let mut vae = old.vae.clone();
+    vae.scaling_factor = new.vae.scaling_factor;
+    vae.shift_factor = new.vae.shift_factor;
+    let checks = [
+        ("autoencoder", vae == new.vae),
+        ("text encoder", old.text_encoder == new.text_encoder),
+        ("transformer", old.transformer == new.transformer),
+    ];
+    checks
+        .into_iter()
+        .find(|check| !check.1)
+        .map(|check| check.0)
+}
+
+/// How far the stages behind the weights of a folder are; none are known where it has no such file.
+///
+/// # Errors
+/// [`Error::Format`] when the file is damaged.
+pub(super) fn read(folder: &Path) -> Result<BTreeMap<String, Progress>> {
+    let path = folder.join(TRAINING);
+    let file = path.display().to_string();
+    match std::fs::read(&path) {
+        Ok(bytes) => config::parse(&file, &bytes),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(BTreeMap::new()),
+        Err(e) => Err(Error::format(file, e)),
+    }
+}
+
+/// Writes down that the weights in a run's folder are those of a stage at this point.
+///
+/// # Errors
+/// [`Error::Format`] when the file is damaged or the disk refuses.
+pub(super) fn record(run: &Path, stage: &str, progress: Progress) -> Result<()> {
+    let mut stages = read(run)?;
+    stages.insert(stage.to_owned(), progress);
+    write(run, &stages)
+}
+
+fn write(folder: &Path, stages: &BTreeMap<String, Progress>) -> Result<()> {
+    let json = serde_json::to_string_pretty(stages).expect("numbers and names are JSON");
+    checkpoint::write(&folder.join(TRAINING), (json + "\n").as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stages_are_recorded_beside_each_other() {
+        let run = tempfile::tempdir().unwrap();
+        assert!(read(run.path()).unwrap().is_empty());
+        let progress = |steps| Progress {
+            steps,
+            samples: 8 * steps,
+            seconds: 1.5,
+            done: steps > 5,
+        };
+        record(run.path(), "pictures", progress(9)).unwrap();
+        record(run.path(), "mixed", progress(3)).unwrap();
+        record(run.path(), "mixed", progress(4)).unwrap();
+        let found = read(run.path()).unwrap();
+        assert_eq!(found["pictures"], progress(9));
+        assert_eq!(found["mixed"], progress(4));
+        std::fs::write(run.path().join(TRAINING), "{").unwrap();
+        let damaged = read(run.path()).unwrap_err().to_string();
+        assert!(damaged.contains(TRAINING), "{damaged}");
+    }
+
+    #[test]
+    fn the_measure_of_latents_is_no_shape() {
+        let new = Config::tiny();
+        let mut old = new.clone();
+        old.vae.scaling_factor = 1.7;
+        old.vae.shift_factor = Some(0.3);
+        old.index.sample_size += 8;
+        assert_eq!(other_shape(&old, &new), None);
+        old.transformer.num_layers += 1;
+        assert_eq!(other_shape(&old, &new), Some("transformer"));
+        old.vae.latent_channels += 1;
+        assert_eq!(other_shape(&old, &new), Some("autoencoder"));
+    }
+}

@@ -1,0 +1,159 @@
+//! The losses and gradients of one step: its micro-batches, divided among threads.
+
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::optim::GradientsParams;
+use burn::tensor::{Device, Tensor};
+use rand_chacha::ChaCha8Rng;
+
+use super::cpu_tensor;
+use super::stage::Task;
+#[cfg(target_arch = "x86_64")]
+use unireal::internals::cpu::gemm;
+use unireal::internals::cpu::gemm::engine;
+use unireal::{Error, Result};
+
+/// The micro-batches of one step, by thread.
+pub(super) type Shares<B> = Vec<Vec<B>>;
+
+/// What one batch gave.
+pub(super) struct Step {
+    /// Kind and loss of each sample.
+    pub(super) losses: Vec<(String, f32)>,
+    /// The gradients of the mean loss of each share; shares are of equal size.
+    pub(super) gradients: Vec<GradientsParams>,
+}
+
+/// Draws the micro-batches of one step and divides them among `threads` threads.
+///
+/// # Errors
+/// As [`Task::micro_batches`].
+pub(super) fn shares<T: Task>(
+    task: &T,
+    groups: usize,
+    threads: usize,
+    rng: &mut ChaCha8Rng,
+) -> Result<Shares<T::MicroBatch>> {
+    // Each thread gets one micro-batch of each group. They come sorted by length, so the rotation evens the lengths out.
+    let mut shares: Shares<T::MicroBatch> = (0..threads).map(|_| Vec::new()).collect();
+    for group in 0..groups {
+        let batches = task.micro_batches(threads, rng)?;
+        for (i, batch) in batches.into_iter().enumerate() {
+            shares[(i + group) % threads].push(batch);
+        }
+    }
+    Ok(shares)
+}
+
+/// Computes losses and gradients of a step; each share has a thread of its own, because on the CPU most operations between the
+/// matrix products use one core. `devices` have autodiff enabled; the threads take them in turns.
+///
+/// # Errors
+/// [`Error::DeviceLost`] when a loss cannot be read, [`Error::Internal`] when a thread panics.
+pub(super) fn compute<T: Task>(
+    task: &T,
+    module: &T::Module,
+    shares: &[Vec<T::MicroBatch>],
+    devices: &[Device],
+) -> Result<Step> {
+    // Untracked values: moving a tracked parameter to a device records a node in that parameter's graph, and the graph of a
+    // parameter without a gradient is never freed. They share the storage of the weights.
+    let values = &module.valid();
+    let precision = engine::precision();
+    #[cfg(target_arch = "x86_64")]
+    let _weights = gemm::share_packed_weights();
+    let results: Vec<Result<Step>> = std::thread::scope(|scope| {
+        let threads: Vec<_> = shares
+            .iter()
+            .zip(devices.iter().cycle())
+            .map(|(share, device)| {
+                scope.spawn(move || {
+                    let _precision = engine::scoped(precision);
+                    compute_share(task, values, share, device)
+                })
+            })
+            .collect();
+        let panicked = |_| Err(Error::Internal("a training thread panicked".into()));
+        let ends = threads.into_iter();
+        ends.map(|thread| thread.join().unwrap_or_else(panicked))
+            .collect()
+    });
+    let mut step = Step {
+        losses: Vec::new(),
+        gradients: Vec::new(),
+    };
+    for result in results {
+        let result = result?;
+        step.losses.extend(result.losses);
+        step.gradients.extend(result.gradients);
+    }
+    Ok(step)
+}
+
+/// Computes one thread's micro-batches, one after the other.
+fn compute_share<T: Task>(
+    task: &T,
+    values: &T::Module,
+    share: &[T::MicroBatch],
+    device: &Device,
+) -> Result<Step> {
+    let values = values.clone().fork(device);
+    let mut sum = Sum {
+        sum: GradientsParams::new(),
+        added: GradientsParams::new(),
+    };
+    let mut all = Vec::new();
+    for batch in share {
+        // New leaves with the parameters' own ids. A graph per micro-batch: burn's autodiff takes its locks in different orders
+        // forward and backward, so threads that share a parameter's graph can deadlock.
+        let module = values.clone().train();
+        let losses = task.losses(&module, batch, device)?;
+        let mean = losses.losses.mean() / share.len() as f64;
+        sum.added = GradientsParams::from_grads(mean.backward(), &module);
+        module.visit(&mut sum);
+        all.extend(std::iter::zip(losses.names, read(losses.shown)?));
+    }
+    Ok(Step {
+        losses: all,
+        gradients: vec![sum.sum],
+    })
+}
+
+/// Adds the gradients of a micro-batch to those of the ones before.
+struct Sum {
+    sum: GradientsParams,
+    added: GradientsParams,
+}
+
+impl ModuleVisitor for Sum {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let Some(added) = self.added.remove::<D>(param.id) else {
+            return;
+        };
+        let shape = added.dims();
+        let flat = |gradient: Tensor<D>| gradient.flatten::<1>(0, D - 1);
+        let sum = match self.sum.remove::<D>(param.id) {
+            Some(sum) => cpu_tensor::add(flat(sum), flat(added)).reshape(shape),
+            None => added,
+        };
+        self.sum.register(param.id, sum);
+    }
+}
+
+/// The losses of a micro-batch's samples, without gradients.
+///
+/// # Errors
+/// [`Error::DeviceLost`] when they cannot be read.
+pub(super) fn evaluate<T: Task>(
+    task: &T,
+    module: &T::Module,
+    batch: &T::MicroBatch,
+    device: &Device,
+) -> Result<Vec<f32>> {
+    read(task.losses(module, batch, device)?.shown)
+}
+
+fn read(losses: Tensor<1>) -> Result<Vec<f32>> {
+    let data = losses.try_into_data();
+    let data = data.map_err(|e| Error::DeviceLost(format!("reading the loss: {e:?}")))?;
+    Ok(data.iter::<f32>().collect())
+}

@@ -1,0 +1,50 @@
+//! The autoencoder's loss: keep the picture and its edges, keep the latent near a standard normal.
+
+use burn::tensor::Tensor;
+
+use super::settings::Stage;
+use unireal::internals::model::vae::Autoencoder;
+
+/// Of each picture, `[b]`: the mean squared error of the decoded picture, plus what the stage's settings weigh of the mean
+/// absolute error, of that of the differences between neighbouring pixels, and of the divergence of the latent's
+/// distribution from a standard normal, a mean over its numbers (Kingma and Welling, 2014). `noise` is standard normal, of the
+/// latent's shape. The log variance is held within diffusers' bounds. The second result is the mean squared error alone.
+pub(super) fn vae_losses(
+    vae: &Autoencoder,
+    pictures: Tensor<4>,
+    noise: Tensor<4>,
+    stage: &Stage,
+) -> (Tensor<1>, Tensor<1>) {
+    let moments = if stage.decoder_only {
+        vae.moments(pictures.clone()).detach()
+    } else {
+        vae.moments(pictures.clone())
+    };
+    let channels = moments.dims()[1] / 2;
+    let mean = moments.clone().narrow(1, 0, channels);
+    let log_variance = moments.narrow(1, channels, channels).clamp(-30.0, 20.0);
+    let latent = mean.clone() + (log_variance.clone() * 0.5).exp() * noise;
+    let error = vae.decode_latent(latent) - pictures;
+    let squared = each(error.clone().square());
+    let divergence = each(mean.square() + log_variance.clone().exp() - log_variance - 1.0) * 0.5;
+    let mut loss = squared.clone() + divergence * stage.kl;
+    if stage.gradient > 0.0 {
+        let edges = each(steps(&error, 2).abs()) + each(steps(&error, 3).abs());
+        loss = loss + edges * stage.gradient;
+    }
+    if stage.l1 > 0.0 {
+        loss = loss + each(error.abs()) * stage.l1;
+    }
+    (loss, squared)
+}
+
+/// Differences between neighbours along an axis.
+fn steps(x: &Tensor<4>, axis: usize) -> Tensor<4> {
+    let n = x.dims()[axis];
+    x.clone().narrow(axis, 1, n - 1) - x.clone().narrow(axis, 0, n - 1)
+}
+
+/// The mean of each picture's numbers.
+fn each(x: Tensor<4>) -> Tensor<1> {
+    x.flatten::<2>(1, 3).mean_dim(1).squeeze_dim::<1>(1)
+}

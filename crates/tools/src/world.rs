@@ -1,0 +1,254 @@
+//! `unireal world`: clips of the tabletop as files with their truth, as ordinary videos, and contact sheets of edits.
+
+use std::path::{Path, PathBuf};
+
+use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
+use indicatif::{ProgressBar, ProgressStyle};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use serde_json::{Value, json};
+
+use super::data::tabletop::{EditCase, clip, mask, shoot};
+use crate::frame::{Frame, render};
+use unireal::Image;
+use unireal::{Error, Result};
+use unireal_tabletop::still::still;
+use unireal_tabletop::{Scene, Settings, Wording, film, words};
+
+mod video;
+
+/// Steps of a depth map's 16 bits in a table unit.
+const DEPTH_SCALE: f32 = 1000.0;
+/// A mask's value is this times the solid's number, counted from 1; 0 is no solid. As the authors' toolkit writes masks.
+const MASK_STEP: u8 = 20;
+
+/// What `unireal world` is asked for.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Options {
+    /// Folder for the clips: one folder a seed with frames, masks, depth, edits and truth.json
+    #[arg(long, value_name = "DIR", required_unless_present = "sheet")]
+    pub out: Option<PathBuf>,
+    /// Number of clips
+    #[arg(long, default_value_t = 4)]
+    pub count: u64,
+    /// Seed of the first clip; the others count up from it
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Pixels along a side
+    #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(16..=1024))]
+    pub size: u32,
+    /// Frames of a clip
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub frames: u32,
+    /// Frames in a second
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=120))]
+    pub rate: u32,
+    /// Paths a pixel; more is slower and less noisy
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub samples: Option<u32>,
+    /// Picture of edits in a grid, before beside after
+    #[arg(long, value_name = "FILE")]
+    pub sheet: Option<PathBuf>,
+    /// Also write every clip as a video, DIR/NNNNNN.mp4, by the ffmpeg program
+    #[arg(long, requires = "out")]
+    pub video: bool,
+    /// Use the wordings that training never sees
+    #[arg(long)]
+    pub held_out: bool,
+}
+
+impl Options {
+    fn wording(&self) -> Wording {
+        if self.held_out {
+            Wording::HeldOut
+        } else {
+            Wording::Training
+        }
+    }
+
+    fn settings(&self) -> Settings {
+        let usual = Settings::square(self.size);
+        Settings {
+            samples: self.samples.unwrap_or(usual.samples),
+            ..usual
+        }
+    }
+}
+
+/// Writes clips of the world, a contact sheet of edits, or both. The same options give the same files.
+///
+/// # Errors
+/// [`Error::Format`] that names the file that cannot be written; [`Error::Unsupported`] where `--video` finds no ffmpeg.
+pub fn run(options: &Options) -> Result<()> {
+    let seeds = options.seed..options.seed.saturating_add(options.count);
+    if options.video {
+        video::check()?;
+    }
+    let bar = ProgressBar::new(options.count);
+    if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} clips, {eta} left") {
+        bar.set_style(style);
+    }
+    let mut pairs = Vec::new();
+    for seed in seeds {
+        if let Some(out) = &options.out {
+            write_clip(out, seed, options)?;
+        }
+        if options.sheet.is_some() {
+            let clip = clip(seed, options.size, options.wording());
+            pairs.extend(clip.edits.into_iter().map(|edit| (edit.before, edit.after)));
+        }
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    match &options.sheet {
+        Some(path) => {
+            let groups: Vec<_> = pairs.iter().map(|(a, b)| [Some(a), Some(b)]).collect();
+            let columns = (groups.len() as f64 / 2.0).sqrt().ceil() as usize;
+            Image::sheet(&groups, columns)?.save(path)
+        }
+        None => Ok(()),
+    }
+}
+
+/// Frames, masks, depth maps, edits and truth of one seed, and its video if asked for.
+fn write_clip(out: &Path, seed: u64, options: &Options) -> Result<()> {
+    let folder = out.join(format!("{seed:06}"));
+    std::fs::create_dir_all(&folder).map_err(|e| Error::format(folder.display().to_string(), e))?;
+    let scenes = film(seed, options.frames as usize, f64::from(options.rate));
+    let frames: Vec<Frame> = scenes
+        .iter()
+        .map(|scene| render(scene, &options.settings()))
+        .collect();
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let truths = std::iter::zip(&scenes, &frames)
+        .enumerate()
+        .map(|(i, (scene, frame))| {
+            let stem = format!("frame-{i:03}");
+            save_frame(&folder, &stem, frame)?;
+            let caption = words::caption(scene, options.wording(), &mut rng);
+            Ok(truth(&stem, scene, frame, &caption))
+        })
+        .collect::<Result<Vec<Value>>>()?;
+    let truth = json!({
+        "seed": seed,
+        "rate": options.rate,
+        "caption": words::clip_caption(&scenes, options.wording(), &mut rng),
+        "depth_scale": DEPTH_SCALE,
+        "mask_step": MASK_STEP,
+        "frames": truths,
+        "edits": write_edits(&folder, seed, options)?,
+    });
+    let path = folder.join("truth.json");
+    let text = serde_json::to_string_pretty(&truth).expect("truth is plain data");
+    std::fs::write(&path, text).map_err(|e| Error::format(path.display().to_string(), e))?;
+    if options.video {
+        let images = frames.iter().map(|frame| &frame.image);
+        video::write(&out.join(format!("{seed:06}.mp4")), images, options.rate)
+    } else {
+        Ok(())
+    }
+}
+
+/// The edits of the seed, as the data engine makes them: pictures, and what is true of them.
+fn write_edits(folder: &Path, seed: u64, options: &Options) -> Result<Vec<Value>> {
+    let shoot = shoot(seed, options.size);
+    let (scene, frame) = &shoot.base;
+    save_frame(folder, "edit-before", frame)?;
+    let texts = still(seed).instructions(seed, options.wording());
+    let edits = std::iter::zip(&shoot.edits, texts).enumerate();
+    edits
+        .map(
+            |(
+                i,
+                (
+                    EditCase {
+                        edit,
+                        scene: after,
+                        frame,
+                    },
+                    text,
+                ),
+            )| {
+                let stem = format!("edit-{i}-after");
+                save_frame(folder, &stem, frame)?;
+                let solids = edit.solids(scene);
+                Ok(json!({
+                    "kind": edit.kind().name(),
+                    "instruction": text,
+                    "edit": edit,
+                    "solids_before": solids.before,
+                    "solids_after": solids.after,
+                    "before": self::truth("edit-before", scene, &shoot.base.1, ""),
+                    "after": self::truth(&stem, after, frame, ""),
+                }))
+            },
+        )
+        .collect()
+}
+
+/// What is true of a frame. Boxes are left, top, right and bottom, 0 to 1.
+fn truth(stem: &str, scene: &Scene, frame: &Frame, caption: &str) -> Value {
+    let solids: Vec<Value> = (0..scene.solids.len())
+        .map(|i| {
+            let solid = &scene.solids[i];
+            let shown = mask(frame, &[i]);
+            json!({
+                "name": format!("{} {} {} {}", solid.size.name(), solid.material.name(), solid.colour.name(), solid.shape.name()),
+                "mask_value": MASK_STEP * (i as u8 + 1),
+                "pixels": shown.iter().filter(|&&on| on).count(),
+                "box": bounds(&shown, frame.image.width as usize),
+                "stands_on": scene.bearer(i),
+                "state": solid,
+            })
+        })
+        .collect();
+    json!({
+        "picture": format!("{stem}.png"),
+        "mask": format!("{stem}-mask.png"),
+        "depth": format!("{stem}-depth.png"),
+        "caption": caption,
+        "solids": solids,
+        "scene": Scene { solids: Vec::new(), ..scene.clone() },
+    })
+}
+
+/// The box around a mask, relative to the picture; `None` where nothing is shown.
+fn bounds(mask: &[bool], width: usize) -> Option<[f64; 4]> {
+    let height = mask.len() / width;
+    let at = |i: usize| (i % width, i / width);
+    let shown = || (0..mask.len()).filter(|&i| mask[i]).map(at);
+    let (w, h) = (width as f64, height as f64);
+    Some([
+        shown().map(|p| p.0).min()? as f64 / w,
+        shown().map(|p| p.1).min()? as f64 / h,
+        (shown().map(|p| p.0).max()? + 1) as f64 / w,
+        (shown().map(|p| p.1).max()? + 1) as f64 / h,
+    ])
+}
+
+/// `STEM.png`, `STEM-mask.png` (8 bits) and `STEM-depth.png` (16 bits).
+fn save_frame(folder: &Path, stem: &str, frame: &Frame) -> Result<()> {
+    frame.image.save(&folder.join(format!("{stem}.png")))?;
+    let mask: Vec<u8> = frame.ids.iter().map(|&id| MASK_STEP * id).collect();
+    let size = (frame.image.width, frame.image.height);
+    let path = folder.join(format!("{stem}-mask.png"));
+    save_grey(&path, &mask, size, ExtendedColorType::L8)?;
+    let depth: Vec<u8> = frame
+        .depth
+        .iter()
+        .flat_map(|&depth| ((depth * DEPTH_SCALE).round().clamp(0.0, 65535.0) as u16).to_ne_bytes())
+        .collect();
+    let path = folder.join(format!("{stem}-depth.png"));
+    save_grey(&path, &depth, size, ExtendedColorType::L16)
+}
+
+fn save_grey(path: &Path, bytes: &[u8], size: (u32, u32), bits: ExtendedColorType) -> Result<()> {
+    let failed = |e: &dyn std::fmt::Display| Error::format(path.display().to_string(), e);
+    let file = std::fs::File::create(path).map_err(|e| failed(&e))?;
+    PngEncoder::new(std::io::BufWriter::new(file))
+        .write_image(bytes, size.0, size.1, bits)
+        .map_err(|e| failed(&e))
+}
+
+#[cfg(test)]
+mod tests;

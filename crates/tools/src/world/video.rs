@@ -1,0 +1,95 @@
+//! Frames to video files by the `ffmpeg` program.
+
+use std::io::{Read, Write};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use unireal::Image;
+use unireal::{Error, Result};
+
+/// Whether there is an ffmpeg to run.
+///
+/// # Errors
+/// [`Error::Unsupported`] where there is none.
+pub(super) fn check() -> Result<()> {
+    let found = Command::new("ffmpeg")
+        .arg("-version")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    match found {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(missing(&format!("it ended with {status}"))),
+        Err(e) => Err(missing(&e.to_string())),
+    }
+}
+
+fn missing(reason: &str) -> Error {
+    Error::Unsupported(format!(
+        "videos are written by the ffmpeg program, which cannot be run ({reason}); install it or leave out --video"
+    ))
+}
+
+/// Writes frames of one size as H.264 in a file that any player reads, `rate` a second.
+///
+/// # Errors
+/// [`Error::Unsupported`] where ffmpeg is missing; [`Error::Format`] with what it says where it fails.
+pub(super) fn write<'a>(
+    path: &Path,
+    frames: impl Iterator<Item = &'a Image>,
+    rate: u32,
+) -> Result<()> {
+    let mut frames = frames.peekable();
+    let Some(first) = frames.peek() else {
+        return Err(Error::Request("a video of no frames".into()));
+    };
+    let mut child = start(path, first.width, first.height, rate)?;
+    let mut stdin = child.stdin.take().expect("stdin is a pipe");
+    // If it stops reading, its own words say why; so the pipe's error waits.
+    let sent = frames.try_for_each(|frame| stdin.write_all(&frame.rgb));
+    drop(stdin);
+    let mut said = String::new();
+    if let Some(mut stderr) = child.stderr.take() {
+        // What cannot be read is only missing from the message.
+        let _ = stderr.read_to_string(&mut said);
+    }
+    let failed = |reason: String| Error::format(path.display().to_string(), reason);
+    let status = child.wait().map_err(|e| failed(e.to_string()))?;
+    match (status.success(), sent) {
+        (true, Ok(())) => Ok(()),
+        (true, Err(e)) => Err(failed(format!("ffmpeg took not all frames: {e}"))),
+        (false, _) => Err(failed(format!(
+            "ffmpeg ended with {status}: {}",
+            said.trim()
+        ))),
+    }
+}
+
+fn start(path: &Path, width: u32, height: u32, rate: u32) -> Result<Child> {
+    Command::new("ffmpeg")
+        .args(["-v", "error", "-y", "-f", "rawvideo", "-pix_fmt", "rgb24"])
+        .args(["-s", &format!("{width}x{height}"), "-r", &rate.to_string()])
+        .args(["-i", "-", "-an", "-c:v", "libx264", "-crf", "12"])
+        // Sides are made even, as the usual pixel format needs; one thread gives the same bytes everywhere.
+        .args([
+            "-vf",
+            "pad=ceil(iw/2)*2:ceil(ih/2)*2",
+            "-pix_fmt",
+            "yuv420p",
+        ])
+        .args([
+            "-threads",
+            "1",
+            "-fflags",
+            "+bitexact",
+            "-movflags",
+            "+faststart",
+        ])
+        .arg(path)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|e| missing(&e.to_string()))
+}

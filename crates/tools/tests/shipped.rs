@@ -1,0 +1,127 @@
+//! The shipped model: what quantising its weights costs on the final picture.
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use burn::tensor::Device;
+use safetensors::{Dtype, SafeTensors};
+use unireal::Image;
+use unireal::Pipeline;
+use unireal::internals::weights::load::Plan;
+use unireal::internals::weights::manifest::MAX_SHARD;
+use unireal::internals::weights::quant::Encoding;
+use unireal::{Request, Role};
+use unireal_tabletop::Wording;
+use unireal_tools::data::tabletop::{HELD_OUT, clip};
+use unireal_tools::location::Location;
+use unireal_tools::pack::{PackOptions, pack};
+
+const SCENES: u64 = 4;
+
+/// The results of the same requests and seeds with one pack.
+fn results(folder: &Path) -> Vec<Image> {
+    pollster::block_on(async {
+        let source = Location::folder(folder);
+        let plan = Plan::read(&source).await.expect("a pack");
+        let size = plan.config.index.sample_size as u32;
+        let pipeline = Pipeline::load(plan, &source, Device::flex(), &mut |_| {})
+            .await
+            .expect("a model");
+        let mut images = Vec::new();
+        for scene in 0..SCENES {
+            let edits = clip(HELD_OUT + 1000 + scene, size, Wording::Training).edits;
+            for edit in edits.into_iter().take(2) {
+                let mut request = Request::new(&edit.texts[0]).frame(edit.before, Role::Canvas);
+                request.seed = scene;
+                // Every pixel is the model's: what is compared is the model.
+                request.composite = false;
+                let go_on = async |_| ControlFlow::Continue(());
+                let result = pipeline.generate(&request, go_on).await;
+                images.extend(result.expect("a picture"));
+            }
+        }
+        images
+    })
+}
+
+fn decibels(a: &Image, b: &Image) -> f64 {
+    let squares = a.rgb.iter().zip(&b.rgb);
+    let squares: f64 = squares
+        .map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2))
+        .sum();
+    let mean = squares / a.rgb.len() as f64;
+    10.0 * (255f64.powi(2) / mean.max(1e-9)).log10()
+}
+
+/// Packs the shipped float weights in an encoding.
+fn packed(folder: &Path, encoding: Encoding) -> PathBuf {
+    let output = folder.join(encoding.to_string());
+    pack(&PackOptions {
+        input: "../../www/models/tabletop-f16".into(),
+        output: output.clone(),
+        encoding,
+        text_encoder: None,
+        transformer: None,
+        vae: None,
+        partial: false,
+        shard_bytes: MAX_SHARD,
+    })
+    .expect("a pack");
+    output
+}
+
+/// Against f32 weights: q8 at least 35 dB, q4 at least 25 dB, in each picture.
+#[test]
+fn quantised_weights_make_the_same_pictures() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let float = results(&packed(folder.path(), Encoding::F32));
+    for (encoding, bar) in [(Encoding::Q8, 35.0), (Encoding::Q4, 25.0)] {
+        let quantised = results(&packed(folder.path(), encoding));
+        assert_eq!(float.len(), quantised.len());
+        for (a, b) in float.iter().zip(&quantised) {
+            let found = decibels(a, b);
+            println!("{encoding}: {found:.1} dB");
+            assert!(found >= bar, "{encoding}: {found:.1} dB, the bar is {bar}");
+        }
+    }
+}
+
+/// The pack in `www/models/tabletop` is the q8 form of the float weights beside it.
+#[test]
+fn the_shipped_pack_is_that_of_the_float_weights() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let made = results(&packed(folder.path(), Encoding::Q8));
+    let shipped = results(Path::new("../../www/models/tabletop"));
+    for (a, b) in made.iter().zip(&shipped) {
+        assert!(decibels(a, b) >= 40.0, "{:.1} dB", decibels(a, b));
+    }
+}
+
+/// What `UniReal.check` says of memory, against the tensors in the files.
+#[test]
+fn memory_is_known_before_a_weight_is_read() {
+    for folder in ["../../www/models/tabletop", "../../www/models/tabletop-f16"] {
+        let source = Location::folder(Path::new(folder));
+        let plan = pollster::block_on(Plan::read(&source)).expect("a pack");
+        let (mut largest, mut all) = (0, 0);
+        for shard in plan.shards() {
+            let bytes = std::fs::read(Path::new(folder).join(&shard.path)).expect("a shard");
+            let tensors = SafeTensors::deserialize(&bytes).expect("safetensors");
+            for (name, view) in tensors.iter() {
+                // Floats become f32 on the device; words and scales stay.
+                let half = view.dtype() == Dtype::F16 && !name.ends_with(".scales");
+                let size = view.data().len() as u64 * if half { 2 } else { 1 };
+                (largest, all) = (largest.max(size), all + size);
+            }
+        }
+        let needs = plan.needs();
+        assert_eq!(needs.largest, largest, "{folder}");
+        // The estimate counts a component's headers, and its floats beside quantised matrices as they are stored.
+        let off = needs.weights.abs_diff(all) as f64 / all as f64;
+        assert!(
+            off < 0.2,
+            "{folder}: {} estimated, {all} found",
+            needs.weights
+        );
+    }
+}
