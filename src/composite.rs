@@ -1,21 +1,23 @@
-//! What an edit leaves alone comes from the canvas itself.
+//! Composites a result onto its canvas: unchanged regions take the canvas's own pixels.
 //!
-//! An autoencoder gives back no pixel as it was, so a picture that went through the model is softer everywhere, also where nobody
-//! asked for a change. Where result and canvas differ by no more than that softness, the canvas's own pixels are taken. Not of
-//! the paper; `unireal evaluate world --no-composite_onto` measures without it.
+//! The autoencoder is lossy, so a decoded image is softer everywhere, also in regions that the edit does not change.
+//! Where result and canvas differ by no more than that softness, the canvas's pixels are used. This is not part of the
+//! paper; `unireal evaluate world --no-composite` measures without it.
 
 use crate::image::Image;
 
-/// Differences of smoothed values in 0..1: up to the first, pixels are the canvas's, from the second on the result's.
+/// Thresholds of the smoothed difference, for values in 0..1: up to `SAME` the pixel is the canvas's, from `OTHER` on
+/// the result's; between them the two are blended.
 ///
-/// Chosen on held-out scenes that are not those of the evaluation (`--first 500`): outside of the change 31 instead of 25 dB,
-/// inside nothing lost.
+/// Chosen on held-out scenes outside the evaluation's (`--first 500`): 31 dB instead of 25 dB outside the edited
+/// region, no loss inside.
 const SAME: f32 = 0.08;
 const OTHER: f32 = 0.2;
 
-/// `result` with the canvas's pixels where nothing changed.
+/// Returns `result` with the canvas's pixels where nothing changed.
 ///
-/// Both have one size; `stride` is that of the autoencoder, in pixels a cell, which sets how far its errors reach.
+/// Both images have one size. `stride` is the autoencoder's, in pixels per latent cell; it sets the reach of the
+/// smoothing.
 ///
 /// # Panics
 /// When the sizes differ.
@@ -41,7 +43,7 @@ pub(crate) fn composite_onto(canvas: &Image, result: &Image, stride: usize) -> I
             *most = x.abs().max(*most);
         }
     }
-    // A change also takes the pixels at its rim.
+    // Dilate the changed region to include the pixels at its edge.
     let most = |near: &mut dyn Iterator<Item = f32>| near.fold(0.0, f32::max);
     let change = across(&change, width, stride / 4, most);
     let mut rgb = Vec::with_capacity(result.rgb.len());
@@ -61,7 +63,7 @@ pub(crate) fn composite_onto(canvas: &Image, result: &Image, stride: usize) -> I
     }
 }
 
-/// Weights of a Gaussian of this standard deviation, to three of them on each side; their sum is one.
+/// Returns normalised Gaussian weights of this standard deviation, out to three deviations on each side.
 fn gaussian(deviation: f32) -> Vec<f32> {
     let reach = (3.0 * deviation).ceil() as i32;
     let weight = |x: i32| (-0.5 * (x as f32 / deviation.max(0.1)).powi(2)).exp();
@@ -70,7 +72,7 @@ fn gaussian(deviation: f32) -> Vec<f32> {
     weights.into_iter().map(|weight| weight / sum).collect()
 }
 
-/// `of` the values up to `reach` away, first along rows, then along columns. Past an edge, its last value counts.
+/// Applies `of` to the values up to `reach` away, first along rows, then along columns. Edge values are repeated.
 fn across(
     values: &[f32],
     width: usize,
@@ -103,7 +105,7 @@ mod tests {
 
     #[test]
     fn what_is_only_softer_is_the_canvas() {
-        // Fine stripes, and the same grey without them.
+        // Fine stripes, and a flat grey close to their mean.
         let canvas = image(40, 24, |x, _| [if x % 2 == 0 { 90 } else { 110 }; 3]);
         let soft = image(40, 24, |_, _| [103; 3]);
         assert_eq!(composite_onto(&canvas, &soft, 8), canvas);
@@ -138,7 +140,7 @@ mod tests {
         let canvas = image(33, 17, |x, y| [x as u8, y as u8, 9]);
         let other = image(33, 17, |x, y| [255 - x as u8, 200, 100 + y as u8]);
         assert_eq!(composite_onto(&canvas, &other, 8), other);
-        // A picture smaller than the reach, and a stride of one.
+        // An image smaller than the filter's reach, and a stride of 1.
         assert_eq!(
             composite_onto(
                 &image(1, 1, |_, _| [0; 3]),

@@ -1,34 +1,34 @@
-//! The pack's JSON, parsed and checked: nobody checks a [`Config`] again. Presets spell every field; a field that is
-//! missing from a file is an error, save those that transformers and diffusers themselves default.
+//! The JSON configuration of a pack. [`Config::check`] validates every field, so other modules rely on the values. A
+//! missing field is an error, except where transformers or diffusers define a default or older packs lack the field.
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::error::{Error, Result};
 use crate::request::STEPS;
 
-/// `text_encoder/config.json`: transformers' `T5Config`, the fields that the encoder reads.
+/// `text_encoder/config.json`: the fields of transformers' `T5Config` that the encoder reads.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
 pub struct TextConfig {
-    /// Rows of the token embedding.
+    /// Number of rows of the token embedding.
     pub vocab_size: usize,
-    /// Width.
+    /// Width of the hidden states.
     pub d_model: usize,
     /// Width of one head's queries, keys and values.
     pub d_kv: usize,
-    /// Width inside the feed-forward layer.
+    /// Inner width of the feed-forward layer.
     pub d_ff: usize,
-    /// Blocks.
+    /// Number of blocks.
     pub num_layers: usize,
-    /// Heads.
+    /// Number of attention heads.
     pub num_heads: usize,
-    /// Buckets of the relative position bias.
+    /// Number of buckets of the relative position bias.
     pub relative_attention_num_buckets: usize,
     /// Distance from which all positions share the last bucket.
     #[serde(default = "t5_max_distance")]
     pub relative_attention_max_distance: usize,
     /// `relu` (v1.0) or `gated-gelu` (v1.1).
     pub feed_forward_proj: FeedForward,
-    /// Added to the variance.
+    /// Epsilon that every RMS norm adds to the variance.
     pub layer_norm_epsilon: f64,
 }
 
@@ -36,7 +36,7 @@ fn t5_max_distance() -> usize {
     128
 }
 
-/// The two feed-forward layers of T5.
+/// The feed-forward layer of T5, by version.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
 pub enum FeedForward {
     /// T5 v1.0: `wo(relu(wi x))`.
@@ -47,27 +47,27 @@ pub enum FeedForward {
     GatedGelu,
 }
 
-/// `vae/config.json`: diffusers' `AutoencoderKL`, the fields that change the computation.
+/// `vae/config.json`: the fields of diffusers' `AutoencoderKL` that change the computation.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
 pub struct VaeConfig {
-    /// Channels of a picture.
+    /// Channels of an input image.
     pub in_channels: usize,
-    /// Channels of a decoded picture.
+    /// Channels of a decoded image.
     pub out_channels: usize,
-    /// Channels of each resolution, finest first; each but the last halves the resolution.
+    /// Channels at each resolution, finest first; every level but the last ends by halving the resolution.
     pub block_out_channels: Vec<usize>,
-    /// Residual layers of each resolution in the encoder; the decoder has one more.
+    /// Residual layers per resolution in the encoder; the decoder has one more.
     pub layers_per_block: usize,
     /// Channels of the latent.
     pub latent_channels: usize,
-    /// Groups of every group norm.
+    /// Number of groups of every group norm.
     pub norm_num_groups: usize,
-    /// Latents are multiplied by this for the transformer.
+    /// Factor by which latents are multiplied for the transformer.
     pub scaling_factor: f64,
-    /// Subtracted from latents before scaling.
+    /// Offset subtracted from latents before scaling.
     #[serde(default)]
     pub shift_factor: Option<f64>,
-    /// Whether the middle of encoder and decoder has an attention layer.
+    /// Whether the middle blocks of encoder and decoder have an attention layer.
     #[serde(default = "yes")]
     pub mid_block_add_attention: bool,
     /// Whether a 1x1 convolution follows the encoder.
@@ -83,7 +83,7 @@ fn yes() -> bool {
 }
 
 impl VaeConfig {
-    /// Pixels to a latent cell, along each side.
+    /// Returns the number of pixels per latent cell along each side.
     pub fn stride(&self) -> usize {
         1 << (self.block_out_channels.len() - 1)
     }
@@ -94,90 +94,91 @@ impl VaeConfig {
 pub struct TransformerConfig {
     /// Channels of the latent.
     pub in_channels: usize,
-    /// Latent cells to a token, along each side.
+    /// Side of a token's patch in latent cells.
     pub patch_size: usize,
-    /// Width `d`.
+    /// Width `d` of the hidden states.
     pub hidden_size: usize,
-    /// Blocks.
+    /// Number of blocks.
     pub num_layers: usize,
-    /// Heads `h`.
+    /// Number of attention heads `h`.
     pub num_attention_heads: usize,
-    /// Width of the feed-forward layer, in units of `d`.
+    /// Width of the feed-forward layer as a multiple of `d`.
     pub mlp_ratio: f64,
     /// Width of the text encoder's states.
     pub text_dim: usize,
-    /// Rotary dimensions of a head for frame, y and x.
+    /// Rotary dimensions per head for the axes frame, y and x.
     pub axes_dims: [usize; 3],
     /// Base of the rotary frequencies.
     pub rope_theta: f64,
-    /// Rows of the input images' index embedding.
+    /// Number of rows of the input images' index embedding.
     pub max_inputs: usize,
-    /// Rows of the output images' index embedding.
+    /// Number of rows of the output images' index embedding.
     pub max_outputs: usize,
-    /// Width of the sinusoidal features of the time.
+    /// Width of the sinusoidal timestep features.
     pub frequency_dim: usize,
-    /// Added to the variance in every norm.
+    /// Epsilon that every norm adds to the variance.
     pub norm_eps: f64,
-    /// Who may attend to what; a file without it means [`Attention::Full`].
+    /// Which tokens attend to which; a file without it means [`Attention::Full`].
     #[serde(default, skip_serializing_if = "Attention::is_full")]
     pub attention: Attention,
-    /// How the canvas reaches the network; a file without it means [`Conditioning::Frames`].
+    /// How the network receives the canvas; a file without it means [`Conditioning::Frames`].
     #[serde(default, skip_serializing_if = "Conditioning::is_frames")]
     pub conditioning: Conditioning,
 }
 
-/// How an input picture reaches the network.
+/// How the network receives input images.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "kebab-case")]
 pub enum Conditioning {
     /// Every input is a frame of the sequence, as in the paper.
     #[default]
     Frames,
-    /// The canvas is further channels of the one noisy frame, as in InstructPix2Pix (Brooks et al., 2023, section 3.2): the
-    /// baseline. There are no other inputs and no other outputs.
+    /// The baseline: the canvas's latent is concatenated to the noisy latent along the channels, as in InstructPix2Pix
+    /// (Brooks et al., 2023, section 3.2). There are no other inputs and only one output.
     Channels,
 }
 
 impl Conditioning {
-    /// Whether inputs are frames.
+    /// Returns whether this is the default, which serde omits.
     fn is_frames(&self) -> bool {
         *self == Conditioning::Frames
     }
 }
 
-/// Who may attend to what. Tokens that see no noise are the same in every step of the sampler, so their keys and values are
-/// computed once: [`crate::model::transformer::Transformer::prepare`].
+/// Which tokens attend to which. Tokens that do not attend to noise are the same in every sampler step, so
+/// [`crate::model::transformer::Transformer::prepare`] computes their KV cache once.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "kebab-case")]
 pub enum Attention {
-    /// Everything to everything, as in the paper.
+    /// Every token attends to every token, as in the paper.
     #[default]
     Full,
-    /// Input images only to input images.
+    /// Input images attend only to input images.
     InputsApart,
-    /// Text and input images only to text and input images.
+    /// Text and input images attend only to text and input images.
     CleanApart,
 }
 
 impl Attention {
-    /// Whether nothing is hidden.
+    /// Returns whether this is the default, which serde omits.
     fn is_full(&self) -> bool {
         *self == Attention::Full
     }
 }
 
 impl TransformerConfig {
-    /// Width of one head.
+    /// Returns the width of one head.
     pub fn head_dim(&self) -> usize {
         self.hidden_size / self.num_attention_heads
     }
 
-    /// Values of one token's patch.
+    /// Returns the number of values in one token's patch.
     pub fn patch_dim(&self) -> usize {
         self.in_channels * self.patch_size * self.patch_size
     }
 
-    /// Values that a token of noise is made of: its patch, and the canvas's there where that is channels.
+    /// Returns the number of input values of a noise token: its patch, plus the canvas's patch with
+    /// [`Conditioning::Channels`].
     pub fn patch_in_dim(&self) -> usize {
         match self.conditioning {
             Conditioning::Frames => self.patch_dim(),
@@ -185,7 +186,7 @@ impl TransformerConfig {
         }
     }
 
-    /// Width of the feed-forward layer.
+    /// Returns the width of the feed-forward layer.
     pub fn mlp_dim(&self) -> usize {
         (self.hidden_size as f64 * self.mlp_ratio).round() as usize
     }
@@ -194,9 +195,9 @@ impl TransformerConfig {
 /// `scheduler/scheduler_config.json`: diffusers' `FlowMatchEulerDiscreteScheduler`.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
 pub struct SchedulerConfig {
-    /// Scale of times before their embedding; always [`TIMESTEPS`].
+    /// Factor that scales times before their embedding; always [`TIMESTEPS`].
     pub num_train_timesteps: usize,
-    /// Shift of the schedule towards noise, from 0.01 to 100; 1 is none.
+    /// Shift of the schedule towards noise, from 0.01 to 100; 1 means no shift.
     pub shift: f64,
 }
 
@@ -206,24 +207,31 @@ pub struct IndexConfig {
     /// Always `UniRealPipeline`.
     #[serde(rename = "_class_name")]
     pub class_name: String,
-    /// The model's name, for people.
+    /// Display name of the model.
     pub name: String,
-    /// Pixels along a side at which the model was trained last; larger inputs are brought to this area.
+    /// Side in pixels of the images in the last training stage; larger inputs are scaled to the area of this square.
     pub sample_size: usize,
-    /// Sampler steps of a request that asks for no number.
-    #[serde(default = "usual_steps")]
+    /// Default number of sampler steps.
+    #[serde(default = "default_steps")]
     pub num_inference_steps: usize,
+    /// Default text guidance scale, from 0 to 100; 1 means no guidance.
+    #[serde(default = "default_guidance")]
+    pub guidance_scale: f64,
 }
 
-/// The scale of times, 0 to 1, before their sinusoidal embedding.
+/// Factor that scales times in 0..1 before their sinusoidal embedding.
 pub const TIMESTEPS: usize = 1000;
 
-fn usual_steps() -> usize {
+fn default_steps() -> usize {
     20
 }
 
-/// The whole model, as a preset (`tiny`: tests and the first trained pack; `tabletop`: the shipped one; `5b`: the paper's
-/// size), or from a pack.
+fn default_guidance() -> f64 {
+    2.0
+}
+
+/// Configuration of the whole model, from a pack or a preset: `tiny` (tests and the first trained pack), `tabletop`
+/// (the shipped pack) or `5b` (the paper's size).
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
 pub struct Config {
     /// `model_index.json`.
@@ -247,7 +255,7 @@ pub fn parse<T: DeserializeOwned>(file: &str, bytes: &[u8]) -> Result<T> {
 }
 
 impl Config {
-    /// Checks what the parts promise each other and themselves.
+    /// Validates every file and the sizes that files share.
     ///
     /// # Errors
     /// [`Error::Format`] that names the file, the fields and their values.
@@ -367,7 +375,7 @@ impl Config {
         Ok(self)
     }
 
-    /// Checks the numbers that are used as they are. JSON has no NaN, but 1e999 parses as infinity.
+    /// Validates the ranges of numeric fields. JSON has no NaN, but 1e999 parses as infinity.
     fn check_numbers(&self) -> Result<()> {
         let (vae, transformer) = (&self.vae, &self.transformer);
         let scheduler = "scheduler/scheduler_config.json";
@@ -386,6 +394,12 @@ impl Config {
                 "sample_size",
                 self.index.sample_size as f64,
                 8.0..=4096.0,
+            ),
+            (
+                "model_index.json",
+                "guidance_scale",
+                self.index.guidance_scale,
+                0.0..=100.0,
             ),
             (
                 "text_encoder/config.json",
@@ -470,7 +484,7 @@ impl Config {
                 std::fs::create_dir_all(parent).map_err(fail)?;
             }
             let json = json.map_err(|e| Error::Internal(format!("{name}: {e}")))?;
-            // Renamed into its place, so that a kill leaves the old file or the new one.
+            // Rename at the end, so that a killed process leaves either the old file or the new one.
             let beside = path.with_extension("partial");
             std::fs::write(&beside, json + "\n").map_err(fail)?;
             std::fs::rename(&beside, &path).map_err(fail)
@@ -488,19 +502,19 @@ impl Config {
             "scheduler/scheduler_config.json",
             serde_json::to_string_pretty(&self.scheduler),
         )?;
-        // Last, since a folder is taken for a whole one when it has this file.
+        // Written last, since readers take a folder with this file for complete.
         put(
             "model_index.json",
             serde_json::to_string_pretty(&self.index),
         )
     }
 
-    /// Sides of pictures must be a multiple of this many pixels.
+    /// Returns the number of pixels of which image sides must be a multiple.
     pub fn grid(&self) -> usize {
         self.vae.stride() * self.transformer.patch_size
     }
 
-    /// A preset by name.
+    /// Returns a preset by name.
     ///
     /// # Errors
     /// [`Error::Request`] for an unknown name; the message lists the known ones.
@@ -515,14 +529,15 @@ impl Config {
         }
     }
 
-    /// The first trained pack: 64 pixels, 16 tokens a frame.
+    /// Returns the configuration of the first trained pack: 64 pixels, 16 tokens per frame.
     pub fn tiny() -> Self {
         Config {
             index: IndexConfig {
                 class_name: "UniRealPipeline".into(),
                 name: "unireal-tiny".into(),
                 sample_size: 64,
-                num_inference_steps: usual_steps(),
+                num_inference_steps: default_steps(),
+                guidance_scale: default_guidance(),
             },
             text_encoder: TextConfig {
                 vocab_size: 512,
@@ -573,15 +588,16 @@ impl Config {
         }
     }
 
-    /// The model that `scripts/tabletop.json` trains: one token for each latent cell, 8 blocks of width 256. docs/TRAINING.md compares
-    /// widths. Text and input images attend only to each other, so that their keys and values are computed once a request.
+    /// Returns the configuration that `scripts/tabletop.json` trains: one token per latent cell, 8 blocks of width 256
+    /// (docs/TRAINING.md compares widths). Text and input images attend only to each other, so a request computes their
+    /// KV cache once.
     pub fn tabletop() -> Self {
         let tiny = Self::tiny();
         Config {
             index: IndexConfig {
                 name: "unireal-tabletop".into(),
                 sample_size: 64,
-                // More add nothing: `unireal evaluate world --steps`.
+                // More steps do not improve the results of `unireal evaluate world --steps`.
                 num_inference_steps: 8,
                 ..tiny.index
             },
@@ -615,16 +631,19 @@ impl Config {
         }
     }
 
-    /// The paper's size: about 5e9 parameters in the transformer, T5-XXL, a 16-channel autoencoder of stride 8.
+    /// Returns the configuration of the paper's size: about 5e9 parameters in the transformer, T5-XXL, a 16-channel
+    /// autoencoder of stride 8.
     ///
-    /// Choice: the paper gives the count alone. Width 3072 and 42 blocks give 42 * 12 * 3072^2 = 4.76e9 in the blocks.
+    /// Choice: the paper gives only the parameter count. Width 3072 and 42 blocks give 42 * 12 * 3072^2 = 4.76e9 in the
+    /// blocks.
     pub fn five_billion() -> Self {
         Config {
             index: IndexConfig {
                 class_name: "UniRealPipeline".into(),
                 name: "unireal-5b".into(),
                 sample_size: 1024,
-                num_inference_steps: usual_steps(),
+                num_inference_steps: default_steps(),
+                guidance_scale: default_guidance(),
             },
             text_encoder: TextConfig {
                 vocab_size: 32128,

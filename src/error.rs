@@ -1,21 +1,21 @@
-//! The one error type. Its [`code`](Error::code) is the same in Rust, in JavaScript and in the docs.
+//! The error type. Its [`code`](Error::code) is the same in Rust and JavaScript.
 
-/// What went wrong, with the numbers, and (in each variant's docs) what the caller can do.
+/// An error of this library; each variant says what the caller can do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// This device or build cannot do what was asked: choose another device or pack.
+    /// This device or build cannot do this: choose another device or pack.
     #[error("not supported here: {0}")]
     Unsupported(String),
-    /// Bytes could not be fetched: check the address and the connection, then try again; what was verified is kept.
+    /// Bytes could not be fetched: check the URL and the connection, then try again; verified shards stay cached.
     #[error("{url}: {reason}")]
     Network {
-        /// Where the bytes were to come from.
+        /// The URL of the bytes.
         url: String,
-        /// What the other side or the connection did.
+        /// What the server or the connection did.
         reason: String,
     },
-    /// Bytes arrived, but they are not the ones that the index promises: the host serves a damaged or a changed file.
+    /// The bytes of a shard do not have the length or hash of the index: the server has a damaged or another file.
     #[error("{file}: {reason}")]
     Integrity {
         /// The shard's path in the pack.
@@ -23,7 +23,15 @@ pub enum Error {
         /// Expected and found length or hash.
         reason: String,
     },
-    /// A file of the pack, or an input file, is not what its format says.
+    /// A file could not be read or written: check the path, its permissions and the disk.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file's path.
+        path: String,
+        /// The error of the operating system.
+        source: std::io::Error,
+    },
+    /// A file of the pack, or an input file, does not have the expected format.
     #[error("{file}: {reason}")]
     Format {
         /// The file's path.
@@ -31,16 +39,16 @@ pub enum Error {
         /// The field, what it holds and what it should hold.
         reason: String,
     },
-    /// The device or the process has not enough memory: use a smaller size, a smaller pack or another device.
+    /// Out of memory: use a smaller size, a smaller pack or another device.
     #[error("out of memory: {0}")]
     Memory(String),
-    /// The GPU went away: load the model again.
+    /// The GPU device was lost: load the model again.
     #[error("the GPU device was lost: {0}")]
     DeviceLost(String),
-    /// One request runs at a time: wait for it, or cancel it.
+    /// Another request runs: wait for it, or cancel it.
     #[error("the model is busy with another request; wait for it or cancel it")]
     Busy,
-    /// The request contradicts itself or the model: the message says what would be right.
+    /// The request is invalid: the message says what would be right.
     #[error("{0}")]
     Request(String),
     /// The caller cancelled.
@@ -51,16 +59,17 @@ pub enum Error {
     Internal(String),
 }
 
-/// A result with [`Error`].
+/// A result with this library's [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
-    /// The stable code that programs compare, equal in Rust and JavaScript.
+    /// Returns the stable code for programs, equal in Rust and JavaScript.
     pub fn code(&self) -> &'static str {
         match self {
             Error::Unsupported(_) => "unsupported",
             Error::Network { .. } => "network",
             Error::Integrity { .. } => "integrity",
+            Error::Io { .. } => "io",
             Error::Format { .. } => "format",
             Error::Memory(_) => "memory",
             Error::DeviceLost(_) => "device-lost",
@@ -71,7 +80,15 @@ impl Error {
         }
     }
 
-    /// A [`Error::Format`] about `file`.
+    /// Makes an [`Error::Io`] about `path`.
+    pub fn io(path: impl AsRef<std::path::Path>, source: std::io::Error) -> Self {
+        Error::Io {
+            path: path.as_ref().display().to_string(),
+            source,
+        }
+    }
+
+    /// Makes an [`Error::Format`] about `file`.
     pub fn format(file: impl Into<String>, reason: impl ToString) -> Self {
         Error::Format {
             file: file.into(),

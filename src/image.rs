@@ -1,15 +1,15 @@
-//! Pixels between the user and the model: RGB8 on the host, `[1, 3, y, x]` in -1..1 on the device.
+//! Images: RGB8 on the CPU, `[1, 3, y, x]` in -1..1 on the device.
 
 use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::error::{Error, Result};
 
-/// An RGB picture, 8 bits a channel, rows from the top, no padding.
+/// An RGB image with 8 bits per channel, rows from top to bottom, without padding.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Image {
-    /// Pixels in a row.
+    /// Width in pixels.
     pub width: u32,
-    /// Rows.
+    /// Height in pixels.
     pub height: u32,
     /// `3 * width * height` bytes.
     pub rgb: Vec<u8>,
@@ -32,7 +32,7 @@ impl From<image::RgbImage> for Image {
 }
 
 impl Image {
-    /// Takes ownership of RGB bytes.
+    /// Creates an image from RGB bytes.
     ///
     /// # Errors
     /// [`Error::Request`] when a side is 0 or the number of bytes is not `3 * width * height`.
@@ -47,7 +47,7 @@ impl Image {
         Ok(Self { width, height, rgb })
     }
 
-    /// Drops the alpha of RGBA bytes, blending onto white as a page would show it.
+    /// Creates an image from RGBA bytes, blended onto white as a web page shows them.
     ///
     /// # Errors
     /// [`Error::Request`] when the number of bytes is not `4 * width * height`.
@@ -70,7 +70,7 @@ impl Image {
         Self::from_rgb(width, height, rgb)
     }
 
-    /// The same pixels with an opaque alpha, as a canvas wants them.
+    /// Returns the pixels as RGBA with an opaque alpha channel, the format of an HTML canvas.
     pub fn to_rgba(&self) -> Vec<u8> {
         self.rgb
             .chunks_exact(3)
@@ -78,7 +78,7 @@ impl Image {
             .collect()
     }
 
-    /// Scales to exactly `width` x `height` (Catmull-Rom, antialiased when it shrinks).
+    /// Resizes to exactly `width` x `height` (Catmull-Rom, antialiased when shrinking).
     pub fn resize(&self, width: u32, height: u32) -> Image {
         if (self.width, self.height) == (width, height) {
             return self.clone();
@@ -100,13 +100,13 @@ impl Image {
 }
 
 impl Image {
-    /// Pixels as `[1, 3, y, x]` in -1..1.
+    /// Returns the pixels as a tensor `[1, 3, y, x]` in -1..1.
     pub fn to_tensor(&self, device: &Device) -> Tensor<4> {
         let (w, h) = (self.width as usize, self.height as usize);
         Tensor::from_data(TensorData::new(self.to_planes(), [1, 3, h, w]), device)
     }
 
-    /// Pixels in -1..1, channel by channel.
+    /// Returns the pixels in -1..1, channel by channel.
     pub fn to_planes(&self) -> Vec<f32> {
         let size = self.width as usize * self.height as usize;
         let mut planes = vec![0f32; 3 * size];
@@ -118,10 +118,10 @@ impl Image {
         planes
     }
 
-    /// The first picture of `[b, 3, y, x]` in -1..1, rounded to 8 bits; values outside the range are clamped.
+    /// Converts the first image of `[b, 3, y, x]` in -1..1 to 8 bits, rounded; values outside the range are clamped.
     ///
     /// # Errors
-    /// [`Error::DeviceLost`] when the device cannot be read, [`Error::Internal`] when a value is not a number.
+    /// [`Error::DeviceLost`] when the device cannot be read, [`Error::Internal`] when a value is not finite.
     pub async fn from_tensor(x: Tensor<4>) -> Result<Image> {
         let [_, _, h, w] = x.dims();
         let data = x
@@ -151,25 +151,25 @@ mod files {
     use super::*;
     use std::path::Path;
 
-    /// Longest side of a picture that [`Image::decode`] reads.
+    /// Maximum side in pixels of an image that [`Image::decode`] accepts.
     const MAX_SIDE: u32 = 16384;
 
     impl Image {
-        /// Reads PNG, JPEG or WebP.
+        /// Reads a PNG, JPEG or WebP file.
         ///
         /// # Errors
         /// [`Error::Format`] when the file is missing or is not a picture.
-        pub fn open(path: &Path) -> Result<Image> {
-            let name = path.display().to_string();
-            let picture = image::open(path).map_err(|e| Error::format(&name, e))?;
-            let rgba = picture.to_rgba8();
-            Image::from_rgba(rgba.width(), rgba.height(), rgba.as_raw())
+        pub fn open(path: impl AsRef<Path>) -> Result<Image> {
+            let path = path.as_ref();
+            let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
+            Image::decode(&bytes, &path.display().to_string())
         }
 
-        /// Decodes PNG, JPEG or WebP bytes; `name` is for the message. Transparent parts become white.
+        /// Decodes PNG, JPEG or WebP bytes; `name` appears in error messages. Transparent pixels are blended onto
+        /// white.
         ///
         /// # Errors
-        /// [`Error::Format`] when the bytes are not a picture, or declare a side over 16384.
+        /// [`Error::Format`] when the bytes are not an image, or declare a side over 16384.
         pub fn decode(bytes: &[u8], name: &str) -> Result<Image> {
             let fail = |e: &dyn std::fmt::Display| Error::format(name, e);
             let mut reader = image::ImageReader::new(std::io::Cursor::new(bytes))
@@ -183,10 +183,10 @@ mod files {
             Image::from_rgba(rgba.width(), rgba.height(), rgba.as_raw())
         }
 
-        /// The picture as a PNG file's bytes; equal pictures give equal bytes.
+        /// Encodes the image as PNG; equal images give equal bytes.
         ///
         /// # Errors
-        /// [`Error::Internal`] when the encoder refuses.
+        /// [`Error::Internal`] when encoding fails.
         pub fn to_png(&self) -> Result<Vec<u8>> {
             let mut bytes = Vec::new();
             image::ImageEncoder::write_image(
@@ -200,11 +200,11 @@ mod files {
             Ok(bytes)
         }
 
-        /// Groups of pictures of one size beside each other, `columns` groups to a row, on grey; an absent picture stays
+        /// Arranges groups of images of one size in a grid on grey, `columns` groups per row; a missing image stays
         /// grey.
         ///
         /// # Errors
-        /// [`Error::Request`] when there is no picture or their sizes differ.
+        /// [`Error::Request`] when there is no image or the sizes differ.
         pub fn sheet<const N: usize>(
             groups: &[[Option<&Image>; N]],
             columns: usize,
@@ -241,11 +241,12 @@ mod files {
             Image::from_rgb(width as u32, height as u32, rgb)
         }
 
-        /// Writes PNG or JPEG, by the file's ending.
+        /// Writes a PNG or JPEG file, by its extension.
         ///
         /// # Errors
         /// [`Error::Format`] when the file cannot be written.
-        pub fn save(&self, path: &Path) -> Result<()> {
+        pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+            let path = path.as_ref();
             image::save_buffer(
                 path,
                 &self.rgb,
@@ -253,7 +254,10 @@ mod files {
                 self.height,
                 image::ColorType::Rgb8,
             )
-            .map_err(|e| Error::format(path.display().to_string(), e))
+            .map_err(|e| match e {
+                image::ImageError::IoError(e) => Error::io(path, e),
+                e => Error::format(path.display().to_string(), e),
+            })
         }
     }
 }

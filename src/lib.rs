@@ -1,37 +1,45 @@
-//! UniReal (CVPR 2025) in the open: one full-attention diffusion transformer that treats input and output images as
-//! frames of one sequence, so that one model generates, edits, customises and segments. It runs in the browser (wasm,
-//! WebGPU through burn) and natively, by the same code.
+//! UniReal (CVPR 2025) in the open: one full-attention diffusion transformer treats input and output images as frames of one sequence, so
+//! one model generates, edits, customises and segments. It runs natively and, as WebAssembly on WebGPU, in the browser.
 //!
-//! # One way through
-//! ```text
-//! Request ─► Sequence (text, input frames, noise frames) ─► velocity ─► latents ─► Image
-//! ShardSource ─► bytes ─► VerifiedShard ─► parameters, still quantised, on the device
-//! videos ─► samples (tar shards) ─► train ─► safetensors ─► pack ─► shards on a static host
 //! ```
-//! Each arrow is one function, each noun one type. A module uses only the layers below its own:
-//! ```text
-//! 5  web   scenes            tools
-//! 4  pipeline
-//! 3  model    sampler  world weights::{load, save, module}
-//! 2  gpu  cpu  tokenizer  image  noise    weights::source
-//! 1  request                 weights::{manifest, quant}
-//! 0  config   error
+//! use unireal::{Image, Pipeline, Request};
+//!
+//! # fn main() -> unireal::Result<()> {
+//! let pipeline = Pipeline::from_dir("www/models/tabletop").load_blocking()?;
+//! let request = Request::builder("remove the cyan sphere")
+//!     .canvas(Image::open("www/examples/tabletop-9.png")?)
+//!     .seed(1)
+//!     .build()?;
+//! let images = pipeline.generate_blocking(&request)?;
+//! images[0].save(std::env::temp_dir().join("edited.png"))?;
+//! # Ok(())
+//! # }
 //! ```
 //!
-//! # What holds
-//! - [`model`] knows nothing of files, addresses or JavaScript; [`sampler`] takes a closure and knows nothing of the model.
-//! - Only [`gpu`] names wgpu and includes shaders; only `web` and `scenes` name JavaScript. They are the page's two modules:
-//!   one is built with the feature `engine`, the other with `world` alone, of which [`world`], [`image`] and [`error`] are all.
-//! - Only [`model::linear`], [`gpu::quant_linear()`] and [`weights`] know that weights may be quantised.
-//! - Bytes that were not verified have no path to the device: see [`weights::source::VerifiedShard`].
-//! - No code path belongs to a task: text to image is a [`request::Request`] without frames.
+//! # Architecture
+//! ```text
+//! Request -> Sequence (text, input frames, noise frames) -> velocity -> latents -> Image
+//! ShardSource -> bytes -> VerifiedShard -> parameters, still quantised, on the device
+//! ```
+//! Each arrow is one function, each noun one type. A module uses only the layers below its own, which `tests/architecture.rs` checks:
+//! ```text
+//! 6  web
+//! 5  pipeline, loader
+//! 4  weights::{load, save, memory}
+//! 3  model, sampler, composite
+//! 2  gpu, cpu, tokenizer, weights::{files, module, source}
+//! 1  request, weights::{manifest, quant}
+//! 0  config, image, noise, error
+//! ```
+//! - `pipeline` follows the paper's figure 2; from there read `model::sequence` (section 3.2 of the paper), `model::transformer` and
+//!   `sampler`.
+//! - `model` knows nothing of files, URLs or JavaScript; `sampler` takes a closure and knows nothing of the model.
+//! - Only `gpu` names wgpu and includes shaders; only `web` names JavaScript.
+//! - Only `model::linear`, `gpu`, `cpu` and `weights` know of quantisation.
+//! - Bytes that were not verified have no path to the device: see `weights::source::VerifiedShard`.
+//! - No code path belongs to a task: text to image is a request without images.
 //!
-//! # Where to begin
-//! [`pipeline`] reads like the paper's figure 2; from there [`model::sequence`] (the paper's section 3.2),
-//! [`model::transformer`], [`sampler`]. For the pack, [`weights`]; for training, `tools::train`.
-//!
-//! # Letters
-//! b batch, n tokens, d width, h heads, c channels, y and x a grid's rows and columns; q, k and v as in attention; x_t, v,
+//! Letters in shapes: b batch, n tokens, d width, h heads, c channels, y and x rows and columns of a grid; q, k and v as in attention; x_t, v,
 //! eps and t as in flow matching: `x_t = (1 - t) x0 + t eps`, `v = eps - x0`.
 
 mod composite;
@@ -40,6 +48,8 @@ mod cpu;
 mod error;
 mod gpu;
 mod image;
+#[cfg(not(target_arch = "wasm32"))]
+mod loader;
 mod model;
 mod noise;
 mod pipeline;
@@ -51,9 +61,13 @@ mod web;
 mod weights;
 
 pub use error::{Error, Result};
+pub use gpu::device::Choice as Device;
 pub use image::Image;
-pub use pipeline::{Event, Pipeline};
-pub use request::{Frame, Method, Request, Role, Tag};
+#[cfg(not(target_arch = "wasm32"))]
+pub use loader::Loader;
+pub use pipeline::{Event, Pipeline, Stage};
+pub use request::{Frame, Method, Request, RequestBuilder, Role, Tag};
+pub use weights::load::Progress;
 
 /// What the tools and the tests of this repository use beyond the front door. It changes without notice.
 #[doc(hidden)]
@@ -66,6 +80,10 @@ pub mod internals {
     }
     pub mod gpu {
         pub use crate::gpu::*;
+    }
+    #[cfg(not(target_arch = "wasm32"))]
+    pub mod loader {
+        pub use crate::loader::open;
     }
     pub mod model {
         pub use crate::model::*;

@@ -1,27 +1,27 @@
-//! Seeded Gaussian noise, made on the host: one seed gives one picture, natively and in the browser.
+//! Seeded Gaussian noise, generated on the CPU: a seed gives the same image natively and in the browser.
 
 use burn::tensor::{Device, Tensor, TensorData};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
 
-/// A stream of standard normal numbers. ChaCha is defined bit by bit, unlike a library's default generator, so the
-/// same seed means the same noise in every release and on every machine.
+/// A stream of standard normal values. ChaCha is specified bit by bit, unlike a library's default generator, so a seed
+/// gives the same noise in every release and on every machine.
 #[derive(Clone, Debug)]
 pub struct Noise(ChaCha8Rng);
 
 impl Noise {
-    /// The stream of a seed.
+    /// Creates the stream of a seed.
     pub fn new(seed: u64) -> Self {
         Noise(ChaCha8Rng::seed_from_u64(seed))
     }
 
-    /// The next `shape` numbers of the stream.
+    /// Returns the next values of the stream as a tensor of `shape`.
     pub fn tensor<const D: usize>(&mut self, shape: [usize; D], device: &Device) -> Tensor<D> {
         Tensor::from_data(self.data(shape), device)
     }
 
-    /// The next `shape` numbers of the stream, in CPU memory.
+    /// Returns the next values of the stream as CPU data of `shape`.
     pub fn data<const D: usize>(&mut self, shape: [usize; D]) -> TensorData {
         let count = shape.iter().product();
         let values: Vec<f32> = StandardNormal

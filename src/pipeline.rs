@@ -1,5 +1,4 @@
-//! From a request to pictures: reads like the paper's figure 2. The only file that sees tokenizer, networks and sampler
-//! together.
+//! From a request to images, as in figure 2 of the paper. The only file that uses tokenizer, networks and sampler together.
 
 use std::ops::ControlFlow;
 
@@ -8,6 +7,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use crate::composite::composite_onto;
 use crate::config::{Attention, Config};
 use crate::error::{Error, Result};
+use crate::gpu::device::Opened;
 use crate::image::Image;
 use crate::model::Model;
 use crate::model::sequence::{Grid, InputFrame, Sequence, TextStates, check_frames};
@@ -25,95 +25,164 @@ pub const MAX_SIDE: u32 = 4096;
 /// Latents with more cells than this are encoded and decoded in tiles: 128 x 128 cells are 1024 pixels at stride 8.
 const UNTILED_CELLS: usize = 128 * 128;
 
-/// Sequences of at most so many tokens go through the network with another branch of guidance beside them; a longer one fills a
-/// device by itself.
+/// Longest sequence, in tokens, of which two branches of guidance are computed as one batch; a longer one fills a device by itself.
 const BATCHED_TOKENS: usize = 1024;
 
-/// Tiles as diffusers cuts them.
+/// The tiles of diffusers.
 const TILING: Tiling = Tiling {
     latent: 64,
     overlap: 0.25,
 };
 
-/// A model that is ready to run.
+/// A loaded model.
+///
+/// ```
+/// use unireal::{Image, Pipeline, Request};
+///
+/// # fn main() -> unireal::Result<()> {
+/// let pipeline = Pipeline::from_dir("www/models/tabletop").load_blocking()?;
+/// let request = Request::builder("remove the cyan sphere")
+///     .canvas(Image::open("www/examples/tabletop-9.png")?)
+///     .build()?;
+/// let images = pipeline.generate_blocking(&request)?;
+/// assert_eq!(images.len(), 1);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Pipeline {
-    /// The pack's configuration.
+    #[doc(hidden)]
     pub config: Config,
     pub(crate) tokenizer: Tokenizer,
     pub(crate) model: Model,
-    pub(crate) device: Device,
+    pub(crate) opened: Opened,
 }
 
 /// Branches of guidance that are predicted together.
 #[derive(Debug)]
 struct Prediction {
-    /// A sample for each branch.
+    /// One sample per branch.
     sequence: Sequence,
-    /// What each branch's velocity counts.
+    /// Weight of each branch's velocity.
     weights: Vec<f64>,
 }
 
-/// The parts of a generation, in order.
+/// The stages of a generation, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// The prompt is encoded.
+    /// Encodes the prompt.
     Text,
-    /// The input images are encoded.
+    /// Encodes the input images.
     Encode,
-    /// The sampler runs.
+    /// Runs the sampler.
     Sample,
-    /// The pictures are decoded.
+    /// Decodes the results.
     Decode,
 }
 
-/// What a running generation reports; breaking cancels it.
+/// An event of a running generation.
 #[derive(Debug)]
 pub enum Event {
-    /// A part begins; all work of the part before it is done.
+    /// A stage begins; the device has finished the stage before it.
     Stage(Stage),
     /// A sampler step is done.
     Step {
-        /// Steps done, from 1.
+        /// Number of steps done, from 1.
         step: usize,
-        /// Steps in all.
+        /// Number of steps in all.
         steps: usize,
-        /// The result as it is estimated now, when the request asked to see it.
+        /// The current estimate of the results, if [`Request::preview_every`] asks for one.
         preview: Option<Vec<Image>>,
     },
 }
 
 impl Pipeline {
-    /// Puts a pipeline together.
-    pub fn new(config: Config, tokenizer: Tokenizer, model: Model, device: Device) -> Self {
+    /// Starts loading the pack in a local folder.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn from_dir(path: impl AsRef<std::path::Path>) -> crate::loader::Loader {
+        crate::loader::Loader::new(path.as_ref())
+    }
+
+    /// Makes a pipeline of loaded parts.
+    #[doc(hidden)]
+    pub fn new(config: Config, tokenizer: Tokenizer, model: Model, opened: Opened) -> Self {
         Pipeline {
             config,
             tokenizer,
             model,
-            device,
+            opened,
         }
     }
 
-    /// Loads the networks that a plan describes and puts a pipeline together.
+    /// Loads the networks that a plan describes.
     ///
     /// # Errors
     /// As [`Plan::load`].
+    #[doc(hidden)]
     pub async fn load(
         plan: Plan,
         source: &impl ShardSource,
-        device: Device,
+        opened: Opened,
         on_progress: &mut dyn FnMut(Progress),
     ) -> Result<Self> {
-        let model = plan.load(source, &device, on_progress).await?;
-        Ok(Self::new(plan.config, plan.tokenizer, model, device))
+        let model = plan.load(source, &opened.device, on_progress).await?;
+        Ok(Self::new(plan.config, plan.tokenizer, model, opened))
     }
 
-    /// Generates the request's outputs.
+    /// Returns the kind of the device, `webgpu` or `cpu`.
+    pub fn device_kind(&self) -> &'static str {
+        self.opened.kind
+    }
+
+    /// Returns the name of the adapter, for people.
+    pub fn adapter(&self) -> &str {
+        &self.opened.adapter
+    }
+
+    /// Returns why [`Device::Auto`](crate::Device::Auto) chose the CPU, if it did.
+    pub fn device_note(&self) -> Option<&str> {
+        self.opened.note.as_deref()
+    }
+
+    /// Generates the images that a request asks for.
     ///
     /// # Errors
-    /// [`Error::Request`] before any computation when the request cannot be right, [`Error::Aborted`] when `on_event`
-    /// breaks, [`Error::DeviceLost`] when the device goes away.
-    pub async fn generate(
+    /// [`Error::Request`] before any computation when the request is invalid, [`Error::DeviceLost`] when the device goes away.
+    pub async fn generate(&self, request: &Request) -> Result<Vec<Image>> {
+        self.generate_with(request, async |_| ControlFlow::Continue(()))
+            .await
+    }
+
+    /// Like [`Pipeline::generate`], for programs without an async runtime.
+    ///
+    /// # Errors
+    /// As [`Pipeline::generate`].
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn generate_blocking(&self, request: &Request) -> Result<Vec<Image>> {
+        pollster::block_on(self.generate(request))
+    }
+
+    /// Generates, and calls `on_event` at each stage and step; [`ControlFlow::Break`] cancels.
+    ///
+    /// ```
+    /// use std::ops::ControlFlow;
+    /// use unireal::{Event, Pipeline, Request};
+    ///
+    /// # fn main() -> unireal::Result<()> {
+    /// # let pipeline = Pipeline::from_dir("www/models/tabletop").load_blocking()?;
+    /// let request = Request::builder("a red cube on a wooden table").build()?;
+    /// let result = pollster::block_on(pipeline.generate_with(&request, async |event| match event {
+    ///     Event::Step { step: 2, .. } => ControlFlow::Break(()),
+    ///     _ => ControlFlow::Continue(()),
+    /// }));
+    /// assert_eq!(result.unwrap_err().code(), "abort");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Pipeline::generate`], and [`Error::Aborted`] when `on_event` breaks.
+    pub async fn generate_with(
         &self,
         request: &Request,
         mut on_event: impl AsyncFnMut(Event) -> ControlFlow<()>,
@@ -155,12 +224,12 @@ impl Pipeline {
         ];
         let mut noise = Noise::new(request.seed);
         let noise: Vec<Tensor<4>> = (0..request.outputs)
-            .map(|_| noise.tensor(shape, &self.device))
+            .map(|_| noise.tensor(shape, &self.opened.device))
             .collect();
         let grid = Grid::of(&noise[0], self.config.transformer.patch_size);
         let outputs = vec![grid; request.outputs];
         let branches = sampler::guidance(
-            f64::from(request.guidance),
+            self.guidance(request.guidance),
             f64::from(request.image_guidance),
             !inputs.is_empty(),
         );
@@ -181,9 +250,15 @@ impl Pipeline {
         self.decode(&latents, canvas).await
     }
 
-    /// Sampler steps of a request that asks for `asked`: that, or the model's own number.
-    pub fn steps(&self, asked: Option<usize>) -> usize {
-        asked.unwrap_or(self.config.index.num_inference_steps)
+    /// Returns the number of sampler steps of a request, by default the pack's.
+    #[doc(hidden)]
+    pub fn steps(&self, requested: Option<usize>) -> usize {
+        requested.unwrap_or(self.config.index.num_inference_steps)
+    }
+
+    /// Returns the text guidance scale of a request, by default the pack's.
+    fn guidance(&self, requested: Option<f32>) -> f64 {
+        requested.map_or(self.config.index.guidance_scale, f64::from)
     }
 
     async fn report_step(
@@ -209,8 +284,8 @@ impl Pipeline {
         Ok(on_event(event).await)
     }
 
-    /// The branches of guidance as sequences. Two short ones with the same images are one batch, which asks a device for half as
-    /// many small steps. `texts` holds the prompt and an empty one, of these lengths.
+    /// Returns the branches of guidance as sequences. Two short ones with the same images become one batch, which halves the number of
+    /// kernel launches. `texts` holds the prompt and an empty prompt of the given lengths.
     fn predictions(
         &self,
         branches: &[(Branch, f64)],
@@ -220,7 +295,7 @@ impl Pipeline {
         outputs: &[Grid],
     ) -> Vec<Prediction> {
         let transformer = &self.model.transformer;
-        // Without images, nothing is what the images say.
+        // Without images, the unconditional branch equals the branch of images only.
         let alike = |branch| branch != Branch::Nothing || inputs.is_empty();
         let frames = inputs
             .iter()
@@ -229,7 +304,7 @@ impl Pipeline {
             .chain(outputs.iter().copied())
             .map(Grid::tokens)
             .sum();
-        // Where tokens can be kept over the steps, none may be padding.
+        // A KV cache must not hold padding.
         let short = lengths[0] + tokens <= BATCHED_TOKENS
             && self.config.transformer.attention == Attention::Full;
         let together = short && branches.iter().filter(|(branch, _)| alike(*branch)).count() == 2;
@@ -265,13 +340,14 @@ impl Pipeline {
         predictions
     }
 
-    /// The weighted sum of the branches' velocities.
+    /// Returns the weighted sum of the branches' velocities.
     fn guided(&self, predictions: &[Prediction], x: &[Tensor<4>], t: f64) -> Vec<Tensor<4>> {
         let velocities = predictions
             .iter()
             .flat_map(|Prediction { sequence, weights }| {
                 let b = weights.len();
-                let t = Tensor::from_data(TensorData::new(vec![t as f32; b], [b]), &self.device);
+                let t = TensorData::new(vec![t as f32; b], [b]);
+                let t = Tensor::from_data(t, &self.opened.device);
                 let x: Vec<Tensor<4>> = x.iter().map(|x| x.clone().repeat_dim(0, b)).collect();
                 let v = self.model.transformer.forward(sequence, &x, t);
                 weights.iter().enumerate().map(move |(i, weight)| {
@@ -285,7 +361,7 @@ impl Pipeline {
     }
 
     fn encode_text(&self, texts: &[&crate::tokenizer::Tokens]) -> TextStates {
-        let (ids, image_refs, mask) = batch_tokens(texts, &self.config, &self.device);
+        let (ids, image_refs, mask) = batch_tokens(texts, &self.config, &self.opened.device);
         TextStates {
             states: self.model.text.forward(ids, mask.clone()),
             image_refs,
@@ -299,7 +375,10 @@ impl Pipeline {
             Role::Canvas | Role::Control => output,
             Role::Asset => self.fitted(frame.image.width, frame.image.height),
         };
-        let pixels = frame.image.resize(width, height).to_tensor(&self.device);
+        let pixels = frame
+            .image
+            .resize(width, height)
+            .to_tensor(&self.opened.device);
         let tiling = self.tiling(width as usize * height as usize);
         InputFrame {
             latent: self.model.vae.encode(pixels, tiling),
@@ -307,7 +386,7 @@ impl Pipeline {
         }
     }
 
-    /// The pictures of these latents; with a canvas, its pixels where nothing changed.
+    /// Decodes latents; with a canvas, pastes its unchanged pixels back.
     async fn decode(&self, latents: &[Tensor<4>], canvas: Option<&Image>) -> Result<Vec<Image>> {
         let mut images = Vec::new();
         for latent in latents {
@@ -327,7 +406,7 @@ impl Pipeline {
         (pixels / self.config.vae.stride().pow(2) > UNTILED_CELLS).then_some(TILING)
     }
 
-    /// Output width and height: what was asked for, else the first canvas's shape at the model's size, else a square.
+    /// Returns the output's width and height: those of the request, else the first canvas's aspect ratio at the model's area, else a square.
     fn output_size(&self, request: &Request) -> Result<(u32, u32)> {
         let (width, height) = match request.size {
             Some(size) => size,
@@ -349,14 +428,14 @@ impl Pipeline {
         Ok((to_grid(width as f64, grid), to_grid(height as f64, grid)))
     }
 
-    /// The size nearest to the model's own area with this shape, on the grid.
+    /// Returns the size on the grid that is nearest to the model's area with this aspect ratio.
     fn fitted(&self, width: u32, height: u32) -> (u32, u32) {
         let size = self.config.index.sample_size as u32;
         fitted(size, self.config.grid() as u32, width, height)
     }
 }
 
-/// The sides nearest to an area of `size` x `size` with this shape, as multiples of `grid`.
+/// Returns sides with this aspect ratio and an area near `size` x `size`, as multiples of `grid`.
 pub fn fitted(size: u32, grid: u32, width: u32, height: u32) -> (u32, u32) {
     let (w, h) = (f64::from(width), f64::from(height));
     let scale = f64::from(size) / (w * h).sqrt();
@@ -369,6 +448,7 @@ fn to_grid(side: f64, grid: u32) -> u32 {
 }
 
 /// Tokens of several texts in CPU memory, padded to the longest, `[b, n]`.
+#[derive(Debug)]
 pub struct TokenData {
     /// Vocabulary ids.
     pub(crate) ids: TensorData,
@@ -400,7 +480,7 @@ impl TokenData {
         }
     }
 
-    /// Ids, image references and padding mask on a device.
+    /// Copies ids, image references and padding mask to a device.
     pub fn on(&self, device: &Device) -> (Tensor<2, Int>, Tensor<2, Int>, Option<Tensor<2>>) {
         let ints = |data: &TensorData| Tensor::from_data(data.clone(), device);
         let mask = self.mask.as_ref();
@@ -412,7 +492,7 @@ impl TokenData {
     }
 }
 
-/// Ids, image references and padding mask of texts, padded to the longest; the mask is `None` when none is padded.
+/// Returns ids, image references and padding mask of texts, padded to the longest; the mask is `None` when none is padded.
 pub fn batch_tokens(
     texts: &[&crate::tokenizer::Tokens],
     config: &Config,

@@ -137,16 +137,112 @@ impl std::str::FromStr for Method {
     }
 }
 
-/// An input image and what it is for.
+/// An input image and its role.
 #[derive(Clone, Debug)]
 pub struct Frame {
-    /// The picture, of any size.
+    /// The image, of any size.
     pub image: Image,
-    /// Its role.
+    /// What the image is for.
     pub role: Role,
 }
 
-/// Everything a generation needs. The only place that has defaults: see [`Request::new`].
+/// Builds a [`Request`]; see [`Request::builder`].
+#[derive(Clone, Debug)]
+pub struct RequestBuilder(Request);
+
+impl RequestBuilder {
+    /// Adds an input image with a role; the first image is IMG1.
+    pub fn image(mut self, image: Image, role: Role) -> Self {
+        self.0.frames.push(Frame { image, role });
+        self
+    }
+
+    /// Adds an image to edit.
+    pub fn canvas(self, image: Image) -> Self {
+        self.image(image, Role::Canvas)
+    }
+
+    /// Adds an image that shows an object to use.
+    pub fn asset(self, image: Image) -> Self {
+        self.image(image, Role::Asset)
+    }
+
+    /// Adds an image whose layout the result follows.
+    pub fn control(self, image: Image) -> Self {
+        self.image(image, Role::Control)
+    }
+
+    /// Sets the context tags instead of deriving them.
+    pub fn context(mut self, tags: impl IntoIterator<Item = Tag>) -> Self {
+        self.0.context = Some(tags.into_iter().collect());
+        self
+    }
+
+    /// Sets the output's width and height in pixels.
+    pub fn size(mut self, width: u32, height: u32) -> Self {
+        self.0.size = Some((width, height));
+        self
+    }
+
+    /// Sets the number of output images.
+    pub fn outputs(mut self, outputs: usize) -> Self {
+        self.0.outputs = outputs;
+        self
+    }
+
+    /// Sets the number of sampler steps.
+    pub fn steps(mut self, steps: usize) -> Self {
+        self.0.steps = Some(steps);
+        self
+    }
+
+    /// Sets the sampler's method.
+    pub fn method(mut self, method: Method) -> Self {
+        self.0.method = method;
+        self
+    }
+
+    /// Sets the text guidance scale; 1 is none.
+    pub fn guidance(mut self, scale: f32) -> Self {
+        self.0.guidance = Some(scale);
+        self
+    }
+
+    /// Sets the image guidance scale; 1 is none.
+    pub fn image_guidance(mut self, scale: f32) -> Self {
+        self.0.image_guidance = scale;
+        self
+    }
+
+    /// Sets whether unchanged pixels of the canvas are pasted back; see [`Request::composite_canvas`].
+    pub fn composite(mut self, composite: bool) -> Self {
+        self.0.composite = composite;
+        self
+    }
+
+    /// Sets the seed of the noise.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.0.seed = seed;
+        self
+    }
+
+    /// Decodes a preview every `steps` steps; 0 is never.
+    pub fn preview_every(mut self, steps: usize) -> Self {
+        self.0.preview_every = steps;
+        self
+    }
+
+    /// Checks the request and returns it.
+    ///
+    /// # Errors
+    /// As [`Request::check`].
+    pub fn build(self) -> Result<Request> {
+        self.0.check()?;
+        Ok(self.0)
+    }
+}
+
+/// The input of a generation; [`Request::builder`] makes one.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Request {
@@ -164,8 +260,8 @@ pub struct Request {
     pub steps: Option<usize>,
     /// How the sampler steps.
     pub method: Method,
-    /// Text guidance scale; 1 is none.
-    pub guidance: f32,
+    /// Text guidance scale; 1 is none, `None` takes the model's own.
+    pub guidance: Option<f32>,
     /// Image guidance scale; 1 is none.
     pub image_guidance: f32,
     /// Whether what an edit leaves alone comes from its canvas, pixel for pixel: see [`Request::kept`].
@@ -177,8 +273,30 @@ pub struct Request {
 }
 
 impl Request {
-    /// A request with the defaults: no images, derived tags, one output, Euler steps as many as the model's
-    /// own number, text guidance 2, image guidance 1, what is left alone kept, seed 0, no previews.
+    /// Starts building a request.
+    ///
+    /// ```
+    /// use unireal::{Image, Request, Role};
+    ///
+    /// # fn main() -> unireal::Result<()> {
+    /// let room = Image::from_rgb(1, 1, vec![90; 3])?;
+    /// let dog = Image::from_rgb(1, 1, vec![200; 3])?;
+    /// let request = Request::builder("put the dog of IMG2 into IMG1")
+    ///     .canvas(room)
+    ///     .asset(dog)
+    ///     .steps(4)
+    ///     .seed(7)
+    ///     .build()?;
+    /// assert_eq!(request.frames[1].role, Role::Asset);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn builder(prompt: impl Into<String>) -> RequestBuilder {
+        RequestBuilder(Request::new(prompt))
+    }
+
+    /// Returns a request with the defaults: no images, derived tags, one output, the model's own number of steps and guidance scale, the
+    /// Euler method, image guidance 1, compositing, seed 0, no previews.
     pub fn new(prompt: impl Into<String>) -> Self {
         Request {
             prompt: prompt.into(),
@@ -188,7 +306,7 @@ impl Request {
             outputs: 1,
             steps: None,
             method: Method::Euler,
-            guidance: 2.0,
+            guidance: None,
             image_guidance: 1.0,
             composite: true,
             seed: 0,
@@ -275,7 +393,7 @@ impl Request {
             return refuse(format!("{steps} steps; ask for 1 to 1000"));
         }
         for (name, scale) in [
-            ("guidance", self.guidance),
+            ("guidance", self.guidance.unwrap_or(1.0)),
             ("image guidance", self.image_guidance),
         ] {
             if !(0.0..=100.0).contains(&scale) {
@@ -360,7 +478,7 @@ mod tests {
         assert!(refusal(&Request::new("  ")).contains("empty"));
         assert!(with(|r| r.steps = Some(0)).contains("0 steps"));
         assert!(with(|r| r.outputs = 11).contains("11 outputs"));
-        assert!(with(|r| r.guidance = f32::NAN).contains("NaN"));
+        assert!(with(|r| r.guidance = Some(f32::NAN)).contains("NaN"));
         assert!(
             with(|r| r.frames = vec![
                 Frame {

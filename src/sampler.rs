@@ -1,7 +1,8 @@
-//! From noise to picture along a velocity field: free functions over closures, which know nothing of the model.
+//! Flow-matching samplers, which integrate a velocity field from noise to image: free functions over closures,
+//! independent of the model.
 //!
-//! Convention: `x_t = (1 - t) x0 + t eps` and `v = eps - x0`, so time runs from 1 (noise) to 0 (picture). The schedule
-//! and the Euler step are those of diffusers' `FlowMatchEulerDiscreteScheduler` when it is given sigmas from 1 to 1/n.
+//! Convention: `x_t = (1 - t) x0 + t eps` and `v = eps - x0`, so time runs from 1 (noise) to 0 (image). The schedule
+//! and the Euler step are those of diffusers' `FlowMatchEulerDiscreteScheduler` with sigmas from 1 to 1/n.
 
 use std::ops::ControlFlow;
 
@@ -10,7 +11,7 @@ use burn::tensor::Tensor;
 use crate::error::{Error, Result};
 use crate::request::Method;
 
-/// Times of `steps` steps, from 1 down to 0: `steps + 1` numbers. A `shift` above 1 spends more steps near the noise:
+/// Returns the `steps + 1` times of a schedule, from 1 down to 0. A `shift` above 1 spends more steps near the noise:
 /// `t` becomes `shift t / (1 + (shift - 1) t)`.
 pub fn schedule(steps: usize, shift: f64) -> Vec<f64> {
     (0..=steps)
@@ -20,24 +21,24 @@ pub fn schedule(steps: usize, shift: f64) -> Vec<f64> {
         .collect()
 }
 
-/// What a sampler reports after each step.
+/// The progress that a sampler reports after each step.
 #[derive(Debug)]
 pub struct Step<'a> {
-    /// Steps done, from 1.
+    /// Number of steps done, from 1.
     pub step: usize,
-    /// Steps in all.
+    /// Total number of steps.
     pub steps: usize,
-    /// The estimate of the result, one for each output frame.
+    /// Current estimate of the result, one latent per output frame.
     pub estimate: &'a [Tensor<4>],
 }
 
-/// Integrates `velocity` over `times` from the noise `x`.
+/// Integrates `velocity` over `times`, starting from the noise `x`.
 ///
-/// Heun's method corrects each Euler step with the velocity at its end; the last step, which ends at time 0 where
-/// there is nothing left to correct, stays an Euler step.
+/// Heun's method corrects each Euler step with the velocity at its end. The last step, which ends at time 0, has
+/// nothing left to correct and stays an Euler step.
 ///
 /// # Errors
-/// [`Error::Aborted`] when `on_step` breaks, and whatever `velocity` returns.
+/// [`Error::Aborted`] when `on_step` returns [`ControlFlow::Break`], and the errors of `velocity` and `on_step`.
 pub async fn sample(
     method: Method,
     times: &[f64],
@@ -72,7 +73,7 @@ pub async fn sample(
     Ok(x)
 }
 
-/// `x + dt v`, frame by frame.
+/// Returns `x + dt v` for each frame.
 pub fn advance(x: &[Tensor<4>], v: &[Tensor<4>], dt: f64) -> Vec<Tensor<4>> {
     x.iter()
         .zip(v)
@@ -80,19 +81,20 @@ pub fn advance(x: &[Tensor<4>], v: &[Tensor<4>], dt: f64) -> Vec<Tensor<4>> {
         .collect()
 }
 
-/// The three predictions of two-scale guidance that differ in what the model was told.
+/// The conditioning of one prediction in two-scale classifier-free guidance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Branch {
     /// Images and text.
     Full,
-    /// Images alone.
+    /// Images without text.
     Images,
-    /// Neither.
+    /// Neither images nor text.
     Nothing,
 }
 
-/// Which branches two scales need, and their weights: `v = v(0,0) + image (v(I,0) - v(0,0)) + text (v(I,T) - v(I,0))`
-/// (InstructPix2Pix, equation 3). Branches of weight 0 are left out, so no guidance costs one evaluation.
+/// Returns the branches that classifier-free guidance with these two scales evaluates, and their weights:
+/// `v = v(0,0) + image (v(I,0) - v(0,0)) + text (v(I,T) - v(I,0))` (InstructPix2Pix, equation 3). Branches of weight 0
+/// are omitted, so no guidance costs one evaluation.
 pub fn guidance(text: f64, image: f64, has_images: bool) -> Vec<(Branch, f64)> {
     let weights = if has_images {
         vec![
@@ -114,7 +116,7 @@ mod tests {
     use super::*;
     use burn::tensor::Device;
 
-    /// On `dx/dt = x` the exact factor from 1 to 0 is 1/e; Euler errs by O(1/n), Heun by O(1/n^2).
+    /// For `dx/dt = x` the exact factor from 1 to 0 is 1/e; Euler's error is O(1/n), Heun's O(1/n^2).
     #[test]
     fn heun_is_of_second_order_and_euler_of_first() {
         let device = Device::flex();

@@ -1,4 +1,4 @@
-//! Text to token ids, by a Hugging Face `tokenizer.json` that holds IMG1..IMG10 and RES1..RES10 as single tokens.
+//! Tokenises text with a Hugging Face `tokenizer.json` in which IMG1..IMG10 and RES1..RES10 are single tokens.
 
 use tokenizers::Tokenizer as Inner;
 
@@ -6,30 +6,30 @@ use crate::error::{Error, Result};
 use crate::model::sequence::ImageRef;
 use crate::request::MAX_IMAGES;
 
-/// A tokenizer whose referring words were found.
+/// A tokenizer that knows the ids of the IMGk and RESk tokens.
 #[derive(Clone, Debug)]
 pub struct Tokenizer {
     inner: Inner,
     image_refs: Vec<(u32, ImageRef)>,
 }
 
-/// One text as the encoder reads it.
+/// A tokenised text, the input of the text encoder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tokens {
-    /// Token ids, the end of text included.
+    /// Token ids, including the end-of-text token.
     pub ids: Vec<u32>,
-    /// For each token, which image it names.
+    /// The image that each token refers to.
     pub image_refs: Vec<ImageRef>,
 }
 
-/// Longest text in tokens; T5 has no limit of its own, the sequence's cost is what bounds it.
+/// Maximum number of tokens in a text. T5 has no limit of its own; this one bounds the cost of the sequence.
 pub const MAX_TOKENS: usize = 512;
 
 impl Tokenizer {
     /// Parses `tokenizer.json`.
     ///
     /// # Errors
-    /// [`Error::Format`] when it cannot be parsed, or when a referring word is not a single token.
+    /// [`Error::Format`] when it cannot be parsed, or when an IMGk or RESk is not a single token.
     pub fn from_json(bytes: &[u8]) -> Result<Self> {
         let file = "tokenizer/tokenizer.json";
         let inner = Inner::from_bytes(bytes).map_err(|e| Error::format(file, e))?;
@@ -72,7 +72,7 @@ impl Tokenizer {
         Ok(Tokens { ids, image_refs })
     }
 
-    /// Number of token ids.
+    /// Returns the vocabulary size.
     pub fn size(&self) -> usize {
         self.inner.get_vocab_size(true)
     }

@@ -86,7 +86,7 @@ export async function generate(model: Model, file: File, signal: AbortSignal): P
     steps: 30,
     method: "heun",
     guidance: 4.5,
-    keep: false,
+    composite: false,
     imageGuidance: 1.5,
     seed: 7,
     previewEvery: 5,

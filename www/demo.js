@@ -1,4 +1,4 @@
-/** The demo page: the editor, told by the page's address which model and device it takes, new scenes, and the page's own updates. */
+/** The demo page: the editor with the pack and device of the page's query, new scenes, and updates of the page. */
 import "./demo/trusted.js";
 import "./editor.js";
 import * as scenes from "./demo/scenes.js";

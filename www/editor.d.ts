@@ -1,5 +1,5 @@
 /**
- * `<unireal-editor>`: the whole editor in one tag. Importing the module defines it.
+ * `<unireal-editor>`: the editor as a custom element. Importing the module defines it.
  *
  * ```html
  * <script type="module" src="www/editor.js"></script>
@@ -7,83 +7,83 @@
  * ```
  *
  * Attributes:
- * - `pack`: address of the model's folder, relative to the page or absolute. Nothing is downloaded before a person has
+ * - `pack`: address of the model's folder, relative to the page or absolute. Nothing is downloaded before the user has
  *   agreed to the size, or the page has called `load()`;
  * - `device`: `auto` (default), `webgpu`, `webgpu-f16` or `cpu`;
  * - `examples`: address of a list of examples, `[{ "image": "a.png", "prompt": "…" }]`;
- * - `whole-page`: the page belongs to the editor: its keys work anywhere, pictures are dropped and pasted anywhere, and
- *   requests are shared as links to the page. Without it the editor minds itself only. Read when the element is connected.
+ * - `whole-page`: handles keys, dropped images and pasted images on the whole page instead of on the element, and shares
+ *   requests as links to the page. Read when the element is connected.
  *
- * It works under `script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; style-src 'self'; img-src 'self' blob:;
+ * The editor works under `script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; style-src 'self'; img-src 'self' blob:;
  * connect-src 'self'`, where 'self' stands for the hosts of this module, the pack and the examples. Under Trusted Types
  * (`require-trusted-types-for 'script'`) it needs `trusted-types unireal-editor`, and a default policy of the page whose
- * `createScriptURL` lets this module's `worker.js` through; `demo/trusted.js` is such a policy.
+ * `createScriptURL` accepts this module's `worker.js`, such as `demo/trusted.js`.
  *
- * Slots: `intro`, shown beside the model's card; `start`, below the examples; `beside`, next to the result, as for a picture to
- * compare it with.
+ * Slots: `intro`, beside the model's card; `start`, below the examples; `beside`, next to the result, for example for an
+ * image to compare it with.
  *
  * Events, all of which bubble: `unireal-ready`, `unireal-progress`, `unireal-shown`, `unireal-result`, `unireal-error`.
  *
- * Theme: CSS variables on the element or above it. Each has a light and a dark default, and the property `color-scheme`
- * of the element chooses between them (default: as the reader's system).
+ * Theme: CSS variables on the element or an ancestor. Each has a light and a dark default; the element's `color-scheme`
+ * property chooses between them (default: the setting of the user's system).
  *
- * | variable | what |
+ * | variable | use |
  * |---|---|
- * | `--unireal-ground` | behind everything; the editor paints none, this is what its veil is made of |
- * | `--unireal-card`, `--unireal-sunken`, `--unireal-line` | cards, what lies in them, borders |
+ * | `--unireal-ground` | page background; the editor uses it for its drop overlay only |
+ * | `--unireal-card`, `--unireal-sunken`, `--unireal-line` | cards, fields in cards, borders |
  * | `--unireal-ink`, `--unireal-soft` | text, secondary text |
- * | `--unireal-accent`, `--unireal-accent-strong`, `--unireal-on-accent`, `--unireal-tint` | main buttons and what is chosen; hovered; text on them; a light ground for what is chosen |
- * | `--unireal-warn-ground`, `--unireal-warn-ink` | notices of what went wrong |
- * | `--unireal-shadow` | of cards |
- * | `--unireal-radius` | of cards |
+ * | `--unireal-accent`, `--unireal-accent-strong`, `--unireal-on-accent`, `--unireal-tint` | main buttons and selected items; hovered; text on them; background of selected items |
+ * | `--unireal-warn-ground`, `--unireal-warn-ink` | error notices |
+ * | `--unireal-shadow` | shadow of cards |
+ * | `--unireal-radius` | corner radius of cards |
  * | `--unireal-font` | font family |
  */
 
 import type { Device, ErrorCode, ImageSource, InputImage, Model, ModelInfo, Progress, Role, Tag, Timings } from "./unireal.js";
 
-/** A request without its pictures. */
+/** A request without its images. */
 export interface EditorRequest {
   readonly prompt: string;
-  /** Null: derived from the pictures and their roles. */
+  /** Null derives the tags from the images and their roles. */
   readonly context: readonly Tag[] | null;
   readonly outputs: number;
   readonly steps: number;
   readonly guidance: number;
   readonly imageGuidance: number;
-  readonly keep: boolean;
-  /** Left out, every request gets a new one. */
+  readonly composite: boolean;
+  /** Without a seed, every request gets a new one. */
   readonly seed?: number | undefined;
 }
 
-/** An input picture as the editor keeps it. */
+/** An input image of the editor. */
 export interface EditorImage {
   readonly image: Blob;
   readonly role: Role;
 }
 
-/** What a request made. */
+/** The result of a request. */
 export interface EditorResult {
-  /** One PNG file a picture. */
+  /** A PNG file for each image. */
   readonly images: File[];
-  /** The seed of each. */
+  /** The seed of each image. */
   readonly seeds: number[];
   readonly timings: Timings;
   readonly request: EditorRequest;
-  /** The pictures that it was made from. */
+  /** The input images of the request. */
   readonly inputs: readonly EditorImage[];
 }
 
-/** The files of the result that is on show now, made or gone back to; none while one is made. */
+/** The files of the result that is shown, either new or restored from the history; empty while a request runs. */
 export interface EditorShown {
   readonly images: readonly File[];
 }
 
-/** Bytes of a download, or steps of a request. */
+/** Progress of a download in bytes, or of a request in steps. */
 export type EditorProgress =
   | Progress
   | { readonly stage: "steps"; readonly step: number; readonly steps: number };
 
-/** What went wrong; the editor has said it in plain words already. */
+/** An error; the editor has already shown a message for it. */
 export interface EditorError {
   readonly code: ErrorCode;
   readonly error: unknown;
@@ -96,22 +96,22 @@ export declare class UniRealEditor extends HTMLElement {
   device: Device;
   /** The loaded model, or null. */
   readonly model: Model | null;
-  /** The input pictures. Setting them replaces those there; it takes a moment, which `generate()` waits for. */
+  /** The input images. Setting them replaces them asynchronously; `generate()` waits for that. */
   get images(): EditorImage[];
   set images(images: readonly InputImage[]);
   prompt: string;
-  /** Pixels of a side of the pictures that the model makes, or null until the pack was looked at. */
+  /** Side of the model's images in pixels, or null before the pack was checked. */
   readonly sampleSize: number | null;
-  /** What is offered below the prompt, to be taken by a press. */
+  /** Suggested prompts below the prompt field; a click uses one. */
   set ideas(texts: readonly string[]);
-  /** Prompt and settings. Setting it changes what is given. */
+  /** Prompt and settings. Setting it changes only the given fields. */
   get request(): EditorRequest;
   set request(request: Partial<EditorRequest>);
-  /** Downloads and loads the model, as a press on the button would. */
+  /** Downloads and loads the model, like the download button. */
   load(): Promise<Model>;
-  /** Runs the request, as a press on Generate would. Rejects with what the editor shows as well. */
+  /** Runs the request, like the Generate button. Rejects with the error that the editor shows. */
   generate(): Promise<EditorResult>;
-  /** Ends the running request, which then rejects with an `AbortError`. */
+  /** Cancels the running request, which then rejects with an `AbortError`. */
   cancel(): void;
 }
 

@@ -1,7 +1,7 @@
 /**
- * `<unireal-editor>`: the whole editor in one tag. Types, attributes, events and theme variables are in editor.d.ts; the
- * parts lie in editor/. It lives in a shadow root, so its ids and styles and those of the page do not meet; its
- * stylesheet is linked, which the strictest style policy (`style-src 'self'`) allows.
+ * `<unireal-editor>`: the editor as a custom element. editor.d.ts documents its types, attributes, events and theme
+ * variables; its parts are in editor/. It renders into a shadow root, which separates its ids and styles from those of
+ * the page. It links its stylesheet, which the strictest style policy (`style-src 'self'`) allows.
  */
 import { markup } from "./editor/markup.js";
 import { parts } from "./editor/parts.js";
@@ -11,9 +11,9 @@ export class UniRealEditor extends HTMLElement {
   static observedAttributes = ["pack", "device", "examples"];
 
   #parts;
-  /** Ends what listens outside of the shadow root. @type {AbortController | null} */
+  /** Removes the listeners outside the shadow root. @type {AbortController | null} */
   #connection = null;
-  /** Whether the model of the present attributes was looked at. */
+  /** Whether the pack of the current attributes was checked. */
   #started = false;
 
   constructor() {
@@ -32,7 +32,7 @@ export class UniRealEditor extends HTMLElement {
   disconnectedCallback() {
     this.#connection?.abort();
     this.#connection = null;
-    // An element that only moves to another place is connected again at once.
+    // An element that is only moved is connected again immediately.
     queueMicrotask(() => {
       if (!this.isConnected) {
         this.#started = false;
@@ -56,7 +56,7 @@ export class UniRealEditor extends HTMLElement {
     }
   }
 
-  /** In a moment: the script that made the element may still set its attributes. */
+  /** Starts in a microtask, so that the script that created the element can still set its attributes. */
   #begin() {
     queueMicrotask(() => this.#start());
   }

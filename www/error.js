@@ -1,4 +1,4 @@
-/** The one error of the public module, and how errors look when they cross the worker as data. */
+/** The error class of the public module, and errors as data in messages of the worker. */
 
 /** @typedef {import("./unireal.d.ts").ErrorCode} ErrorCode */
 
@@ -19,10 +19,10 @@ export class UniRealError extends Error {
   }
 }
 
-/** An error in the request itself; the message says what would be right. */
+/** Returns an error for an invalid request; the message says what is valid. */
 export const refuse = (message, options) => new UniRealError("request", message, options);
 
-/** The error that the page sees for an error that crossed the worker as data. */
+/** Returns the error for the page from an error that the worker sent as data. */
 export function thrown({ code, message, cause }) {
   if (code === "abort") {
     return new DOMException(message || "cancelled", "AbortError");

@@ -1,13 +1,13 @@
-/** The Worker as promises: calls with progress and abort, and an end for every call whatever happens to the worker. */
+/** The engine's worker behind promises: calls with progress and abort, each of which settles even if the worker dies. */
 import { UniRealError, thrown } from "./error.js";
 
-/** How long a cancelled call may take to wind down before its worker is thrown away, in milliseconds. */
+/** Milliseconds that a cancelled call may take to end before its worker is terminated. */
 const GRACE = 10_000;
 
-/** After these the worker is replaced: its wasm or its device is gone, or only a new instance gives memory back. */
+/** Error codes that replace the worker: its device is lost, or only a new wasm instance frees the memory. */
 const REPLACES_WORKER = new Set(["device-lost", "memory"]);
 
-/** One worker and the calls that it has not answered. */
+/** A worker and its open calls. */
 class Host {
   #worker;
   #calls = new Map();
@@ -30,7 +30,7 @@ class Host {
     this.#worker.onmessageerror = () => this.close(new UniRealError("internal", "a message of the engine cannot be read"));
     this.#worker.onerror = (event) => {
       event.preventDefault();
-      // Only a script that ran has a message; an event without one means that the script or one of its imports did
+      // A script that ran has a message in its error event. An event without one means that the script or one of its imports did
       // not load.
       this.close(event.message
         ? new UniRealError("internal", `the engine stopped: ${event.message}`, { cause: event.error ?? undefined })
@@ -39,7 +39,7 @@ class Host {
   }
 
   /**
-   * Calls the engine. An abort rejects at once with the signal's reason; the worker then has GRACE to wind down.
+   * Calls the engine. An abort rejects immediately with the signal's reason; the worker then has GRACE to end the call.
    * @param {string} method
    * @param {object} value
    * @param {{ transfer?: Transferable[], onEvent?: (event: any) => void, signal?: AbortSignal }} [options]
@@ -79,7 +79,7 @@ class Host {
     });
   }
 
-  /** Resolves when no call is open: all answered, or the worker gone. */
+  /** Resolves when no call is open. */
   settled() {
     return new Promise((resolve) => {
       this.#waiting.push(resolve);
@@ -87,12 +87,12 @@ class Host {
     });
   }
 
-  /** Ends the worker as soon as its open calls are answered, at the latest when their grace is over. */
+  /** Terminates the worker when its open calls are settled. Cancelled calls have GRACE to end. */
   retire() {
     this.settled().then(() => this.close());
   }
 
-  /** Ends the worker now; open calls reject with `reason`. */
+  /** Terminates the worker now; open calls reject with `reason`. */
   close(reason = new UniRealError("internal", "the engine's worker was ended")) {
     this.alive = false;
     this.#worker.terminate();
@@ -122,17 +122,17 @@ class Host {
   }
 }
 
-/** A worker that a check has started and that holds no model: the next load takes it, so wasm compiles once. */
+/** A worker without a model that a check has started. The next load uses it, so that wasm compiles once. */
 let spare = null;
 
-/** The spare worker, or a new one. */
+/** Returns the spare worker or a new one. */
 export function take() {
   const host = spare?.alive ? spare : new Host();
   spare = null;
   return host;
 }
 
-/** Calls on a worker that holds no model, and keeps that worker for what comes next. */
+/** Calls a worker without a model, and keeps that worker for the next call. */
 export async function callOnSpare(method, value, signal) {
   const host = take();
   try {

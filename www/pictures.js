@@ -1,17 +1,17 @@
-/** Pictures in and out: whatever the page has becomes RGBA, and the engine's RGBA becomes ImageBitmaps. */
+/** Image conversion: from any image source of the page to RGBA, and from the engine's RGBA to ImageBitmaps. */
 import { UniRealError, refuse } from "./error.js";
 
-/** Longest side of a picture that goes to the engine: more than any model's input, and 16 MiB of RGBA at most. */
+/** Longest side of an image for the engine in pixels: more than any model's input, and at most 16 MiB of RGBA. */
 export const MAX_SIDE = 2048;
 
-/** Decode to the stored values: no colour management, no premultiplication, but upright. */
+/** Decodes to the stored values: no colour management, no premultiplication, but upright. */
 const DECODE = Object.freeze({
   colorSpaceConversion: "none",
   premultiplyAlpha: "none",
   imageOrientation: "from-image",
 });
 
-/** The promise, or the signal's reason as soon as it aborts. */
+/** Returns the promise's result, or rejects with the signal's reason as soon as it aborts. */
 export function orAbort(promise, signal) {
   if (!signal) {
     return promise;
@@ -26,14 +26,14 @@ export function orAbort(promise, signal) {
   });
 }
 
-/** The sides of a picture, scaled down where the longer one is more than `most`. @param {{ width: number, height: number }} of */
+/** Returns the size of an image, scaled down so that no side exceeds `most`. @param {{ width: number, height: number }} of */
 export function within({ width, height }, most) {
   const scale = Math.min(1, most / Math.max(width, height));
   const side = (length) => Math.max(1, Math.round(length * scale));
   return { width: side(width), height: side(height) };
 }
 
-/** Reads a picture's RGBA from anything that a canvas can draw, no side longer than MAX_SIDE. */
+/** Reads the RGBA of anything that a canvas can draw, scaled so that no side exceeds MAX_SIDE. */
 function draw(source, name) {
   const { width, height } = within(source, MAX_SIDE);
   const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
@@ -66,7 +66,7 @@ async function fetchBlob(url, name, signal) {
 }
 
 /**
- * Decodes one input picture to RGBA, in a buffer that may be transferred away.
+ * Decodes an input image to RGBA in a transferable buffer.
  * @param {import("./unireal.d.ts").ImageSource} image
  * @param {string} name IMGk, for messages
  * @param {AbortSignal} [signal]
@@ -105,7 +105,7 @@ export async function decode(image, name, signal) {
 }
 
 /**
- * The engine's pixels as an ImageBitmap that holds exactly them.
+ * Creates an ImageBitmap with exactly the engine's pixels.
  * @param {{ width: number, height: number, data: Uint8Array }} picture
  */
 export async function bitmap({ width, height, data }) {

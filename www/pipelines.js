@@ -1,20 +1,21 @@
 /**
- * Compute pipelines before they are needed. What an earlier visit compiled is kept as text, and compiled again while the weights
- * come, all at once and beside the page; the first picture then finds its pipelines ready. Without this every pipeline is compiled
- * when its first use waits for it, one after the other.
+ * A cache of WebGPU compute pipelines. It stores the shaders that a visit used as text, and compiles them
+ * asynchronously and in parallel while the next visit loads its weights. The first image then finds its pipelines
+ * ready. Without it, each pipeline is compiled when its first use waits for it.
  *
- * A pipeline is asked for through WebGPU's own function, which answers with one that is ready. Nothing else changes: what is not
- * ready is made as before.
+ * The cache wraps WebGPU's own `createComputePipeline`, which returns a prepared pipeline if there is one and else
+ * creates it as before.
  */
 
 const CACHE = "unireal-pipelines";
 const KEY = "/unireal-pipelines.json";
 
-/** Writings after which a pipeline that no visit used is forgotten: those of an older version, or of another model. */
+/** Number of writes after which an unused pipeline is removed, such as one of an older version or another model. */
 const IDLE = 4;
 
 /**
- * A pipeline as data; its bind groups are given by the entries of their layouts, or left to the shader.
+ * A serialisable pipeline. `groups` are the entries of its bind group layouts, or "auto" to derive them from the
+ * shader.
  * @typedef {{ code: string, entryPoint: string, groups: "auto" | GPUBindGroupLayoutEntry[][] }} Recipe
  */
 
@@ -24,23 +25,23 @@ const codes = new WeakMap();
 const entries = new WeakMap();
 /** @type {WeakMap<object, GPUBindGroupLayoutEntry[][]>} */
 const layouts = new WeakMap();
-/** Those that are ready, of each device. @type {WeakMap<GPUDevice, Map<string, GPUComputePipeline>>} */
+/** Prepared pipelines of each device. @type {WeakMap<GPUDevice, Map<string, GPUComputePipeline>>} */
 const ready = new WeakMap();
-/** Those that this visit asked for. @type {Map<string, Recipe>} */
+/** Pipelines that this visit used. @type {Map<string, Recipe>} */
 const used = new Map();
-/** What earlier visits kept, with the writings since one used it. @type {Map<string, { recipe: Recipe, idle: number }>} */
+/** Stored pipelines, with the number of writes since a visit used them. @type {Map<string, { recipe: Recipe, idle: number }>} */
 let kept = new Map();
 let preparing = Promise.resolve();
 
-/** Settles, never fails, when all that can be prepared is. */
+/** Returns a promise that resolves when preparation ends; it never rejects. */
 export const prepared = () => preparing;
 
-/** Begins to compile for a device what earlier visits kept. @param {GPUDevice} device */
+/** Starts to compile the stored pipelines for a device. @param {GPUDevice} device */
 export function preparePipelines(device) {
   preparing = prepare(device).catch(() => undefined);
 }
 
-/** Begins to watch what the devices of this worker are asked for; they are not made yet. */
+/** Wraps the functions that create pipelines, for all devices of this worker; call it before any device is created. */
 export function watchPipelines() {
   const device = GPUDevice.prototype;
   wrap(device, "createShaderModule", (module, { code }) => (codes.set(module, code), module));
@@ -59,7 +60,7 @@ export function watchPipelines() {
 }
 
 /**
- * Keeps what this visit used for the next one, where it used something new.
+ * Stores the pipelines of this visit for the next one, if any of them is new.
  * @param {(code: string) => boolean} again whether a shader may be used again
  */
 export async function keepPipelines(again) {
@@ -77,11 +78,11 @@ export async function keepPipelines(again) {
   try {
     await (await caches.open(CACHE)).put(KEY, new Response(JSON.stringify([...kept.values()])));
   } catch {
-    // No storage, or a full one: the next visit compiles as it goes.
+    // No storage, or it is full: the next visit compiles pipelines at their first use.
   }
 }
 
-/** Replaces a function by one that passes its result through `then`. */
+/** Replaces a method by one that passes its result through `then`. */
 function wrap(prototype, name, then) {
   const original = prototype[name];
   prototype[name] = function (...parameters) {
@@ -106,7 +107,7 @@ async function prepare(device) {
   }));
 }
 
-/** What this device refuses is nobody's error: the engine has not asked for it. */
+/** Compiles a pipeline. Rejects if the device refuses it, without an error of the page. */
 async function compile(device, { code, entryPoint, groups }) {
   device.pushErrorScope("validation");
   const module = device.createShaderModule({ code });

@@ -1,6 +1,6 @@
 /**
- * UniReal in the browser: one diffusion transformer that generates and edits pictures, run in the page from weights on
- * any static host. Nothing leaves the page.
+ * UniReal in the browser: a diffusion transformer that generates and edits images. It runs in the page, with weights from
+ * any static HTTP server. No data leaves the page.
  *
  * ```js
  * const model = await UniReal.load("models/tabletop/");
@@ -12,10 +12,10 @@
 /// <reference lib="dom" />
 /// <reference lib="esnext.disposable" />
 
-/** What an input picture is for: to be edited, to take an object or a style from, or to say where or in what shape. */
+/** The role of an input image: the image to edit, a source of an object or a style, or a control such as a mask. */
 export type Role = "canvas" | "asset" | "control";
 
-/** A context tag: an attribute of the wanted result, read ahead of the prompt. */
+/** A context tag: an attribute of the result, which the model reads before the prompt. */
 export type Tag =
   | "realistic style"
   | "synthetic style"
@@ -26,22 +26,22 @@ export type Tag =
   | "perception task";
 
 /**
- * Where the model runs: `auto` takes WebGPU on a real GPU whose start-up check agrees with the CPU, else the CPU. `webgpu-f16` is WebGPU
- * with products in 16-bit floats, where the adapter has them (`unsupported` elsewhere): for GPUs that multiply those faster, exact to
- * three digits.
+ * The device that the model runs on. `auto` uses WebGPU on a hardware GPU whose start-up check agrees with the CPU, and
+ * the CPU otherwise. `webgpu-f16` is WebGPU with products in 16-bit floats, accurate to three digits, for GPUs that
+ * multiply those faster; it is `unsupported` on adapters without them.
  */
 export type Device = "auto" | "webgpu" | "webgpu-f16" | "cpu";
 
-/** What went wrong, for programs:
- * - `unsupported`: this browser or device cannot do it;
- * - `network`: bytes could not be fetched; what arrived is kept;
- * - `integrity`: bytes arrived that are not the promised ones;
- * - `format`: a file of the pack is not what its format says;
- * - `memory`: the device or the tab has not enough memory;
- * - `device-lost`: the GPU went away; the next `generate` reloads the model;
+/** Error codes:
+ * - `unsupported`: this browser or device lacks a feature;
+ * - `network`: a download failed; the next one resumes where it stopped;
+ * - `integrity`: a file's bytes do not match the pack's index;
+ * - `format`: a file of the pack is malformed;
+ * - `memory`: the device or the tab is out of memory;
+ * - `device-lost`: the GPU device was lost; the next `generate` reloads the model;
  * - `busy`: another request is running on this model;
- * - `request`: the request contradicts itself or the model; the message says what would be right;
- * - `internal`: a defect of this library; the next `generate` starts afresh.
+ * - `request`: the request is invalid for this model; the message says what is valid;
+ * - `internal`: a defect of this library; the next `generate` reloads the model.
  */
 export type ErrorCode =
   | "unsupported"
@@ -54,15 +54,15 @@ export type ErrorCode =
   | "request"
   | "internal";
 
-/** Every error of this module, except cancellation: an abort rejects with the signal's reason, by default a DOM
- * `AbortError`. */
+/** The class of all errors of this module except cancellation: an abort rejects with the signal's reason, by default a
+ * DOM `AbortError`. */
 export declare class UniRealError extends Error {
   constructor(code: ErrorCode, message: string, options?: ErrorOptions);
   readonly name: "UniRealError";
   readonly code: ErrorCode;
 }
 
-/** A picture in any form that a page has one. A string is a URL. Longer sides than 2048 pixels are scaled down. */
+/** An image. A string is a URL. An image with a side above 2048 pixels is scaled down. */
 export type ImageSource =
   | Blob
   | string
@@ -73,66 +73,68 @@ export type ImageSource =
   | HTMLCanvasElement
   | OffscreenCanvas;
 
-/** An input picture and its role. The first of a request is IMG1. */
+/** An input image and its role. The first of a request is IMG1. */
 export interface InputImage {
   readonly image: ImageSource;
   readonly role: Role;
 }
 
-/** One part of a pack. */
+/** A component of a pack. */
 export interface Component {
-  /** Bytes of its shards. */
+  /** Size of its shards in bytes. */
   readonly bytes: number;
 }
 
-/** Bytes that a pack needs on the device. */
+/** Memory requirements of a pack in bytes. */
 export interface Memory {
-  /** All weights, as they lie on the device. */
+  /** All weights in the device's layout. */
   readonly weights: number;
-  /** The most that a picture of the model's own size takes besides; an estimate from the shapes. */
+  /** Peak of activations for an image of the model's own size, estimated from the shapes. */
   readonly activations: number;
   /** The largest matrix, which must fit into one buffer. */
   readonly largest: number;
-  /** The largest buffer that this browser's WebGPU adapter gives; null where there is no adapter. How much memory a GPU has in
-   * all, browsers do not tell. */
+  /** The largest buffer of this browser's WebGPU adapter; null without an adapter. Browsers do not tell the total memory
+   * of a GPU. */
   readonly limit: number | null;
 }
 
 interface SupportFacts {
   /** The pack's name. */
   readonly name: string;
-  /** Bytes of the whole pack. */
+  /** Size of the whole pack in bytes. */
   readonly bytes: number;
-  /** How many of them this browser holds already. */
+  /** Number of those bytes that this browser has cached. */
   readonly cachedBytes: number;
-  /** The side, in pixels, of the pictures that the model was trained on. */
+  /** Side of the model's training images in pixels. */
   readonly sampleSize: number;
-  /** Sampler steps of a request that asks for no number. */
+  /** Number of sampler steps of a request that sets none. */
   readonly steps: number;
-  /** The pack's parts by name, such as `transformer`. */
+  /** Text guidance scale of a request that sets none. */
+  readonly guidance: number;
+  /** The pack's components by name, such as `transformer`. */
   readonly components: Readonly<Record<string, Component>>;
-  /** What it needs of the device, against what the device has. */
+  /** The pack's memory requirements and the device's limit. */
   readonly memory: Memory;
 }
 
-/** What is known before any weight is downloaded. */
+/** Facts about a pack from its descriptions, and whether it can run here. */
 export type Support =
   | (SupportFacts & { readonly ok: true })
   | (SupportFacts & { readonly ok: false; readonly code: ErrorCode; readonly message: string });
 
-/** Progress of a load. `loaded` never falls, `total` never changes, and `ready` comes once and last. */
+/** Progress of a load. `loaded` never decreases, `total` never changes, and `ready` comes once and last. */
 export interface Progress {
   readonly stage: "download" | "ready";
-  /** Bytes that have arrived, cached ones included. */
+  /** Number of bytes loaded, including cached ones. */
   readonly loaded: number;
-  /** Bytes of the whole pack. */
+  /** Size of the whole pack in bytes. */
   readonly total: number;
-  /** Whether the bytes that this event adds came from the cache; at `ready`, whether all did. */
+  /** Whether the bytes of this event came from the cache; at `ready`, whether all did. */
   readonly cached: boolean;
 }
 
 export interface CheckOptions {
-  /** On which the load is going to be; default `auto`, which is fine where one of both is. */
+  /** The device of the later load; default `auto`, which needs only one of GPU and CPU to be sufficient. */
   readonly device?: Device | undefined;
   readonly signal?: AbortSignal | undefined;
 }
@@ -140,73 +142,77 @@ export interface CheckOptions {
 export interface LoadOptions {
   /** Default `auto`. */
   readonly device?: Device | undefined;
-  /** Where downloaded weights are kept: the origin's private file system (default), or nowhere. */
+  /** Where downloaded weights are cached: `opfs`, the origin's private file system (default), or `none`. */
   readonly cache?: "opfs" | "none" | undefined;
   readonly onProgress?: ((progress: Progress) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
-/** The model that was loaded, and what it runs on. */
+/** A loaded model and its device. */
 export interface ModelInfo {
   readonly name: string;
   readonly device: "webgpu" | "cpu";
-  /** The adapter's own description of itself. */
+  /** The adapter's description of itself. */
   readonly adapter: string;
-  /** Why it is not the device that one would expect, if it is not. */
+  /** Remarks, such as why `auto` does not use the GPU or why the model is not cached; null if there are none. */
   readonly note: string | null;
   readonly sampleSize: number;
-  /** Sampler steps of a request that asks for no number. */
+  /** Number of sampler steps of a request that sets none. */
   readonly steps: number;
+  /** Text guidance scale of a request that sets none. */
+  readonly guidance: number;
   readonly bytes: number;
 }
 
-/** A step of the sampler. */
+/** A sampler step. */
 export interface Step {
   /** From 1 to `steps`. */
   readonly step: number;
   readonly steps: number;
-  /** The result as it looks so far, one picture an output, where `previewEvery` asks for it. The bitmaps are yours to
-   * close. */
+  /** Previews of the result, one image for each output, at the steps that `previewEvery` selects. The caller closes the
+   * bitmaps. */
   readonly preview: ImageBitmap[] | null;
 }
 
 interface RequestBase {
-  /** What the result should be, in words. Names inputs as IMG1, IMG2, ... and outputs as RES1, RES2, ... */
+  /** Describes the result. Refers to inputs as IMG1, IMG2, ... and to outputs as RES1, RES2, ... */
   readonly prompt: string;
-  /** Input pictures in order; none means text to image. At most 10. */
+  /** Input images in order, at most 10. Text to image has none. */
   readonly images?: readonly InputImage[] | undefined;
-  /** Context tags; left out, they are derived from the request. */
+  /** Context tags; by default derived from the request. */
   readonly context?: readonly Tag[] | null | undefined;
-  /** Number of results, made in one pass, 1 to 10; default 1. */
+  /** Number of results of one pass, 1 to 10; default 1. */
   readonly outputs?: number | undefined;
-  /** Sampler steps, 1 to 1000; by default the model's own number, {@link ModelInfo.steps}. */
+  /** Number of sampler steps, 1 to 1000; default {@link ModelInfo.steps}. */
   readonly steps?: number | undefined;
-  /** `euler`: one evaluation a step (default); `heun`: two, for fewer steps. */
+  /** `euler`: one evaluation per step (default); `heun`: two, which needs fewer steps. */
   readonly method?: "euler" | "heun" | undefined;
-  /** Text guidance, 0 to 100, 1 is none; default 2. */
+  /** Text guidance scale, 0 to 100, 1 is none; by default the model's own, {@link ModelInfo.guidance}. */
   readonly guidance?: number | undefined;
   /** Image guidance, 0 to 100, 1 is none; default 1. */
   readonly imageGuidance?: number | undefined;
-  /** Whether what an edit leaves alone comes from its canvas, pixel for pixel; default true. It applies to one result of one
-   * canvas with the tag `static scenario`, and not to perception tasks. */
+  /** Whether to composite the result onto the canvas, which restores unchanged pixels bit for bit; default true. Applies to
+   * one result of one canvas with the tag `static scenario`, and not to perception tasks. */
+  readonly composite?: boolean | undefined;
+  /** @deprecated Renamed to `composite` in 0.2; removed in 0.3. */
   readonly keep?: boolean | undefined;
-  /** Seed of the noise, a whole number from 0 to 2^53 - 1; default random 32 bits. */
+  /** Seed of the noise, an integer from 0 to 2^53 - 1; default random 32 bits. */
   readonly seed?: number | undefined;
-  /** Ask for a preview every so many steps; default 0, never. */
+  /** Number of steps between previews; default 0, no previews. */
   readonly previewEvery?: number | undefined;
   readonly onStep?: ((step: Step) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Output size in pixels: both sides, or none for the first canvas's shape (without one, the model's own size). */
+/** Output size in pixels: both sides or none. The default is the shape of the first canvas, or the model's own size. */
 export type OutputSize =
   | { readonly width: number; readonly height: number }
   | { readonly width?: undefined; readonly height?: undefined };
 
-/** One request, whatever the task: text to image is a request without images. */
+/** A request for any task; text to image is a request without images. */
 export type GenerateOptions = RequestBase & OutputSize;
 
-/** Milliseconds of each stage. */
+/** Duration of each stage in milliseconds. */
 export interface Timings {
   readonly text: number;
   readonly encode: number;
@@ -216,41 +222,41 @@ export interface Timings {
 }
 
 export interface Generated {
-  /** One picture an output. */
+  /** One image for each output. */
   readonly images: ImageBitmap[];
-  /** The seed that was used: the same request with it gives the same picture. */
+  /** The seed that was used. The same request with this seed returns the same image. */
   readonly seed: number;
   readonly timings: Timings;
 }
 
-/** A loaded model, in a Worker of its own. After a fault the Worker is replaced, and the next `generate` reloads the
+/** A loaded model in a worker of its own. After a fault the worker is replaced, and the next `generate` reloads the
  * model from the cache. */
 export interface Model extends AsyncDisposable {
   readonly info: ModelInfo;
   /**
-   * Runs one request. One at a time: while one runs, another rejects with `busy`.
+   * Runs a request. Rejects with `busy` while another request runs.
    * @throws UniRealError, or the signal's reason after an abort
    */
   generate(options: GenerateOptions): Promise<Generated>;
-  /** Frees the model and ends its Worker; a running request rejects with an `AbortError`. */
+  /** Frees the model and terminates its worker; a running request rejects with an `AbortError`. */
   dispose(): Promise<void>;
   [Symbol.asyncDispose](): Promise<void>;
 }
 
-/** Every {@link Device}. */
+/** All values of {@link Device}. */
 export declare const DEVICES: readonly Device[];
 
 export declare const UniReal: {
-  /** Reads a pack's descriptions and says what a load would take, without downloading weights. */
+  /** Reads a pack's descriptions and returns what a load needs, without downloading weights. */
   check(url: string | URL, options?: CheckOptions): Promise<Support>;
   /**
-   * Loads the pack in the folder at `url`, on any host that lets this page read it.
+   * Loads the pack in the folder at `url`. A server of another origin must allow this page by CORS.
    * @throws UniRealError, or the signal's reason after an abort
    */
   load(url: string | URL, options?: LoadOptions): Promise<Model>;
-  /** Bytes of this browser's storage that the pack takes, those of an unfinished download included; 0 where nothing is
-   * kept. */
+  /** Returns the bytes that the pack takes in this browser's storage, including those of an unfinished download; 0 if
+   * nothing is cached. */
   storedBytes(url: string | URL): Promise<number>;
-  /** Deletes what this browser has kept of the pack. */
+  /** Deletes this browser's cached files of the pack. */
   clearCache(url: string | URL): Promise<void>;
 };

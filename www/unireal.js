@@ -1,16 +1,17 @@
 /**
- * UniReal in the page: `UniReal.check`, `UniReal.load`, `model.generate`, `model.dispose`, `UniReal.storedBytes`,
- * `UniReal.clearCache`. The types and the documentation of every item are in unireal.d.ts; host.js owns the Worker, pictures.js
- * the decoding. Everything from pixels and text to pixels is the engine's.
+ * The public API: `UniReal.check`, `UniReal.load`, `model.generate`, `model.dispose`, `UniReal.storedBytes`,
+ * `UniReal.clearCache`. unireal.d.ts has the types and the documentation. host.js owns the worker, and pictures.js
+ * decodes images; the engine does everything else.
  */
 import { UniRealError, refuse } from "./error.js";
 import { callOnSpare, take } from "./host.js";
-import { keptBytes } from "./kept.js";
+import { cachedBytes } from "./cached.js";
+import { renamed } from "./renamed.js";
 import { bitmap, decode, orAbort } from "./pictures.js";
 
 export { UniRealError };
 
-/** The pack's folder as an absolute URL that ends in "/", whatever of it was named. */
+/** Returns the pack's folder as an absolute URL that ends in "/". Accepts the folder or its model_index.json. */
 function address(url) {
   let folder;
   try {
@@ -26,7 +27,7 @@ function address(url) {
   return folder.href;
 }
 
-/** Where a model can run, see `Device`. */
+/** Devices that a model can run on, see `Device`. */
 export const DEVICES = ["auto", "webgpu", "webgpu-f16", "cpu"];
 
 function known(device) {
@@ -36,7 +37,7 @@ function known(device) {
   return device;
 }
 
-/** Runs a user's callback; what it throws is reported as the page's own error and does not disturb the call. */
+/** Calls a user's callback. What it throws is reported as the page's own error and does not affect the call. */
 function notify(callback, event) {
   try {
     callback?.(event);
@@ -45,7 +46,7 @@ function notify(callback, event) {
   }
 }
 
-/** Holds the laws of progress: `loaded` never falls, `total` never changes, "ready" comes once and last. */
+/** Makes progress events consistent: `loaded` never decreases, `total` never changes, "ready" comes once and last. */
 function progress(callback) {
   let loaded = 0;
   let total = null;
@@ -67,8 +68,9 @@ function progress(callback) {
   };
 }
 
-/** The request as the engine reads it. Types are checked here; ranges, names and defaults are the engine's. */
-async function prepare(options, signal) {
+/** Builds the request for the engine. Checks types; the engine checks ranges and names and fills in defaults. */
+async function prepare(given, signal) {
+  const options = renamed(given, "keep", "composite");
   const { prompt, images = [], context } = options;
   if (typeof prompt !== "string") {
     throw refuse(`prompt is ${typeof prompt}; say in words what the result should be`);
@@ -97,11 +99,11 @@ async function prepare(options, signal) {
   if (options.method != null) {
     request.method = String(options.method);
   }
-  if (options.keep != null) {
-    if (typeof options.keep !== "boolean") {
-      throw refuse(`keep of ${String(options.keep)}; it must be true or false`);
+  if (options.composite != null) {
+    if (typeof options.composite !== "boolean") {
+      throw refuse(`composite is ${String(options.composite)}, expected true or false`);
     }
-    request.keep = options.keep;
+    request.composite = options.composite;
   }
   request.seed ??= crypto.getRandomValues(new Uint32Array(1))[0];
   request.images = [];
@@ -114,7 +116,7 @@ async function prepare(options, signal) {
   return request;
 }
 
-/** A model in a worker. The worker may be replaced after a fault; the model's address and options outlive it. */
+/** A model in a worker. After a fault the worker is replaced, and the model is loaded again with the same options. */
 class Model {
   #url;
   #options;
@@ -143,7 +145,7 @@ class Model {
     return this.#info;
   }
 
-  /** A worker with the model in it: the one there is, or after a fault a new one. */
+  /** Returns the worker with the model in it; starts a new one and loads the model after a fault. */
   async #open(onProgress, signal) {
     if (this.#host) {
       await orAbort(this.#host.settled(), signal);
@@ -185,7 +187,7 @@ class Model {
   async #run(options, signal) {
     const request = await prepare(options, signal);
     const host = await this.#open(undefined, signal);
-    // Turning a preview into a bitmap takes a moment: one queue keeps the steps in order and before the result.
+    // Converting a preview to a bitmap is asynchronous: a queue keeps the steps in order and before the result.
     let queue = Promise.resolve();
     const onEvent = ({ step, steps, preview }) => {
       queue = queue.then(async () => {
@@ -220,7 +222,7 @@ export const UniReal = Object.freeze({
   },
   load: (url, options) => Model.load(url, options),
   async storedBytes(url) {
-    return keptBytes(address(url));
+    return cachedBytes(address(url));
   },
   async clearCache(url) {
     await callOnSpare("clearCache", { url: address(url) });

@@ -1,6 +1,6 @@
 /**
- * The hidden Worker: messages in, `Engine` calls, messages out. It owns no policy: unireal.js decides when a worker is
- * thrown away.
+ * The engine's worker: receives messages, calls `Engine` and posts its results. unireal.js decides when a worker is
+ * terminated.
  *
  *   in:  { id, method, value } | { id, method: "abort" }
  *   out: { id, event } | { id, result } | { id, error: { code, message, cause?, fatal? } }
@@ -15,10 +15,10 @@ let engine = null;
 /** @type {Map<number, AbortController>} */
 const running = new Map();
 
-/** One turn of the event loop: the engine awaits it between steps, so that an abort message can get in. */
+/** Yields to the event loop. The engine awaits this between steps, so that an abort message is received. */
 const turn = () => new Promise((resolve) => setTimeout(resolve));
 
-/** Awaits what never fails, or throws as soon as the signal aborts. */
+/** Awaits a promise that never rejects, or rejects as soon as the signal aborts. */
 function unlessAborted(promise, signal) {
   return new Promise((resolve, reject) => {
     const abort = () => reject(signal.reason);
@@ -27,7 +27,7 @@ function unlessAborted(promise, signal) {
   });
 }
 
-/** Pixels as a buffer of their own; a view into wasm memory could not be transferred. */
+/** Returns an image whose pixels have a buffer of their own; a view into wasm memory could not be transferred. */
 function own(picture) {
   const { width, height, data } = picture;
   return { width, height, data: data.byteLength === data.buffer.byteLength ? data : data.slice() };
@@ -58,7 +58,7 @@ const methods = {
   },
 };
 
-/** An error as data. A trap leaves wasm's memory in an unknown state: that is fatal for the instance. */
+/** Converts an error to data. A trap is fatal for the instance, because it leaves wasm's memory in an unknown state. */
 function describe(error) {
   if (error instanceof WebAssembly.RuntimeError) {
     return { code: "internal", message: `the engine stopped: ${error.message}`, cause: detail(error), fatal: true };
@@ -79,7 +79,7 @@ function detail(error) {
   return { name: String(error?.name ?? typeof error), message: String(error?.message ?? error), stack: String(error?.stack ?? "") };
 }
 
-/** Compiles the wasm once; a failed try is forgotten, so that the next call fetches again. */
+/** Compiles the wasm once. After a failure the next call fetches it again. */
 async function start() {
   try {
     await (started ??= init());
@@ -112,8 +112,9 @@ self.addEventListener("message", async ({ data: { id, method, value } }) => {
 });
 
 /**
- * A device without room says so in an event, at which wgpu ends the module: this hears it first, and answers the open calls
- * with what it was. Nothing else tells a buffer that is too large for the device from a defect.
+ * Answers the open calls with `memory` when the device is out of memory. WebGPU reports this by an event at which wgpu
+ * aborts the module, so this listener is registered first. No other signal distinguishes a buffer that is too large
+ * from a defect.
  */
 function onDeviceError({ error }) {
   if (error instanceof GPUOutOfMemoryError || /max buffer size/.test(error.message)) {
@@ -135,7 +136,7 @@ if ("GPUAdapter" in self) {
   };
 }
 
-// A panic inside a task that nobody awaits would leave the call open for ever: as an error event it reaches the page.
+// A panic inside a task that nobody awaits would leave the call open for ever. As an error event it reaches the page.
 self.addEventListener("unhandledrejection", ({ reason }) => {
   if (reason instanceof WebAssembly.RuntimeError) {
     reportError(reason);

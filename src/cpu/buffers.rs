@@ -1,5 +1,5 @@
-//! Memory of large results, used again. A training step makes the same tensors as the step before; fresh memory for each would be
-//! mapped, zeroed and unmapped by the system, which took a tenth of a step.
+//! A pool that recycles the memory of large tensors. Every training step allocates tensors of the same sizes; mapping, zeroing and
+//! unmapping fresh memory for them took a tenth of a step.
 
 use std::collections::HashMap;
 use std::mem::MaybeUninit;
@@ -9,13 +9,13 @@ use burn::backend::flex::FlexTensor;
 use burn::tensor::{Bytes, TensorData};
 use burn_std::{AccessError, AccessPolicy, AllocationController, AllocationProperty, DType};
 
-/// From so many numbers on a buffer is worth keeping.
+/// Minimum length of a pooled buffer, in f32 values.
 const LEAST: usize = 1 << 14;
 
-/// Numbers that wait at most, 2 GiB; beyond, a buffer goes back to the system.
+/// Maximum number of f32 values in the pool (2 GiB). Beyond it, buffers are freed.
 const MOST: usize = 1 << 29;
 
-/// Buffers that no tensor uses, by length.
+/// Unused buffers by length.
 #[derive(Default)]
 struct Free {
     buffers: HashMap<usize, Vec<Vec<f32>>>,
@@ -29,7 +29,7 @@ fn with_free<T>(f: impl FnOnce(&mut Free) -> T) -> T {
     f(free.get_or_insert_default())
 }
 
-/// `n` numbers for a result that writes them all: what they are is unspecified.
+/// Returns `n` values of unspecified content, for a result that overwrites all of them.
 pub(super) fn buffer(n: usize) -> Vec<f32> {
     let found = (n >= LEAST).then(|| {
         with_free(|free| {
@@ -41,14 +41,14 @@ pub(super) fn buffer(n: usize) -> Vec<f32> {
     found.flatten().unwrap_or_else(|| vec![0.0; n])
 }
 
-/// `n` zeros.
+/// Returns `n` zeros.
 pub(super) fn zeros(n: usize) -> Vec<f32> {
     let mut values = buffer(n);
     values.fill(0.0);
     values
 }
 
-/// A tensor whose memory comes back when it is dropped.
+/// Returns a tensor whose memory returns to the pool when it is dropped.
 pub(super) fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> FlexTensor {
     if values.len() < LEAST {
         return FlexTensor::from_data(TensorData::new(values, shape));
@@ -59,7 +59,7 @@ pub(super) fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> Fle
     FlexTensor::from_data(TensorData::from_bytes(bytes, shape, DType::F32))
 }
 
-/// The memory of a tensor.
+/// Tensor memory that returns to the pool on drop.
 struct Recycled(Vec<f32>);
 
 impl Drop for Recycled {
@@ -88,13 +88,13 @@ impl AllocationController for Recycled {
         _: AccessPolicy,
     ) -> Result<&mut [MaybeUninit<u8>], AccessError> {
         let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut self.0);
-        // SAFETY: the caller writes initialised bytes only, as the trait demands.
+        // SAFETY: the trait requires the caller to write initialised bytes only.
         Ok(unsafe { &mut *(std::ptr::from_mut(bytes) as *mut [MaybeUninit<u8>]) })
     }
 
     fn memory(&self, _: AccessPolicy) -> Result<&[MaybeUninit<u8>], AccessError> {
         let bytes: &[u8] = bytemuck::cast_slice(&self.0);
-        // SAFETY: initialised bytes are bytes that may be so.
+        // SAFETY: initialised bytes are valid as `MaybeUninit` bytes.
         Ok(unsafe { &*(std::ptr::from_ref(bytes) as *const [MaybeUninit<u8>]) })
     }
 }

@@ -1,4 +1,4 @@
-//! GELU: in its tanh form, as a layer of [`crate::gpu::linear`] has it, and in the two forms of published backbones.
+//! GELU in the tanh approximation of [`crate::gpu::linear`], and in the two variants of published backbones.
 
 use burn::backend::flex::FlexTensor;
 use burn::tensor::Tensor;
@@ -6,19 +6,19 @@ use burn::tensor::Tensor;
 use super::simd::{exp, simd_dispatch};
 use super::{Operation, as_slice, buffer, from_vec, operand, result};
 
-/// Which function stands for `x` times the normal distribution's function of `x`.
+/// A variant of GELU, `x` times the standard normal CDF of `x`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GeluApproximation {
-    /// `x sigmoid(2 u)` with `u = sqrt(2 / pi) (x + 0.044715 x^3)`, which is the tanh form.
+    /// The tanh approximation, `x sigmoid(2 u)` with `u = sqrt(2 / pi) (x + 0.044715 x^3)`.
     Tanh,
-    /// `x sigmoid(1.702 x)`, CLIP's.
+    /// CLIP's QuickGELU, `x sigmoid(1.702 x)`.
     Quick,
-    /// Itself, within 2e-7.
+    /// The erf variant, within 2e-7.
     Exact,
 }
 
 impl GeluApproximation {
-    /// `a` and `b` of `x sigmoid(x (a + b x^2))`.
+    /// Returns `a` and `b` of `x sigmoid(x (a + b x^2))`.
     fn slopes(self) -> [f32; 2] {
         match self {
             GeluApproximation::Tanh => [1.595_769, 0.071_354_82],
@@ -32,7 +32,7 @@ impl GeluApproximation {
 struct Gelu;
 
 impl Operation<1> for Gelu {
-    /// The input.
+    /// Input and variant.
     type State = (FlexTensor, GeluApproximation);
 
     fn backward((x, form): &Self::State, gradient: &FlexTensor) -> [Option<FlexTensor>; 1] {
@@ -48,7 +48,7 @@ impl Operation<1> for Gelu {
     }
 }
 
-/// GELU of each number; `None` on another device.
+/// Applies GELU elementwise. Returns `None` unless `x` is f32 on the CPU.
 pub fn gelu(x: &Tensor<3>, form: GeluApproximation) -> Option<Tensor<3>> {
     let input = operand(x)?;
     let mut values = buffer(input.as_slice().len());
@@ -64,7 +64,7 @@ pub fn gelu(x: &Tensor<3>, form: GeluApproximation) -> Option<Tensor<3>> {
     ))
 }
 
-/// The normal distribution's function and density at `x`: the error function by formula 7.1.26 of Abramowitz and Stegun.
+/// Returns the standard normal CDF and density at `x`, with erf by formula 7.1.26 of Abramowitz and Stegun.
 #[inline(always)]
 fn normal(x: f32) -> (f32, f32) {
     let z = x.abs() * std::f32::consts::FRAC_1_SQRT_2;

@@ -1,4 +1,4 @@
-//! Group norm and SiLU, one after the other as every residual layer of the autoencoder has them.
+//! Fused group norm and SiLU, as in every residual layer of the autoencoder.
 
 use burn::backend::flex::FlexTensor;
 use burn::tensor::Tensor;
@@ -9,7 +9,7 @@ use super::{Operand, Operation, as_slice, buffer, from_vec, operand, result};
 #[derive(Debug)]
 struct GroupNormSilu;
 
-/// What the backward pass needs.
+/// Saved for the backward pass.
 #[derive(Clone, Debug)]
 struct State {
     /// `[b, c, y, x]`.
@@ -62,7 +62,8 @@ impl Operation<3> for GroupNormSilu {
     }
 }
 
-/// `silu(group_norm(x))` with one `gamma` and `beta` a channel; `None` on another device.
+/// Computes `silu(group_norm(x))` with one `gamma` and `beta` per channel. Returns `None` when the shapes do not match or a tensor
+/// is not f32 on the CPU.
 pub(crate) fn group_norm_silu(
     x: &Tensor<4>,
     gamma: &Tensor<1>,
@@ -98,7 +99,7 @@ pub(crate) fn group_norm_silu(
     Some(result::<GroupNormSilu, 3, 4>(operands, state, values))
 }
 
-/// The sum of the products of `a` with what `x` is above `mean`.
+/// Returns the sum of `a[i] * (x[i] - mean)`.
 #[inline(always)]
 fn dot_from(a: &[f32], x: &[f32], mean: f32) -> f32 {
     let mut sums = [0f32; LANES];
@@ -139,7 +140,7 @@ simd_dispatch! {
     ) {
         let (mean, scale) = moments(x, epsilon);
         let plane = x.len() / gamma.len();
-        // Sums over the group of the normed values' gradient, and of that times the normed values.
+        // Sums over the group: the gradient of the normalised values, and that gradient times the normalised values.
         let (mut plain, mut along) = (0f32, 0f32);
         for k in 0..gamma.len() {
             let own = k * plane..(k + 1) * plane;

@@ -1,5 +1,5 @@
-//! The product with a matrix and its bias, see [`crate::gpu::linear_reference`]: the bias is added in place, and the
-//! matrix's gradient comes row by row as the matrix lies. A quantised matrix is dequantised in one pass before.
+//! The linear layer, see [`crate::gpu::linear_reference`]. The bias is added in place, and the weight's gradient is computed in the
+//! weight's layout. A quantised matrix is dequantised beforehand in one pass.
 
 use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
@@ -16,23 +16,23 @@ use super::simd::simd_dispatch;
 use super::{Operation, as_slice, from_vec, operand, result};
 use crate::weights::quant::{BLOCK, Encoding};
 
-/// With a bias or without one.
+/// A linear layer, with a bias (three operands) or without one (two).
 #[derive(Debug)]
 struct Linear;
 
-/// What the backward pass needs.
+/// Saved for the backward pass.
 #[derive(Clone, Debug)]
 struct State {
-    /// `[rows, k]`, where the weight has a gradient.
+    /// `[rows, k]`, if the weight needs a gradient.
     input: Option<FlexTensor>,
-    /// `[o, k]`, where the input has a gradient.
+    /// `[o, k]`, if the input needs a gradient.
     weight: Option<FlexTensor>,
-    /// The input's.
+    /// Shape of the input.
     shape: [usize; 3],
     precision: Precision,
 }
 
-/// Gradients of input and weight.
+/// Returns the gradients of input and weight.
 fn gradients(state: &State, gradient: &FlexTensor) -> [Option<FlexTensor>; 2] {
     #[cfg(target_arch = "x86_64")]
     if state.precision == Precision::Bf16 {
@@ -78,7 +78,7 @@ fn bf16_gradients(state: &State, gradient: &FlexTensor) -> [Option<FlexTensor>; 
     [into_input, into_weight]
 }
 
-/// `x w^T + bias`, `[rows, o]`.
+/// Returns `x w^T + bias`, `[rows, o]`.
 #[cfg(target_arch = "x86_64")]
 fn bf16_forward(
     rows: &FlexTensor,
@@ -117,7 +117,7 @@ impl Operation<3> for Linear {
     }
 }
 
-/// As [`crate::gpu::linear`]; `None` on another device.
+/// [`crate::gpu::linear`] without an activation. Returns `None` when the shapes do not match or a tensor is not f32 on the CPU.
 pub(crate) fn linear(
     x: &Tensor<3>,
     weight: &Tensor<2>,
@@ -125,7 +125,7 @@ pub(crate) fn linear(
 ) -> Option<Tensor<3>> {
     let [b, n, k] = x.dims();
     let [o, inner] = weight.dims();
-    // A mismatch is the plain form's to report.
+    // The reference implementation reports mismatches.
     if inner != k || bias.is_some_and(|bias| bias.dims() != [o]) || [b, n, k, o].contains(&0) {
         return None;
     }
@@ -154,7 +154,7 @@ pub(crate) fn linear(
     })
 }
 
-/// `x w^T + bias`, `[rows, o]`, in this thread's precision.
+/// Returns `x w^T + bias`, `[rows, o]`, in this thread's precision.
 fn product(
     rows: &FlexTensor,
     weight: &FlexTensor,
@@ -173,7 +173,8 @@ fn product(
     y
 }
 
-/// As [`crate::gpu::dequantize`]; `None` on another device.
+/// [`crate::gpu::dequantize`] on the CPU. Returns `None` on another device, when the shapes do not match, or when `encoding` is not
+/// quantised.
 pub(crate) fn dequantize(
     packed: &Tensor<2, Int>,
     scales: &Tensor<2, Int>,
@@ -224,7 +225,7 @@ simd_dispatch! {
         }
     }
 
-    /// Words of four signed bytes, blocks of [`BLOCK`] values with a scale each.
+    /// Dequantises words of four signed bytes; each block of [`BLOCK`] values has a scale.
     fn from_q8(packed: &[i32], scales: &[f32], values: &mut [f32]) {
         let blocks = packed.chunks_exact(BLOCK / 4).zip(values.chunks_exact_mut(BLOCK));
         for ((integers, values), scale) in blocks.zip(scales) {
@@ -236,7 +237,7 @@ simd_dispatch! {
         }
     }
 
-    /// Words of eight numbers of four bits, from 0 for -8 on.
+    /// Dequantises words of eight 4-bit integers, stored with an offset of 8.
     fn from_q4(packed: &[i32], scales: &[f32], values: &mut [f32]) {
         let blocks = packed.chunks_exact(BLOCK / 8).zip(values.chunks_exact_mut(BLOCK));
         for ((integers, values), scale) in blocks.zip(scales) {

@@ -1,10 +1,9 @@
-//! Operations on the CPU, each as one pass over memory, with a backward pass of its own.
+//! Fused CPU operations with their own backward passes.
 //!
-//! burn's CPU backend runs every elementwise operation as a pass of its own into new memory, and records a node for each;
-//! between the matrix products of a block that made up more than half of a step, in training and in generating. Each
-//! operation here has the plain form beside it in [`crate::model`] or [`crate::gpu`], which every other device runs and the
-//! tests compare with.
-// Only training, which is native, looks at the backward passes.
+//! burn's CPU backend runs every elementwise operation as a separate pass into new memory and records an autodiff node for each.
+//! Between the matrix products of a block, this took more than half of a step, in training and in sampling. Each operation here
+//! has a reference implementation in [`crate::model`] or [`crate::gpu`], which every other device runs and the tests compare with.
+// Only training, which is native, uses the backward passes.
 #![cfg_attr(target_arch = "wasm32", allow(dead_code))]
 
 mod attention;
@@ -39,16 +38,16 @@ use burn::tensor::{DType, Tensor};
 
 /// An operation on `N` tensors of 32-bit floats.
 trait Operation<const N: usize>: Debug + Send + 'static {
-    /// What the backward pass needs of the forward one.
+    /// Saved by the forward pass for the backward pass.
     type State: Clone + Debug + Send + 'static;
 
-    /// The operands' gradients from that of the result, which lies row by row; `None` where no one asks for it.
+    /// Computes the operands' gradients from the contiguous gradient of the result; `None` for an operand that needs none.
     fn backward(state: &Self::State, gradient: &FlexTensor) -> [Option<FlexTensor>; N];
 }
 
 /// A tensor of 32-bit floats on the CPU.
 struct Operand {
-    /// Row by row.
+    /// Contiguous.
     values: FlexTensor,
     #[cfg(not(target_arch = "wasm32"))]
     tracked: Option<graph::Tracked>,
@@ -59,7 +58,7 @@ impl Operand {
         as_slice(&self.values)
     }
 
-    /// Whether the tensor is part of a graph and wants its gradient.
+    /// Whether the tensor is part of an autodiff graph and needs a gradient.
     fn wants_gradient(&self) -> bool {
         #[cfg(not(target_arch = "wasm32"))]
         return self.tracked.as_ref().is_some_and(|t| t.is_tracked());
@@ -68,7 +67,7 @@ impl Operand {
     }
 }
 
-/// The tensor as an operand, if that is what it is.
+/// Returns the tensor as an operand; `None` unless it is f32 on the CPU.
 fn operand<const D: usize>(tensor: &Tensor<D>) -> Option<Operand> {
     if tensor.dtype() != DType::F32 {
         return None;
@@ -85,7 +84,7 @@ fn operand<const D: usize>(tensor: &Tensor<D>) -> Option<Operand> {
     })
 }
 
-/// The result of an operation as a tensor; where an operand is part of a graph, it becomes so too.
+/// Returns the result of an operation as a tensor, recorded in the autodiff graph if an operand is part of one.
 fn result<O: Operation<N>, const N: usize, const D: usize>(
     operands: [Operand; N],
     state: O::State,
@@ -99,7 +98,7 @@ fn result<O: Operation<N>, const N: usize, const D: usize>(
     Tensor::from_primitive::<Flex>(values)
 }
 
-/// The same numbers, row by row.
+/// Returns the tensor in contiguous layout.
 fn contiguous(tensor: &FlexTensor) -> FlexTensor {
     if tensor.as_slice::<f32>().is_some() {
         tensor.clone()
@@ -108,7 +107,7 @@ fn contiguous(tensor: &FlexTensor) -> FlexTensor {
     }
 }
 
-/// The numbers of a [`dense`] tensor.
+/// Returns the values of a [`contiguous`] tensor.
 fn as_slice(tensor: &FlexTensor) -> &[f32] {
     tensor.as_slice::<f32>().expect("dense floats of 32 bits")
 }
@@ -116,25 +115,25 @@ fn as_slice(tensor: &FlexTensor) -> &[f32] {
 #[cfg(not(target_arch = "wasm32"))]
 use buffers::{buffer, tensor as from_vec, zeros};
 
-/// A tensor of new numbers.
+/// Returns a new tensor of the values.
 #[cfg(target_arch = "wasm32")]
 fn from_vec<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> FlexTensor {
     FlexTensor::from_data(burn::tensor::TensorData::new(values, shape))
 }
 
-/// `n` zeros.
+/// Returns `n` zeros.
 #[cfg(target_arch = "wasm32")]
 fn zeros(n: usize) -> Vec<f32> {
     vec![0.0; n]
 }
 
-/// `n` numbers for a result that writes them all.
+/// Returns `n` values for a result that overwrites all of them.
 #[cfg(target_arch = "wasm32")]
 fn buffer(n: usize) -> Vec<f32> {
     zeros(n)
 }
 
-/// Burn's graph of a training step.
+/// Access to burn's autodiff graph.
 #[cfg(not(target_arch = "wasm32"))]
 mod graph {
     use std::marker::PhantomData;
@@ -151,7 +150,7 @@ mod graph {
 
     type Training = Autodiff<Flex>;
 
-    /// A tensor of a graph.
+    /// A tensor in an autodiff graph.
     pub(super) type Tracked = <Training as BackendTypes>::FloatTensorPrimitive;
 
     #[derive(Debug)]
@@ -179,7 +178,7 @@ mod graph {
         })
     }
 
-    /// Enters a result into the graph, with what its backward pass needs.
+    /// Records a result in the graph, with the state saved for its backward pass.
     pub(super) fn recorded<O: Operation<N>, const N: usize, const D: usize>(
         operands: [Operand; N],
         state: O::State,

@@ -1,4 +1,4 @@
-//! What surrounds attention and feed-forward in a block: the modulated norm before, the gated sum after.
+//! The adaptive layer norm (adaLN) before attention and feed-forward in a block, and the gated residual sum after them.
 
 use burn::backend::flex::FlexTensor;
 use burn::tensor::Tensor;
@@ -7,20 +7,20 @@ use super::simd::{dot, moments, simd_dispatch, sum};
 use super::{Operand, Operation, as_slice, buffer, from_vec, operand, result, zeros};
 use crate::gpu::Modulation;
 
-/// Shapes, and which of the six parts of the modulation are meant.
+/// Shapes, and the part of the modulation to use.
 #[derive(Clone, Copy, Debug)]
 struct Plan {
     b: usize,
     n: usize,
     d: usize,
     n_clean: usize,
-    /// The first part: shift and scale, or the gate.
+    /// Index among the six parts: of the shift, which the scale follows, or of the gate.
     at: usize,
     epsilon: f32,
 }
 
 impl Plan {
-    /// `None` where the modulation does not fit; that is the plain form's to report.
+    /// Returns `None` when the modulation's shape does not match, which the reference implementation reports.
     fn new(x: &Tensor<3>, by: &Modulation, at: usize, epsilon: f64) -> Option<Self> {
         let [b, n, d] = x.dims();
         by.fits(b, d).then_some(Plan {
@@ -67,7 +67,7 @@ impl Operation<3> for Modulated {
     }
 }
 
-/// As [`crate::gpu::modulated`]; `None` on another device.
+/// [`crate::gpu::modulated`] on the CPU. Returns `None` when the shapes do not match or a tensor is not f32 on the CPU.
 pub(crate) fn modulated(
     x: &Tensor<3>,
     by: &Modulation,
@@ -89,7 +89,7 @@ pub(crate) fn modulated(
 struct Gated;
 
 impl Operation<4> for Gated {
-    /// What is added, modulation of clean tokens and of noise tokens.
+    /// The gated operand, modulation of clean tokens and of noise tokens.
     type State = (FlexTensor, FlexTensor, FlexTensor, Plan);
 
     fn backward(
@@ -119,7 +119,7 @@ impl Operation<4> for Gated {
     }
 }
 
-/// As [`crate::gpu::gated`]; `None` on another device.
+/// [`crate::gpu::gated`] on the CPU. Returns `None` when the shapes do not match or a tensor is not f32 on the CPU.
 pub(crate) fn gated(x: &Tensor<3>, a: &Tensor<3>, by: &Modulation, at: usize) -> Option<Tensor<3>> {
     let plan = Plan::new(x, by, at, 0.0)?;
     if a.dims() != x.dims() {
@@ -140,7 +140,7 @@ pub(crate) fn gated(x: &Tensor<3>, a: &Tensor<3>, by: &Modulation, at: usize) ->
     Some(result::<Gated, 4, 3>(operands, state, values))
 }
 
-/// Where the modulation of a token starts: in `clean`, or in `noise`.
+/// Returns a token's modulation `[6 d]`, from `clean` or from its sample's row of `noise`.
 #[inline(always)]
 fn modulation<'a>(clean: &'a [f32], noise: &'a [f32], token: usize, plan: Plan) -> &'a [f32] {
     let (sample, place) = (token / plan.n, token % plan.n);
@@ -188,7 +188,7 @@ simd_dispatch! {
             };
             let (into_shift, into_scale) = into.split_at_mut(d);
             let (mean, inverse) = moments(x, plan.epsilon);
-            // Lengths that the compiler can see: no checks within the loops.
+            // Known lengths let the compiler drop the bounds checks in the loops.
             let (x, gradient, scale) = (&x[..d], &gradient[..d], &scale[..d]);
             let (into_x, normed) = (&mut into_x[..d], &mut normed[..d]);
             let (into_shift, into_scale) = (&mut into_shift[..d], &mut into_scale[..d]);

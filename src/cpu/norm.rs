@@ -1,4 +1,4 @@
-//! Norms over the last axis: `x / rms(x) * weight`, see [`crate::model::text::RmsNorm`], and the layer norm of published
+//! Norms over the last axis: the RMS norm `x / rms(x) * weight`, see [`crate::model::text::RmsNorm`], and the layer norm of published
 //! backbones, `(x - mean) / deviation * weight + bias`.
 
 use burn::backend::flex::FlexTensor;
@@ -37,7 +37,7 @@ impl<const D: usize> Operation<2> for RmsNorm<D> {
     }
 }
 
-/// The norm with the weight `[d]`; `None` on another device.
+/// Computes the RMS norm with the weight `[d]`. Returns `None` when the shapes do not match or a tensor is not f32 on the CPU.
 pub(crate) fn rms_norm<const D: usize>(
     x: &Tensor<D>,
     weight: &Tensor<1>,
@@ -87,7 +87,7 @@ impl Operation<3> for LayerNorm {
     }
 }
 
-/// The layer norm with weight and bias `[d]`; `None` on another device.
+/// Computes the layer norm with weight and bias `[d]`. Returns `None` when the shapes do not match or a tensor is not f32 on the CPU.
 pub fn layer_norm(
     x: &Tensor<3>,
     weight: &Tensor<1>,
@@ -136,7 +136,7 @@ simd_dispatch! {
         let rows = x.chunks_exact(d).zip(gradient.chunks_exact(d));
         for ((x, gradient), into_x) in rows.zip(into_x.chunks_exact_mut(d)) {
             let (mean, inverse) = moments(x, epsilon);
-            // Lengths that the compiler can see: no checks within the loop.
+            // Known lengths let the compiler drop the bounds checks in the loop.
             let (x, gradient, weight) = (&x[..d], &gradient[..d], &weight[..d]);
             let (into_x, normed) = (&mut into_x[..d], &mut normed[..d]);
             let (into_weight, into_bias) = (&mut into_weight[..d], &mut into_bias[..d]);

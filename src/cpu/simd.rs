@@ -1,6 +1,6 @@
-//! Loops in the widest vectors that the processor has: the body is compiled for each width, and chosen when it runs.
+//! Runtime SIMD dispatch: each loop is compiled for several vector widths, and the widest that the CPU supports is chosen at run time.
 
-/// Defines functions whose bodies are compiled for AVX-512, for AVX2 and for any processor.
+/// Defines functions whose bodies are compiled for AVX-512, for AVX2 and for the baseline CPU.
 macro_rules! simd_dispatch {
     ($($(#[$doc:meta])* $visibility:vis fn $name:ident($($argument:ident: $kind:ty),* $(,)?) $(-> $output:ty)? $body:block)*) => {$(
         $(#[$doc])*
@@ -19,11 +19,11 @@ macro_rules! simd_dispatch {
                     && std::is_x86_feature_detected!("avx512dq")
                     && std::is_x86_feature_detected!("avx512bw")
                 {
-                    // SAFETY: the processor was just asked for these features.
+                    // SAFETY: the CPU has these features.
                     return unsafe { dispatched($($argument),*) };
                 }
                 if std::is_x86_feature_detected!("avx2") && std::is_x86_feature_detected!("fma") {
-                    // SAFETY: the processor was just asked for these features.
+                    // SAFETY: the CPU has these features.
                     return unsafe { wider($($argument),*) };
                 }
             }
@@ -33,10 +33,10 @@ macro_rules! simd_dispatch {
 }
 pub(super) use simd_dispatch;
 
-/// Numbers side by side in sums, so that a sum runs in vectors.
+/// Number of independent partial sums, so that the compiler vectorises a reduction.
 pub(super) const LANES: usize = 16;
 
-/// The sum of the products of two rows.
+/// Returns the dot product of two rows.
 #[inline(always)]
 pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
     let mut sums = [0f32; LANES];
@@ -51,7 +51,7 @@ pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
     total(sums) + rest
 }
 
-/// The sum of a row.
+/// Returns the sum of a row.
 #[inline(always)]
 pub(super) fn sum(a: &[f32]) -> f32 {
     let mut sums = [0f32; LANES];
@@ -77,7 +77,7 @@ fn total(mut sums: [f32; LANES]) -> f32 {
     sums[0]
 }
 
-/// Mean of a row, and one over its deviation.
+/// Returns the mean and `1 / sqrt(variance + epsilon)` of a row.
 #[inline(always)]
 pub(super) fn moments(x: &[f32], epsilon: f32) -> (f32, f32) {
     let count = x.len() as f32;
@@ -95,12 +95,12 @@ pub(super) fn moments(x: &[f32], epsilon: f32) -> (f32, f32) {
     (mean, 1.0 / (variance + epsilon).sqrt())
 }
 
-/// The exponential function within three units in the last place, without branches, so that it runs in vectors
-/// (the polynomial of Cephes' expf); below -87 it stays at e^-87.
+/// Returns e^x within three units in the last place. It has no branches, so that the compiler vectorises it (the polynomial of
+/// Cephes' expf). `x` is clamped to -87..=88.
 #[inline(always)]
 pub(super) fn exp(x: f32) -> f32 {
     let x = x.clamp(-87.0, 88.0);
-    // Adding and taking away this number rounds to a whole one.
+    // Adding and subtracting this number rounds to an integer.
     const ROUND: f32 = 12_582_912.0;
     let rounded = x * std::f32::consts::LOG2_E + ROUND;
     let n = rounded - ROUND;
@@ -112,7 +112,7 @@ pub(super) fn exp(x: f32) -> f32 {
     p = p * r + 1.666_666_5e-1;
     p = p * r + 5e-1;
     let y = p * r * r + r + 1.0;
-    // The whole number stands in the last bits of the rounded one.
+    // The low bits of `rounded` hold the integer `n`.
     let exponent = rounded
         .to_bits()
         .wrapping_sub(ROUND.to_bits())

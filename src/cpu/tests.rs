@@ -1,4 +1,4 @@
-//! Each operation against its plain form in burn's own operations: results and all gradients.
+//! Compares the result and all gradients of each operation with a reference in burn's own operations.
 
 use std::cell::RefCell;
 
@@ -18,7 +18,7 @@ fn device() -> Device {
 }
 
 thread_local! {
-    /// The random numbers of the running test, from a fresh seed that a failure shows.
+    /// The random numbers of the running test, from a fresh seed that a failure prints.
     static NUMBERS: RefCell<Noise> = {
         let seed = rand::random();
         println!("seed {seed}");
@@ -26,7 +26,7 @@ thread_local! {
     };
 }
 
-/// Standard normal.
+/// Returns standard normal values.
 fn drawn<const D: usize>(shape: [usize; D], device: &Device) -> Tensor<D> {
     NUMBERS.with_borrow_mut(|numbers| numbers.tensor(shape, device))
 }
@@ -39,7 +39,7 @@ fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor.into_data().iter::<f32>().collect()
 }
 
-/// Compares the largest error in f32, and the root mean square in bf16: there each operand is rounded by up to 2^-9 of itself, and the
+/// Compares the largest error in f32, and the root mean square in bf16, where each operand is rounded by up to 2^-9 of itself and the
 /// largest error of a sum has a long tail.
 fn near(what: &str, ours: &[f32], plain: &[f32]) {
     assert_eq!(ours.len(), plain.len(), "{what}");
@@ -62,7 +62,7 @@ fn near(what: &str, ours: &[f32], plain: &[f32]) {
     }
 }
 
-/// Gradients of the sum of `y` times fixed numbers.
+/// Returns the gradients of the sum of `y` times fixed weights.
 fn gradients<const D: usize>(y: &Tensor<D>) -> burn::tensor::Gradients {
     let count = y.shape().num_elements();
     let weights: Vec<f32> = (0..count)
@@ -86,7 +86,7 @@ macro_rules! compare {
     }};
 }
 
-/// The same comparisons in bf16.
+/// Repeats the comparisons in bf16.
 #[test]
 fn products_in_bf16_are_the_plain_ones() {
     let _precision = gemm::engine::scoped(gemm::Precision::Bf16);
@@ -134,7 +134,7 @@ fn layer_norm_is_the_plain_one() {
     );
 }
 
-/// With and without a mask, in lengths that are no multiple of a vector's lanes.
+/// Tests with and without a mask, at lengths that are no multiple of the SIMD lanes.
 #[test]
 fn attention_without_norms_and_positions_is_the_plain_one() {
     for (n, heads, width) in [(7, 2, 32), (70, 1, 64)] {
@@ -187,7 +187,7 @@ fn linear_is_the_plain_one() {
 
 #[test]
 fn convolution_is_the_plain_one() {
-    // Rows of the result in whole vectors, two to a vector, and neither.
+    // Rows of the result that fill whole vectors, half a vector, and neither.
     for (kernel, stride, padding, [h, w]) in [
         (3, 1, [1; 4], [8, 11]),
         (3, 1, [1; 4], [6, 8]),
@@ -235,7 +235,7 @@ fn convolution_is_the_plain_one() {
 #[test]
 fn a_convolution_in_bands_is_the_plain_one() {
     let device = Device::flex();
-    // Patches of 64 channels by 9 taps by 67600 pixels are 156 MB: three bands.
+    // The im2col matrix of 64 channels by 9 kernel offsets by 67600 pixels takes 156 MB: three bands.
     let x = drawn([1, 64, 338, 200], &device);
     let weight = drawn([2, 64, 3, 3], &device);
     let bias = drawn([2], &device);
@@ -299,7 +299,7 @@ fn modulation_is_the_plain_one() {
 
 #[test]
 fn attention_is_the_plain_one() {
-    // The last has more queries than a block.
+    // The last case has more queries than a block.
     for (n, width, axes) in [
         (21, 32, [8, 12, 12]),
         (9, 128, [16, 56, 56]),
@@ -313,7 +313,7 @@ fn attention_is_the_plain_one() {
         let rope = Rope::new(&positions, axes, 100.0, &device());
         let qkv = random([b, n, 3 * d]);
         let (query, key) = (random([width]), random([width]));
-        // One pair in five.
+        // Hides one pair in five.
         let hidden = drawn([b, n, n], &device()).greater_elem(0.84).float() * -1e9;
         for mask in [None, Some(hidden)] {
             let heads_first = qkv
@@ -370,7 +370,7 @@ fn attention_is_the_plain_one() {
             if mask.is_some() {
                 continue;
             }
-            // The first tokens' keys and values as kept ones: the others' results stay.
+            // With the first tokens' keys and values in a KV cache, the results of the others stay the same.
             let (m, rest) = (4, n - 4);
             let keys = normed(part(1), &key).narrow(2, 0, m).inner();
             let kept = [keys, part(2).narrow(2, 0, m).inner()];

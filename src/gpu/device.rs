@@ -100,14 +100,29 @@ pub async fn open(choice: Choice, quantized: &[Encoding]) -> Result<Opened> {
     }
 }
 
+impl Opened {
+    /// Describes a device that the caller opened.
+    pub fn new(device: Device) -> Self {
+        let kind = if device == Device::flex() {
+            "cpu"
+        } else {
+            "webgpu"
+        };
+        Opened {
+            device,
+            kind,
+            adapter: kind.to_uppercase(),
+            note: None,
+            software: false,
+            f16_enabled: false,
+        }
+    }
+}
+
 fn cpu(note: Option<String>) -> Opened {
     Opened {
-        device: Device::flex(),
-        kind: "cpu",
-        adapter: "CPU".into(),
         note,
-        software: false,
-        f16_enabled: false,
+        ..Opened::new(Device::flex())
     }
 }
 

@@ -1,14 +1,16 @@
-//! Where the browser keeps a pack: a folder for each pack's address in the origin's private file system (OPFS), which
+//! Caches packs in the browser. Each pack's address has a folder in the origin's private file system (OPFS), which
 //! gives a dedicated worker synchronous access to files.
 //!
-//! A shard is committed in two phases. Its bytes go to `<sha256>.partial` as they arrive; when they are verified, the file is
-//! renamed to `<sha256>`, or, in a browser that cannot rename, declared whole by an empty `<sha256>.done`. It is not flushed to the
-//! disc, which would hold the load up: what a loss of power takes from it is found out when it is read. Whatever ends the page in
-//! between leaves a partial file, which a later load resumes where the host still has the version that `<sha256>.json` names. The
-//! pack's JSON files are kept as one file, [`DESCRIPTIONS`], which is written last, when every shard is committed.
+//! A shard is committed in two phases. Its bytes go to `<sha256>.partial` as they arrive. Once they are verified, the
+//! file is renamed to `<sha256>`; a browser that cannot rename gets an empty `<sha256>.done` as the marker instead.
+//! Files are not flushed to disc, because that would delay the load; verification on the next read detects what a power
+//! loss damaged. A page that ends in between leaves a partial file. A later load resumes it if the host still has the
+//! version that `<sha256>.json` names. The pack's JSON files are cached as one file, [`DESCRIPTIONS`], which is written
+//! last, when every shard is committed.
 //!
-//! Nothing here fails a load. A browser without room, or another tab that has a file open, means that bytes are not
-//! kept; [`Cache::note`] says so. Nothing here is trusted either: what is read is verified like what a host sends.
+//! Cache errors never fail a load. If the browser is out of storage, or another tab has a file open, bytes are not
+//! cached, and [`Cache::note`] reports that storage ran out. Cached bytes are not trusted: they are verified like bytes
+//! from a host.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashSet};
@@ -29,13 +31,13 @@ pub const DESCRIPTIONS: &str = "pack.json";
 /// The folder of all packs in the origin's file system.
 const ROOT: &str = "unireal";
 
-/// Bytes that arrive before they are written out: what a closed page loses at most.
+/// Number of bytes that arrive between two writes, which is the most that a closed page loses.
 const PIECE: usize = 1 << 20;
 
-/// The pack's JSON files by their path, in the form in which they are kept.
+/// The pack's JSON files by path, in the form in which they are cached.
 pub type Descriptions = BTreeMap<String, String>;
 
-/// The kept files of one pack.
+/// The cached files of one pack.
 #[derive(Debug)]
 pub struct Cache {
     folder: Folder,
@@ -52,10 +54,10 @@ pub struct Partial {
 }
 
 impl Cache {
-    /// Opens the folder of the pack at `url`, making it if need be.
+    /// Opens the folder of the pack at `url` and creates it if needed.
     ///
     /// # Errors
-    /// What a person should know about why this browser has no place to keep files.
+    /// The reason why this browser cannot cache files, as a message for the user.
     pub async fn open(url: &str) -> std::result::Result<Self, String> {
         let folder = async { directory(&root(true).await?, &folder_name(url), true).await };
         match folder.await {
@@ -64,14 +66,14 @@ impl Cache {
         }
     }
 
-    /// The folder of the pack at `url`, if there is one.
+    /// Returns the cache of the pack at `url` if its folder exists.
     pub async fn find(url: &str) -> Option<Self> {
         let root = root(false).await.ok()?;
         let folder = directory(&root, &folder_name(url), false).await.ok()?;
         Self::list(folder).await.ok()
     }
 
-    /// Deletes what is kept of the pack at `url`.
+    /// Deletes the cached files of the pack at `url`.
     ///
     /// # Errors
     /// [`Error::Busy`] when a load in another tab has one of its files open.
@@ -98,19 +100,19 @@ impl Cache {
         })
     }
 
-    /// What a person should know about how keeping went.
+    /// Returns a message for the user if storage ran out.
     pub fn note(&self) -> Option<&'static str> {
         self.full.get().then_some(
             "the browser gave no room to keep the model, so the next load fetches some of it again",
         )
     }
 
-    /// Whether the shard is committed.
+    /// Returns whether the shard is committed.
     pub fn holds(&self, shard: &Shard) -> bool {
         self.place(&shard.sha256).is_some()
     }
 
-    /// The file of a committed shard.
+    /// Returns the name of the file that holds a committed shard.
     fn place(&self, sha256: &str) -> Option<String> {
         let names = self.folder.names.borrow();
         if names.contains(sha256) {
@@ -122,7 +124,7 @@ impl Cache {
             .filter(|file| names.contains(file))
     }
 
-    /// A committed shard's bytes into `bytes`, which is empty and has room for them; false when they cannot be had.
+    /// Reads a committed shard into `bytes`, which must be empty with enough capacity. Returns false if that fails.
     pub async fn read(&self, shard: &Shard, bytes: &mut Vec<u8>) -> bool {
         let Some(file) = self.place(&shard.sha256) else {
             return false;
@@ -135,14 +137,15 @@ impl Cache {
         match read.await {
             Ok(true) => return true,
             Ok(false) => self.forget(shard).await,
-            // Another tab has it open: it stays, and this load does without.
+            // Another tab has the file open: leave it there and load the shard without it.
             Err::<bool, JsValue>(_) => {}
         }
         false
     }
 
-    /// Begins or resumes a shard. What a partial file holds of it goes into `bytes`, which is empty and has room, with the
-    /// version that it belongs to. `None` when it cannot be written: there is no room, or another tab is writing it.
+    /// Begins or resumes a shard. Reads the bytes of a partial file into `bytes`, which must be empty with enough
+    /// capacity, and returns the version that they belong to. Returns `None` if the shard cannot be written because
+    /// storage is full or another tab is writing it.
     pub async fn begin(
         &self,
         shard: &Shard,
@@ -152,7 +155,7 @@ impl Cache {
             return None;
         }
         let begin = async {
-            // A marker without a place, or a damaged file, is what is being replaced.
+            // The shard replaces a damaged file, or a marker without its file.
             self.folder.remove(&done(&shard.sha256)).await;
             let (file, access) = self.folder.access(&partial(&shard.sha256), true).await?;
             let length = access.0.size()?;
@@ -186,8 +189,8 @@ impl Cache {
             .ok()
     }
 
-    /// Remembers which version of the file the bytes of a partial shard belong to; `None` forgets what is there. False when
-    /// there is no room.
+    /// Stores which version of the host's file the bytes of a partial shard belong to; `None` deletes the entry.
+    /// Returns false if storage is full.
     pub async fn set_version(&self, shard: &Shard, version: Option<&Version>) -> bool {
         let file = described(&shard.sha256);
         let Some(json) = version.and_then(|version| serde_json::to_vec(version).ok()) else {
@@ -203,7 +206,7 @@ impl Cache {
         serde_json::from_slice(&json).ok()
     }
 
-    /// Declares a shard whole, once its bytes were verified.
+    /// Commits a shard whose bytes were verified.
     pub async fn commit(&self, shard: Partial) {
         let commit = async {
             let Partial {
@@ -223,7 +226,7 @@ impl Cache {
         }
     }
 
-    /// Gives a whole partial file its final name, or marks it.
+    /// Renames a complete partial file to its final name, or creates its marker.
     async fn finish(&self, file: &File, to: &str) -> Thrown<()> {
         self.folder.remove(to).await;
         if js_sys::Reflect::has(file, &"move".into())? {
@@ -240,7 +243,7 @@ impl Cache {
         Ok(())
     }
 
-    /// Deletes a shard that turned out to be damaged, with what is partial of it.
+    /// Deletes the committed and partial files of a damaged shard.
     pub async fn forget(&self, shard: &Shard) {
         let sha256 = &shard.sha256;
         for file in [
@@ -253,16 +256,16 @@ impl Cache {
         }
     }
 
-    /// The pack's kept JSON files, if a load was completed here.
+    /// Returns the pack's cached JSON files if a load was completed here.
     pub async fn descriptions(&self) -> Option<Descriptions> {
         let file = self.place(DESCRIPTIONS)?;
-        // Nine files of at most MAX_JSON, and room for the quotes that JSON within JSON needs.
+        // Nine files of at most MAX_JSON bytes, plus the escaping that JSON within JSON needs.
         let json = self.folder.get(&file, 16 * MAX_JSON).await?;
         serde_json::from_slice(&json).ok()
     }
 
-    /// Keeps the JSON files of a pack whose shards are all committed, and deletes what is of no use to this version of
-    /// it.
+    /// Caches the JSON files of a pack whose shards are all committed, and deletes the files that this version of the
+    /// pack does not use.
     pub async fn complete(&self, descriptions: &Descriptions, shards: &[Shard]) {
         if self.place(DESCRIPTIONS).is_none()
             || self.descriptions().await.as_ref() != Some(descriptions)
@@ -301,7 +304,7 @@ impl Cache {
         }
     }
 
-    /// Deletes a partial shard for which there is no room, and keeps nothing from here on.
+    /// Deletes a partial shard that storage has no space for, and stops caching.
     pub async fn give_up(&self, shard: Partial) {
         self.full.set(true);
         let Partial { access, sha256, .. } = shard;
@@ -310,10 +313,10 @@ impl Cache {
         self.folder.remove(&described(&sha256)).await;
     }
 
-    /// Takes note of why something could not be kept.
+    /// Records that storage is full, unless the error is another tab's lock.
     fn failed(&self, thrown: &JsValue) {
-        // A lock is another tab's, which keeps the file itself. Everything else a browser says of a disc without room
-        // (QuotaExceededError, UnknownError, InvalidStateError), now or after a part was written.
+        // Another tab that holds a lock caches the file itself. Every other error means that storage is full
+        // (QuotaExceededError, UnknownError, InvalidStateError), now or after part of the file was written.
         if name(thrown) != "NoModificationAllowedError" {
             web_sys::console::warn_2(&"UniReal keeps no more of the model:".into(), thrown);
             self.full.set(true);
@@ -322,8 +325,8 @@ impl Cache {
 }
 
 impl Partial {
-    /// Writes what `bytes`, the shard so far, has gained, once that is a piece or when it must be now. False when there
-    /// is no room: the file is then of no more use.
+    /// Writes the bytes of `bytes`, the shard so far, that are not in the file yet, if there are [`PIECE`] of them or
+    /// `now` is set. Returns false if the write fails; the file is then useless.
     pub fn follow(&mut self, bytes: &[u8], now: bool) -> bool {
         let gained = bytes.len().saturating_sub(self.written);
         if gained == 0 || (gained < PIECE && !now) {
@@ -334,13 +337,13 @@ impl Partial {
         written.is_ok()
     }
 
-    /// Empties the file: the host has another version. False when that fails.
+    /// Empties the file because the host has another version. Returns false if that fails.
     pub fn restart(&mut self) -> bool {
         self.written = 0;
         self.access.0.truncate(0.0).is_ok()
     }
 
-    /// Bytes in the file.
+    /// Returns the number of bytes in the file.
     pub fn written(&self) -> usize {
         self.written
     }
@@ -358,14 +361,15 @@ fn described(sha256: &str) -> String {
     format!("{sha256}.json")
 }
 
-/// A folder's name for an address, which may hold characters that file systems do not. A query carries keys that change,
-/// so it is no part of it. `www/kept.js` names it the same way, to look without starting the engine.
+/// Returns the folder name for an address: a hash, because an address may hold characters that file systems do not
+/// allow. The query is left out, because it may carry keys that change. `www/cached.js` computes the same name to look
+/// up a pack without starting the engine.
 fn folder_name(url: &str) -> String {
     let url = url.split('?').next().unwrap_or(url).trim_end_matches('/');
     hex(&Sha256::digest(url.as_bytes())[..16])
 }
 
-/// The folder of all packs.
+/// Opens the folder of all packs.
 async fn root(create: bool) -> Thrown<Directory> {
     directory(&origin_folder().await?, ROOT, create).await
 }

@@ -1,5 +1,5 @@
-//! The face that `www/worker.js` calls: a model in this worker. What is thrown is a plain `{ code, message }`, with
-//! [`Error::code`]'s codes.
+//! The API that `www/worker.js` calls: a model in this worker. Errors are thrown as a plain `{ code, message }` with
+//! the codes of [`Error::code`].
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -35,13 +35,14 @@ pub struct Engine {
     loaded: Rc<Loaded>,
 }
 
-/// What a call goes on holding when the page frees the engine under it.
+/// The state that a running call keeps alive when the page frees its engine.
 #[derive(Debug)]
 struct Loaded {
     pipeline: Pipeline,
     info: Info,
     busy: Cell<bool>,
-    /// Settles when the device has its tiles: they are measured while the visitor writes, not while the model loads.
+    /// Settles when the matrix tiles are tuned for the device. Tuning runs after the load, while the user writes a
+    /// prompt.
     tuned: Promise,
 }
 
@@ -55,6 +56,7 @@ struct Info {
     note: Option<String>,
     sample_size: usize,
     steps: usize,
+    guidance: f64,
     bytes: u64,
 }
 
@@ -68,6 +70,7 @@ struct Support {
     cached_bytes: u64,
     sample_size: usize,
     steps: usize,
+    guidance: f64,
     components: BTreeMap<String, Component>,
     memory: Memory,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -85,13 +88,14 @@ struct Component {
 struct Memory {
     #[serde(flatten)]
     needs: Needs,
-    /// The largest buffer that the adapter gives; none without an adapter.
+    /// Size in bytes of the adapter's largest buffer; `None` without an adapter.
     limit: Option<u64>,
 }
 
 #[wasm_bindgen]
 impl Engine {
-    /// What a load of the pack at `url` on `device` would take, from its descriptions alone: `Support` of `unireal.d.ts`.
+    /// Returns what loading the pack at `url` on `device` needs, from its descriptions alone: `Support` of
+    /// `unireal.d.ts`.
     ///
     /// # Errors
     /// `network` or `format` when the address holds no pack.
@@ -99,8 +103,8 @@ impl Engine {
         check(&url, &device).await.map_err(thrown)
     }
 
-    /// Loads the pack at `url`. `options` is `{ device: "auto" | "webgpu" | "cpu", cache: "opfs" | "none" }`, `on_progress`
-    /// is called with `{ stage: "download", loaded, total, cached }`.
+    /// Loads the pack at `url`. `options` is `{ device: "auto" | "webgpu" | "cpu", cache: "opfs" | "none" }`.
+    /// `on_progress` is called with `{ stage: "download", loaded, total, cached }`.
     ///
     /// # Errors
     /// Any of [`Error`]'s; `abort` as soon as the signal aborts.
@@ -116,31 +120,31 @@ impl Engine {
         opened.map_err(thrown)
     }
 
-    /// `ModelInfo` of `unireal.d.ts`.
+    /// Returns `ModelInfo` of `unireal.d.ts`.
     ///
     /// # Errors
-    /// None that can be foreseen.
+    /// None are expected.
     pub fn info(&self) -> std::result::Result<JsValue, JsValue> {
         plain(&self.loaded.info).map_err(thrown)
     }
 
-    /// Whether the shader with this text may be used again, or only served to measure how the device computes best.
+    /// Returns whether the shader with this text may be used again. False if it only served to measure tiles.
     #[wasm_bindgen(js_name = usesShader)]
     pub fn uses_shader(text: &str) -> bool {
         gpu::in_use(text)
     }
 
-    /// Runs a request ([`super::request::parse`] says of what form) to `{ images: [{ width, height, data }], seed, timings
-    /// }`, pictures in RGBA, times in milliseconds. After each sampler step `on_step` is called with `{ step, steps,
-    /// preview }`, and the promise that it returns is awaited.
+    /// Runs a request (see [`super::request::parse`] for its fields) and resolves to `{ images: [{ width, height, data
+    /// }], seed, timings }`, with images in RGBA and times in milliseconds. After each sampler step, `on_step` is
+    /// called with `{ step, steps, preview }`, and the promise that it returns is awaited.
     ///
     /// # Errors
-    /// The promise rejects with `busy` while another request runs, `request` for one that cannot be right, `abort` as soon
-    /// as the signal aborts.
+    /// The promise rejects with `busy` while another request runs, with `request` for an invalid request, and with
+    /// `abort` as soon as the signal aborts.
     #[wasm_bindgen(unchecked_return_type = "Promise<any>")]
     pub fn generate(&self, request: JsValue, on_step: JsValue, signal: JsValue) -> Promise {
-        // A promise over a clone, and no async method: that would borrow the engine until it ends, and freeing it
-        // meanwhile would be a panic.
+        // Returns a promise over a clone of the state. An async method would borrow the engine until it ends, and
+        // freeing the engine meanwhile would panic.
         let loaded = self.loaded.clone();
         future_to_promise(async move {
             let signal: Option<AbortSignal> = signal.dyn_into().ok();
@@ -148,7 +152,7 @@ impl Engine {
             let _turn = Running::begin(&loaded.busy).map_err(thrown)?;
             let request = parse(&request).map_err(thrown)?;
             let run = async {
-                // It has no way to fail: without tiles of its own the device takes the first ones.
+                // Tuning cannot fail: if no tiles were measured, the device uses the default ones.
                 let _ = JsFuture::from(loaded.tuned.clone()).await;
                 generate(&loaded.pipeline, request, on_step).await
             };
@@ -156,7 +160,7 @@ impl Engine {
         })
     }
 
-    /// Deletes what this browser has kept of the pack at `url`.
+    /// Deletes this browser's cached files of the pack at `url`.
     ///
     /// # Errors
     /// `busy` when another tab is loading it.
@@ -167,7 +171,7 @@ impl Engine {
     }
 }
 
-/// Holds the one place for a request, and leaves it however the request ends.
+/// Marks the engine as busy while a request runs, and clears the mark on drop.
 struct Running<'a>(&'a Cell<bool>);
 
 impl<'a> Running<'a> {
@@ -209,6 +213,7 @@ async fn check(url: &JsValue, device: &str) -> Result<JsValue> {
         cached_bytes: source.cached_bytes(&plan),
         sample_size: plan.config.index.sample_size,
         steps: plan.config.index.num_inference_steps,
+        guidance: plan.config.index.guidance_scale,
         components: components.collect(),
         memory: Memory { needs, limit },
         code: problem.as_ref().map(Error::code),
@@ -245,8 +250,9 @@ async fn open(url: &JsValue, options: &JsValue, on_progress: Option<Function>) -
     let source = Http::new(&url, cache, Patience::default());
     let (plan, kept) = source.plan().await?;
     let report = Report::new(on_progress);
-    // A plan that was kept may be of a version that the host no longer has: when a shard of it has to come from the host and is
-    // not the promised one, or is gone, or the plan is not for this version of the engine, the descriptions are read anew, once.
+    // A cached plan may be of a version that the host no longer has, or not fit this version of the engine. If loading
+    // it fails because a shard is missing or differs, or the format is wrong, read the descriptions from the host and
+    // try once more.
     let loaded = match load(plan, &source, choice, &report).await {
         Err(Error::Integrity { .. } | Error::Network { .. } | Error::Format { .. }) if kept => {
             load(source.read_anew().await?, &source, choice, &report).await
@@ -272,6 +278,7 @@ async fn open(url: &JsValue, options: &JsValue, on_progress: Option<Function>) -
         note: (!notes.is_empty()).then(|| notes.join("; ")),
         sample_size: pipeline.config.index.sample_size,
         steps: pipeline.config.index.num_inference_steps,
+        guidance: pipeline.config.index.guidance_scale,
         bytes,
     };
     let tuned = future_to_promise(async move {
@@ -289,16 +296,16 @@ async fn open(url: &JsValue, options: &JsValue, on_progress: Option<Function>) -
     })
 }
 
-/// A plan's model on its device.
+/// A loaded pipeline and its device.
 struct Arrived {
     opened: Opened,
     pipeline: Pipeline,
-    /// Bytes of the plan's shards.
+    /// Total size of the plan's shards in bytes.
     bytes: u64,
     quantized: Vec<Encoding>,
 }
 
-/// Loads a plan onto the device that it has room on.
+/// Loads a plan onto a device that has enough memory for it.
 async fn load(plan: Plan, source: &Http, choice: Choice, report: &Report) -> Result<Arrived> {
     let opened = memory_check::open_device(choice, &plan).await?;
     if opened.kind == "cpu"
@@ -309,7 +316,7 @@ async fn load(plan: Plan, source: &Http, choice: Choice, report: &Report) -> Res
     let (bytes, quantized) = (plan.bytes(), plan.encodings().quantized());
     let shards: Vec<_> = plan.shards().cloned().collect();
     let mut on_progress = |progress| report.add(progress);
-    let pipeline = Pipeline::load(plan, source, opened.device.clone(), &mut on_progress).await?;
+    let pipeline = Pipeline::load(plan, source, opened.clone(), &mut on_progress).await?;
     source.complete(&shards).await;
     Ok(Arrived {
         opened,
@@ -326,8 +333,8 @@ async fn generate(
 ) -> Result<JsValue> {
     let (start, clock) = (now(), Clock::default());
     let failure = RefCell::new(None);
-    // An abort is noticed when control comes back from the event loop: every event takes a turn of it.
-    let images = pipeline.generate(&request, async |event| match event {
+    // Every event yields to the event loop, so that an abort is noticed.
+    let images = pipeline.generate_with(&request, async |event| match event {
         Event::Stage(stage) => {
             turn().await;
             clock.begin(stage);
@@ -362,7 +369,7 @@ async fn generate(
     .into())
 }
 
-/// Calls `onStep` and awaits what it returns; without one, takes a turn of the event loop.
+/// Calls `onStep` and awaits what it returns; without a callback, yields to the event loop.
 async fn call(
     on_step: Option<&Function>,
     step: usize,

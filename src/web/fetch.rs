@@ -1,17 +1,17 @@
-//! A pack on a static host, with the browser's cache in front of it.
+//! Fetches a pack from a static HTTP server, with the browser's cache in front of it.
 //!
 //! A shard is streamed chunk by chunk into memory of its final size, so that neither JavaScript nor wasm ever holds it
-//! twice. That memory has room for the pack's largest shard and serves one shard after the other: wasm's memory only grows,
-//! and holes that the next shard does not fit would make it grow by one more.
+//! twice. That memory has the capacity of the pack's largest shard and is reused for every shard: wasm's memory only
+//! grows, and freed blocks that are too small for the next shard would make it grow again.
 //!
-//! A connection that is cut or stalls is taken up where it ended: `Range` asks for the rest and `If-Range`, or a comparison of
-//! the answer's version, sees to it that the rest belongs to what is there. A host that answers with the whole file instead,
-//! or that has another version by now, starts the shard anew.
+//! A connection that is cut or stalls is resumed. `Range` requests the rest; `If-Range`, or a comparison of the
+//! response's version, ensures that the rest belongs to the bytes so far. If the server answers with the whole file, or
+//! has another version, the shard starts from the beginning.
 //!
-//! The pack's JSON files come from the cache once a load was completed, so that a second load makes no request at all. A
-//! pack that changed on its host is noticed when a shard has to be fetched that the kept files no longer describe:
-//! [`Http::plan`] and [`Http::read_anew`] then read the files from the host. While everything is in the cache, the kept
-//! version is used; clearing the cache is how to see a new one.
+//! After a complete load, the pack's JSON files come from the cache, so a second load makes no request. A change of the
+//! pack on its server is noticed when a shard has to be fetched that no longer matches the cached files: [`Http::plan`]
+//! and [`Http::read_anew`] then read the files from the server. While everything is in the cache, the cached version is
+//! used; clear the cache to get a new one.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -27,25 +27,25 @@ use crate::weights::load::Plan;
 use crate::weights::manifest::Shard;
 use crate::weights::source::{Arrived, Fetched, Origin, ShardSource, VerifiedShard};
 
-/// A pack on a static host.
+/// A pack on a static HTTP server.
 #[derive(Debug)]
 pub struct Http {
     host: Host,
     cache: Option<Cache>,
-    /// JSON files that an earlier load kept, while they are used.
+    /// JSON files that an earlier load cached, while they are in use.
     kept: RefCell<Option<Descriptions>>,
-    /// JSON files as the host sent them.
+    /// JSON files as the server sent them.
     fetched: RefCell<Descriptions>,
-    /// Shards that arrived and were written, but are not verified yet.
+    /// Shards that were fetched and written, but are not verified yet.
     written: RefCell<HashMap<String, Partial>>,
-    /// Bytes of the plan's largest shard.
+    /// Size of the plan's largest shard in bytes.
     largest: Cell<u64>,
-    /// Memory of shards that were read.
+    /// Buffers of shards that were read, for reuse.
     spare: RefCell<Vec<Vec<u8>>>,
 }
 
 impl Http {
-    /// The pack in the folder at `url`, with or without a cache.
+    /// A pack in the folder at `url`, with or without a cache.
     pub fn new(url: &str, cache: Option<Cache>, patience: Patience) -> Self {
         Http {
             host: Host::new(url, patience),
@@ -58,17 +58,17 @@ impl Http {
         }
     }
 
-    /// The pack's descriptions, and whether they are those that an earlier load kept: they are used when the cache holds
-    /// every shard that they name.
+    /// Returns the pack's descriptions, and whether they are cached ones. Cached descriptions are used if the cache
+    /// holds every shard that they name.
     ///
     /// # Errors
-    /// As [`Plan::read`].
+    /// Those of [`Plan::read`].
     pub async fn plan(&self) -> Result<(Plan, bool)> {
         if let Some(cache) = &self.cache
             && let Some(kept) = cache.descriptions().await
         {
             self.kept.replace(Some(kept));
-            // Kept files that cannot be read, or that lack one, are no better than none.
+            // Ignore cached files that are unreadable or incomplete.
             if let Ok(plan) = Plan::read(self).await
                 && plan.shards().all(|shard| cache.holds(shard))
             {
@@ -79,10 +79,10 @@ impl Http {
         Ok((self.read_anew().await?, false))
     }
 
-    /// The pack's descriptions as the host has them now.
+    /// Reads the pack's current descriptions from the server.
     ///
     /// # Errors
-    /// As [`Plan::read`].
+    /// Those of [`Plan::read`].
     pub async fn read_anew(&self) -> Result<Plan> {
         self.kept.replace(None);
         self.fetched.take();
@@ -96,7 +96,7 @@ impl Http {
         self.largest.set(lengths.max().unwrap_or(0));
     }
 
-    /// Empty memory with room for any shard of the plan.
+    /// Returns an empty buffer with the capacity of the plan's largest shard.
     fn memory(&self, shard: &Shard) -> Result<Vec<u8>> {
         let mut memory = self.spare.borrow_mut().pop().unwrap_or_default();
         memory.clear();
@@ -107,7 +107,7 @@ impl Http {
         Ok(memory)
     }
 
-    /// Bytes of the plan's shards that the cache holds.
+    /// Returns the number of bytes of the plan's shards that the cache holds.
     pub fn cached_bytes(&self, plan: &Plan) -> u64 {
         let Some(cache) = &self.cache else {
             return 0;
@@ -116,7 +116,7 @@ impl Http {
         held.map(|shard| shard.length).sum()
     }
 
-    /// Keeps the descriptions too, after a load in which every shard of them was verified.
+    /// Caches the descriptions after a load in which all their shards were verified.
     pub async fn complete(&self, shards: &[Shard]) {
         let Some(cache) = &self.cache else { return };
         if self.kept.borrow().is_none() && shards.iter().all(|shard| cache.holds(shard)) {
@@ -125,12 +125,12 @@ impl Http {
         }
     }
 
-    /// What a person should know about how keeping went.
+    /// Returns a message for the user if storage ran out.
     pub fn note(&self) -> Option<&'static str> {
         self.cache.as_ref().and_then(Cache::note)
     }
 
-    /// One connection's worth of a shard.
+    /// Fetches as much of a shard as one connection brings.
     async fn piece(&self, shard: &Shard, arriving: &mut Arriving<'_>) -> Try<()> {
         let length = shard.length as usize;
         let rest = arriving.version.clone();
@@ -141,8 +141,8 @@ impl Http {
         if rest.is_none() {
             self.restart(shard, arriving).await;
         }
-        // The shard goes into the cache of this module; a second copy in the browser's own would only take room. Where it does not, a
-        // copy that the browser thinks fresh may be of a pack that the host has replaced: it asks.
+        // With a shard in this module's cache, a second copy in the browser's HTTP cache only takes space. Otherwise
+        // the browser must revalidate its copy, which may belong to an older version of the pack.
         let store = match arriving.partial {
             Some(_) => "no-store",
             None => "no-cache",
@@ -173,7 +173,8 @@ impl Http {
                 }
             }
         }
-        // Known before the first byte, where the header counts the file's own bytes and not those of a compressed form.
+        // Checks the length before the first byte, if the header counts the bytes of the file and not of a compressed
+        // form.
         if self.host.own_origin
             && header(&answer.response, "content-encoding").is_none()
             && let Some(rest) = header(&answer.response, "content-length")
@@ -189,7 +190,7 @@ impl Http {
             let chunk = match body.next().await {
                 Ok(Some(chunk)) => chunk,
                 Ok(None) => break,
-                // A connection that is cut when nothing is missing has done its work.
+                // A connection that is cut after the last byte is complete.
                 Err(Failure::Cut(_)) if arriving.bytes.len() == length => break,
                 Err(failure) => return Err(failure),
             };
@@ -210,7 +211,7 @@ impl Http {
         }
     }
 
-    /// Deletes what was written of a shard once a write has failed: it would only take room from the others.
+    /// Deletes the partial file of a shard after a failed write, to free its space for the others.
     async fn spare_room(&self, arriving: &mut Arriving<'_>) {
         if arriving.no_room
             && let Some(cache) = &self.cache
@@ -220,7 +221,7 @@ impl Http {
         }
     }
 
-    /// Begins the shard anew.
+    /// Starts the shard from the beginning.
     async fn restart(&self, shard: &Shard, arriving: &mut Arriving<'_>) {
         arriving.version = None;
         if arriving.bytes.is_empty() {
@@ -275,7 +276,7 @@ impl ShardSource for Http {
         };
         let mut cached = false;
         if let Some(cache) = &self.cache {
-            // Closes what an earlier try wrote that did not turn out to be the promised bytes.
+            // Closes the partial file of an earlier try whose bytes failed verification.
             self.written.borrow_mut().remove(&shard.sha256);
             if origin == Origin::Fresh {
                 cache.forget(shard).await;
@@ -286,7 +287,7 @@ impl ShardSource for Http {
                     cached: true,
                 });
             }
-            // A shard that is there and cannot be read belongs to another tab just now.
+            // A shard that exists but cannot be read is open in another tab.
             if !cache.holds(shard)
                 && let Some((partial, version)) = cache.begin(shard, &mut arriving.bytes).await
             {
@@ -325,7 +326,8 @@ impl ShardSource for Http {
         self.spare.borrow_mut().push(memory);
     }
 
-    /// By the browser, beside this thread and with the processor's own instructions; only a page on plain HTTP has no such thing.
+    /// Uses the browser's SHA-256, which runs off this thread with hardware instructions. Pages on plain HTTP do not
+    /// have it.
     async fn digest(&self, bytes: &[u8]) -> [u8; 32] {
         match js::digest(bytes).await {
             Some(digest) => digest,
@@ -334,10 +336,10 @@ impl ShardSource for Http {
     }
 }
 
-/// A shard on its way.
+/// A shard that is being fetched.
 struct Arriving<'a> {
     bytes: Vec<u8>,
-    /// How many bytes `arrived` was told of; those that come a second time are not told again.
+    /// Number of bytes reported to `arrived`. Bytes that are fetched a second time are not reported again.
     reported: usize,
     version: Option<Version>,
     partial: Option<Partial>,
@@ -361,7 +363,7 @@ impl Arriving<'_> {
     }
 }
 
-/// A shard that is given up half way, by an error or a cancellation, leaves what arrived for the next time.
+/// Writes the bytes so far when a fetch ends early, by an error or a cancellation, so that the next load resumes there.
 impl Drop for Arriving<'_> {
     fn drop(&mut self) {
         self.write(true);

@@ -1,4 +1,4 @@
-//! A folder of the origin's private file system, with its files' names known and its file handles closed in time.
+//! A folder of the origin's private file system. Tracks the names of its files and closes access handles on drop.
 
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -9,18 +9,18 @@ use wasm_bindgen_futures::JsFuture;
 
 use super::js::{Access, Directory, File, object, property};
 
-/// What JavaScript returns or throws.
+/// The result of a JavaScript call: its value or what it throws.
 pub(super) type Thrown<T> = std::result::Result<T, JsValue>;
 
-/// A folder.
+/// A folder and the names of its files.
 #[derive(Debug)]
 pub(super) struct Folder {
     handle: Directory,
-    /// Names of the files in it, save those that are being written.
+    /// Names of the files in the folder, except those that are being written.
     pub(super) names: RefCell<HashSet<String>>,
 }
 
-/// An access handle that is closed when it goes out of scope: an open one locks its file.
+/// An access handle that is closed on drop, because an open handle locks its file.
 #[derive(Debug)]
 pub(super) struct Open(pub(super) Access);
 
@@ -31,7 +31,7 @@ impl Drop for Open {
 }
 
 impl Folder {
-    /// Reads the names of the files that are there.
+    /// Lists the names of the folder's files.
     pub(super) async fn list(folder: Directory) -> Thrown<Self> {
         let keys = folder.keys()?;
         let mut names = HashSet::new();
@@ -48,13 +48,13 @@ impl Folder {
         })
     }
 
-    /// Opens a file.
+    /// Opens a file, and creates it if `create` is set.
     pub(super) async fn access(&self, name: &str, create: bool) -> Thrown<(File, Open)> {
         let options = object(&[("create", create.into())]);
         let file: File = wait(self.handle.file(name, &options))
             .await?
             .unchecked_into();
-        // Several tabs may read a file at once where the browser knows this mode; elsewhere the option means nothing.
+        // In browsers that support this mode, several tabs can read a file at once. Other browsers ignore the option.
         let options = if create {
             Object::new()
         } else {
@@ -64,7 +64,8 @@ impl Folder {
         Ok((file, Open(access)))
     }
 
-    /// Writes a small file, whole. It is not flushed to the disc: behind a shard that is being written, that takes a tenth of a second.
+    /// Writes a small file completely. It is not flushed to disc: behind a shard that is being written, a flush takes
+    /// 0.1 s.
     pub(super) async fn put(&self, name: &str, bytes: &[u8]) -> Thrown<File> {
         let (file, access) = self.access(name, true).await?;
         access.0.truncate(0.0)?;
@@ -73,7 +74,7 @@ impl Folder {
         Ok(file)
     }
 
-    /// Reads a small file, whole.
+    /// Reads a small file of at most `limit` bytes completely.
     pub(super) async fn get(&self, name: &str, limit: u64) -> Option<Vec<u8>> {
         let access = self.access(name, false).await.ok()?.1;
         let length = access.0.size().ok().filter(|size| *size <= limit as f64)? as usize;
@@ -84,14 +85,14 @@ impl Folder {
             .then_some(bytes)
     }
 
-    /// Deletes a file if it is there. What is locked by another tab stays.
+    /// Deletes a file if it exists. A file that another tab has locked stays.
     pub(super) async fn remove(&self, name: &str) {
         self.names.borrow_mut().remove(name);
         let _ = wait(self.handle.remove(name, &Object::new())).await;
     }
 }
 
-/// The top folder of the origin's private file system.
+/// Returns the root folder of the origin's private file system.
 pub(super) async fn origin_folder() -> Thrown<Directory> {
     let storage = property(&property(&js_sys::global(), "navigator"), "storage");
     let get: js_sys::Function = property(&storage, "getDirectory").dyn_into()?;
@@ -99,7 +100,7 @@ pub(super) async fn origin_folder() -> Thrown<Directory> {
     Ok(root.unchecked_into())
 }
 
-/// A folder in a folder.
+/// Opens a folder in `parent`, and creates it if `create` is set.
 pub(super) async fn directory(parent: &Directory, name: &str, create: bool) -> Thrown<Directory> {
     let options = object(&[("create", create.into())]);
     Ok(wait(parent.directory(name, &options))
@@ -111,7 +112,7 @@ pub(super) async fn wait(promise: Thrown<Promise>) -> Thrown<JsValue> {
     JsFuture::from(promise?).await
 }
 
-/// The file's first `length` bytes into an empty vector; false when there are fewer.
+/// Reads the first `length` bytes of a file into an empty vector. Returns false if there are fewer.
 pub(super) fn read_into(access: &Open, length: usize, bytes: &mut Vec<u8>) -> Thrown<bool> {
     bytes.resize(length, 0);
     let read = access.0.read(bytes, &object(&[("at", 0.into())]));
@@ -122,7 +123,7 @@ pub(super) fn read_into(access: &Open, length: usize, bytes: &mut Vec<u8>) -> Th
     read.map(|_| whole)
 }
 
-/// Writes all of `bytes` from byte `at` of the file on.
+/// Writes all of `bytes` at offset `at` of the file.
 pub(super) fn write_at(access: &Open, bytes: &[u8], at: usize) -> Thrown<()> {
     let written = access
         .0

@@ -1,4 +1,4 @@
-//! One static host: requests that are tried again, and answers that are read chunk by chunk.
+//! A client for one static HTTP server: requests with retries, and responses that are read chunk by chunk.
 
 use js_sys::{Object, Uint8Array};
 use serde::{Deserialize, Serialize};
@@ -10,14 +10,14 @@ use super::js::{AbortController, fetch, message, object, property};
 use super::wait::{sleep, within};
 use crate::error::{Error, Result};
 
-/// How long the network is waited for.
+/// Timeouts and retries of network requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Patience {
     /// Milliseconds without a byte after which a connection counts as cut.
     pub stall: u32,
-    /// Times that a cut connection is taken up again without much gained.
+    /// Number of retries without progress before the request fails.
     pub retries: u32,
-    /// Milliseconds before the first retry; each further one waits twice as long.
+    /// Milliseconds before the first retry; each further retry waits twice as long.
     pub backoff: u32,
 }
 
@@ -31,13 +31,13 @@ impl Default for Patience {
     }
 }
 
-/// The longest that a host may ask to be left alone, in milliseconds; one that asks for more is given up.
+/// The longest `Retry-After` that is accepted, in milliseconds; the request fails if the server asks for more.
 const LONGEST_WAIT: f64 = 60_000.0;
 
-/// A connection that brought this many bytes before it was cut was worth its try: the count of retries begins anew.
+/// Number of bytes that count as progress: a connection that brings this many resets the retry counter.
 const WORTHWHILE: usize = 256 << 10;
 
-/// How a host tells versions of a file apart, fit for `If-Range`.
+/// The version of a file on the server, for `If-Range`.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "kebab-case")]
 pub enum Version {
@@ -47,23 +47,23 @@ pub enum Version {
     LastModified(String),
 }
 
-/// A folder on a static host.
+/// A folder on a static HTTP server.
 #[derive(Debug)]
 pub(super) struct Host {
     folder: String,
     query: String,
-    /// Whether the page comes from the same place, so that all headers may be sent and read.
+    /// Whether the page has the same origin, so that all headers may be sent and read.
     pub(super) own_origin: bool,
     patience: Patience,
 }
 
-/// Why a try ended.
+/// The reason why a try failed.
 pub(super) enum Failure {
-    /// It is worth another try.
+    /// May be retried.
     Cut(String),
-    /// It is worth another try after so many milliseconds: the host says so.
+    /// May be retried after this number of milliseconds, as the server asks.
     Later(String, f64),
-    /// It is not.
+    /// May not be retried.
     Final(Error),
 }
 
@@ -106,7 +106,8 @@ impl Host {
         }
     }
 
-    /// Tries until it works, fails for good, or has failed too often. `progress` is the number of bytes that are there.
+    /// Retries until the attempt succeeds, fails permanently or has failed too often. `progress` returns the number of
+    /// bytes so far.
     pub(super) async fn persist<S, T>(
         &self,
         path: &str,
@@ -140,7 +141,7 @@ impl Host {
         }
     }
 
-    /// Asks for a file, or for what follows its first bytes, and reads the answer's head.
+    /// Requests a file, or the part after its first bytes, and reads the response's head.
     pub(super) async fn ask(
         &self,
         path: &str,
@@ -151,8 +152,8 @@ impl Host {
         let headers = Object::new();
         if let Some((from, version)) = rest {
             set(&headers, "Range", format!("bytes={from}-"));
-            // On another origin this header needs a permission that static hosts do not give; there, the version in the
-            // answer is compared instead.
+            // Across origins this header needs a CORS permission that static servers do not give; the version in the
+            // response is compared instead.
             if self.own_origin {
                 set(&headers, "If-Range", version.text());
             }
@@ -206,7 +207,7 @@ impl Host {
     }
 
     pub(super) async fn small(&self, path: &str, limit: u64) -> Try<Vec<u8>> {
-        // A copy in the browser's own cache may belong to another version than the shards: it is asked for again.
+        // The copy in the browser's HTTP cache may belong to another version than the shards: revalidate it.
         let answer = self.ask(path, None, "no-cache").await?;
         let body = answer.body(self)?;
         let mut bytes = Vec::new();
@@ -221,7 +222,7 @@ impl Host {
     }
 }
 
-/// Ends the request when it goes out of scope: one that was answered to its end does not mind.
+/// Aborts the request on drop, which has no effect on a request that is complete.
 struct Request(AbortController);
 
 impl Drop for Request {
@@ -230,7 +231,7 @@ impl Drop for Request {
     }
 }
 
-/// An answer whose body is still to come.
+/// A response whose body is still to be read.
 pub(super) struct Answer {
     request: Request,
     pub(super) response: Response,
@@ -252,16 +253,16 @@ impl Answer {
     }
 }
 
-/// The rest of an answer.
+/// The body of a response.
 pub(super) struct Body<'a> {
     host: &'a Host,
-    /// None where the answer has no body.
+    /// `None` if the response has no body.
     reader: Option<ReadableStreamDefaultReader>,
     _request: Request,
 }
 
 impl Body<'_> {
-    /// The next chunk; none at the end.
+    /// Returns the next chunk, or `None` at the end.
     pub(super) async fn next(&self) -> Try<Option<Uint8Array>> {
         let Some(reader) = &self.reader else {
             return Ok(None);
@@ -282,7 +283,7 @@ impl Body<'_> {
 
 impl Version {
     pub(super) fn of(response: &Response) -> Option<Self> {
-        // A weak ETag does not promise equal bytes, so it is not fit for a range.
+        // A weak ETag does not promise equal bytes, so it cannot be used for a range.
         let etag = header(response, "etag").filter(|etag| etag.starts_with('"'));
         etag.map(Version::Etag)
             .or_else(|| header(response, "last-modified").map(Version::LastModified))
@@ -298,23 +299,23 @@ pub(super) fn header(response: &Response, name: &str) -> Option<String> {
     response.headers().get(name).ok().flatten()
 }
 
-/// Milliseconds that a host asks to be left alone: `Retry-After` in seconds or as a date.
+/// Returns the milliseconds to wait that the server asks for: `Retry-After` in seconds or as a date.
 fn retry_after(response: &Response) -> Option<f64> {
     let text = header(response, "retry-after")?;
     let wait = match text.trim().parse::<u32>() {
         Ok(seconds) => f64::from(seconds) * 1e3,
         Err(_) => js_sys::Date::parse(&text) - js_sys::Date::now(),
     };
-    // A date that is none gives no number.
+    // An invalid date gives NaN.
     (wait >= 0.0).then_some(wait)
 }
 
 fn set(headers: &Object, name: &str, value: impl Into<JsValue>) {
-    // A fresh plain object takes every property.
+    // Setting a property of a new plain object cannot fail.
     let _ = js_sys::Reflect::set(headers, &name.into(), &value.into());
 }
 
-/// Copies a chunk out of JavaScript.
+/// Appends a chunk to `bytes`, which copies it out of JavaScript.
 pub(super) fn append(bytes: &mut Vec<u8>, chunk: &Uint8Array) {
     let start = bytes.len();
     bytes.resize(start + chunk.length() as usize, 0);

@@ -1,6 +1,6 @@
-//! The little of the browser that is needed, declared by hand.
+//! Hand-written bindings of the browser APIs that are needed.
 //!
-//! `web-sys` has most of it, but each of its features is shared by the whole build, and it lacks
+//! `web-sys` has most of them, but each of its features is shared by the whole build, and it lacks
 //! `FileSystemFileHandle.move` and the modes of access handles.
 
 use js_sys::{Function, Object, Promise, Reflect, Uint8Array};
@@ -16,7 +16,7 @@ extern "C" {
     #[wasm_bindgen(catch)]
     pub(super) fn fetch(url: &str, init: &Object) -> std::result::Result<Promise, JsValue>;
 
-    /// Ends the request that carries its signal.
+    /// Aborts the request that carries its signal.
     pub(super) type AbortController;
     #[wasm_bindgen(constructor)]
     pub(super) fn new() -> AbortController;
@@ -57,7 +57,7 @@ extern "C" {
     #[wasm_bindgen(method, catch, js_name = move)]
     pub(super) fn rename(this: &File, name: &str) -> std::result::Result<Promise, JsValue>;
 
-    /// `FileSystemSyncAccessHandle`. Reads and writes go straight from and to wasm's memory.
+    /// `FileSystemSyncAccessHandle`. Reads into and writes from wasm's memory directly.
     #[derive(Clone, Debug)]
     pub(super) type Access;
     #[wasm_bindgen(method, catch, js_name = getSize)]
@@ -83,34 +83,34 @@ extern "C" {
     pub(super) fn now() -> f64;
 }
 
-/// A plain object of these properties.
+/// Creates a plain object with these properties.
 pub(super) fn object(properties: &[(&str, JsValue)]) -> Object {
     let object = Object::new();
     for (name, value) in properties {
-        // A fresh plain object takes every property.
+        // Setting a property of a new plain object cannot fail.
         let _ = Reflect::set(&object, &(*name).into(), value);
     }
     object
 }
 
-/// A property, `undefined` where it is missing or its holder is no object.
+/// Returns a property, or `undefined` if it is missing or `holder` is not an object.
 pub(super) fn property(holder: &JsValue, name: &str) -> JsValue {
     Reflect::get(holder, &name.into()).unwrap_or(JsValue::UNDEFINED)
 }
 
-/// The message of something that was thrown.
+/// Returns the message of a thrown value.
 pub(super) fn message(thrown: &JsValue) -> String {
     let text = property(thrown, "message").as_string();
     text.or_else(|| thrown.as_string())
         .unwrap_or_else(|| format!("{thrown:?}"))
 }
 
-/// The name of a thrown `DOMException` or error, empty for anything else.
+/// Returns the name of a thrown `DOMException` or error, or an empty string for anything else.
 pub(super) fn name(thrown: &JsValue) -> String {
     property(thrown, "name").as_string().unwrap_or_default()
 }
 
-/// An error as the worker passes it on: `{ code, message }`.
+/// Converts an error to the object that the worker passes on: `{ code, message }`.
 pub(super) fn thrown(error: Error) -> JsValue {
     object(&[
         ("code", error.code().into()),
@@ -119,18 +119,18 @@ pub(super) fn thrown(error: Error) -> JsValue {
     .into()
 }
 
-/// A value as a plain object, numbers as numbers and what is missing as null.
+/// Serialises a value to a plain object, with numbers as numbers and `None` as null.
 pub(super) fn plain(value: &impl serde::Serialize) -> Result<JsValue> {
     value
         .serialize(&serde_wasm_bindgen::Serializer::json_compatible())
         .map_err(|e| Error::Internal(format!("an answer cannot be passed on: {e}")))
 }
 
-/// The SHA-256 of bytes by `crypto.subtle`, which takes a copy of them; `None` where a page has no such thing.
+/// Computes SHA-256 with `crypto.subtle`, which copies the bytes. Returns `None` if the page does not have it.
 pub(super) async fn digest(bytes: &[u8]) -> Option<[u8; 32]> {
     let subtle = property(&property(&js_sys::global(), "crypto"), "subtle");
     let digest: Function = property(&subtle, "digest").dyn_into().ok()?;
-    // SAFETY: the view ends before wasm's memory could grow or `bytes` be dropped: the call copies what it shows.
+    // SAFETY: the view ends before wasm's memory can grow or `bytes` can be dropped, because the call copies its bytes.
     let promise = unsafe {
         let view = Uint8Array::view(bytes);
         digest.call2(&subtle, &"SHA-256".into(), &view).ok()?

@@ -1,4 +1,4 @@
-//! Whether a device has room for a model, told before anything is loaded.
+//! Checks the memory requirements of a model before anything is loaded.
 
 use js_sys::{Function, Promise};
 use wasm_bindgen::prelude::*;
@@ -10,10 +10,11 @@ use crate::gpu::device::{self, Choice, Opened};
 use crate::weights::load::Plan;
 use crate::weights::memory::Needs;
 
-/// Bytes that the CPU has room for: wasm addresses 4 GiB, and a load needs some of it.
+/// Bytes available to the CPU: wasm addresses 4 GiB, of which loading needs a part.
 const CPU_MEMORY: u64 = 3 << 30;
 
-/// The largest buffer of the browser's WebGPU adapter; `None` when there is no adapter. Opening it is for the load.
+/// Returns the size in bytes of the largest buffer of the browser's WebGPU adapter, or `None` without an adapter. Does
+/// not open the device.
 pub(super) async fn largest_buffer() -> Option<u64> {
     let gpu = property(&property(&js_sys::global(), "navigator"), "gpu");
     let request: Function = property(&gpu, "requestAdapter").dyn_into().ok()?;
@@ -28,8 +29,8 @@ pub(super) async fn largest_buffer() -> Option<u64> {
     Some(limit as u64)
 }
 
-/// Why the pack cannot run on an adapter that gives buffers of so many bytes, if it cannot. How much memory a GPU has in all,
-/// browsers do not tell.
+/// Returns why the pack cannot run on an adapter whose largest buffer has `limit` bytes, or `None` if it can. Browsers
+/// do not tell the total memory of a GPU.
 pub(super) fn gpu_problem(needs: Needs, limit: u64) -> Option<Error> {
     (needs.largest > limit).then(|| {
         let [needed, available] = [needs.largest, limit].map(|bytes| bytes as f64 / f64::from(1 << 20));
@@ -39,7 +40,7 @@ pub(super) fn gpu_problem(needs: Needs, limit: u64) -> Option<Error> {
     })
 }
 
-/// Why the pack cannot run on the CPU, if it cannot.
+/// Returns why the pack cannot run on the CPU, or `None` if it can.
 pub(super) fn cpu_problem(needs: Needs) -> Option<Error> {
     let needed = needs.weights + needs.activations;
     (needed > CPU_MEMORY).then(|| {
@@ -51,20 +52,20 @@ pub(super) fn cpu_problem(needs: Needs) -> Option<Error> {
     })
 }
 
-/// Why the pack cannot run on what `choice` asks for, where the largest buffer of the GPU is `limit`, if it cannot.
+/// Returns why the pack cannot run on the device of `choice`, or `None` if it can. `limit` is the GPU's largest buffer.
 pub(super) fn problem(choice: Choice, needs: Needs, limit: Option<u64>) -> Option<Error> {
     let on_gpu = |limit| gpu_problem(needs, limit);
     match (choice, limit) {
         (Choice::Cpu, _) | (Choice::Auto, None) => cpu_problem(needs),
-        // The CPU takes what the GPU cannot.
+        // What exceeds the GPU's limit runs on the CPU.
         (Choice::Auto, Some(limit)) => on_gpu(limit).and(cpu_problem(needs)),
-        // Without an adapter, opening it says so.
+        // Without an adapter, opening the device reports the error.
         (Choice::WebGpu | Choice::WebGpuHalf, limit) => limit.and_then(on_gpu),
     }
 }
 
-/// Opens the device that `choice` asks for, on which the plan's model has room. Were a buffer refused in the middle of a load,
-/// the module would end.
+/// Opens the device of `choice` after checking that the plan's model fits it. A buffer that is refused during a load
+/// would abort the module.
 pub(super) async fn open_device(choice: Choice, plan: &Plan) -> Result<Opened> {
     let quantized = plan.encodings().quantized();
     let limit = match choice {

@@ -1,12 +1,17 @@
-//! The browser: the only code that knows of JavaScript.
+//! The browser backend: the only code that uses JavaScript.
 //!
-//! [`engine`] is the face that `www/worker.js` calls; [`fetch`] brings a pack's bytes, with `host` for the requests below it;
-//! [`cache`] keeps them in the origin's private file system, with `folder` for the files below it; `tuned` remembers what
-//! suits the adapter; `available` tells whether a device can hold a model; [`request`] reads what the page asked and `report` tells it
-//! how far things are; [`wait`] is cancellation and time; `js` is the little of the browser that these need, declared by hand.
+//! - [`engine`]: the API that `www/worker.js` calls
+//! - [`fetch`]: downloads a pack, with `host` for its HTTP requests
+//! - [`cache`]: caches packs in the origin's private file system, with `folder` for its files
+//! - `tuned`: remembers the fastest tiles of an adapter
+//! - `memory_check`: tells whether a device can hold a model
+//! - [`request`]: parses a request from the page
+//! - `report`: reports progress and timings to the page
+//! - [`wait`]: timers and cancellation
+//! - `js`: hand-written bindings of browser APIs
 //!
-//! Cancellation is dropping: an abort ends the outermost future ([`wait::or_abort`]), and what it held (requests, file
-//! handles, timers) is closed by its own `Drop`. No function below the engine looks at a signal.
+//! Cancellation works by dropping futures. An abort drops the outermost future ([`wait::or_abort`]), and the `Drop` of
+//! what it held closes requests, file handles and timers. No function below the engine checks a signal.
 
 pub mod cache;
 pub mod engine;
@@ -22,7 +27,7 @@ pub mod wait;
 
 use wasm_bindgen::prelude::*;
 
-/// Runs once when the module starts: a panic then shows its message and place in the console.
+/// Runs once when the module starts: prints the message and location of a panic to the console.
 #[wasm_bindgen(start)]
 pub fn start() {
     console_error_panic_hook::set_once();

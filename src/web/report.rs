@@ -1,4 +1,4 @@
-//! What the page is told while it waits: bytes of a load, times of a generation.
+//! Reports progress to the page: bytes of a load, timings of a generation.
 
 use std::cell::{Cell, RefCell};
 
@@ -9,10 +9,10 @@ use super::js::{now, object};
 use crate::pipeline::Stage;
 use crate::weights::load::Progress;
 
-/// Milliseconds between two reports of progress: a frame, so that reporting costs nothing.
+/// Milliseconds between two progress reports: about one frame.
 const REPORT_EVERY: f64 = 16.0;
 
-/// Passes progress on to the page, a few dozen times a second at most.
+/// Passes progress to the page, at most about 60 times a second.
 pub(super) struct Report {
     callback: Option<Function>,
     last: Cell<f64>,
@@ -46,12 +46,12 @@ impl Report {
             ("total", (progress.total as f64).into()),
             ("cached", cached.into()),
         ]);
-        // Progress is for looking at: a page that fails to show it still gets its model.
+        // A page whose progress callback throws still gets its model.
         let _ = callback.call1(&JsValue::NULL, &event);
     }
 }
 
-/// When each stage began.
+/// The time at which each stage began.
 #[derive(Default)]
 pub(super) struct Clock(RefCell<Vec<(Stage, f64)>>);
 
@@ -60,7 +60,7 @@ impl Clock {
         self.0.borrow_mut().push((stage, now()));
     }
 
-    /// `Timings` of `unireal.d.ts`: a stage lasts until the next one begins.
+    /// Returns `Timings` of `unireal.d.ts`: a stage lasts until the next one begins.
     pub(super) fn timings(&self, start: f64) -> JsValue {
         let (end, begun) = (now(), self.0.borrow());
         let lasted = |stage: Stage| {

@@ -1,4 +1,4 @@
-//! What the page asked, read with suspicion: a field of the wrong kind is an [`Error::Request`] that names it.
+//! Parses a request from the page. A field of the wrong type is an [`Error::Request`] that names it.
 
 use js_sys::{Array, Reflect, Uint8Array, Uint8ClampedArray};
 use wasm_bindgen::prelude::*;
@@ -8,18 +8,18 @@ use crate::error::{Error, Result};
 use crate::image::Image;
 use crate::request::{Frame, MAX_IMAGES, Request};
 
-/// Longest side of an input picture in pixels.
+/// Longest side of an input image in pixels.
 pub const MAX_INPUT_SIDE: u32 = 8192;
 
-/// Largest whole number that JavaScript counts exactly: 2^53 - 1.
+/// Largest integer that JavaScript represents exactly: 2^53 - 1.
 const MAX_WHOLE: f64 = 9_007_199_254_740_991.0;
 
-/// Reads a request: `{ prompt, images: [{ width, height, data, role }], context, width, height, outputs, steps, method,
-/// guidance, imageGuidance, keep, seed, previewEvery }`, of which only the prompt is needed. `data` is RGBA. Defaults are
-/// [`Request::new`]'s.
+/// Parses a request: `{ prompt, images: [{ width, height, data, role }], context, width, height, outputs, steps,
+/// method, guidance, imageGuidance, composite, seed, previewEvery }`, of which only the prompt is required. `data` is
+/// RGBA. Other fields default to [`Request::new`].
 ///
 /// # Errors
-/// [`Error::Request`] that names the field, what it holds and what it should hold.
+/// [`Error::Request`] that names the field, its value and the allowed values.
 pub fn parse(value: &JsValue) -> Result<Request> {
     let fields = Fields::of(value, "the request")?;
     let mut request = Request::new(fields.text("prompt")?.unwrap_or_default());
@@ -50,13 +50,13 @@ pub fn parse(value: &JsValue) -> Result<Request> {
         request.method = method.parse()?;
     }
     if let Some(guidance) = fields.number("guidance")? {
-        request.guidance = guidance as f32;
+        request.guidance = Some(guidance as f32);
     }
     if let Some(guidance) = fields.number("imageGuidance")? {
         request.image_guidance = guidance as f32;
     }
-    if let Some(keep) = fields.flag("keep")? {
-        request.composite = keep;
+    if let Some(composite) = fields.flag("composite")? {
+        request.composite = composite;
     }
     if let Some(seed) = fields.whole("seed", MAX_WHOLE)? {
         request.seed = seed as u64;
@@ -118,7 +118,7 @@ fn frame(value: &JsValue, name: &str) -> Result<Frame> {
     Ok(Frame { image, role })
 }
 
-/// A picture as `{ width, height, data }`, RGBA in a buffer of its own.
+/// Converts an image to `{ width, height, data }`, with RGBA in a buffer of its own.
 pub(super) fn picture(image: &Image) -> JsValue {
     object(&[
         ("width", image.width.into()),
@@ -128,12 +128,12 @@ pub(super) fn picture(image: &Image) -> JsValue {
     .into()
 }
 
-/// Pictures as an array.
+/// Converts images to an array of [`picture`] objects.
 pub(super) fn pictures(images: &[Image]) -> JsValue {
     images.iter().map(picture).collect::<Array>().into()
 }
 
-/// An object whose properties are read by name; null and undefined are "not given".
+/// An object whose fields are read by name; null and undefined count as missing.
 struct Fields<'a> {
     value: &'a JsValue,
     name: &'a str,
@@ -148,7 +148,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A field's name in messages: fields of the request itself stand alone.
+    /// Returns a field's name for messages. Fields of an image have its name in front, fields of the request do not.
     fn path(&self, field: &str) -> String {
         if self.name.starts_with("IMG") {
             format!("{}'s {field}", self.name)

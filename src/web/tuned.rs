@@ -1,4 +1,4 @@
-//! Which tiles are the fastest on an adapter: measured once, and remembered in the origin's private file system.
+//! Measures the fastest tiles on an adapter once, and remembers them in the origin's private file system.
 
 use sha2::{Digest, Sha256};
 
@@ -9,21 +9,21 @@ use crate::gpu::{f16_enabled, measure_tiles, use_tiles};
 use crate::weights::quant::Encoding;
 use crate::weights::source::hex;
 
-/// The folder, with a file for each adapter, version of the browser and of this crate, which holds the tiles' name.
+/// The folder with a file for each adapter, browser version and crate version, which holds the name of the tiles.
 const FOLDER: &str = "unireal-adapters";
 
-/// Longer than every name of tiles.
+/// Upper limit for the length of a tile name in bytes.
 const LONGEST: u64 = 64;
 
-/// Makes the shaders use the tiles that are the fastest on the adapter, for matrices in these quantised encodings. Where
-/// `remember` is not set, or nothing can be kept, they are measured each time.
+/// Makes the shaders use the fastest tiles on the adapter for matrices in these quantised encodings. Measures them each
+/// time if `remember` is not set or nothing can be stored.
 pub(super) async fn tune(opened: &Opened, quantized: &[Encoding], remember: bool) {
     if opened.kind == "cpu" {
         return;
     }
     let folder = if remember { folder().await.ok() } else { None };
     let form = if f16_enabled() { "f16" } else { "f32" };
-    // Another version of the browser may compile otherwise.
+    // Another browser version may compile shaders differently.
     let browser = js::property(&js::property(&js_sys::global(), "navigator"), "userAgent");
     let of = format!(
         "{} {form} {} {}",
@@ -41,7 +41,7 @@ pub(super) async fn tune(opened: &Opened, quantized: &[Encoding], remember: bool
     }
     let fastest = measure_tiles(&opened.device, quantized, js::now).await;
     if let (Some(folder), Some(name)) = (folder, fastest) {
-        // Without it, the next visit measures again.
+        // If this fails, the next visit measures again.
         let _ = folder.put(&file, name.as_bytes()).await;
     }
 }

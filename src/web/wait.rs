@@ -1,7 +1,7 @@
-//! Time and cancellation as futures that clean up after themselves.
+//! Timers and cancellation as futures that clean up after themselves.
 //!
-//! A promise that never settles keeps its callbacks for ever, so timers and abort listeners are no promises here: each
-//! is a future that removes its timer or its listener when it is dropped.
+//! A promise that never settles keeps its callbacks for ever. Timers and abort listeners are therefore futures, which
+//! remove their timer or listener on drop.
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
@@ -24,7 +24,7 @@ extern "C" {
     fn clear_timeout(timer: &JsValue);
 }
 
-/// Set once from a JavaScript callback; wakes whoever waits.
+/// A flag that a JavaScript callback sets once, and that wakes the waiting task.
 #[derive(Default)]
 struct Flag {
     set: Cell<bool>,
@@ -32,7 +32,7 @@ struct Flag {
 }
 
 impl Flag {
-    /// The flag and the callback that sets it.
+    /// Returns the flag and the callback that sets it.
     fn with_callback() -> (Rc<Flag>, Closure<dyn FnMut()>) {
         let flag = Rc::new(Flag::default());
         let callback = Closure::new({
@@ -77,7 +77,7 @@ impl Drop for Sleep {
     }
 }
 
-/// Ends after so many milliseconds.
+/// Completes after `milliseconds`.
 pub fn sleep(milliseconds: u32) -> impl Future<Output = ()> {
     let (flag, callback) = Flag::with_callback();
     let timer = set_timeout(callback.as_ref().unchecked_ref(), milliseconds);
@@ -88,12 +88,12 @@ pub fn sleep(milliseconds: u32) -> impl Future<Output = ()> {
     }
 }
 
-/// One turn of the event loop, in which messages to the worker are delivered.
+/// Yields to the event loop once, which delivers messages to the worker.
 pub async fn turn() {
     sleep(0).await;
 }
 
-/// The future's result, or `None` when it takes longer than so many milliseconds; it is then dropped.
+/// Returns the future's result, or `None` if it takes longer than `milliseconds`; the future is then dropped.
 pub async fn within<T>(milliseconds: u32, future: impl Future<Output = T>) -> Option<T> {
     match select(pin!(future), pin!(sleep(milliseconds))).await {
         Either::Left((result, _)) => Some(result),
@@ -127,10 +127,10 @@ impl Drop for Abort<'_> {
     }
 }
 
-/// The future's result, or [`Error::Aborted`] as soon as the signal aborts; the future is then dropped where it waits.
+/// Returns the future's result, or [`Error::Aborted`] as soon as the signal aborts; the future is then dropped.
 ///
 /// # Errors
-/// [`Error::Aborted`], else the future's own.
+/// [`Error::Aborted`], or the error of the future.
 pub async fn or_abort<T>(
     signal: Option<&AbortSignal>,
     future: impl Future<Output = Result<T>>,
@@ -139,14 +139,14 @@ pub async fn or_abort<T>(
         return future.await;
     };
     let (flag, callback) = Flag::with_callback();
-    // Only a target that is no longer of this world refuses a listener; the flag is then looked at on every poll.
+    // Only a signal of a destroyed context refuses a listener; every poll still checks the signal.
     let _ = signal.add_event_listener_with_callback("abort", callback.as_ref().unchecked_ref());
     let abort = Abort {
         signal,
         flag,
         callback,
     };
-    // The abort is looked at first, so that it also ends work that never waits for anything outside.
+    // Polls the abort first, so that it also ends a future that never yields to the event loop.
     match select(pin!(abort), pin!(future)).await {
         Either::Left(_) => Err(Error::Aborted),
         Either::Right((result, _)) => result,

@@ -1,4 +1,4 @@
-//! Packs on disk.
+//! Reads packs from disk.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 pub struct Folder(PathBuf);
 
 impl Folder {
-    /// Names a folder; it is read when shards are asked for.
+    /// Names a folder, which is read only when files are requested.
     pub fn new(path: impl AsRef<Path>) -> Self {
         Folder(path.as_ref().to_owned())
     }
@@ -20,11 +20,11 @@ impl Folder {
     /// Reads a file of at most `limit` bytes.
     ///
     /// # Errors
-    /// [`Error::Format`] when it cannot be read or is longer.
+    /// [`Error::Io`] when it cannot be read, [`Error::Format`] when it is longer.
     pub fn read(&self, path: &str, limit: u64) -> Result<Vec<u8>> {
         let path = self.0.join(path);
         let name = path.display().to_string();
-        let file = std::fs::File::open(&path).map_err(|e| Error::format(&name, e))?;
+        let file = std::fs::File::open(&path).map_err(|e| Error::io(&path, e))?;
         read_at_most(file, limit).map_err(|reason| Error::format(&name, reason))
     }
 }
@@ -49,7 +49,7 @@ impl ShardSource for Folder {
     async fn cache(&self, _: &VerifiedShard) {}
 }
 
-/// Reads everything, or says what is wrong: an I/O error, or more than `limit` bytes.
+/// Reads everything. The error is the reason as text: an I/O error, or more than `limit` bytes.
 pub fn read_at_most(reader: impl Read, limit: u64) -> std::result::Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
     let read = reader.take(limit + 1).read_to_end(&mut bytes);

@@ -1,5 +1,5 @@
-//! From a source to networks on the device, shard by shard: at most three shards are in memory at any moment, two on
-//! their way and one being checked and uploaded.
+//! Loads networks from a source onto the device, shard by shard. At most three shards are in memory: two being fetched and one being
+//! uploaded.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
@@ -18,43 +18,43 @@ use crate::error::{Error, Result};
 use crate::model::{Encodings, Model, text, transformer, vae};
 use crate::tokenizer::Tokenizer;
 
-/// Shards that are fetched at once.
+/// Number of shards that are fetched in parallel.
 const PARALLEL: usize = 2;
 
-/// Bytes of tensors that wait for the device, in copies of their own, before they are sent on; left to itself the runtime
-/// collects 32 tensors of any size.
+/// Bytes of queued uploads, which are copies, at which the device queue is flushed. Without it, the runtime queues 32 tensors of
+/// any size.
 const WAITING: usize = 4 << 20;
 
 /// The components that hold weights, in the order in which they are loaded.
 pub const COMPONENTS: [&str; 3] = ["text_encoder", "transformer", "vae"];
 
-/// What is known of a pack before any weight is fetched.
+/// The description of a pack, read before any weight is fetched.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// The shapes.
+    /// The configuration, which determines the shapes.
     pub config: Config,
-    /// The words.
+    /// The tokenizer of the text encoder.
     pub tokenizer: Tokenizer,
-    /// What each of [`COMPONENTS`] is made of.
+    /// The manifest of each of [`COMPONENTS`].
     pub manifests: Vec<Manifest>,
 }
 
-/// How far a load has come.
+/// Progress of a load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
-    /// Bytes that have arrived, cached ones included; never falls.
+    /// Bytes that have arrived, including cached ones; never decreases.
     pub loaded: u64,
     /// Bytes of the whole pack; never changes.
     pub total: u64,
-    /// Whether the bytes that this event adds came from a cache.
+    /// Whether the bytes added by this event came from a cache.
     pub cached: bool,
 }
 
 impl Plan {
-    /// Reads the pack's descriptions.
+    /// Reads the pack's configuration, tokenizer and manifests.
     ///
     /// # Errors
-    /// [`Error::Network`] when a file cannot be had, [`Error::Format`] when it is not what it should be.
+    /// [`Error::Network`] when a file cannot be fetched, [`Error::Format`] when it is invalid.
     pub async fn read(source: &impl ShardSource) -> Result<Self> {
         let config = Config {
             index: json(source, "model_index.json").await?,
@@ -88,17 +88,17 @@ impl Plan {
         })
     }
 
-    /// Every shard, in the order in which they are loaded.
+    /// Returns all shards in loading order.
     pub fn shards(&self) -> impl Iterator<Item = &Shard> {
         self.manifests.iter().flat_map(|manifest| &manifest.shards)
     }
 
-    /// Bytes of all shards.
+    /// Returns the total size of all shards in bytes.
     pub fn bytes(&self) -> u64 {
         self.manifests.iter().map(Manifest::bytes).sum()
     }
 
-    /// How each component's matrices are stored.
+    /// Returns the encoding of each component's matrices.
     pub fn encodings(&self) -> Encodings {
         let [text_encoder, transformer, vae] = [0, 1, 2].map(|i| self.manifests[i].encoding);
         Encodings {
@@ -111,8 +111,8 @@ impl Plan {
     /// Loads the networks.
     ///
     /// # Errors
-    /// As the source's; [`Error::Integrity`] when a shard is not the promised one, [`Error::Format`] when its tensors are
-    /// not those of the configuration.
+    /// Those of the source; [`Error::Integrity`] when a shard does not match its manifest, [`Error::Format`] when its tensors do not match
+    /// the configuration.
     pub async fn load(
         &self,
         source: &impl ShardSource,
@@ -183,7 +183,7 @@ impl<S: ShardSource> Loader<'_, S> {
         fill(module, names, found.whole(&file)?, &file)
     }
 
-    /// A shard with the promised bytes, kept for the next time; what a cache holds gets one second chance from the origin.
+    /// Fetches, verifies and caches a shard. A cached copy that fails verification is fetched once more from the origin.
     async fn verified(&self, shard: &Shard) -> Result<VerifiedShard> {
         let shard = self.promised(shard).await?;
         self.source.cache(&shard).await;
@@ -210,7 +210,7 @@ impl<S: ShardSource> Loader<'_, S> {
         counted: &Cell<u64>,
     ) -> Result<super::source::Fetched> {
         let mut arrived = 0;
-        // Bytes that come a second time are not progress.
+        // Bytes that arrive a second time do not count as progress.
         let mut report = |piece: super::source::Arrived| {
             arrived = (arrived + piece.bytes).min(shard.length);
             if arrived > counted.get() {
@@ -227,13 +227,13 @@ impl<S: ShardSource> Loader<'_, S> {
     }
 }
 
-/// The tensors of a component as they come.
+/// The tensors of a component that are loaded so far.
 #[derive(Default)]
 struct Found {
     tensors: HashMap<String, DeviceTensor>,
-    /// Parts of tensors that were split by rows, by their first row.
+    /// Parts of tensors that are split by rows, keyed by first row.
     parts: HashMap<String, BTreeMap<usize, DeviceTensor>>,
-    /// Bytes that wait for the device.
+    /// Bytes uploaded since the last flush of the device queue.
     waiting: usize,
 }
 
@@ -283,7 +283,7 @@ impl Found {
         Ok(())
     }
 
-    /// All tensors, with split ones put together.
+    /// Returns all tensors, with split ones joined.
     fn whole(self, file: &str) -> Result<HashMap<String, DeviceTensor>> {
         let mut tensors = self.tensors;
         for (name, parts) in self.parts {
@@ -301,13 +301,13 @@ impl Found {
     }
 }
 
-/// `(whole, first row)` of the name of a part.
+/// Splits the name of a part into the tensor's name and the part's first row.
 fn split(name: &str) -> Option<(&str, usize)> {
     let (whole, first) = name.rsplit_once(ROWS)?;
     first.parse().ok().map(|first| (whole, first))
 }
 
-/// Puts rows, entries of the first axis, one after the other.
+/// Concatenates parts along the first axis.
 fn join(parts: BTreeMap<usize, DeviceTensor>) -> std::result::Result<DeviceTensor, String> {
     let (mut floats, mut packed) = (Vec::new(), Vec::new());
     let (mut rows, mut rest) = (0, None);
@@ -339,7 +339,7 @@ fn join(parts: BTreeMap<usize, DeviceTensor>) -> std::result::Result<DeviceTenso
     }
 }
 
-/// Puts one tensor on the device: floats as f32, packed words as they are, scales two to a word.
+/// Uploads one tensor to the device: floats as f32, packed integers unchanged, scales as two per 32-bit word.
 fn upload(file: &str, name: &str, view: &TensorView<'_>, device: &Device) -> Result<DeviceTensor> {
     let bad = |reason: String| Error::format(file, format!("{name} {reason}"));
     let shape = view.shape().to_vec();

@@ -1,6 +1,5 @@
-//! What a component's index file promises: Hugging Face's `model.safetensors.index.json`, whose metadata adds length and
-//! hash of every shard and how tensors are encoded. Parsed from untrusted bytes and checked: nobody checks a
-//! [`Manifest`] again.
+//! The index file of a component: Hugging Face's `model.safetensors.index.json`, with the encoding of the tensors and the length and
+//! hash of every shard in its metadata. [`Manifest::parse`] validates untrusted bytes, so a [`Manifest`] needs no further checks.
 
 use std::collections::BTreeMap;
 
@@ -9,16 +8,16 @@ use serde::{Deserialize, Serialize};
 use super::quant::Encoding;
 use crate::error::{Error, Result};
 
-/// Largest shard in bytes: what the browser's memory holds at a time is a few of these.
+/// Maximum size of a shard in bytes. The browser holds a few shards in memory at a time.
 pub const MAX_SHARD: u64 = 32 << 20;
 
-/// Largest index or configuration file in bytes.
+/// Maximum size of an index or configuration file in bytes.
 pub const MAX_JSON: u64 = 16 << 20;
 
-/// Most shards of one component: 2 TiB at the largest shard.
+/// Maximum number of shards of a component: 2 TiB at [`MAX_SHARD`].
 const MAX_SHARDS: usize = 65_536;
 
-/// Where the parts of a tensor that was split by rows say their first row: `name.rows.<first>`.
+/// Infix in the names of the parts of a tensor that is split by rows, before the part's first row: `name.rows.<first>`.
 pub const ROWS: &str = ".rows.";
 
 /// One file of weights.
@@ -26,7 +25,7 @@ pub const ROWS: &str = ".rows.";
 pub struct Shard {
     /// The file's path in the pack, such as `transformer/model-00001-of-00003.safetensors`.
     pub path: String,
-    /// Bytes.
+    /// Length in bytes.
     pub length: u64,
     /// SHA-256 of the bytes, 64 lower-case hexadecimal digits.
     pub sha256: String,
@@ -37,15 +36,15 @@ pub struct Shard {
 pub struct Manifest {
     /// The component's folder in the pack, such as `transformer`.
     pub component: String,
-    /// How its matrices are stored; tensors that are not quantised are F16 or F32 within any encoding.
+    /// The encoding of its matrices. Tensors that are not quantised are F16 or F32 in every encoding.
     pub encoding: Encoding,
-    /// Its shards in the order in which they are read.
+    /// Its shards in loading order.
     pub shards: Vec<Shard>,
     /// The shard of each tensor, as an index into `shards`.
     pub tensors: BTreeMap<String, usize>,
 }
 
-/// The file as it is written.
+/// The JSON of the index file.
 #[derive(Debug, Deserialize, Serialize)]
 pub(crate) struct IndexFile {
     pub(crate) metadata: Metadata,
@@ -67,7 +66,7 @@ pub(crate) struct ShardEntry {
 }
 
 impl Manifest {
-    /// Path of a component's index file in the pack.
+    /// Returns the path of a component's index file in the pack.
     pub fn path(component: &str) -> String {
         format!("{component}/model.safetensors.index.json")
     }
@@ -75,7 +74,7 @@ impl Manifest {
     /// Parses and checks an index file.
     ///
     /// # Errors
-    /// [`Error::Format`] that names the field, what it holds and what it should hold.
+    /// [`Error::Format`] with the field, its value and the expected value.
     pub fn parse(component: &str, bytes: &[u8]) -> Result<Self> {
         let file = Self::path(component);
         let bad = |reason: String| Error::format(&file, reason);
@@ -130,13 +129,13 @@ impl Manifest {
         })
     }
 
-    /// Bytes of all shards.
+    /// Returns the total size of all shards in bytes.
     pub fn bytes(&self) -> u64 {
         self.shards.iter().map(|shard| shard.length).sum()
     }
 }
 
-/// A name that stays inside its folder on every host and file system.
+/// Whether a file name is safe on every server and file system, and stays inside its folder.
 fn is_plain(name: &str) -> bool {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
     (1..=128).contains(&name.len()) && !name.starts_with('.') && name.bytes().all(allowed)

@@ -1,4 +1,4 @@
-//! What a pack needs of a device's memory, known before any weight is fetched.
+//! Memory requirements of a pack, known before any weight is fetched.
 
 use serde::Serialize;
 
@@ -6,29 +6,28 @@ use super::load::Plan;
 use super::manifest::Manifest;
 use super::quant::Encoding;
 
-/// Bytes on the device.
+/// Memory requirements on the device, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Needs {
-    /// All weights, nearly: quantised ones as they are stored, others as f32.
+    /// All weights, approximately: quantised ones as stored, others as f32.
     pub weights: u64,
-    /// The most that one picture of the model's own size takes besides, with one input picture and guidance: an estimate from
-    /// the shapes.
+    /// Peak of the activations, estimated from the shapes: one image of the model's native size, with one input image and guidance.
     pub activations: u64,
-    /// The largest matrix, which must fit into one buffer.
+    /// The largest matrix, which must fit into one GPU buffer.
     pub largest: u64,
 }
 
-/// Tokens of text for which activations are estimated.
+/// Number of text tokens assumed for the estimate of activations.
 const TEXT: u64 = 64;
-/// Branches of guidance that go through the network together.
+/// Branches of classifier-free guidance that go through the network together.
 const BRANCHES: u64 = 2;
 /// Bytes of an f32.
 const FLOAT: u64 = 4;
 
 impl Plan {
-    /// What the pack needs.
+    /// Returns the memory requirements of the pack.
     pub fn needs(&self) -> Needs {
-        // Half floats become f32 on the device. The autoencoder's convolutions are never quantised.
+        // f16 values become f32 on the device. The autoencoder's convolutions are never quantised.
         let f16_values = |manifest: &Manifest| match manifest.encoding {
             Encoding::F32 => false,
             Encoding::F16 => true,
@@ -58,16 +57,16 @@ impl Plan {
             // The modulation that all blocks share.
             matrix(6 * d * d, encodings.transformer),
             matrix((text.d_ff * text.d_model) as u64, encodings.text_encoder),
-            // Tables are never quantised.
+            // Embedding tables are never quantised.
             matrix((text.vocab_size * text.d_model) as u64, Encoding::F32),
             matrix(9 * widest * widest, encodings.vae),
         ];
         let side = self.config.index.sample_size as u64;
         let across = side / self.config.grid() as u64;
         let tokens = BRANCHES * (TEXT + 2 * across * across);
-        // A token with its queries, keys and values, or with the hidden layer of its feed-forward part.
+        // Each token, with its queries, keys and values or with its feed-forward hidden layer.
         let steps = FLOAT * tokens * (2 * d + (3 * d).max(network.mlp_dim() as u64));
-        // The decoder's last level: what a convolution reads, what it writes, and what waits for the sum.
+        // The decoder's last level: input and output of a convolution, and the residual.
         let channels = vae.block_out_channels.iter().take(2).max();
         let pictures = 3 * FLOAT * side * side * channels.copied().unwrap_or(0) as u64;
         Needs {

@@ -1,9 +1,9 @@
-//! Weights between files and modules: read shard by shard, checked before use, quantised until the product that needs
+//! Loading and saving of weights. They are read shard by shard, verified before use, and stay quantised until the product that needs
 //! them.
 //!
-//! Reading: [`source`] brings bytes, [`source::VerifiedShard`] vouches for them, [`load`] puts their tensors on the device,
-//! [`module`] gives each to the parameter of its name. Writing: `save` is the inverse. [`manifest`] is what both agree
-//! on, [`quant`] the arithmetic of the encodings.
+//! [`source`] fetches bytes, [`source::VerifiedShard`] verifies them, [`load`] uploads their tensors to the device, and [`module`]
+//! assigns each tensor to the parameter of its name. `save` is the inverse. [`manifest`] is the index file that both share, and
+//! [`quant`] implements the encodings.
 
 #[cfg(not(target_arch = "wasm32"))]
 pub mod files;

@@ -1,5 +1,5 @@
-//! Between named tensors and modules: the names are the checkpoints' own, found from a parameter's path and the
-//! module's table of names. One walk serves every network, so no module has a loader of its own.
+//! Maps named tensors to module parameters and back. The checkpoint's name of a parameter follows from its path and the module's table of
+//! [`Names`]. One visitor serves every network, so no module has its own loader.
 
 use std::collections::HashMap;
 
@@ -8,30 +8,30 @@ use burn::tensor::{Int, Tensor};
 
 use crate::error::{Error, Result};
 
-/// Pairs of (part of a parameter's path, part of the checkpoint's name), replaced in order.
+/// Replacements (in a parameter's path, in the checkpoint's name), applied in order.
 pub type Names = &'static [(&'static str, &'static str)];
 
-/// A tensor on the device, flat, with its shape.
+/// A flattened tensor on the device, with its shape.
 #[derive(Clone, Debug)]
 pub enum DeviceTensor {
-    /// Numbers.
+    /// Floats.
     Float(Tensor<1>, Vec<usize>),
-    /// Packed words.
+    /// Packed integers.
     Packed(Tensor<1, Int>, Vec<usize>),
 }
 
-/// A tensor on the host.
+/// A tensor on the CPU.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CpuTensor {
     /// The checkpoint's name.
     pub name: String,
-    /// Sizes of its axes.
+    /// Its shape.
     pub shape: Vec<usize>,
-    /// Row-major.
+    /// Its values, row-major.
     pub values: Vec<f32>,
 }
 
-/// Follows the walk through a module.
+/// The path of the parameter that a module visitor is at.
 struct Path {
     names: Names,
     parts: Vec<String>,
@@ -45,7 +45,7 @@ impl Path {
         }
     }
 
-    /// The variant of an enum is a form of a parameter, not a part of its name.
+    /// Appends a part to the path, empty for the variant of an enum: it is a representation of a parameter, not part of its name.
     fn enter(&mut self, name: &str, container: &str) {
         let part = if container.starts_with("Enum:") {
             ""
@@ -74,7 +74,7 @@ impl Path {
     }
 }
 
-/// Name and shape of every parameter of a module, packed words included; makes no parameter.
+/// Returns name and shape of every parameter of a module, including packed integers, without initialising lazy parameters.
 pub fn shapes<M: Module>(module: &M, names: Names) -> Vec<(String, Vec<usize>)> {
     struct Shapes {
         path: Path,
@@ -104,7 +104,7 @@ pub fn shapes<M: Module>(module: &M, names: Names) -> Vec<(String, Vec<usize>)> 
     shapes.found
 }
 
-/// Every float parameter of a module under its checkpoint's name.
+/// Returns every float parameter of a module with its name in the checkpoint.
 ///
 /// # Errors
 /// [`Error::DeviceLost`] when a parameter cannot be read back.
@@ -141,7 +141,7 @@ pub fn collect<M: Module>(module: &M, names: Names) -> Result<Vec<CpuTensor>> {
     collect.found
 }
 
-/// The module with every parameter taken from `tensors`.
+/// Returns the module with every parameter taken from `tensors`.
 ///
 /// # Errors
 /// [`Error::Format`] about `file` when a parameter has no tensor, a tensor no parameter, or the shapes differ.

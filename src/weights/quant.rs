@@ -1,8 +1,7 @@
-//! Blocks of 32 small integers that share an f16 scale: the encodings, and the host's own arithmetic for them, against
-//! which the kernels are tested.
+//! Quantisation to blocks of 32 small integers that share an f16 scale, and its CPU reference, against which the kernels are tested.
 //!
 //! A matrix `W [out, in]` becomes two ordinary safetensors tensors. `W.packed` is U32 `[out, in / 4]` (q8) or
-//! `[out, in / 8]` (q4); the first value lies in a word's lowest bits. `W.scales` is F16 `[out, in / 32]`. A value is
+//! `[out, in / 8]` (q4), with the first value in a word's lowest bits. `W.scales` is F16 `[out, in / 32]`. A value is
 //! `i8 * scale` in q8 and `(nibble - 8) * scale` in q4.
 
 use std::str::FromStr;
@@ -15,24 +14,24 @@ use crate::error::{Error, Result};
 /// Values that share a scale, along `in`.
 pub const BLOCK: usize = 32;
 
-/// How a component's matrices are stored.
+/// The storage format of a component's matrices.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq, Hash)]
 #[serde(rename_all = "lowercase")]
 pub enum Encoding {
     /// 32-bit floats.
     F32,
-    /// 16-bit floats on the wire, 32-bit ones on the device.
+    /// 16-bit floats in files, 32-bit floats on the device.
     F16,
-    /// 8 bits a value and a scale for each 32 of them.
+    /// 8 bits per value and a scale per 32 values.
     Q8,
-    /// 4 bits a value and a scale for each 32 of them.
+    /// 4 bits per value and a scale per 32 values.
     Q4,
 }
 
 impl FromStr for Encoding {
     type Err = Error;
 
-    /// `f32`, `f16`, `q8` or `q4`.
+    /// Parses `f32`, `f16`, `q8` or `q4`.
     fn from_str(text: &str) -> Result<Self> {
         match text {
             "f32" => Ok(Encoding::F32),
@@ -46,26 +45,26 @@ impl FromStr for Encoding {
     }
 }
 
-/// A quantised matrix on the host.
+/// A quantised matrix on the CPU.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Quantized {
-    /// Row-major words.
+    /// Packed integers, row-major.
     pub packed: Vec<u32>,
-    /// Row-major scales, one for each block.
+    /// One scale per block, row-major.
     pub scales: Vec<f16>,
 }
 
 impl Encoding {
-    /// Those that stay quantised on the device.
+    /// The encodings that stay quantised on the device.
     pub const QUANTIZED: [Encoding; 2] = [Encoding::Q8, Encoding::Q4];
 
-    /// Whether a matrix with `input` columns is quantised: its rows must be whole pairs of blocks, since two scales make
-    /// a word on the device.
+    /// Whether a matrix with `input` columns is quantised. Its rows must be whole pairs of blocks, since two scales share a 32-bit word
+    /// on the device.
     pub fn quantizes(self, input: usize) -> bool {
         matches!(self, Encoding::Q8 | Encoding::Q4) && input.is_multiple_of(2 * BLOCK)
     }
 
-    /// Values in a 32-bit word.
+    /// Number of values per 32-bit word.
     pub fn values_per_word(self) -> usize {
         match self {
             Encoding::F32 => 1,
@@ -75,21 +74,20 @@ impl Encoding {
         }
     }
 
-    /// Bits of a quantised value.
+    /// Number of bits per value.
     fn bits(self) -> usize {
         32 / self.values_per_word()
     }
 
-    /// Quantises values whose number is a multiple of [`BLOCK`], to the nearest step of each block's scale. In q4 the value furthest
-    /// from 0 is step -8 and the scale has its sign, so that all sixteen steps are used; what lies further than 7 steps on
-    /// the other side is cut off there.
+    /// Quantises values to the nearest step of each block's scale. In q4, the value furthest from 0 becomes step -8 and determines the
+    /// scale's sign, so that all 16 steps are used; values beyond 7 steps on the other side are clamped to 7.
     ///
     /// # Panics
-    /// In an encoding that has no blocks, and when the last block is not whole.
+    /// When the encoding is not q8 or q4, and when the number of values is not a multiple of [`BLOCK`].
     pub fn quantize(self, values: &[f32]) -> Quantized {
         assert!(matches!(self, Encoding::Q8 | Encoding::Q4), "{self:?}");
         assert!(values.len().is_multiple_of(BLOCK), "{}", values.len());
-        // The step of the value furthest from 0, the steps that there are, and what is added to them.
+        // The step of the value furthest from 0, the range of steps, and the offset at which they are stored.
         let (furthest, steps, offset) = match self {
             Encoding::Q8 => (127.0, -127.0..=127.0, 0),
             _ => (-8.0, -8.0..=7.0, 8),
@@ -107,7 +105,7 @@ impl Encoding {
                 peak
             };
             let most = f16::MAX.to_f32();
-            // The stored scale, not the exact one, is what values are divided by: its rounding is then no error of its own.
+            // Values are divided by the stored scale, not the exact one, so that its rounding adds no error of its own.
             let scale = f16::from_f32((peak / furthest).clamp(-most, most));
             let inverse = match scale.to_f32() {
                 0.0 => 0.0,
@@ -128,7 +126,7 @@ impl Encoding {
         Quantized { packed, scales }
     }
 
-    /// The values that a quantised matrix stands for.
+    /// Dequantises a matrix.
     pub fn dequantize(self, quantized: &Quantized) -> Vec<f32> {
         let (bits, per_word) = (self.bits(), self.values_per_word());
         let mut values = Vec::with_capacity(quantized.packed.len() * per_word);
@@ -170,14 +168,14 @@ mod tests {
 
     #[test]
     fn values_come_back_within_half_a_step() {
-        // In q4 the far end of the other side is cut off by a step.
+        // q4 clamps values opposite the peak by up to a step.
         for (encoding, largest, off) in [(Encoding::Q8, 127.0, 0.5), (Encoding::Q4, 8.0, 1.0)] {
             for seed in 0..50 {
                 let before = values(seed, 8 * BLOCK);
                 let after = encoding.dequantize(&encoding.quantize(&before));
                 for (before, after) in before.chunks(BLOCK).zip(after.chunks(BLOCK)) {
                     let peak = before.iter().fold(0f32, |p, v| p.max(v.abs()));
-                    // And what rounding the scale to f16 adds at the peak.
+                    // Includes the error at the peak from rounding the scale to f16.
                     let allowed = peak / largest * off + peak * 1e-3;
                     for (b, a) in before.iter().zip(after) {
                         assert!((a - b).abs() <= allowed, "{encoding}: {b} became {a}");

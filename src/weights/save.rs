@@ -1,4 +1,4 @@
-//! Writes a component: tensors in, shards of bounded size and their index out. The inverse of [`super::load`].
+//! Writes the tensors of a component to shards of bounded size and an index. The inverse of [`super::load`].
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
@@ -13,10 +13,10 @@ use super::quant::Encoding;
 use super::source::hex;
 use crate::error::{Error, Result};
 
-/// Room that a shard keeps for its own header.
+/// Bytes reserved for the header of a shard.
 const HEADER: usize = 64 << 10;
 
-/// A tensor as it is stored.
+/// A tensor in its stored format.
 struct Stored {
     name: String,
     dtype: Dtype,
@@ -24,11 +24,11 @@ struct Stored {
     bytes: Vec<u8>,
 }
 
-/// Writes the shards of one component as tensors come, then its index.
+/// Writes the shards of one component as tensors are added, then its index.
 pub struct Writer {
     folder: PathBuf,
     encoding: Encoding,
-    /// Most bytes of tensors in a shard.
+    /// Maximum bytes of tensors in a shard.
     capacity: usize,
     pending: Vec<Stored>,
     shards: BTreeMap<String, ShardEntry>,
@@ -37,10 +37,10 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Starts a component of the pack in `pack`; `shard` is the most bytes of a shard.
+    /// Starts a component of the pack in the folder `pack`, with shards of at most `shard` bytes.
     ///
     /// # Errors
-    /// [`Error::Request`] for a shard size out of range, [`Error::Format`] when the folder cannot be made.
+    /// [`Error::Request`] for a shard size out of range, [`Error::Format`] when the folder cannot be created.
     pub fn new(pack: &Path, component: &str, encoding: Encoding, shard: u64) -> Result<Self> {
         if !(2 * HEADER as u64..=MAX_SHARD).contains(&shard) {
             return Err(Error::Request(format!(
@@ -62,7 +62,7 @@ impl Writer {
         })
     }
 
-    /// Adds a tensor; `quantized` says that the model takes it in blocks.
+    /// Adds a tensor, quantised if `quantized`.
     ///
     /// # Errors
     /// [`Error::Format`] when a value is not finite or a shard cannot be written.
@@ -128,7 +128,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Writes what is left, then the index, which makes the component whole; shards of an earlier pack go.
+    /// Writes the remaining tensors, then the index, which completes the component, and deletes shards of an earlier pack.
     ///
     /// # Errors
     /// [`Error::Format`] when a file cannot be written.
@@ -159,7 +159,7 @@ impl Writer {
     }
 }
 
-/// A tensor of floats: f32, or f16 where the encoding is smaller and every value fits.
+/// Encodes a tensor as f16 if the encoding is smaller than f32 and every value fits, else as f32.
 fn floats(tensor: &CpuTensor, encoding: Encoding) -> Stored {
     let fits = tensor.values.iter().all(|v| v.abs() <= f16::MAX.to_f32());
     let (dtype, bytes) = if encoding == Encoding::F32 || !fits {
@@ -182,7 +182,7 @@ fn floats(tensor: &CpuTensor, encoding: Encoding) -> Stored {
     }
 }
 
-/// A matrix as packed words and scales.
+/// Encodes a matrix as packed integers and scales.
 fn blocks(tensor: &CpuTensor, encoding: Encoding) -> Vec<Stored> {
     let quantized = encoding.quantize(&tensor.values);
     let rows = tensor.shape[0];
@@ -210,17 +210,17 @@ fn blocks(tensor: &CpuTensor, encoding: Encoding) -> Vec<Stored> {
     ]
 }
 
-/// The name under which a matrix's words are stored.
+/// Returns the name of a matrix's packed integers.
 pub fn packed_name(weight: &str) -> String {
     format!("{weight}.packed")
 }
 
-/// The name under which a matrix's scales are stored.
+/// Returns the name of a matrix's scales.
 pub fn scales_name(weight: &str) -> String {
     format!("{weight}.scales")
 }
 
-/// Parts of a tensor, each of whole rows (entries of its first axis) and at most `capacity` bytes.
+/// Splits a tensor along its first axis into parts of at most `capacity` bytes.
 fn rows(tensor: Stored, capacity: usize) -> Result<Vec<Stored>> {
     let count = tensor.shape.first().copied().unwrap_or(1).max(1);
     let row = tensor.bytes.len() / count;

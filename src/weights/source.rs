@@ -1,28 +1,28 @@
-//! Where a pack's bytes come from, and the one type that says that they are the promised ones.
+//! Sources of a pack's bytes, and the type of verified shards.
 
 use sha2::{Digest, Sha256};
 
 use super::manifest::Shard;
 use crate::error::{Error, Result};
 
-/// A folder that holds a pack: local files, or a host on the network with a cache in front of it.
+/// A source of a pack's files: a local folder, or an HTTP server with a cache in front of it.
 ///
-/// Nothing that a source returns is trusted: shards pass through [`VerifiedShard`], JSON through its parsers.
+/// Its bytes are not trusted: [`VerifiedShard`] verifies shards, and parsers validate JSON.
 #[expect(
     async_fn_in_trait,
     reason = "the same trait serves one thread in the browser, where futures cannot be Send"
 )]
 pub trait ShardSource {
-    /// A small file, whole.
+    /// Reads a whole small file.
     ///
     /// # Errors
-    /// [`Error::Network`] or [`Error::Format`] when it is not there or is longer than `limit` bytes.
+    /// [`Error::Network`] or [`Error::Format`] when it does not exist or is longer than `limit` bytes.
     async fn file(&self, path: &str, limit: u64) -> Result<Vec<u8>>;
 
-    /// A shard's bytes. `arrived` is told of bytes as they come, in pieces that add up to at most the shard's length.
+    /// Fetches a shard. Calls `arrived` as bytes arrive, in pieces that add up to at most the shard's length.
     ///
     /// # Errors
-    /// [`Error::Network`] when the bytes cannot be had, [`Error::Integrity`] when their number is wrong.
+    /// [`Error::Network`] when the bytes cannot be fetched, [`Error::Integrity`] when their number is wrong.
     async fn shard(
         &self,
         shard: &Shard,
@@ -30,42 +30,42 @@ pub trait ShardSource {
         arrived: &mut dyn FnMut(Arrived),
     ) -> Result<Fetched>;
 
-    /// Offers verified bytes for keeping; a source that cannot keep them goes on without.
+    /// Stores a verified shard in the cache, if the source has one; failures are ignored.
     async fn cache(&self, shard: &VerifiedShard);
 
-    /// Takes back the memory of a shard that was read, for another one.
+    /// Takes back the memory of a loaded shard, to reuse it for another.
     fn reuse(&self, _memory: Vec<u8>) {}
 
-    /// The SHA-256 of bytes that came, in the fastest way that there is where they came.
+    /// Returns the SHA-256 of fetched bytes, by the fastest implementation on the source's platform.
     async fn digest(&self, bytes: &[u8]) -> [u8; 32] {
         Sha256::digest(bytes).into()
     }
 }
 
-/// Where a shard may be taken from.
+/// The permitted origin of a shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// From the cache if it is there.
+    /// The cache, if it holds the shard.
     Any,
-    /// Not from the cache: what it held was damaged.
+    /// Not the cache, because its copy is damaged.
     Fresh,
 }
 
-/// Bytes that have just come.
+/// A number of bytes that have just arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Arrived {
-    /// How many.
+    /// Number of bytes.
     pub bytes: u64,
     /// Whether they came from the cache.
     pub cached: bool,
 }
 
-/// A shard as it came.
+/// A shard as fetched.
 #[derive(Debug)]
 pub struct Fetched {
     /// Its bytes, not verified.
     pub bytes: Vec<u8>,
-    /// Whether they came from the cache, which then keeps them already.
+    /// Whether they came from the cache, which already holds them.
     pub cached: bool,
 }
 
@@ -83,7 +83,7 @@ impl Fetched {
     }
 }
 
-/// A shard whose length and hash are those of the manifest. Only these go to the device or into the cache.
+/// A shard whose length and hash match the manifest. Only verified shards go to the device or into the cache.
 #[derive(Debug)]
 pub struct VerifiedShard {
     shard: Shard,
@@ -91,16 +91,16 @@ pub struct VerifiedShard {
 }
 
 impl VerifiedShard {
-    /// Checks bytes against what the manifest promises.
+    /// Verifies bytes against length and hash in the manifest.
     ///
     /// # Errors
-    /// [`Error::Integrity`] with the expected and the found length or hash.
+    /// [`Error::Integrity`] with the expected and the actual length or hash.
     pub fn new(shard: &Shard, bytes: Vec<u8>) -> Result<Self> {
         let digest = Sha256::digest(&bytes).into();
         Self::judged(shard, bytes, digest)
     }
 
-    /// [`VerifiedShard::new`] with the source's own way to a digest.
+    /// [`VerifiedShard::new`] with [`ShardSource::digest`].
     ///
     /// # Errors
     /// As [`VerifiedShard::new`].
@@ -134,7 +134,7 @@ impl VerifiedShard {
         })
     }
 
-    /// What the manifest says of it.
+    /// Its entry in the manifest.
     pub fn shard(&self) -> &Shard {
         &self.shard
     }
@@ -144,13 +144,13 @@ impl VerifiedShard {
         &self.bytes
     }
 
-    /// The memory that they lie in.
+    /// Returns its bytes, to reuse their memory.
     pub fn into_bytes(self) -> Vec<u8> {
         self.bytes
     }
 }
 
-/// Bytes as lower-case hexadecimal digits.
+/// Formats bytes as lower-case hexadecimal digits.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -93,7 +93,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             command = [
                 unireal, "generate", "--pack", str(pack), "--image", f"canvas={image}", "--prompt", PROMPT, "--device", "cpu",
-                "--steps", str(STEPS), "--guidance", str(GUIDANCE), "--no-keep", "--out", f"{folder}/out.png", "--json",
+                "--steps", str(STEPS), "--guidance", str(GUIDANCE), "--no-composite", "--out", f"{folder}/out.png", "--json",
             ]
             found = subprocess.run(command, check=True, capture_output=True, env=os.environ | {"RAYON_NUM_THREADS": str(threads)})
             return json.loads(found.stdout)["generate_ms"]

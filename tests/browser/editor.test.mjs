@@ -83,7 +83,7 @@ test("a page drives the editor and hears its events", { timeout: 180_000 }, asyn
     sample: seen.sample,
     size: [seen.sample, seen.sample],
     names: ["unireal-11.png"],
-    request: { prompt: "make it green", context: ["realistic style", "static scenario"], outputs: 1, steps: 2, guidance: 2, imageGuidance: 1, keep: true, seed: 11 },
+    request: { prompt: "make it green", context: ["realistic style", "static scenario"], outputs: 1, steps: 2, guidance: 2, imageGuidance: 1, composite: true, seed: 11 },
     roles: [[true, "canvas"], [true, "asset"]],
     targets: true,
     order: ["download", "ready", "steps", "result", "error"],

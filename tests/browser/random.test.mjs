@@ -66,7 +66,7 @@ async function ask({ count, seed, model }) {
     method: () => pick(["euler", "heun"]),
     guidance: () => 4 * random(),
     imageGuidance: () => 4 * random(),
-    keep: () => random() < 0.5,
+    composite: () => random() < 0.5,
     seed: () => Math.floor(2 ** 53 * random()),
     previewEvery: () => pick([0, 1]),
   };

@@ -59,15 +59,22 @@ describe("with the model on the CPU", () => {
       // At the model's own size, so that nothing is resized on the way.
       const before = numbers(await createImageBitmap(example));
       const image = new ImageData(before, 64, 64);
-      const same = async (keep) => {
-        const { images } = await model.generate({ prompt: "remove the cyan sphere", images: [{ image, role: "canvas" }], steps: 8, seed: 1, keep });
+      const same = async (options) => {
+        const { images } = await model.generate({ prompt: "remove the cyan sphere", images: [{ image, role: "canvas" }], steps: 8, seed: 1, ...options });
         const after = numbers(images[0]);
         return before.filter((value, i) => i % 4 < 3 && value === after[i]).length / (0.75 * before.length);
       };
-      return { kept: await same(true), made: await same(false) };
+      const warnings = [];
+      const { warn } = console;
+      console.warn = (text) => warnings.push(text);
+      const part = { composite: await same({}), model: await same({ composite: false }), old: await same({ keep: false }), warnings };
+      console.warn = warn;
+      return part;
     });
-    assert.ok(part.kept > 0.5 && part.kept < 0.999, `${part.kept} of the numbers are the canvas's`);
-    assert.ok(part.made < 0.3, `${part.made} of the numbers are the canvas's, by chance`);
+    assert.ok(part.composite > 0.5 && part.composite < 0.999, `${part.composite} of the numbers are the canvas's`);
+    assert.ok(part.model < 0.3, `${part.model} of the numbers are the canvas's, by chance`);
+    assert.equal(part.old, part.model);
+    assert.match(part.warnings.join(), /^unireal: "keep" is called "composite" now/);
   });
 
   test("several results from one pass, each to be chosen and downloaded", options, async () => {
@@ -212,7 +219,7 @@ describe("with the model on the CPU", () => {
       { steps: 0 }, { steps: 1.5 }, { steps: 5000 }, { outputs: 0 }, { outputs: 11 }, { guidance: -1 }, { guidance: NaN },
       { imageGuidance: Infinity }, { seed: -1 }, { seed: 2 ** 60 }, { width: 64 }, { width: 7, height: 7 },
       { width: 1e9, height: 64 }, { context: ["sunny"] }, { context: ["static scenario", "dynamic scenario"] },
-      { method: "guess" }, { keep: "yes" }, { previewEvery: -1 }, { prompt: 5 }, { images: "x" }, { images: [{ image: "x" }] },
+      { method: "guess" }, { composite: "yes" }, { previewEvery: -1 }, { prompt: 5 }, { images: "x" }, { images: [{ image: "x" }] },
       { images: [{ image: new ArrayBuffer(4), role: "canvas" }] },
     ];
     const codes = await page.evaluate(async (requests) => {

@@ -177,7 +177,7 @@ describe("with a model on the CPU", () => {
     await page.click('#tags [data-tag="synthetic style"]');
     await page.fill("#prompt", "make it like IMG2 & “so” on #1 + 100%");
     await set(page, "guidance", 3.5);
-    await page.$eval("#keep", (box) => box.click());
+    await page.$eval("#composite", (box) => box.click());
     await set(page, "seed", 77);
     await page.click("#share");
     await page.waitForSelector('#status:text("link is copied")');
@@ -189,7 +189,7 @@ describe("with a model on the CPU", () => {
     await reach(other, ["ready"], WORK);
     assert.equal(await other.inputValue("#prompt"), "make it like IMG2 & “so” on #1 + 100%");
     assert.deepEqual(await other.evaluate(() => document.querySelector("unireal-editor").request), {
-      prompt: "make it like IMG2 & “so” on #1 + 100%", context: ["synthetic style"], outputs: 1, steps: 1, guidance: 3.5, imageGuidance: 1, keep: false, seed: 77,
+      prompt: "make it like IMG2 & “so” on #1 + 100%", context: ["synthetic style"], outputs: 1, steps: 1, guidance: 3.5, imageGuidance: 1, composite: false, seed: 77,
     });
     assert.match(await other.textContent("#needs"), /to edit \(canvas\), then a picture whose shape is followed \(control\)/);
     await choose(other, [red, blue], 2);

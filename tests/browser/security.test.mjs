@@ -19,7 +19,7 @@ test("a request to another host, or one that sends something, is noticed whereve
       // A page without the demo's policy, which lets none of these out.
       await page.goto(new URL("www/icon.svg", shared.address("")).href);
       if (inWorker) {
-        const [worker] = await Promise.all([page.waitForEvent("worker"), page.evaluate(() => void (window.worker = new Worker("/www/kept.js", { type: "module" })))]);
+        const [worker] = await Promise.all([page.waitForEvent("worker"), page.evaluate(() => void (window.worker = new Worker("/www/cached.js", { type: "module" })))]);
         await worker.evaluate(attempt);
       } else {
         await page.evaluate(attempt);

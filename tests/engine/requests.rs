@@ -11,7 +11,7 @@ fn every_field_arrives() {
     let request = parse(&run(
         r#"{
             prompt: "make IMG1 blue", context: ["synthetic style"], width: 64, height: 128, outputs: 2, steps: 7,
-            method: "heun", guidance: 3.5, imageGuidance: 1.5, keep: false, seed: 2 ** 53 - 1, previewEvery: 4,
+            method: "heun", guidance: 3.5, imageGuidance: 1.5, composite: false, seed: 2 ** 53 - 1, previewEvery: 4,
             images: [
                 { width: 2, height: 1, data: new Uint8Array([1, 2, 3, 255, 9, 9, 9, 0]), role: "canvas" },
                 { width: 1, height: 1, data: new Uint8ClampedArray([0, 0, 7, 8, 9, 255]).subarray(2), role: "asset" },
@@ -76,7 +76,7 @@ fn a_wrong_field_is_named_with_what_it_holds_and_what_it_should_hold() {
         ),
         ("{ steps: NaN }", "steps is NaN"),
         ("{ guidance: Infinity }", "guidance is inf"),
-        ("{ keep: 1 }", "keep is 1"),
+        ("{ composite: 1 }", "composite is 1"),
         ("{ imageGuidance: {} }", "imageGuidance is of type object"),
         (
             "{ seed: 2 ** 53 }",

@@ -1,6 +1,6 @@
 /**
- * Renders a new scene and the true answers to what may be asked of it, by the project's own path tracer (crates/tabletop/src/page.rs), in
- * a Worker of its own. Errors in here reach the page as the worker's error event.
+ * Renders a new scene and the ground truth of its instructions with the tabletop path tracer
+ * (crates/tabletop/src/page.rs), in a worker of its own. Errors reach the page as the worker's error event.
  *
  *   in:  { number, side }
  *   out: { picture: File, instructions: string[] }, then a { answer: File } for each instruction in turn
@@ -23,7 +23,7 @@ self.addEventListener("message", async ({ data: { number, side } }) => {
       self.postMessage({ answer: await file(scene.after(index), side, `scene-${number}-answer-${index + 1}.png`) });
     }
   } catch (error) {
-    // A rejection that nobody takes is no error event of the worker.
+    // A worker gets no error event for an unhandled rejection, so report the error.
     reportError(error);
   }
 });

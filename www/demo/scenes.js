@@ -1,10 +1,10 @@
 /**
- * New scenes: a table that no training has seen, rendered in this tab, as the picture to edit, with what may be asked of it.
- * The same renderer knows the true answer, which is shown beside the model's.
+ * New scenes: renders an unseen tabletop scene in this tab as the image to edit, with its possible instructions. Shows
+ * the renderer's ground truth beside the model's result.
  */
 import { SCENE } from "./words.js";
 
-/** Pixels of a side where the model is not known yet, and the most that are rendered (crates/tabletop/src/page.rs); a model scales what it gets. */
+/** Side of a scene in pixels before the model is known, and the maximum (crates/tabletop/src/page.rs). Models scale their input. */
 const USUAL_SIDE = 64;
 const MOST = 512;
 
@@ -14,8 +14,8 @@ const get = (id) => document.getElementById(id);
 /**
  * @param {number} number of the scene
  * @param {number} side in pixels
- * @returns {Promise<{ picture: File, answers: Map<string, Promise<File>> }>} the scene, and by what may be asked of it the
- *   true answers, which come later
+ * @returns {Promise<{ picture: File, answers: Map<string, Promise<File>> }>} the scene, and promises of the ground
+ * truth by instruction
  */
 function render(number, side) {
   const worker = new Worker(new URL("./scene-worker.js", import.meta.url), { type: "module" });
@@ -32,7 +32,7 @@ function render(number, side) {
       if (picture) {
         const answers = new Map(instructions.map((text) => {
           const promise = new Promise((resolve, reject) => waiting.push({ resolve, reject }));
-          // Whether anybody waits for it or not.
+          // An answer that nobody awaits may reject.
           promise.catch(() => {});
           return [text, promise];
         }));
@@ -48,12 +48,12 @@ function render(number, side) {
   });
 }
 
-/** The true answer with its name, to stand beside the model's. @param {File} file @param {string} prompt */
+/** Creates a figure of the ground truth with a caption. @param {File} file @param {string} prompt */
 async function figure(file, prompt) {
   const image = new Image();
   image.src = URL.createObjectURL(file);
   image.alt = SCENE.answerTo(prompt);
-  // What is decoded stays on the page without its address.
+  // A decoded image stays visible without its URL.
   await image.decode().finally(() => URL.revokeObjectURL(image.src));
   const caption = Object.assign(document.createElement("figcaption"), { textContent: SCENE.answer });
   const made = Object.assign(document.createElement("figure"), { className: "truth", slot: "beside" });
@@ -63,11 +63,11 @@ async function figure(file, prompt) {
 
 /** @param {import("../editor.js").UniRealEditor} editor */
 export function start(editor) {
-  /** The true answers of each scene, by its picture. @type {WeakMap<Blob, Map<string, Promise<File>>>} */
+  /** The ground truths of each scene, by its image. @type {WeakMap<Blob, Map<string, Promise<File>>>} */
   const scenes = new WeakMap();
-  /** What belongs beside a result, by its file. @type {WeakMap<Blob, { answer: Promise<File>, prompt: string }>} */
+  /** The ground truth of each result, by its file. @type {WeakMap<Blob, { answer: Promise<File>, prompt: string }>} */
   const truths = new WeakMap();
-  /** The result on show; what comes late for another is not shown. @type {Blob | undefined} */
+  /** The result that is shown; a ground truth that arrives late for another one is dropped. @type {Blob | undefined} */
   let shown;
 
   async function make() {

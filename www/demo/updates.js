@@ -1,29 +1,29 @@
 /**
- * Visits without a network, and new versions. The service worker (scripts/site/offline.mjs makes it) keeps one whole
- * version of the page and serves all of it; a new version waits beside it until a person asks for it. So the page, its
- * code and its wasm are always of one version.
+ * Offline visits and new versions. The service worker (built by scripts/site/offline.mjs) caches a complete version of
+ * the page and serves all of it. A new version waits until the user asks for it. The page, its code and its wasm are
+ * therefore always of the same version.
  */
 import { UPDATE } from "./words.js";
 
 /** @param {string} id @returns {any} */
 const get = (id) => document.getElementById(id);
 
-/** How long a page that stays open goes without looking for a new version, in milliseconds. */
+/** Milliseconds between two checks for a new version by a page that stays open. */
 const LOOK_EVERY = 3_600_000;
 
-/** Every page of this site holds this lock for as long as it is open: so one knows of the others. */
+/** Name of a lock that every open page of this site holds, which tells whether others are open. */
 const OPEN = `unireal page ${new URL("./", document.baseURI).pathname}`;
 
 /** @type {ServiceWorkerRegistration} */
 let registration;
-/** Whether a person asked this page for the new version. */
+/** Whether the user asked this page for the new version. */
 let asked = false;
 
 function say(text) {
   get("update-text").textContent = text;
 }
 
-/** Offers the version that waits. The first version of all does not: there is none before it. */
+/** Offers the version that waits. The very first version is not offered, because none is active before it. */
 function offer() {
   if (registration.waiting && registration.active && !asked) {
     say(UPDATE.here);
@@ -41,7 +41,7 @@ async function isOpenElsewhere() {
   return held.filter(({ name }) => name === OPEN).length > 1;
 }
 
-/** Lets the new version take over. Another page of the old one would lose its files, or its work to a reload. */
+/** Activates the new version, unless another page is open: it would lose its files, or its state by a reload. */
 async function update() {
   if (await isOpenElsewhere()) {
     say(UPDATE.elsewhere);
@@ -57,14 +57,14 @@ async function update() {
   waiting.postMessage({ type: "SKIP_WAITING" });
 }
 
-/** Reloads when another version has taken over: what is fetched from then on belongs to that one. */
+/** Reloads when another version takes over, because later fetches return files of that version. */
 function follow() {
   let served = Boolean(navigator.serviceWorker.controller);
   navigator.serviceWorker.addEventListener("controllerchange", () => {
     if (served || asked) {
       location.reload();
     }
-    // The first visit: the service worker has the version that the page came with.
+    // On the first visit, the service worker takes over with the version of the page.
     served = true;
   });
 }
@@ -93,7 +93,7 @@ export async function start(url) {
     offer();
     lookAgain();
   } catch (error) {
-    // As over plain http, or in a private window: all works, with a network.
+    // For example over plain HTTP or in a private window: everything works, but only online.
     console.warn("UniReal: this page is not kept for visits without a network:", error);
   }
 }

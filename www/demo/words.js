@@ -1,6 +1,6 @@
-/** What the demo page says itself; the editor on it has its own words. */
+/** The demo page's strings; the editor has its own. */
 
-/** What is said of new scenes. */
+/** Messages about new scenes. */
 export const SCENE = {
   making: "Drawing and rendering…",
   made: (count) => `Here it is, with ${count === 1 ? "something" : `${count} things`} to ask of it under the prompt. Ask for one as it stands there, and the true answer comes with the result.`,
@@ -9,7 +9,7 @@ export const SCENE = {
   answerTo: (prompt) => `The true answer to: ${prompt}`,
 };
 
-/** What the notice of a new version says. */
+/** Messages about a new version. */
 export const UPDATE = {
   here: "A new version is here. Updating reloads the page and clears the pictures on it.",
   elsewhere: "This page is open in another tab too, with the old version. Close it there, then update here.",

@@ -1,4 +1,4 @@
-/** Before and after, one over the other, with a slider between them. */
+/** A before/after comparison with a slider. */
 import { MAX_SIDE } from "../pictures.js";
 import { SAY } from "./words.js";
 
@@ -8,7 +8,7 @@ export function comparison({ get, show }) {
   let before = null;
   /** @type {HTMLCanvasElement | null} */
   let after = null;
-  /** Reading a picture takes a moment: only what was asked for last is shown. */
+  /** Number of draws so far. Decoding is asynchronous, and only the latest draw is shown. */
   let looks = 0;
 
   const isOn = () => get("compare-toggle").getAttribute("aria-pressed") === "true";
@@ -16,7 +16,7 @@ export function comparison({ get, show }) {
   function slide() {
     const range = get("compare-range");
     range.setAttribute("aria-valuetext", SAY.shares(Number(range.value)));
-    // By the object model: a style attribute would need a laxer policy of the page.
+    // Set through the CSSOM, because a style attribute would need a laxer content security policy.
     get("compare").style.setProperty("--split", `${100 - range.value}%`);
   }
 
@@ -31,7 +31,7 @@ export function comparison({ get, show }) {
       const { width, height } = after;
       for (const [id, source] of [["compare-before", picture], ["compare-after", after]]) {
         const canvas = get(id);
-        // The input may have many more pixels than the result: both are drawn in the shape of the result.
+        // The input may have more pixels than the result: draw both in the result's aspect ratio.
         const scale = Math.max(1, Math.min(MAX_SIDE, Math.max(picture.width, picture.height)) / Math.max(width, height));
         Object.assign(canvas, { width: Math.round(width * scale), height: Math.round(height * scale) });
         canvas.getContext("2d").imageSmoothingQuality = "high";
@@ -52,14 +52,14 @@ export function comparison({ get, show }) {
   slide();
 
   return {
-    /** @param {Blob | null} input what the result was made from @param {HTMLCanvasElement} result */
+    /** @param {Blob | null} input the canvas image of the request @param {HTMLCanvasElement} result */
     offer(input, result) {
       [before, after] = [input, result];
       show("compare-toggle", input !== null);
       return draw();
     },
 
-    /** Shows the result itself, as while it is being made; whether somebody wanted to compare is kept. */
+    /** Shows the result itself, for example while a request runs. Keeps the state of the toggle. */
     hide() {
       looks += 1;
       show("compare", false);

@@ -1,9 +1,9 @@
-/** Moving an item of a list by dragging its handle, with mouse, finger or pen. The keyboard has buttons of its own for it. */
+/** Reorders a list by dragging an item's handle with mouse, finger or pen. The keyboard uses separate buttons. */
 
-/** Pixels that a press may move before it is a drag. */
+/** Number of pixels that a press may move before it becomes a drag. */
 const SLACK = 6;
 
-/** Which of the elements a point is in, or -1. */
+/** Returns the index of the element that contains a point, or -1. */
 function placeAt(elements, { clientX, clientY }) {
   return elements.findIndex((element) => {
     const { left, right, top, bottom } = element.getBoundingClientRect();
@@ -13,8 +13,8 @@ function placeAt(elements, { clientX, clientY }) {
 
 /**
  * @param {HTMLElement} handle
- * @param {{ element: HTMLElement, others: () => HTMLElement[], onDrop: (place: number) => void }} options the item, all
- *   items in their order, and where it was let go
+ * @param {{ element: HTMLElement, others: () => HTMLElement[], onDrop: (place: number) => void }} options the item, all items in
+ *   order, and the callback for the index where the item is dropped
  */
 export function draggable(handle, { element, others, onDrop }) {
   let start = null;
@@ -54,7 +54,7 @@ export function draggable(handle, { element, others, onDrop }) {
   });
   handle.addEventListener("pointercancel", end);
 
-  /** The place under the pointer; the dragged item itself lies there too, and does not count. */
+  /** Returns the index of the item under the pointer, not counting the dragged item, or -1. */
   function target(event) {
     const all = others();
     const under = all.filter((other) => other !== element);

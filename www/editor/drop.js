@@ -1,10 +1,10 @@
-/** Pictures that are dropped or pasted, on the editor or on all of its page. */
+/** Accepts dropped and pasted images, on the editor or on the whole page. */
 
 /**
  * @param {HTMLElement | Window} where
- * @param {HTMLElement} veil shown while something is dragged over
+ * @param {HTMLElement} veil overlay that is shown during a drag
  * @param {(files: File[]) => void} add
- * @param {AbortSignal} signal ends it
+ * @param {AbortSignal} signal removes the listeners
  */
 export function acceptPictures(where, veil, add, signal) {
   const on = (type, listener) => where.addEventListener(type, listener, { signal });
@@ -24,7 +24,7 @@ export function acceptPictures(where, veil, add, signal) {
       add([...event.dataTransfer.files]);
     }
   });
-  // Spreadsheets and word processors put a picture of the text beside it: into a field goes the text.
+  // Spreadsheets and word processors put an image of the text on the clipboard too: a text field takes the text.
   const writes = (event) =>
     event.composedPath()[0]?.matches?.("input, textarea, [contenteditable]") && event.clipboardData?.types.includes("text/plain");
   on("paste", (event) => {

@@ -1,10 +1,10 @@
-/** What was asked and made, to go back to. Kept in memory only: it ends with the page. */
+/** A history of requests and results. Kept in memory: it ends with the page. */
 import { within } from "../pictures.js";
 import { SAY } from "./words.js";
 
-/** Steps that are kept; the oldest go first. */
+/** Maximum number of steps; the oldest are removed first. */
 const MOST = 24;
-/** Pixels of a thumbnail's longer side. */
+/** Longer side of a thumbnail in pixels. */
 const SIDE = 96;
 
 /**
@@ -13,7 +13,7 @@ const SIDE = 96;
  *   button: HTMLButtonElement | null }} Step
  */
 
-/** Whether two states ask for the same; a seed that is drawn anew each time is no difference. */
+/** Returns whether two states are the same request. Ignores a seed that is random for each request. */
 function same(one, other) {
   const plain = ({ request }) => JSON.stringify({ ...request, seed: request.keepSeed ? request.seed : null });
   return plain(one) === plain(other) && one.images.length === other.images.length
@@ -22,7 +22,7 @@ function same(one, other) {
 
 const isEmpty = ({ images, request }) => images.length === 0 && request.prompt.trim() === "";
 
-/** The result that was on show at a step: its own, or the one before it. */
+/** Returns the result that was shown at a step: its own, or that of the nearest step before it. */
 function shownAt(step) {
   for (let one = step; one; one = one.before) {
     if (one.result) {
@@ -41,8 +41,8 @@ async function thumbnail(file) {
 }
 
 /**
- * Steps form a tree: undo goes to the step that this one came from, redo to the one that came after it last. So what
- * is undone and changed is not lost either.
+ * A tree of steps: undo goes to the step before this one, redo to the latest step after it. A change after an undo therefore
+ * loses nothing.
  * @param {import("./view.js").View} view
  * @param {{ read: () => State, write: (state: State, result: import("./result.js").Result | null) => Promise<void>,
  *   isBusy: () => boolean }} options
@@ -68,7 +68,7 @@ export function history({ get, show, hint, root }, { read, write, isBusy }) {
     show("history", steps.filter(({ button }) => button).length > 1);
   }
 
-  /** Lets go of what is too old: nothing refers to it any more. */
+  /** Removes the oldest steps and all references to them. */
   function trim() {
     while (steps.length > MOST) {
       const at = steps.findIndex((step) => step !== current);
@@ -91,7 +91,7 @@ export function history({ get, show, hint, root }, { read, write, isBusy }) {
     trim();
   }
 
-  /** Puts what stands in the editor among the steps, if it is not there yet. */
+  /** Adds the editor's current state as a step, if it changed. */
   function keep() {
     if (isChanged()) {
       add(read());
@@ -108,13 +108,13 @@ export function history({ get, show, hint, root }, { read, write, isBusy }) {
     await write(step.state, shownAt(step));
     draw();
     hint(SAY.back);
-    // A button that has nothing left to do gives the focus to its neighbour.
+    // A button that becomes disabled passes the focus to its neighbour.
     if (focused?.disabled) {
       (focused === get("undo") ? get("redo") : get("undo")).focus();
     }
   }
 
-  /** One move after another: what is half put back is no change of a person's. */
+  /** Serialises moves, so that a half-restored state does not count as a change by the user. */
   let moves = Promise.resolve();
   const inTurn = (move) => (moves = moves.then(() => (isBusy() ? undefined : move())));
 
@@ -125,7 +125,7 @@ export function history({ get, show, hint, root }, { read, write, isBusy }) {
     }
   });
 
-  /** A change has nothing after it yet. */
+  /** Redo does nothing after a change. */
   const redo = () => inTurn(() => (current && !isChanged() ? go(current.after) : undefined));
 
   get("undo").addEventListener("click", undo);
@@ -137,7 +137,7 @@ export function history({ get, show, hint, root }, { read, write, isBusy }) {
     redo,
     draw,
 
-    /** A request made its result. @param {State} state as it was asked @param {import("./result.js").Result} result */
+    /** Adds the result of a request. @param {State} state at the request @param {import("./result.js").Result} result */
     async record(state, result) {
       if (!current || current.result || !same(current.state, state)) {
         add(state);

@@ -1,4 +1,4 @@
-/** What stands in every editor, and its words that never change. Text that comes from elsewhere never gets in here. */
+/** The markup of an editor, with the strings that never change. Never contains text from elsewhere. */
 
 const MARKUP = `
   <div id="page" class="page" hidden>
@@ -98,8 +98,8 @@ const MARKUP = `
                 <input id="image-guidance" type="range" min="0" max="10" step="0.1" value="1">
               </div>
               <div class="field wide switch">
-                <input id="keep" type="checkbox" checked>
-                <label for="keep">Keep the rest <span>what the edit leaves alone stays as it is, pixel for pixel</span></label>
+                <input id="composite" type="checkbox" checked>
+                <label for="composite">Keep the rest <span>what the edit leaves alone stays as it is, pixel for pixel</span></label>
               </div>
               <div class="field wide">
                 <label for="device">Device <span>where the model runs</span></label>
@@ -205,7 +205,7 @@ const MARKUP = `
   </template>
 `;
 
-/** The fixed markup for a page that lets only trusted text become HTML; it is the one text that ever does. */
+/** Makes the fixed markup trusted for pages that enforce Trusted Types. No other text becomes HTML. */
 function trusted(html) {
   const types = globalThis.trustedTypes;
   return types ? types.createPolicy("unireal-editor", { createHTML: (text) => text }).createHTML(html) : html;
@@ -215,7 +215,7 @@ function trusted(html) {
 let template = null;
 
 /**
- * The editor's content. It stays out of sight until its styles are there; were they never to come, it is shown without.
+ * Creates the editor's content. It is hidden until its stylesheet has loaded or failed to load.
  * @param {string} styles address of the stylesheet
  * @returns {DocumentFragment}
  */

@@ -1,9 +1,9 @@
-/** The model's card: what it would take, the download, what it runs on, what is kept of it, and deleting that. */
+/** The model card: size and download of the model, its device, its cached files and their deletion. */
 import { UniReal, UniRealError } from "../unireal.js";
 import { askToKeep, use } from "./storage.js";
 import { SAY, bytes, explain, storage } from "./words.js";
 
-/** Bytes a second over the last seconds, of what really came over the network. */
+/** Measures the download speed over the last 3 seconds in bytes per second, without cached bytes. */
 function speedometer() {
   const seen = [{ at: performance.now(), arrived: 0 }];
   let before = 0;
@@ -28,12 +28,12 @@ export function engine({ get, show, status, emit }, { onModel }) {
   let model = null;
   /** @type {AbortController | null} */
   let loading = null;
-  /** Whether the size was shown: only then may a press on the button download. */
+  /** Whether the size was shown. Only then does the button download. */
   let asked = false;
   let pack = "";
   /** @type {number | null} */
   let sampleSize = null;
-  /** Counts the looks at the storage, and at the pack: only the latest is shown. */
+  /** Count the storage queries and the pack checks; only the latest of each is shown. */
   let looks = 0;
   let checks = 0;
 
@@ -48,7 +48,7 @@ export function engine({ get, show, status, emit }, { onModel }) {
     drawStorage();
   }
 
-  /** Shows what is kept of the model. Also one that does not open can be deleted, but none that is being loaded. */
+  /** Shows the size of the cached files. A model that fails to load can be deleted, one that is loading cannot. */
   async function drawStorage() {
     const look = (looks += 1);
     const found = get("model").dataset.state === "loading" ? { bytes: 0, promised: false } : await use(pack);
@@ -66,7 +66,7 @@ export function engine({ get, show, status, emit }, { onModel }) {
     emit("error", { code, error });
   }
 
-  /** Asks what a load would take. What is here already is loaded at once; a download waits for consent. */
+  /** Checks what a load needs. A cached model is loaded immediately; a download needs the user's consent. */
   async function check() {
     const own = (checks += 1);
     draw("checking", SAY.looking);
@@ -119,7 +119,7 @@ export function engine({ get, show, status, emit }, { onModel }) {
     };
   }
 
-  /** Loads the model on the chosen device, in place of the one there. Rejects with what it has shown as well. */
+  /** Loads the model on the chosen device and replaces the current one. Rejects with the error that it shows. */
   async function load() {
     checks += 1;
     loading?.abort();
@@ -157,7 +157,7 @@ export function engine({ get, show, status, emit }, { onModel }) {
     }
   }
 
-  /** Says what runs where; called again after each edit, since a fault may have moved the model. */
+  /** Shows the model's name, size and device. Called after each request too, because a fault may have moved the model. */
   function describe() {
     if (!model) {
       return;
@@ -168,7 +168,7 @@ export function engine({ get, show, status, emit }, { onModel }) {
     Object.assign(get("model").dataset, { name, device, adapter, bytes: String(size) });
   }
 
-  /** A download that somebody asked for. */
+  /** Downloads the model after a click. */
   async function download() {
     const asking = askToKeep();
     try {
@@ -179,7 +179,7 @@ export function engine({ get, show, status, emit }, { onModel }) {
     }
   }
 
-  /** What cannot be deleted, since another tab is loading it, goes on working here. */
+  /** Deletes the cached files. If another tab is loading them, they stay and the model remains usable. */
   async function forget() {
     try {
       await UniReal.clearCache(pack);
@@ -194,7 +194,7 @@ export function engine({ get, show, status, emit }, { onModel }) {
     await check();
   }
 
-  /** What a press on a button shows needs no second report. */
+  /** Ignores a rejection that was already shown. */
   const shown = (work) => work.catch(() => {});
   get("load").addEventListener("click", () => shown(asked ? download() : check()));
   get("load-cancel").addEventListener("click", () => loading?.abort());
@@ -210,23 +210,23 @@ export function engine({ get, show, status, emit }, { onModel }) {
   return {
     /** The loaded model, or null. */
     loaded: () => model,
-    /** Pixels of a side of the model's pictures; null where no pack was looked at yet. */
+    /** Side of the model's images in pixels; null before a pack was checked. */
     sampleSize: () => sampleSize,
-    /** Whether a load is under way. */
+    /** Whether a load is running. */
     isLoading: () => loading !== null,
-    /** Stops a load; what has arrived is kept. */
+    /** Stops a load; the next one resumes there. */
     stop: () => loading?.abort(),
     describe,
     download,
 
-    /** Looks at another pack. @param {string} url its folder, relative to the page or absolute */
+    /** Switches to another pack. @param {string} url its folder, relative to the page or absolute */
     async start(url) {
       const old = this.close();
       pack = url;
       sampleSize = null;
       const own = checks;
       await old;
-      // A load that was asked for meanwhile is one of this pack.
+      // A load that was requested meanwhile is of this pack.
       if (own === checks) {
         await check();
       }
@@ -240,7 +240,7 @@ export function engine({ get, show, status, emit }, { onModel }) {
       }
     },
 
-    /** Frees the model and ends what is under way. */
+    /** Frees the model and stops a load or check. */
     async close() {
       checks += 1;
       const controller = loading;

@@ -1,13 +1,13 @@
-/** Paints a mask over a picture, with mouse, finger or pen, or a rectangle by the arrow keys. */
+/** Paints a mask over an image, with mouse, finger or pen, or as a rectangle with the arrow keys. */
 import { MAX_SIDE, within } from "../pictures.js";
 import { pngOf } from "./png.js";
 import { drawStrokes, inside, maskOf } from "./strokes.js";
 import { SAY } from "./words.js";
 
-/** How far an arrow key moves the rectangle, as a part of the picture. */
+/** Distance that an arrow key moves the rectangle, as a fraction of the image. */
 const STEP = 1 / 32;
 
-/** A border around a picture: its width on each side as a part of the picture's, and the grey that models know as a hole. */
+/** The border of an extended image: its width on each side as a fraction of the image, and the grey that marks a hole for models. */
 const BORDER = 1 / 4;
 const HOLE = "rgb(128 128 128)";
 
@@ -15,21 +15,21 @@ const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
 
 /**
  * @param {import("./view.js").View} view
- * @param {{ onDone: (mask: File, picture: Blob) => void }} options who takes the mask, and the picture that it is for
+ * @param {{ onDone: (mask: File, picture: Blob) => void }} options the callback for the mask and its image
  */
 export function painter({ get, host }, { onDone }) {
   const [dialog, canvas, picture] = ["painter", "painter-canvas", "painter-picture"].map(get);
   /**
-   * What was painted on which picture, from the first state to the present one.
+   * The undo history: image and strokes from the first state to the current one.
    * @type {{ image: Blob, strokes: import("./strokes.js").Stroke[] }[]}
    */
   let states = [];
-  /** What the arrow keys move; painted only when it is asked for. @type {import("./strokes.js").Stroke | null} */
+  /** The rectangle of the arrow keys, which Enter or Space paints. @type {import("./strokes.js").Stroke | null} */
   let rectangle = null;
 
   const now = () => states.at(-1);
 
-  /** Pictures take a moment to be read and written: one change after another. */
+  /** Serialises changes, because images are decoded and encoded asynchronously. */
   let changes = Promise.resolve();
   const inTurn = (change) => (changes = changes.then(change).catch((error) => {
     console.warn("UniReal: the painter:", error);
@@ -68,10 +68,10 @@ export function painter({ get, host }, { onDone }) {
 
   const add = (stroke) => enter({ image: now().image, strokes: [...now().strokes, stroke] });
 
-  /** Shows the present picture. */
+  /** Shows the current image. */
   async function show() {
     const bitmap = await createImageBitmap(now().image);
-    // The engine takes no longer side; a mask that is larger would only cost memory.
+    // The engine limits sides to MAX_SIDE; a larger mask would only use memory.
     const size = within(bitmap, MAX_SIDE);
     Object.assign(canvas, size);
     Object.assign(picture, size);
@@ -81,7 +81,7 @@ export function painter({ get, host }, { onDone }) {
     draw();
   }
 
-  /** Makes the picture larger by a grey border, and paints the border: so the model continues the picture. */
+  /** Extends the image by a grey border and paints the border, so that the model continues the image (outpainting). */
   async function extend() {
     const [right, down] = [picture.width, picture.height].map((side) => Math.round(side * BORDER));
     const larger = new OffscreenCanvas(picture.width + 2 * right, picture.height + 2 * down);
@@ -105,7 +105,7 @@ export function painter({ get, host }, { onDone }) {
   };
 
   let drawing = null;
-  /** Which finger or pen draws: another that touches meanwhile does not. @type {number | null} */
+  /** Id of the pointer that draws; other pointers are ignored. @type {number | null} */
   let pointer = null;
   canvas.addEventListener("pointerdown", (event) => {
     if (event.button !== 0 || drawing) {
@@ -119,7 +119,7 @@ export function painter({ get, host }, { onDone }) {
   });
   canvas.addEventListener("pointermove", (event) => {
     if (drawing && event.pointerId === pointer) {
-      // Fast movements have several points an event.
+      // A fast movement has several points per event.
       const events = event.getCoalescedEvents?.() ?? [];
       drawing.points.push(...(events.length > 0 ? events : [event]).map(at));
       draw();
@@ -177,7 +177,7 @@ export function painter({ get, host }, { onDone }) {
       event.preventDefault();
       inTurn(undo);
     }
-    // Keys in here are the painter's, not those of the editor below it.
+    // Do not pass the painter's keys on to the editor.
     event.stopPropagation();
   });
   get("painter-close").addEventListener("click", () => dialog.close());
@@ -189,7 +189,7 @@ export function painter({ get, host }, { onDone }) {
   }));
 
   return {
-    /** Opens over a picture; what was painted over the same one before is still there. @param {Blob} image */
+    /** Opens over an image. Strokes on the same image are kept. @param {Blob} image */
     open: (image) => inTurn(async () => {
       if (now()?.image !== image) {
         states = [{ image, strokes: [] }];

@@ -1,4 +1,4 @@
-/** One editor: its parts, and what one of them needs of another. */
+/** Creates the parts of an editor and connects them. */
 import { acceptPictures } from "./drop.js";
 import { history as makeHistory } from "./history.js";
 import { engine as makeEngine } from "./model.js";
@@ -13,7 +13,7 @@ import { tasks as makeTasks } from "./tasks.js";
 import { view as makeView } from "./view.js";
 import { SAY } from "./words.js";
 
-/** Whether a key is for the words in a field. */
+/** Returns whether a key event belongs to a text field. */
 function isWriting(event) {
   const target = event.composedPath()[0];
   return target instanceof HTMLElement && (target.matches("textarea, [type=number], [type=text]") || target.isContentEditable);
@@ -23,7 +23,7 @@ function isWriting(event) {
 export function parts(host, root) {
   const view = makeView(host, root);
   const { get, show, hint } = view;
-  const engine = makeEngine(view, { onModel: ({ steps }) => settings.useSteps(steps) });
+  const engine = makeEngine(view, { onModel: (info) => settings.useDefaults(info) });
   const prompts = makePrompts(view);
   const settings = makeSettings(view);
   let tasks, history;
@@ -35,10 +35,10 @@ export function parts(host, root) {
     },
   });
 
-  /** All that a request is made of. @returns {import("./history.js").State} */
+  /** Returns the current request with its images. @returns {import("./history.js").State} */
   const read = () => ({ images: inputs.list(), request: { prompt: prompts.read(), ...settings.read() } });
 
-  /** A result becomes the picture to edit. */
+  /** Makes a result the image to edit. */
   async function useAsInput(file) {
     await inputs.replace(file, "canvas", 0);
     prompts.drawIdeas();
@@ -100,7 +100,7 @@ export function parts(host, root) {
   }
   get("share").addEventListener("click", copyLink);
 
-  /** Takes the request that the page's address holds, if it holds one. */
+  /** Restores the request of the page's address, if there is one. */
   function readAddress() {
     const found = fromFragment(location.hash);
     if (found) {
@@ -129,7 +129,7 @@ export function parts(host, root) {
     engine, inputs, prompts, settings, run, history,
 
     /**
-     * Listens, until the signal ends it, on the editor or on all of its page.
+     * Listens on the editor or on the whole page until the signal aborts.
      * @param {AbortSignal} signal
      * @param {boolean} wholePage
      */
@@ -152,7 +152,7 @@ export function parts(host, root) {
         show("examples-section", false);
         return;
       }
-      // It keeps its place while they come; where there are none it goes.
+      // Shown while the examples load, which avoids a layout shift; hidden again if there are none.
       show("examples-section", true);
       prompts.drawExamples(new URL(address, document.baseURI), async (file) => {
         history.keep();

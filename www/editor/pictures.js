@@ -1,9 +1,9 @@
-/** The input pictures: choosing, dropping, pasting, ordering, roles. */
+/** The input images: choosing, dropping, pasting, ordering, roles. */
 import { draggable } from "./drag.js";
 import { blobOf } from "./png.js";
 import { SAY } from "./words.js";
 
-/** Pictures that a prompt can name. */
+/** Maximum number of images that a prompt can refer to. */
 export const MOST = 10;
 
 /**
@@ -12,7 +12,7 @@ export const MOST = 10;
  * @typedef {{ file: Blob, role: Role, element: HTMLElement }} Slot
  */
 
-/** A picture that the browser can decode, or null. The engine's decoder is the same one. */
+/** Returns the size of an image, or null if the browser cannot decode it. The engine uses the same decoder. */
 async function sizeOf(file) {
   try {
     const bitmap = await createImageBitmap(file);
@@ -26,15 +26,15 @@ async function sizeOf(file) {
 
 /**
  * @param {import("./view.js").View} view
- * @param {{ onName: (name: string) => void, onChange: () => void }} options what a press on a picture's name does, and
- *   who is told when pictures or roles have changed
+ * @param {{ onName: (name: string) => void, onChange: () => void }} options callbacks for a click on an image's name, and for
+ * changed images or roles
  */
 export function pictures({ get, hint }, { onName, onChange }) {
   /** @type {Slot[]} */
   let slots = [];
-  /** The role of the picture that comes at a place. @type {(place: number) => Role} */
+  /** Returns the role of an image that is added at an index. @type {(place: number) => Role} */
   let roleAt = (place) => (place === 0 ? "canvas" : "asset");
-  /** Decoding takes a moment: changes follow each other, so that two at once lose nothing. */
+  /** Serialises changes: decoding is asynchronous, and concurrent changes must not overwrite each other. */
   let queue = Promise.resolve();
 
   const inTurn = (work) => (queue = queue.then(work, work));
@@ -53,7 +53,7 @@ export function pictures({ get, hint }, { onName, onChange }) {
     const url = URL.createObjectURL(file);
     const image = element.querySelector("img");
     Object.assign(image, found, { src: url });
-    // What is decoded stays on the page without its address.
+    // A decoded image stays visible without its URL.
     image.decode().catch(() => {}).finally(() => URL.revokeObjectURL(url));
     const made = { file, role, element };
     const select = element.querySelector(".role");
@@ -75,7 +75,7 @@ export function pictures({ get, hint }, { onName, onChange }) {
 
   const nameOf = (one) => `IMG${slots.indexOf(one) + 1}`;
 
-  /** Names follow from the order; elements stay where they are, and so does the focus. */
+  /** Updates names and roles from the order. Keeps the elements, and thus the focus. */
   function name() {
     for (const one of slots) {
       const name = nameOf(one);
@@ -113,7 +113,7 @@ export function pictures({ get, hint }, { onName, onChange }) {
     slots.splice(at, 1);
     say("");
     draw();
-    // Focus stays in the list, not at the top of the page.
+    // Keep the focus in the list instead of at the top of the page.
     (slots[Math.min(at, slots.length - 1)]?.element.querySelector(".remove") ?? get("file")).focus();
   }
 
@@ -134,7 +134,7 @@ export function pictures({ get, hint }, { onName, onChange }) {
     (button.hidden ? one.element.querySelector(".name") : button).focus();
   }
 
-  /** Adds files after the ones there. */
+  /** Appends files to the list. */
   const add = (files) => inTurn(async () => {
     say("");
     for (const file of files) {
@@ -152,7 +152,7 @@ export function pictures({ get, hint }, { onName, onChange }) {
     draw();
   });
 
-  /** Exactly these pictures; those that are here already keep their elements. @param {readonly Picture[]} list */
+  /** Replaces the list; images that are already in it keep their elements. @param {readonly Picture[]} list */
   async function take(list) {
     const left = [...slots];
     const next = [];
@@ -169,7 +169,7 @@ export function pictures({ get, hint }, { onName, onChange }) {
     draw();
   }
 
-  /** Any form of picture as one that can be kept; what cannot be read is said and left out. */
+  /** Converts any image source to a Blob. Reports a source that cannot be read and returns null. */
   async function keepable({ image, role }) {
     try {
       return { image: await blobOf(image), role };
@@ -188,12 +188,12 @@ export function pictures({ get, hint }, { onName, onChange }) {
     add,
     put,
     list,
-    /** Resolves when every picture that was given is here. */
+    /** Resolves when every added image is in the list. */
     settled: () => queue,
-    /** Starts over with one picture. @param {Blob} file */
+    /** Replaces all images by one. @param {Blob} file */
     only: (file) => (say(""), put([{ image: file, role: roleAt(0) }])),
 
-    /** Puts a picture in the place of the first of a role, or at a place. @param {Blob} file @param {Role} role @param {number} place */
+    /** Replaces the first image of a role, or inserts at an index. @param {Blob} file @param {Role} role @param {number} place */
     async replace(file, role, place) {
       await queue;
       const next = list();
@@ -202,23 +202,23 @@ export function pictures({ get, hint }, { onName, onChange }) {
       await put(next);
     },
 
-    /** What a page gives: any form of picture. @param {readonly import("../unireal.d.ts").InputImage[]} given */
+    /** Replaces the list by image sources of any type. @param {readonly import("../unireal.d.ts").InputImage[]} given */
     give: (given) => inTurn(async () => {
       say("");
       await take((await Promise.all(given.map(keepable))).filter(Boolean));
     }),
 
-    /** @param {(place: number) => Role} given the role of the picture that comes at a place */
+    /** @param {(place: number) => Role} given returns the role of an image that is added at an index */
     expect(given) {
       roleAt = given;
     },
   };
 }
 
-/** Choosing by the file dialog. */
+/** Adds the files that the file dialog returns. */
 function listen(input, add) {
   input.addEventListener("change", () => {
-    // The list is live: it must be copied before the input is emptied, so that the same file can be chosen again.
+    // The list is live: copy it before the input is emptied, which allows the same file to be chosen again.
     const files = [...input.files];
     input.value = "";
     add(files);

@@ -1,4 +1,4 @@
-/** Pictures as PNG files: of a canvas, of whatever a page has, and two side by side. */
+/** PNG files: from a canvas, from any image source, and of two images side by side. */
 
 /** @param {HTMLCanvasElement | OffscreenCanvas} canvas @param {string} name @returns {Promise<File>} */
 export async function pngOf(canvas, name) {
@@ -12,7 +12,7 @@ export async function pngOf(canvas, name) {
 }
 
 /**
- * A picture in a form that can be kept and read again.
+ * Converts any image source to a Blob.
  * @param {import("../unireal.d.ts").ImageSource} source
  * @returns {Promise<Blob>}
  */
@@ -34,12 +34,12 @@ export async function blobOf(source) {
   return pngOf(canvas, "picture.png");
 }
 
-/** Room between two pictures, as a part of their height, and the most that each may be high. */
+/** The gap between two images as a fraction of their height, and the maximum height of each in pixels. */
 const GAP = 1 / 32;
 const MOST = 1024;
 
 /**
- * One PNG with both pictures, as high as the higher one.
+ * Creates a PNG of both images at the height of the larger one, at most MOST pixels.
  * @param {Blob} before
  * @param {Blob} after
  * @param {string} name
@@ -60,10 +60,10 @@ export async function sideBySide(before, after, name) {
   return pngOf(canvas, name);
 }
 
-/** Hands a file to the browser as a download. @param {File} file */
+/** Saves a file as a browser download. @param {File} file */
 export function save(file) {
   const url = URL.createObjectURL(file);
   Object.assign(document.createElement("a"), { href: url, download: file.name }).click();
-  // The download has its own hold on the file once it began.
+  // A download that has begun no longer needs the URL.
   setTimeout(() => URL.revokeObjectURL(url), 10_000);
 }

@@ -1,4 +1,4 @@
-/** The prompt: ideas that fill it, examples that bring a picture along, and names of pictures at the cursor. */
+/** The prompt: ideas that fill it, examples with an image, and image names at the cursor. */
 import { chip } from "./view.js";
 import { IDEAS, SAY } from "./words.js";
 
@@ -10,12 +10,12 @@ export function prompts({ get, show, hint }) {
     get("prompt").dispatchEvent(new Event("input"));
   }
 
-  /** Shows ideas below the prompt: those of the task or of the picture in use, or general ones. @param {readonly string[]} [ideas] */
+  /** Shows ideas below the prompt: those of the current task or image, or general ones. @param {readonly string[]} [ideas] */
   function drawIdeas(ideas = IDEAS) {
     get("ideas").replaceChildren(...ideas.map((text) => chip(text, () => set(text), SAY.useIdea(text))));
   }
 
-  /** Writes a picture's name at the cursor. @param {string} name */
+  /** Inserts an image's name at the cursor. @param {string} name */
   function insertName(name) {
     const prompt = get("prompt");
     const { selectionStart: start, selectionEnd: end, value } = prompt;
@@ -25,8 +25,8 @@ export function prompts({ get, show, hint }) {
   }
 
   /**
-   * Draws the examples, one card a picture with the first of its prompts; the others become ideas once it is chosen.
-   * Where the host has no examples, the section stays hidden.
+   * Draws the examples: a card for each image with its first prompt; its other prompts become ideas once it is chosen. Without
+   * examples, the section is hidden.
    * @param {URL} address of examples.json
    * @param {(picture: File) => Promise<void>} usePicture
    */
@@ -74,7 +74,7 @@ export function prompts({ get, show, hint }) {
     drawIdeas,
     insertName,
     drawExamples,
-    /** @param {string} question above the prompt @param {string} answer shown where nothing was written yet */
+    /** @param {string} question label of the prompt @param {string} answer placeholder of the prompt */
     suggest(question, answer) {
       get("prompt-label").textContent = question;
       get("prompt").placeholder = answer;

@@ -1,10 +1,10 @@
-/** The result: previews as they come, the pictures, and what one does with the chosen one. */
+/** The result: previews, the final images, and the actions on the chosen one. */
 import { comparison } from "./compare.js";
 import { pngOf, save, sideBySide } from "./png.js";
 import { SAY, times } from "./words.js";
 
 /**
- * What one request made, in a form that can be kept.
+ * The images of a request in a form that the history can store.
  * @typedef {{ pictures: { file: File, seed: number }[], chosen: number, steps: number,
  *   timings: import("../unireal.d.ts").Timings, before: Blob | null }} Result
  */
@@ -13,8 +13,8 @@ const fileName = (seed, index) => (index === 0 ? `unireal-${seed}.png` : `unirea
 
 /**
  * @param {import("./view.js").View} view
- * @param {{ onInput: (file: File) => void, onChoose: (seed: number) => void }} options who takes a result as the next
- *   picture, and who is told of the seed of the one that was chosen among several
+ * @param {{ onInput: (file: File) => void, onChoose: (seed: number) => void }} options callbacks for a result that becomes the
+ * next input, and for the seed of the one that is chosen among several
  */
 export function results(view, { onInput, onChoose }) {
   const { get, show, hint, emit } = view;
@@ -38,7 +38,7 @@ export function results(view, { onInput, onChoose }) {
     result.replaceChildren(...all);
   }
 
-  /** Draws pictures, one canvas each, and closes the bitmaps; the first `kept` canvases stay. @param {ImageBitmap[]} images */
+  /** Draws images, a canvas each, and closes the bitmaps; the first `kept` canvases stay. @param {ImageBitmap[]} images */
   function paint(images, { preview = false, kept = 0, count = kept + images.length } = {}) {
     compare.hide();
     const old = canvases();
@@ -53,7 +53,7 @@ export function results(view, { onInput, onChoose }) {
     lay([...old.slice(0, kept), ...drawn], preview ? "preview" : "done");
   }
 
-  /** Of several results each is a button. */
+  /** Makes each of several results a button. */
   function offer() {
     const all = canvases();
     if (all.length > 1) {
@@ -66,7 +66,7 @@ export function results(view, { onInput, onChoose }) {
     }
   }
 
-  /** Makes one result the one to download and to go on with. */
+  /** Selects the result for the download and the other actions. */
   function choose(index) {
     shown.chosen = index;
     for (const [at, button] of [...get("result").querySelectorAll(".choice")].entries()) {
@@ -120,7 +120,7 @@ export function results(view, { onInput, onChoose }) {
   return {
     paint,
 
-    /** A new request begins. */
+    /** Hides the actions of the last result when a request begins. */
     begin() {
       compare.hide();
       show("error", false);
@@ -128,13 +128,13 @@ export function results(view, { onInput, onChoose }) {
       emit("shown", { images: [] });
     },
 
-    /** The request ended without a picture: a preview that stays is none. */
+    /** Marks a preview that remains after a failed request as stale. */
     abandon() {
       get("result").classList.toggle("stale", get("result").dataset.state === "preview");
     },
 
     /**
-     * The pictures are painted: keeps them, and offers what one does with them.
+     * Stores the painted images as PNG files and shows the actions for them.
      * @param {{ seeds: number[], steps: number, timings: import("../unireal.d.ts").Timings, before: Blob | null }} facts
      * @returns {Promise<Result>}
      */
@@ -150,7 +150,7 @@ export function results(view, { onInput, onChoose }) {
       return shown;
     },
 
-    /** Shows a result that was kept, or none. @param {Result | null} result */
+    /** Shows a result of the history; null shows none. @param {Result | null} result */
     async restore(result) {
       show("error", false);
       if (!result) {

@@ -1,9 +1,9 @@
-/** One request from press to picture, or several one after another. */
+/** Runs a request from click to result, or several requests one after another. */
 import { UniRealError } from "../error.js";
 import { randomSeed } from "./settings.js";
 import { SAY, duration, explain } from "./words.js";
 
-/** Pictures that are made to choose from. */
+/** Number of variations that are generated to choose from. */
 const VARIATIONS = 4;
 
 /**
@@ -24,7 +24,7 @@ export function runs({ root, get, show, hint, status, emit }, { engine, inputs, 
     history().draw();
   }
 
-  /** Shows the steps as they come, with the time that the rest will take. */
+  /** Returns a step callback that shows the progress and the remaining time. */
   function stepBar(index, count) {
     const bar = get("step-bar");
     const say = (text) => {
@@ -51,7 +51,7 @@ export function runs({ root, get, show, hint, status, emit }, { engine, inputs, 
     };
   }
 
-  /** The request's pictures as they come; each further request adds its own. */
+  /** Runs the requests one after another and draws their images. */
   async function make(model, requests, signal, made) {
     for (const [index, request] of requests.entries()) {
       const previewEvery = Math.max(1, Math.round(request.steps / 10));
@@ -78,10 +78,10 @@ export function runs({ root, get, show, hint, status, emit }, { engine, inputs, 
     return detail;
   }
 
-  /** Whether the result lies below what one presses. */
+  /** Returns whether the result is below the form instead of beside it. */
   const isOneColumn = () => getComputedStyle(get("editor")).gridTemplateColumns.split(" ").length === 1;
 
-  /** @param {boolean} vary whether to make several pictures, each with a seed of its own */
+  /** @param {boolean} vary whether to generate several images, each with its own seed */
   async function run(vary) {
     const model = engine.loaded();
     const { signal } = (working = new AbortController());
@@ -113,7 +113,7 @@ export function runs({ root, get, show, hint, status, emit }, { engine, inputs, 
       status("done", vary ? SAY.doneSome(total, time) : SAY.done(time));
       return detail;
     } catch (error) {
-      // What is made is there to stay, also when the rest is not to come.
+      // The images that are complete stay, even if the remaining requests do not run.
       if (made.seeds.length > 0 && made.seeds.length < total) {
         await finish(state, made);
       } else {
@@ -137,7 +137,7 @@ export function runs({ root, get, show, hint, status, emit }, { engine, inputs, 
     }
   }
 
-  /** What a person asks for: without a model it is said what to do first. */
+  /** Runs a request for a click. Without a model, tells the user what to do first. */
   async function press(vary) {
     if (working) {
       return;
@@ -147,7 +147,7 @@ export function runs({ root, get, show, hint, status, emit }, { engine, inputs, 
       get("load").focus();
       return;
     }
-    // What went wrong was shown.
+    // The error was already shown.
     await run(vary).catch(() => {});
   }
 
@@ -163,7 +163,7 @@ export function runs({ root, get, show, hint, status, emit }, { engine, inputs, 
     isBusy: () => working !== null,
     cancel: () => working?.abort(),
 
-    /** What the page that holds the editor asks for: what goes wrong is thrown as well. */
+    /** Runs a request for the page that embeds the editor. Rejects with the error that is shown. */
     async generate() {
       if (working) {
         throw new UniRealError("busy", "the editor is busy with another request; wait for it or cancel it");

@@ -1,16 +1,17 @@
-/** Context tags and settings: the part of a request that has defaults. */
+/** Context tags and settings: the parts of a request that have defaults. */
+import { renamed } from "../renamed.js";
 import { card } from "./view.js";
 import { CONTEXT, OPPOSITES, TAGS, stepCount } from "./words.js";
 
-/** Settings by their name in a request, and the field of each. */
+/** Settings by their name in a request, with the id of their field. */
 export const FIELDS = { outputs: "outputs", steps: "steps", guidance: "guidance", imageGuidance: "image-guidance", seed: "seed" };
 
 /** @param {import("./view.js").View} view */
 export function settings({ get, root }) {
-  /** The chosen tags, or null for the derived ones. @type {Set<import("../unireal.d.ts").Tag> | null} */
+  /** The chosen tags, or null for derived ones. @type {Set<import("../unireal.d.ts").Tag> | null} */
   let tags = null;
-  /** Whether somebody asked for a number of steps: then a model's own number changes nothing. */
-  let stepsChosen = false;
+  /** Names of settings that somebody chose: a model's own defaults do not change them. @type {Set<string>} */
+  const chosen = new Set();
 
   function drawTags() {
     for (const button of get("tags").children) {
@@ -20,15 +21,15 @@ export function settings({ get, root }) {
     get("context-summary").textContent = tags ? [...tags].join(", ") : CONTEXT.automatic;
   }
 
-  /** No tag left means automatic again; of two that contradict each other the newer stays. */
+  /** Adds or removes a tag. Adding a tag removes its opposite; without tags they are derived again. */
   function choose(tag, on) {
-    const chosen = new Set(tags ?? []);
-    chosen.delete(tag);
+    const pressed = new Set(tags ?? []);
+    pressed.delete(tag);
     if (on) {
-      chosen.delete(OPPOSITES.get(tag));
-      chosen.add(tag);
+      pressed.delete(OPPOSITES.get(tag));
+      pressed.add(tag);
     }
-    tags = tag && chosen.size > 0 ? chosen : null;
+    tags = tag && pressed.size > 0 ? pressed : null;
   }
 
   function makeTags() {
@@ -57,7 +58,7 @@ export function settings({ get, root }) {
     get("settings-summary").textContent = stepCount(steps) + (isLocked() ? `, seed ${get("seed").value}` : "");
   }
 
-  /** Sets a field to what it takes of a value, and says that it did; what is no number changes nothing. */
+  /** Sets a field to a value, clamped to the field's range, and returns true. Returns false if it is not a number. */
   function fill(field, value) {
     const number = Number(value);
     if (value == null || value === "" || !Number.isFinite(number)) {
@@ -72,31 +73,33 @@ export function settings({ get, root }) {
   makeTags();
   drawTags();
   get("settings").addEventListener("input", draw);
-  get("steps").addEventListener("input", () => (stepsChosen = true));
+  for (const name of ["steps", "guidance"]) {
+    get(FIELDS[name]).addEventListener("input", () => chosen.add(name));
+  }
   get("seed").addEventListener("input", () => (lock(get("seed").value !== ""), draw()));
   get("dice").addEventListener("click", () => (roll(), draw()));
   get("lock").addEventListener("click", () => (lock(!isLocked()), draw()));
   roll();
   draw();
 
-  /** What is set. `keepSeed` tells whether the next request takes the same seed again. */
+  /** Returns the current settings. `keepSeed` tells whether the next request uses the same seed. */
   function read() {
     const numbers = Object.entries(FIELDS).map(([name, id]) => [name, Number(get(id).value)]);
-    return { context: tags && [...tags], ...Object.fromEntries(numbers), keep: get("keep").checked, keepSeed: isLocked() };
+    return { context: tags && [...tags], ...Object.fromEntries(numbers), composite: get("composite").checked, keepSeed: isLocked() };
   }
 
   return {
     read,
 
-    /** The number of steps of a model, where nobody chose one. @param {number} number */
-    useSteps(number) {
-      if (!stepsChosen) {
-        fill(get("steps"), number);
-        draw();
+    /** Shows a model's defaults, where nobody chose a value. @param {{ steps: number, guidance: number }} info */
+    useDefaults(info) {
+      for (const name of ["steps", "guidance"].filter((name) => !chosen.has(name))) {
+        fill(get(FIELDS[name]), info[name]);
       }
+      draw();
     },
 
-    /** The settings of the next request. A seed that is not locked is drawn anew, and shown. */
+    /** Returns the settings of the next request. Draws a new seed unless it is locked. */
     next() {
       if (!isLocked() || get("seed").value === "") {
         roll();
@@ -106,17 +109,19 @@ export function settings({ get, root }) {
     },
 
     /**
-     * Puts settings back, or those that a page or a link gives: what is left out stays. A seed is locked unless
-     * `keepSeed` says otherwise.
+     * Sets settings of the history, a page or a link; missing ones stay. Locks a given seed unless `keepSeed` says
+     * otherwise.
      * @param {Partial<ReturnType<typeof read>>} given
      */
-    put(given) {
+    put(settings) {
+      const given = renamed(settings, "keep", "composite");
       for (const [name, id] of Object.entries(FIELDS)) {
-        const filled = fill(get(id), given[name]);
-        stepsChosen ||= filled && name === "steps";
+        if (fill(get(id), given[name])) {
+          chosen.add(name);
+        }
       }
-      if (typeof given.keep === "boolean") {
-        get("keep").checked = given.keep;
+      if (typeof given.composite === "boolean") {
+        get("composite").checked = given.composite;
       }
       if (given.keepSeed !== undefined || given.seed !== undefined) {
         lock(given.keepSeed ?? given.seed != null);
@@ -132,5 +137,5 @@ export function settings({ get, root }) {
   };
 }
 
-/** A seed as the engine would draw one. */
+/** Returns a random 32-bit seed, like the engine's default. */
 export const randomSeed = () => crypto.getRandomValues(new Uint32Array(1))[0];

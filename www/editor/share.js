@@ -1,26 +1,26 @@
-/** A request as the fragment of an address: words, tags, settings and the roles of the pictures, never a picture. */
+/** Encodes a request in a URL fragment: prompt, tags, settings and the roles of the images, but not the images. */
 
 import { MOST } from "./pictures.js";
 import { FIELDS } from "./settings.js";
 
-/** Marks a fragment as one of these. */
+/** Marks a fragment as a request. */
 const MARK = "unireal";
 const ROLES = ["canvas", "asset", "control"];
 const MOST_WORDS = 4000;
 
 /**
  * @param {{ prompt: string, context: string[] | null, outputs: number, steps: number, guidance: number,
- *   imageGuidance: number, keep: boolean, seed: number }} request
+ *   imageGuidance: number, composite: boolean, seed: number }} request
  * @param {import("../unireal.d.ts").Role[]} roles
- * @returns {string} with its #
+ * @returns {string} including the #
  */
 export function toFragment(request, roles) {
   const fields = new URLSearchParams({ [MARK]: "1", prompt: request.prompt });
   for (const [name, key] of Object.entries(FIELDS)) {
     fields.set(key, String(request[name]));
   }
-  if (!request.keep) {
-    fields.set("keep", "0");
+  if (!request.composite) {
+    fields.set("composite", "0");
   }
   (request.context ?? []).forEach((tag) => fields.append("tag", tag));
   roles.forEach((role) => fields.append("role", role));
@@ -28,8 +28,8 @@ export function toFragment(request, roles) {
 }
 
 /**
- * Reads what a link holds. Anybody may have written it: what is no number or no role is left out, and the editor's
- * fields take the rest within their own limits.
+ * Parses a link, which is untrusted input: invalid numbers and roles are dropped, and the editor's fields clamp the
+ * rest.
  * @param {string} fragment with or without its #
  */
 export function fromFragment(fragment) {
@@ -46,7 +46,8 @@ export function fromFragment(fragment) {
     prompt: (fields.get("prompt") ?? "").slice(0, MOST_WORDS),
     context: tags.length > 0 ? tags : null,
     ...Object.fromEntries(numbers),
-    keep: fields.get("keep") !== "0",
+    // Links of version 0.1 use `keep`.
+    composite: (fields.get("composite") ?? fields.get("keep")) !== "0",
   };
   return { request, roles: fields.getAll("role").filter((role) => ROLES.includes(role)).slice(0, MOST) };
 }

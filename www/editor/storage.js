@@ -1,7 +1,7 @@
-/** The model in this browser's storage: how much it takes, and whether the browser promised to keep it. */
+/** The model's use of this browser's storage, and whether that storage is persistent. */
 import { UniReal } from "../unireal.js";
 
-/** Asks the browser to keep what it stores when space runs short. The browser may ask the person, or decide by itself. */
+/** Requests persistent storage, which the browser does not evict when space runs short. The browser may ask the user. */
 export async function askToKeep() {
   try {
     await navigator.storage.persist();
@@ -16,7 +16,7 @@ export async function use(pack) {
     const [bytes, promised] = await Promise.all([UniReal.storedBytes(pack), navigator.storage.persisted()]);
     return { bytes, promised };
   } catch {
-    // A browser without storage, or an address that is none: the load says so.
+    // The browser has no storage, or the address is invalid; the load reports that.
     return { bytes: 0, promised: false };
   }
 }

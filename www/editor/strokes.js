@@ -1,7 +1,7 @@
-/** A mask as what was painted, one thing after another: so it can be undone, and drawn in any colour at any size. */
+/** A mask as a list of strokes, which can be undone and drawn in any colour at any size. */
 
 /**
- * In parts of the picture's width and height; a brush's size in parts of its longer side.
+ * A stroke with coordinates as fractions of the image's width and height; a brush's size is a fraction of the longer side.
  * @typedef {{ size: number, points: [number, number][] } | { x: number, y: number, width: number, height: number }} Stroke
  */
 
@@ -19,7 +19,7 @@ export function drawStrokes(context, strokes, color) {
       context.beginPath();
       const [[x, y], ...others] = stroke.points;
       context.moveTo(x * width, y * height);
-      // A press alone is a dot: a line of no length has round ends too.
+      // A single point is drawn as a dot, because a line of length 0 has round caps too.
       (others.length > 0 ? others : [[x, y]]).forEach(([toX, toY]) => context.lineTo(toX * width, toY * height));
       context.stroke();
     } else {
@@ -28,14 +28,14 @@ export function drawStrokes(context, strokes, color) {
   }
 }
 
-/** The mask itself: white where something was painted, black elsewhere. @param {readonly Stroke[]} strokes */
+/** Returns the mask: white where a stroke is, black elsewhere. @param {readonly Stroke[]} strokes */
 export function maskOf(strokes, width, height) {
   const canvas = new OffscreenCanvas(width, height);
   const context = canvas.getContext("2d");
   context.fillStyle = "black";
   context.fillRect(0, 0, width, height);
   drawStrokes(context, strokes, "white");
-  // The edge of a brush is soft, a mask says yes or no.
+  // Thresholds the antialiased edges, since a mask is binary.
   const pixels = context.getImageData(0, 0, width, height);
   for (let at = 0; at < pixels.data.length; at += 4) {
     pixels.data.fill(pixels.data[at] < 128 ? 0 : 255, at, at + 3);
@@ -45,7 +45,8 @@ export function maskOf(strokes, width, height) {
 }
 
 /**
- * A stroke on a picture that has got a border of such parts of its new width and height.
+ * Converts a stroke to the coordinates of an image that is extended by a border. `right` and `down` are the border's fractions of
+ * the new width and height.
  * @param {Stroke} stroke
  * @param {number} right
  * @param {number} down

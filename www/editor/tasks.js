@@ -1,17 +1,17 @@
-/** Ways to start: each arranges the roles, the tags and ideas for the prompt, and says which pictures it needs. */
+/** The tasks to start from: each sets the roles, the tags and the ideas for the prompt, and lists the images it needs. */
 import { card } from "./view.js";
 import { SAY, TASKS } from "./words.js";
 
 /**
  * @param {import("./view.js").View} view
  * @param {{ inputs: ReturnType<typeof import("./pictures.js").pictures>, prompts: any, settings: any, keep: () => void,
- *   paint: () => void }} parts `keep` puts the present state into the history, `paint` opens the painter
+ *   paint: () => void }} parts `keep` adds the current state to the history, `paint` opens the painter
  */
 export function tasks({ get, show, hint }, { inputs, prompts, settings, keep, paint }) {
-  /** What is needed now, by a task or by a link. @type {import("./words.js").Task["needs"]} */
+  /** Images that the current task or link needs. @type {import("./words.js").Task["needs"]} */
   let needs = [];
 
-  /** Says which pictures are missing, in the words of who asked for them. */
+  /** Shows which images are missing, in the wording of the task or link. */
   function draw() {
     const list = inputs.list();
     const left = [...list];
@@ -19,7 +19,7 @@ export function tasks({ get, show, hint }, { inputs, prompts, settings, keep, pa
       const at = left.findIndex((one) => one.role === role);
       return at < 0 || (left.splice(at, 1), false);
     });
-    // What a link asks for as a control image may be a mask as well.
+    // A control image of a link may be a painted mask too.
     const canPaint = needs.some(({ role }) => role === "control") && list.some(({ role }) => role === "canvas");
     const toAdd = missing.filter(({ painted }) => !painted);
     get("needs").textContent = toAdd.length > 0 && (list.length > 0 || needs.length > 1)
@@ -30,7 +30,7 @@ export function tasks({ get, show, hint }, { inputs, prompts, settings, keep, pa
     get("paint").classList.toggle("primary", missing.length > toAdd.length);
   }
 
-  /** The role of the picture that comes next: what is missing first. */
+  /** Gives the next images the roles that are missing. */
   function expect(others) {
     inputs.expect((place) => {
       const left = inputs.list().map(({ role }) => role);
@@ -59,7 +59,7 @@ export function tasks({ get, show, hint }, { inputs, prompts, settings, keep, pa
     expect(task.others);
     press(id);
     const pictures = inputs.list();
-    // A picture takes the role of its place; one that was painted as a mask stays what it is.
+    // Images get the role of their place; a control image, such as a painted mask, keeps its role.
     const roleAt = (place, role) => (role === "control" ? role : needs[place]?.role ?? task.others ?? role);
     await inputs.put(needs.length === 0 ? [] : pictures.map(({ image, role }, place) => ({ image, role: roleAt(place, role) })));
     settings.put({ context: task.context });
@@ -85,7 +85,7 @@ export function tasks({ get, show, hint }, { inputs, prompts, settings, keep, pa
   return {
     draw,
 
-    /** Asks for the pictures of a link. @param {import("../unireal.d.ts").Role[]} roles */
+    /** Requests the images of a link. @param {import("../unireal.d.ts").Role[]} roles */
     ask(roles) {
       needs = roles.map((role) => ({ role, what: SAY.linkRoles[role] }));
       expect();

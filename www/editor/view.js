@@ -1,14 +1,14 @@
-/** What every part of one editor uses: its elements by id, visibility, the one status line, events, buttons that are chips. */
+/** Helpers for all parts of an editor: elements by id, visibility, the status line, events, buttons. */
 
 /**
  * @param {HTMLElement} host the custom element
- * @param {ShadowRoot} root where ids belong to this editor alone
+ * @param {ShadowRoot} root the shadow root, which scopes the ids to this editor
  */
 export function view(host, root) {
   /** @param {string} id @returns {any} */
   const get = (id) => root.getElementById(id);
 
-  /** A word of help that changes no state. @param {string} text */
+  /** Shows a hint without changing the state. @param {string} text */
   function hint(text) {
     get("status").textContent = text;
   }
@@ -25,7 +25,7 @@ export function view(host, root) {
     },
 
     /**
-     * One sentence for people and screen readers, and the state for whoever drives the page.
+     * Sets the status line for users and screen readers, and the state as data attributes for scripts.
      * @param {"checking" | "waiting" | "loading" | "ready" | "working" | "done" | "cancelled" | "error"} state
      * @param {string} text
      * @param {string} [code] of an error
@@ -35,7 +35,7 @@ export function view(host, root) {
       hint(text);
     },
 
-    /** Tells the page that holds the editor. @param {"ready" | "progress" | "shown" | "result" | "error"} name @param {object} detail */
+    /** Dispatches an event to the page. @param {"ready" | "progress" | "shown" | "result" | "error"} name @param {object} detail */
     emit(name, detail) {
       host.dispatchEvent(new CustomEvent(`unireal-${name}`, { detail, bubbles: true, composed: true }));
     },
@@ -54,7 +54,7 @@ export function chip(text, onClick, label) {
   return button;
 }
 
-/** A button with a title and below it what it means. @param {string} title @param {string} meaning @param {() => void} onClick */
+/** Creates a button with a title and its meaning below. @param {string} title @param {string} meaning @param {() => void} onClick */
 export function card(title, meaning, onClick) {
   const button = chip(title, onClick);
   button.className = "tag";

@@ -1,4 +1,4 @@
-/** What the editor says: plain words for errors, tags, tasks, sizes and times. What never changes stands in markup.js. */
+/** The editor's strings: errors, tags, tasks, sizes and times. Strings that never change are in markup.js. */
 
 /** @type {Record<import("../unireal.d.ts").ErrorCode, { title: string, advice: string }>} */
 const ERRORS = {
@@ -41,7 +41,7 @@ const ERRORS = {
 };
 
 /**
- * Fills a notice with what went wrong and what to do. Text only: a message may hold a prompt or an address.
+ * Fills a notice with an error and advice. Text only, because a message may contain a prompt or an address.
  * @param {HTMLElement} box
  * @param {unknown} error
  * @returns {string} the code
@@ -59,7 +59,7 @@ export function explain(box, error) {
   return code;
 }
 
-/** The context tags, each with what it means. @type {[import("../unireal.d.ts").Tag, string][]} */
+/** The context tags and their meaning. @type {[import("../unireal.d.ts").Tag, string][]} */
 export const TAGS = [
   ["realistic style", "Looks like a photograph."],
   ["synthetic style", "Looks made by a program."],
@@ -78,16 +78,15 @@ export const OPPOSITES = new Map([
   ["dynamic scenario", "static scenario"],
 ]);
 
-/** What stands where no tag was chosen. */
+/** Text for the absence of chosen tags. */
 export const CONTEXT = { automatic: "automatic", meaning: "Derived from your pictures and their roles." };
 
-/** Prompts for pictures that bring none of their own. */
+/** Prompts for images that have none of their own. */
 export const IDEAS = ["remove the red cube", "make the ball green", "add a yellow cone", "move the cube to the left"];
 
 /**
- * Ways to start. `needs` are the pictures in their order, each with what it is; `others` the role of further ones;
- * a painted one is made here;
- * `context` the tags, null for the derived ones.
+ * The tasks to start from. `needs` are the images in order with their description; `painted` images are painted in the
+ * editor; `others` is the role of further images; `context` are the tags, null to derive them.
  * @typedef {{ title: string, meaning: string, question?: string, placeholder: string, ideas: string[],
  *   needs: { role: import("../unireal.d.ts").Role, what: string, painted?: boolean }[],
  *   others?: import("../unireal.d.ts").Role, context: import("../unireal.d.ts").Tag[] | null }} Task
@@ -147,7 +146,7 @@ export const TASKS = {
   },
 };
 
-/** Sentences for single moments. */
+/** Messages for the status line and notices. */
 export const SAY = {
   // The model
   looking: "Looking at what it needs…",
@@ -209,7 +208,7 @@ export const SAY = {
   doneSome: (count, time) => `${count} pictures in ${time}. Choose the one that you like.`,
   picture: (preview, number, count) => `${preview ? "Preview" : "Result"}${count > 1 ? ` ${number} of ${count}` : ""}`,
 
-  // What one does with a result
+  // Actions on a result
   nowInput: "The result is now the picture to edit.",
   copied: "The picture is copied; paste it where you want it.",
   notCopied: "This browser did not let the picture be copied; use Download.",
@@ -230,8 +229,8 @@ export const SAY = {
 };
 
 /**
- * What a model takes of this browser's storage.
- * @param {{ bytes: number, promised: boolean }} use whether the browser promised to keep it
+ * Describes a model's use of this browser's storage.
+ * @param {{ bytes: number, promised: boolean }} use whether the storage is persistent
  */
 export function storage({ bytes: count, promised }) {
   if (count === 0) {
@@ -262,7 +261,7 @@ export function duration(milliseconds) {
 export const stepCount = (steps) => `${steps} ${steps === 1 ? "step" : "steps"}`;
 
 /**
- * What a request took.
+ * Describes the duration of a request.
  * @param {import("../unireal.d.ts").Timings} timings
  * @param {number} steps
  * @param {number} seed

@@ -23,3 +23,15 @@ pub(crate) fn precision() -> impl TypedValueParser<Value = Precision> {
     ])
     .try_map(|text| text.parse())
 }
+
+/// Options renamed since version 0.1: the old and the new name.
+const RENAMED: [(&str, &str); 1] = [("--no-keep", "--no-composite")];
+
+/// Warns about options given by their old names, which version 0.3 removes.
+pub fn warn_of_old_names(arguments: impl Iterator<Item = String>) {
+    for argument in arguments {
+        if let Some((old, new)) = RENAMED.iter().find(|(old, _)| *old == argument) {
+            eprintln!("unireal: {old} is called {new} now; the old name goes with version 0.3");
+        }
+    }
+}

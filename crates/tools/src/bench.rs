@@ -1,20 +1,21 @@
-//! `unireal bench`: what takes how long, in lines of JSON; `scripts/bench` runs peers in turns with it.
+//! `unireal bench`: times training steps or transformer evaluations and prints a line of JSON. `scripts/bench` alternates it
+//! with other implementations.
 
 use std::time::Instant;
 
 use burn::tensor::{Distribution, Tensor, TensorData};
 
-use super::open_device;
 use super::train::bench::{self, TrainOptions};
 use unireal::Role;
 use unireal::internals::config::{Attention, Config, TransformerConfig};
 use unireal::internals::gpu::device::Choice;
+use unireal::internals::loader::open;
 use unireal::internals::model::sequence::{Grid, InputFrame, TextStates};
 use unireal::internals::model::transformer::Transformer;
 use unireal::internals::weights::quant::Encoding;
 use unireal::{Error, Result};
 
-/// What `unireal bench` is asked for.
+/// Options of `unireal bench`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
     /// What to time
@@ -22,28 +23,28 @@ pub struct Options {
     pub what: What,
 }
 
-/// What to time.
+/// Selects the benchmark.
 #[derive(Clone, Debug, clap::Subcommand)]
 pub enum What {
-    /// Steps of training: forward, backward and AdamW on the transformer, one input and one output frame
+    /// Training steps: forward, backward and AdamW on the transformer, with one input and one output frame
     Train(TrainOptions),
-    /// One evaluation of a transformer of any shape: text, one input frame, one output frame
+    /// One transformer evaluation at any shape: text, one input frame, one output frame
     Step(StepOptions),
 }
 
-/// What `unireal bench step` is asked for.
+/// Options of `unireal bench step`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct StepOptions {
-    /// Width; a multiple of the heads' 64
+    /// Hidden size; a multiple of the head size of 64
     #[arg(long, default_value_t = 512)]
     pub width: usize,
-    /// Blocks
+    /// Number of blocks
     #[arg(long, default_value_t = 2)]
     pub layers: usize,
-    /// Tokens in all, of which an eighth is text and the rest is divided between input and output
+    /// Total number of tokens; an eighth is text, the rest is divided equally between input and output
     #[arg(long, default_value_t = 1024)]
     pub tokens: usize,
-    /// Evaluations, after one that is not timed
+    /// Number of timed evaluations, after one warm-up
     #[arg(long, default_value_t = 3)]
     pub rounds: usize,
     /// auto, cpu, gpu or gpu-f16
@@ -51,10 +52,10 @@ pub struct StepOptions {
     pub device: Choice,
 }
 
-/// Runs what was asked for and prints a line of JSON.
+/// Runs the selected benchmark and prints a line of JSON.
 ///
 /// # Errors
-/// [`Error::Request`] for a shape that cannot be, and those of opening the device.
+/// [`Error::Request`] for an invalid shape, and the errors of opening the device.
 pub fn run(options: &Options) -> Result<()> {
     match &options.what {
         What::Train(options) => bench::run(options),
@@ -62,7 +63,7 @@ pub fn run(options: &Options) -> Result<()> {
     }
 }
 
-/// Features of a head.
+/// Head dimension.
 const HEAD: usize = 64;
 
 async fn step(options: &StepOptions) -> Result<()> {
@@ -91,7 +92,7 @@ async fn step(options: &StepOptions) -> Result<()> {
         attention: Attention::Full,
         ..Config::tabletop().transformer
     };
-    let opened = open_device(options.device).await?;
+    let opened = open(options.device).await?;
     let device = &opened.device;
     let network = Transformer::new(&config, Encoding::F32, device);
     let normal = Distribution::Normal(0.0, 1.0);
@@ -122,7 +123,7 @@ async fn step(options: &StepOptions) -> Result<()> {
     let before = memory::reset_peak();
     let mut seconds: Vec<f64> = (0..rounds).map(|_| evaluate()).collect();
     seconds.sort_by(f64::total_cmp);
-    // What an evaluation takes above what lies in memory between two.
+    // Peak memory of an evaluation above the memory in use between evaluations.
     let bytes = before.and_then(|before| Some(memory::peak()?.saturating_sub(before)));
     let line = serde_json::json!({
         "width": width, "layers": layers, "tokens": tokens, "text": n_text, "device": format!("{} {}", opened.kind, opened.adapter),
@@ -132,9 +133,9 @@ async fn step(options: &StepOptions) -> Result<()> {
     Ok(())
 }
 
-/// The process's own memory, where the system tells it.
+/// Memory use of this process, on systems with `/proc`.
 pub(super) mod memory {
-    /// A line of `/proc/self/status`, in bytes.
+    /// Returns a field of `/proc/self/status`, in bytes.
     fn status(name: &str) -> Option<u64> {
         let text = std::fs::read_to_string("/proc/self/status").ok()?;
         let line = text.lines().find_map(|line| line.strip_prefix(name))?;
@@ -148,13 +149,13 @@ pub(super) mod memory {
         Some(1024 * kilobytes)
     }
 
-    /// Lets the peak begin anew from what is held now, which is returned.
+    /// Resets the peak to the current memory use and returns that.
     pub(super) fn reset_peak() -> Option<u64> {
         std::fs::write("/proc/self/clear_refs", "5").ok()?;
         status("VmRSS")
     }
 
-    /// The most that was held since.
+    /// Returns the peak memory use since the last reset.
     pub(crate) fn peak() -> Option<u64> {
         status("VmHWM")
     }

@@ -1,5 +1,5 @@
-//! Reads the weights of one network as f32 tensors on the CPU, whatever the encoding: from a component of a pack (f32, f16, q8
-//! or q4, verified by its index) or from the plain safetensors files of a training run or a checkpoint.
+//! Reads the weights of one network as f32 tensors on the CPU from any encoding: from a component of a pack (f32, f16, q8 or
+//! q4, verified by its index) or from the safetensors files of a training run or a checkpoint.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -23,15 +23,14 @@ struct Stored {
     bytes: Vec<u8>,
 }
 
-/// Stored tensors by name; a tensor that was split by rows has several parts, by their first row.
+/// Stored tensors by name; a tensor that is split by rows has several parts, keyed by their first row.
 type Parts = BTreeMap<String, BTreeMap<usize, Stored>>;
 
-/// Returns every tensor of a component's folder as f32. Where the folder has an index, only the shards that it names are read,
-/// and their hashes are checked.
+/// Returns every tensor of a component's folder as f32. If the folder has an index, only the shards listed there are read, and
+/// their hashes are verified.
 ///
 /// # Errors
-/// [`Error::Format`] for a file that is missing or is not what it should be, [`Error::Integrity`] for a shard whose bytes are
-/// not the promised ones.
+/// [`Error::Format`] for a missing or invalid file, [`Error::Integrity`] for a shard that does not match its hash.
 pub(super) fn read(folder: &Path) -> Result<HashMap<String, CpuTensor>> {
     let index = folder.join("model.safetensors.index.json");
     let mut parts = Parts::new();
@@ -61,10 +60,10 @@ pub(super) fn read(folder: &Path) -> Result<HashMap<String, CpuTensor>> {
     floats(stored, encoding).map_err(|reason| wrong(folder, reason))
 }
 
-/// Fills a module's parameters, all of them floats, from a component's folder.
+/// Fills the parameters of a float module from a component's folder.
 ///
 /// # Errors
-/// As [`read`] and [`fill`].
+/// Those of [`read`] and [`fill`].
 pub(super) fn load<M: Module>(
     module: M,
     names: Names,
@@ -88,7 +87,7 @@ fn wrong(path: &Path, reason: impl std::fmt::Display) -> Error {
     Error::format(path.display().to_string(), reason)
 }
 
-/// The safetensors files of a folder without an index, in the order of their names.
+/// Returns the safetensors files of a folder without an index, sorted by name.
 fn plain_files(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(|e| wrong(folder, e))? {
@@ -125,7 +124,7 @@ fn add(parts: &mut Parts, path: &Path, bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// Puts the rows of a tensor one after the other.
+/// Concatenates the parts of a tensor along the rows.
 fn join(parts: BTreeMap<usize, Stored>) -> std::result::Result<Stored, String> {
     let mut parts = parts.into_iter();
     let Some((first, mut whole)) = parts.next() else {
@@ -148,7 +147,7 @@ fn join(parts: BTreeMap<usize, Stored>) -> std::result::Result<Stored, String> {
     Ok(whole)
 }
 
-/// Decodes every tensor; pairs of packed integers and scales become one.
+/// Decodes every tensor; packed integers and their scales become one tensor.
 fn floats(
     mut stored: BTreeMap<String, Stored>,
     encoding: Encoding,
@@ -204,7 +203,7 @@ fn float_values(tensor: &Stored) -> Option<Vec<f32>> {
     }
 }
 
-/// Shape and values of a quantised matrix.
+/// Returns the shape and values of a quantised matrix.
 fn dequantized(
     encoding: Encoding,
     packed: &Stored,

@@ -1,4 +1,4 @@
-//! Rendered frames of the tabletop as the model's images.
+//! Rendered tabletop frames with images of the type that the model uses.
 
 use unireal::Image;
 use unireal_tabletop::{Scene, Settings};
@@ -8,9 +8,9 @@ use unireal_tabletop::{Scene, Settings};
 pub struct Frame {
     /// The image.
     pub image: Image,
-    /// What each pixel's centre shows, rows from the top: 0 is no object, `i + 1` is object `i` of the scene.
+    /// The object at each pixel's centre, row-major from the top: 0 is no object, `i + 1` is object `i` of the scene.
     pub ids: Vec<u8>,
-    /// Depth along the view axis at each pixel's centre, in table units; the sky has 100, the largest.
+    /// Depth along the view axis at each pixel's centre, in table units; the sky has 100, the maximum.
     pub depth: Vec<f32>,
 }
 

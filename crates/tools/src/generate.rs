@@ -1,4 +1,4 @@
-//! `unireal generate`: one request from the command line, by the pipeline that the browser runs.
+//! `unireal generate`: runs one request from the command line with the pipeline that the browser uses.
 
 use std::io::Write as _;
 use std::ops::ControlFlow;
@@ -7,52 +7,52 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use super::open_device;
 use crate::location::Location;
 use unireal::Image;
 use unireal::internals::cpu::gemm::engine::{self, Precision};
 use unireal::internals::gpu::device::Choice;
+use unireal::internals::loader::open;
 use unireal::internals::weights::load::Plan;
 use unireal::{Error, Result};
 use unireal::{Event, Pipeline};
 use unireal::{Frame, Method, Request, Role, Tag};
 
-/// What `unireal generate` is asked for.
+/// Options of `unireal generate`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
-    /// The pack: a folder or an address
+    /// Pack: a folder or a URL
     #[arg(long, value_name = "DIR|URL")]
     pub pack: String,
-    /// What the result should be, in words; names inputs as IMG1, IMG2, ...
+    /// Description of the result; refers to inputs as IMG1, IMG2, ...
     #[arg(long)]
     pub prompt: String,
-    /// An input picture and its role, canvas, asset or control; may be repeated
+    /// Input image with its role, canvas, asset or control; may be repeated
     #[arg(long = "image", value_name = "ROLE=PATH")]
     pub images: Vec<String>,
-    /// A context tag instead of the derived ones; may be repeated
+    /// Context tag, instead of the derived ones; may be repeated
     #[arg(long = "context", value_name = "TAG")]
     pub context: Vec<String>,
-    /// Size of the results
+    /// Size of the results in pixels
     #[arg(long, value_name = "WxH", value_parser = size)]
     pub size: Option<(u32, u32)>,
     /// Number of results
     #[arg(long, default_value_t = 1)]
     pub outputs: usize,
-    /// Sampler steps; the pack's own number when left out
+    /// Number of sampler steps; default: the pack's own
     #[arg(long)]
     pub steps: Option<usize>,
-    /// euler or heun
+    /// Sampling method: euler or heun
     #[arg(long, default_value = "euler")]
     pub method: Method,
-    /// Text guidance
-    #[arg(long, default_value_t = 2.0)]
-    pub guidance: f32,
-    /// Image guidance
+    /// Text guidance scale; default: the pack's own
+    #[arg(long)]
+    pub guidance: Option<f32>,
+    /// Image guidance scale
     #[arg(long, default_value_t = 1.0)]
     pub image_guidance: f32,
-    /// Take every pixel from the model, also where the edit leaves the canvas alone
-    #[arg(long)]
-    pub no_keep: bool,
+    /// Take every pixel from the model; otherwise unchanged pixels of the canvas are pasted back
+    #[arg(long, alias = "no-keep")]
+    pub no_composite: bool,
     /// Seed of the noise
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
@@ -62,7 +62,7 @@ pub struct Options {
     /// Precision of matrix products on the CPU
     #[arg(long, default_value = "f32", value_parser = crate::arguments::precision())]
     pub precision: Precision,
-    /// The picture's file; with several results, a number is put before its ending
+    /// Output file; with several results, a number is inserted before the extension
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
     /// Print a JSON report
@@ -70,18 +70,18 @@ pub struct Options {
     pub json: bool,
 }
 
-/// What a generation took, in milliseconds.
+/// Outputs and durations of a generation.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
-    /// The files that were written.
+    /// The written files.
     pub files: Vec<String>,
     /// Seed of the noise.
     pub seed: u64,
-    /// What it ran on.
+    /// The device that it ran on.
     pub device: String,
-    /// From the start to a pipeline that is ready.
+    /// Time to load the pipeline, in milliseconds.
     pub load_ms: f64,
-    /// From the request to the pictures.
+    /// Time from the request to the images, in milliseconds.
     pub generate_ms: f64,
 }
 
@@ -92,10 +92,10 @@ fn size(text: &str) -> std::result::Result<(u32, u32), String> {
     Ok((side(width)?, side(height)?))
 }
 
-/// The request that the options describe.
+/// Builds the request that the options describe.
 ///
 /// # Errors
-/// [`Error::Request`] for an unknown role or tag, [`Error::Format`] for a file that is not a picture.
+/// [`Error::Request`] for an unknown role or tag, [`Error::Format`] for a file that is not an image.
 pub fn request(options: &Options) -> Result<Request> {
     let mut request = Request::new(&options.prompt);
     for text in &options.images {
@@ -119,16 +119,16 @@ pub fn request(options: &Options) -> Result<Request> {
     request.method = options.method;
     request.guidance = options.guidance;
     request.image_guidance = options.image_guidance;
-    request.composite = !options.no_keep;
+    request.composite = !options.no_composite;
     request.seed = options.seed;
     request.check()?;
     Ok(request)
 }
 
-/// Loads the pack, generates, writes the pictures.
+/// Loads the pack, generates the images and writes them.
 ///
 /// # Errors
-/// As the request's, the loader's and the pipeline's.
+/// Errors of the request, the loader and the pipeline.
 pub fn run(options: &Options) -> Result<()> {
     let request = request(options)?;
     let _precision = engine::scoped(engine::choose(Some(options.precision), false));
@@ -151,15 +151,15 @@ async fn generate(options: &Options, request: &Request) -> Result<Report> {
     let started = Instant::now();
     let source = Location::new(&options.pack);
     let plan = Plan::read(&source).await?;
-    let opened = open_device(options.device).await?;
+    let opened = open(options.device).await?;
     if let Some(note) = &opened.note {
         eprintln!("{note}");
     }
-    let pipeline = Pipeline::load(plan, &source, opened.device, &mut |_| {}).await?;
+    let pipeline = Pipeline::load(plan, &source, opened, &mut |_| {}).await?;
     let load_ms = started.elapsed().as_secs_f64() * 1e3;
     let started = Instant::now();
     let images = pipeline
-        .generate(request, async |event| {
+        .generate_with(request, async |event| {
             if let Event::Step { step, steps, .. } = event {
                 eprint!("\rstep {step} of {steps}");
                 if step == steps {
@@ -180,7 +180,7 @@ async fn generate(options: &Options, request: &Request) -> Result<Report> {
     Ok(Report {
         files,
         seed: request.seed,
-        device: format!("{} {}", opened.kind, opened.adapter)
+        device: format!("{} {}", pipeline.device_kind(), pipeline.adapter())
             .trim()
             .to_owned(),
         load_ms,
@@ -188,7 +188,7 @@ async fn generate(options: &Options, request: &Request) -> Result<Report> {
     })
 }
 
-/// `out.png` for a single result, `out-1.png`, `out-2.png` and so on for several.
+/// Returns `out.png` for a single result; `out-1.png`, `out-2.png` and so on for several.
 fn numbered(path: &Path, index: usize, count: usize) -> PathBuf {
     if count == 1 {
         return path.to_owned();

@@ -1,6 +1,6 @@
-//! The native commands around the model: the tabletop world, training, packing, generating, evaluating.
+//! The library of the command `unireal`: data, training, packing, generation, evaluation, benchmarks.
 
-/// A line to the standard output, as `println!` writes it; that nobody reads it any more, as after `| head`, is no error.
+/// Prints a line to the standard output like `println!`, but ignores errors such as a closed pipe after `| head`.
 macro_rules! say {
     ($($part:tt)*) => {{
         use std::io::Write as _;
@@ -8,7 +8,7 @@ macro_rules! say {
     }};
 }
 
-mod arguments;
+pub mod arguments;
 pub mod bench;
 pub mod data;
 pub mod evaluate;
@@ -25,21 +25,3 @@ pub mod precision {
 }
 pub mod train;
 pub mod world;
-
-use std::time::Instant;
-
-use unireal::Result;
-use unireal::internals::gpu::device::{self, Choice, Opened};
-use unireal::internals::gpu::measure_tiles;
-use unireal::internals::weights::quant::Encoding;
-
-/// Opens a device with the tiles that are the fastest on it.
-async fn open_device(choice: Choice) -> Result<Opened> {
-    let opened = device::open(choice, &Encoding::QUANTIZED).await?;
-    let start = Instant::now();
-    measure_tiles(&opened.device, &Encoding::QUANTIZED, || {
-        start.elapsed().as_secs_f64() * 1e3
-    })
-    .await;
-    Ok(opened)
-}

@@ -1,4 +1,4 @@
-//! Where a pack is: a local folder, or a folder of an HTTP server.
+//! Location of a pack: a local folder, or a folder of an HTTP server.
 
 use std::path::Path;
 use std::time::Duration;
@@ -8,17 +8,17 @@ use unireal::internals::weights::manifest::Shard;
 use unireal::internals::weights::source::{Arrived, Fetched, Origin, ShardSource, VerifiedShard};
 use unireal::{Error, Result};
 
-/// A pack's location.
+/// The location of a pack.
 #[derive(Clone, Debug)]
 pub enum Location {
     /// A local folder.
     Folder(Folder),
-    /// The URL of a folder, without a slash at its end; files are fetched each time.
+    /// The URL of a folder, without a trailing slash; files are fetched each time.
     Http(String, ureq::Agent),
 }
 
 impl Location {
-    /// Parses what a command line names: a URL if it begins like one, else a folder.
+    /// Parses a command-line argument: a URL if it begins with http:// or https://, else a folder.
     pub fn new(text: &str) -> Self {
         if !text.starts_with("http://") && !text.starts_with("https://") {
             return Self::folder(Path::new(text));
@@ -30,7 +30,7 @@ impl Location {
         Location::Http(text.trim_end_matches('/').to_owned(), limits.into())
     }
 
-    /// A local folder.
+    /// Returns the location of a local folder.
     pub fn folder(path: &Path) -> Self {
         Location::Folder(Folder::new(path))
     }

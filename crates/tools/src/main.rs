@@ -1,9 +1,9 @@
-//! The native command `unireal`: one line a subcommand.
+//! The native command `unireal` with its subcommands.
 
 use clap::{Parser, Subcommand};
-use unireal_tools::{bench, data, evaluate, generate, pack, train, world};
+use unireal_tools::{arguments, bench, data, evaluate, generate, pack, train, world};
 
-/// UniReal in the open: one transformer that generates and edits images.
+/// UniReal in the open: one diffusion transformer that generates and edits images.
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
@@ -13,25 +13,26 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Generate or edit pictures
+    /// Generate or edit images
     Generate(generate::Options),
-    /// Turn a checkpoint into a pack for any static host
+    /// Convert a checkpoint to a pack for any static host
     Pack(pack::PackOptions),
-    /// Say what a pack holds, and verify it
+    /// Print the contents of a pack and verify it
     Inspect(pack::InspectOptions),
-    /// Make training data from videos
+    /// Create training data from videos
     Data(data::command::Options),
-    /// Measure a pack against truth
+    /// Measure the quality of a pack against ground truth
     Evaluate(evaluate::Options),
-    /// Film the tabletop world: clips, edits and their truth, videos
+    /// Render the tabletop world: clips, edits with their ground truth, videos
     World(world::Options),
     /// Train a model on shards of samples
     Train(train::Options),
-    /// Time what the others do
+    /// Measure the speed of training and inference
     Bench(bench::Options),
 }
 
 fn main() -> std::process::ExitCode {
+    arguments::warn_of_old_names(std::env::args());
     let result = match Arguments::parse().command {
         Command::Generate(options) => generate::run(&options),
         Command::Pack(options) => pack::pack(&options),

@@ -1,4 +1,4 @@
-//! `unireal pack` and `unireal inspect`: checkpoints in, a pack for any static host out, and what a pack holds.
+//! `unireal pack` and `unireal inspect`: converts checkpoints to packs for any static host, and reports the contents of packs.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
@@ -23,80 +23,80 @@ use unireal::internals::weights::save::{Writer, packed_name};
 use unireal::internals::weights::source::{Origin, ShardSource, VerifiedShard};
 use unireal::{Error, Result};
 
-/// What `unireal pack` is asked for.
+/// Options of `unireal pack`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct PackOptions {
-    /// A folder in diffusers' layout with safetensors files, such as a training run
+    /// Folder in diffusers' layout with safetensors files, such as a training run
     #[arg(value_name = "CHECKPOINT")]
     pub input: PathBuf,
-    /// The pack's folder
+    /// Output folder of the pack
     #[arg(value_name = "PACK")]
     pub output: PathBuf,
-    /// How matrices are stored
+    /// Encoding of matrices
     #[arg(long, default_value = "q8", value_parser = arguments::encoding())]
     pub encoding: Encoding,
-    /// Another encoding for the text encoder
+    /// Encoding of the text encoder, if different
     #[arg(long, value_parser = arguments::encoding())]
     pub text_encoder: Option<Encoding>,
-    /// Another encoding for the transformer
+    /// Encoding of the transformer, if different
     #[arg(long, value_parser = arguments::encoding())]
     pub transformer: Option<Encoding>,
-    /// Another encoding for the autoencoder
+    /// Encoding of the autoencoder, if different
     #[arg(long, value_parser = arguments::encoding())]
     pub vae: Option<Encoding>,
-    /// Pack only the networks that a run has so far: a point to resume training from, which no pipeline can load
+    /// Pack only the networks that the run has so far, to resume training from; no pipeline can load such a pack
     #[arg(long)]
     pub partial: bool,
-    /// Most bytes of a shard
+    /// Maximum bytes per shard
     #[arg(long, default_value_t = MAX_SHARD)]
     pub shard_bytes: u64,
 }
 
-/// What `unireal inspect` is asked for.
+/// Options of `unireal inspect`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct InspectOptions {
-    /// The pack's folder
+    /// Folder of the pack
     #[arg(value_name = "PACK")]
     pub pack: PathBuf,
-    /// Print JSON
+    /// Print the report as JSON
     #[arg(long)]
     pub json: bool,
 }
 
-/// What a pack holds.
+/// The contents of a pack.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     /// The pack's name.
     pub name: String,
-    /// Side of the pictures that the model was trained on.
+    /// Side of the images that the model was trained on, in pixels.
     pub sample_size: usize,
-    /// Tokens of the tokenizer.
+    /// Vocabulary size of the tokenizer.
     pub tokens: usize,
-    /// Bytes of all shards.
+    /// Total bytes of all shards.
     pub bytes: u64,
     /// The components by name.
     pub components: BTreeMap<String, ComponentReport>,
 }
 
-/// What a component holds; its shards were verified.
+/// The contents of a component, whose shards are verified.
 #[derive(Clone, Debug, Serialize)]
 pub struct ComponentReport {
-    /// How its matrices are stored.
+    /// Encoding of its matrices.
     pub encoding: Encoding,
-    /// Parameters of the model, not of the file.
+    /// Number of parameters of the model, not of the file.
     pub parameters: usize,
-    /// Tensors in the file.
+    /// Number of tensors in the file.
     pub tensors: usize,
-    /// Shards.
+    /// Number of shards.
     pub shards: usize,
-    /// Bytes of its shards.
+    /// Total bytes of its shards.
     pub bytes: u64,
 }
 
-/// Packs a checkpoint.
+/// Converts a checkpoint to a pack.
 ///
 /// # Errors
-/// [`Error::Format`] that names the file or the tensor that is missing or wrong.
+/// [`Error::Format`] with the file or tensor that is missing or invalid.
 pub fn pack(options: &PackOptions) -> Result<()> {
     let (input, output) = (&options.input, &options.output);
     let config = Config::read(input)?;
@@ -172,7 +172,7 @@ pub fn pack(options: &PackOptions) -> Result<()> {
     put().map_err(|e| Error::format(target.display().to_string(), e))
 }
 
-/// Whether a component's folder holds safetensors files.
+/// Returns whether a component's folder has safetensors files.
 pub(super) fn has_weights(folder: &Path) -> bool {
     let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
     files
@@ -185,7 +185,7 @@ pub(super) fn has_weights(folder: &Path) -> bool {
         .any(|found| found)
 }
 
-/// Takes a run's `training.json` along, so that training can go on from the pack; one of an earlier pack goes.
+/// Copies a run's `training.json`, so that training can resume from the pack; without one, removes that of an earlier pack.
 fn carry_progress(input: &Path, output: &Path) -> Result<()> {
     let (from, to) = (input.join(TRAINING), output.join(TRAINING));
     let done = match from.exists() {
@@ -197,11 +197,11 @@ fn carry_progress(input: &Path, output: &Path) -> Result<()> {
     done.map_err(|e| Error::format(to.display().to_string(), e))
 }
 
-/// The safetensors files of a component; one tensor is in memory at a time.
+/// The safetensors files of a component; tensors are read one at a time.
 struct Checkpoint {
     folder: PathBuf,
     files: Vec<(File, u64, Metadata)>,
-    /// File of each tensor.
+    /// Index of each tensor's file.
     tensors: BTreeMap<String, usize>,
 }
 
@@ -263,7 +263,7 @@ impl Checkpoint {
         let info = metadata
             .info(name)
             .ok_or_else(|| bad(format!("{name} is missing")))?;
-        // Checkpoints that were converted from linear layers may carry 1x1 convolutions as matrices, and the reverse.
+        // Converted checkpoints may store 1x1 convolutions as matrices, or matrices as 1x1 convolutions.
         let squeezed = |shape: &[usize]| {
             shape
                 .iter()
@@ -309,7 +309,7 @@ impl Checkpoint {
 /// Reads and verifies a whole pack.
 ///
 /// # Errors
-/// As the loader's.
+/// Errors of the loader.
 pub fn inspect(options: &InspectOptions) -> Result<Report> {
     pollster::block_on(async {
         let source = Location::folder(&options.pack);
@@ -357,10 +357,10 @@ pub fn inspect(options: &InspectOptions) -> Result<Report> {
     })
 }
 
-/// Prints what a pack holds.
+/// Prints the contents of a pack.
 ///
 /// # Errors
-/// As [`inspect`].
+/// Those of [`inspect`].
 pub fn run_inspect(options: &InspectOptions) -> Result<()> {
     let report = inspect(options)?;
     if options.json {

@@ -1,4 +1,4 @@
-//! `unireal world`: clips of the tabletop as files with their truth, as ordinary videos, and contact sheets of edits.
+//! `unireal world`: writes clips of the tabletop world with their ground truth, videos, and contact sheets of edits.
 
 use std::path::{Path, PathBuf};
 
@@ -17,15 +17,15 @@ use unireal_tabletop::{Scene, Settings, Wording, film, words};
 
 mod video;
 
-/// Steps of a depth map's 16 bits in a table unit.
+/// Depth values of a 16-bit depth map per table unit.
 const DEPTH_SCALE: f32 = 1000.0;
-/// A mask's value is this times the solid's number, counted from 1; 0 is no solid. As the authors' toolkit writes masks.
+/// Mask values are this times the object's number, counted from 1; 0 is no object. The authors' toolkit writes masks this way.
 const MASK_STEP: u8 = 20;
 
-/// What `unireal world` is asked for.
+/// Options of `unireal world`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
-    /// Folder for the clips: one folder a seed with frames, masks, depth, edits and truth.json
+    /// Output folder: one folder per seed with frames, masks, depth, edits and truth.json
     #[arg(long, value_name = "DIR", required_unless_present = "sheet")]
     pub out: Option<PathBuf>,
     /// Number of clips
@@ -34,25 +34,25 @@ pub struct Options {
     /// Seed of the first clip; the others count up from it
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
-    /// Pixels along a side
+    /// Image side in pixels
     #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(16..=1024))]
     pub size: u32,
-    /// Frames of a clip
+    /// Number of frames per clip
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub frames: u32,
-    /// Frames in a second
+    /// Frames per second
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=120))]
     pub rate: u32,
-    /// Paths a pixel; more is slower and less noisy
+    /// Paths per pixel; more is slower and less noisy
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub samples: Option<u32>,
-    /// Picture of edits in a grid, before beside after
+    /// Output image with a grid of edits, before beside after
     #[arg(long, value_name = "FILE")]
     pub sheet: Option<PathBuf>,
-    /// Also write every clip as a video, DIR/NNNNNN.mp4, by the ffmpeg program
+    /// Also write every clip as a video, DIR/NNNNNN.mp4, with the ffmpeg program
     #[arg(long, requires = "out")]
     pub video: bool,
-    /// Use the wordings that training never sees
+    /// Use held-out wordings, which training never uses
     #[arg(long)]
     pub held_out: bool,
 }
@@ -75,10 +75,10 @@ impl Options {
     }
 }
 
-/// Writes clips of the world, a contact sheet of edits, or both. The same options give the same files.
+/// Writes clips of the world, a contact sheet of edits, or both. The same options write the same files.
 ///
 /// # Errors
-/// [`Error::Format`] that names the file that cannot be written; [`Error::Unsupported`] where `--video` finds no ffmpeg.
+/// [`Error::Format`] with the file that cannot be written; [`Error::Unsupported`] when `--video` finds no ffmpeg.
 pub fn run(options: &Options) -> Result<()> {
     let seeds = options.seed..options.seed.saturating_add(options.count);
     if options.video {
@@ -110,7 +110,7 @@ pub fn run(options: &Options) -> Result<()> {
     }
 }
 
-/// Frames, masks, depth maps, edits and truth of one seed, and its video if asked for.
+/// Writes the frames, masks, depth maps, edits and ground truth of one seed, and its video on request.
 fn write_clip(out: &Path, seed: u64, options: &Options) -> Result<()> {
     let folder = out.join(format!("{seed:06}"));
     std::fs::create_dir_all(&folder).map_err(|e| Error::format(folder.display().to_string(), e))?;
@@ -149,7 +149,7 @@ fn write_clip(out: &Path, seed: u64, options: &Options) -> Result<()> {
     }
 }
 
-/// The edits of the seed, as the data engine makes them: pictures, and what is true of them.
+/// Writes the edits that the data engine makes from the seed, and returns their ground truth.
 fn write_edits(folder: &Path, seed: u64, options: &Options) -> Result<Vec<Value>> {
     let shoot = shoot(seed, options.size);
     let (scene, frame) = &shoot.base;
@@ -186,7 +186,7 @@ fn write_edits(folder: &Path, seed: u64, options: &Options) -> Result<Vec<Value>
         .collect()
 }
 
-/// What is true of a frame. Boxes are left, top, right and bottom, 0 to 1.
+/// Returns the ground truth of a frame. Boxes are left, top, right and bottom, 0 to 1.
 fn truth(stem: &str, scene: &Scene, frame: &Frame, caption: &str) -> Value {
     let solids: Vec<Value> = (0..scene.solids.len())
         .map(|i| {
@@ -212,7 +212,7 @@ fn truth(stem: &str, scene: &Scene, frame: &Frame, caption: &str) -> Value {
     })
 }
 
-/// The box around a mask, relative to the picture; `None` where nothing is shown.
+/// Returns the bounding box of a mask, relative to the image size; `None` for an empty mask.
 fn bounds(mask: &[bool], width: usize) -> Option<[f64; 4]> {
     let height = mask.len() / width;
     let at = |i: usize| (i % width, i / width);
@@ -226,9 +226,9 @@ fn bounds(mask: &[bool], width: usize) -> Option<[f64; 4]> {
     ])
 }
 
-/// `STEM.png`, `STEM-mask.png` (8 bits) and `STEM-depth.png` (16 bits).
+/// Writes `STEM.png`, `STEM-mask.png` (8 bits) and `STEM-depth.png` (16 bits).
 fn save_frame(folder: &Path, stem: &str, frame: &Frame) -> Result<()> {
-    frame.image.save(&folder.join(format!("{stem}.png")))?;
+    frame.image.save(folder.join(format!("{stem}.png")))?;
     let mask: Vec<u8> = frame.ids.iter().map(|&id| MASK_STEP * id).collect();
     let size = (frame.image.width, frame.image.height);
     let path = folder.join(format!("{stem}-mask.png"));

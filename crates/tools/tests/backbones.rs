@@ -1,5 +1,5 @@
-//! Backbones of the published metrics against the public code: transformers, open_clip, timm, Pillow and torch.
-//! `golden/reference_backbones.py` makes the fixtures.
+//! Parity of the metrics' backbones with public implementations: transformers, open_clip, timm, Pillow and torch.
+//! `golden/reference_backbones.py` creates the fixtures.
 
 #[path = "../../../tests/golden/fixture.rs"]
 #[allow(dead_code)]
@@ -19,7 +19,7 @@ use unireal::Image;
 use unireal_tools::evaluate::backbone::{Backbone, Encoder, pixels};
 use unireal_tools::evaluate::features::{Features, Preprocess};
 
-/// As `pattern` in `golden/pictures.py`.
+/// Returns the same image as `pattern` in `golden/pictures.py`.
 fn pattern(number: u32, width: u32, height: u32) -> Image {
     let mut rgb = Vec::new();
     for y in 0..height {
@@ -88,7 +88,7 @@ fn open(name: &str, backbone: Backbone) -> unireal::Result<Encoder> {
     Encoder::open(&folder(name), backbone, &Device::flex())
 }
 
-/// The largest difference between vectors and a tensor of the fixture.
+/// Returns the largest absolute difference between vectors and a tensor of the fixture.
 fn difference(vectors: &[Vec<f32>], fixture: &Fixture, name: &str) -> f32 {
     let expected = fixture.floats::<2>(name, &Device::flex());
     assert_eq!(expected.dims(), [vectors.len(), vectors[0].len()]);
@@ -107,7 +107,7 @@ fn same(name: &str, backbone: Backbone, preprocesses: &[(&str, Preprocess)]) {
         let worst = difference(&vectors, &fixture, what);
         println!("{name} {what}: {worst:.2e}, bar 1e-4");
         assert!(worst <= 1e-4, "{name} {what} is off by {worst:e}");
-        // In any company.
+        // An image's features do not depend on the batch.
         let alone = encoder.images(&pictures[2..3], *preprocess).unwrap();
         let apart = alone[0].iter().zip(&vectors[2]);
         assert!(apart.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max) < 1e-5);
@@ -186,7 +186,7 @@ fn captions_need_a_backbone_that_reads_them() {
     assert!(matches!(refused, Error::Request(_)), "{refused}");
 }
 
-/// What is wrong with a copy of a fixture that `change` changed.
+/// Returns the error for a copy of a fixture that `change` has modified.
 fn refusal(name: &str, backbone: Backbone, change: impl Fn(&Path)) -> String {
     let copy = tempfile::tempdir().unwrap();
     for file in ["config.json", "model.safetensors", "tokenizer.json"] {
@@ -201,10 +201,10 @@ fn refusal(name: &str, backbone: Backbone, change: impl Fn(&Path)) -> String {
     refused.to_string()
 }
 
-/// A tensor as it lies in a file.
+/// A tensor as stored in a file.
 type Stored = (Dtype, Vec<usize>, Vec<u8>);
 
-/// Writes the weights anew, changed.
+/// Modifies the stored weights.
 fn rewrite(folder: &Path, change: impl Fn(&mut HashMap<String, Stored>)) {
     let path = folder.join("model.safetensors");
     let bytes = std::fs::read(&path).unwrap();

@@ -1,5 +1,5 @@
-//! Small encoders: trained by the command on captioned squares, captions find their picture, pictures find their like, and their
-//! files open as published ones do. A second call goes on where the first ended.
+//! Trains small encoders on captioned squares with the command: captions retrieve their image, images retrieve images of the
+//! same colour, and the files open like published ones. A second call resumes where the first ended.
 
 use std::path::Path;
 use std::process::Command;
@@ -25,7 +25,7 @@ const PLACES: [(&str, u32, u32); 4] = [
     ("bottom right", 1, 1),
 ];
 
-/// A square of a colour at a place; `shift` moves it a little.
+/// Returns a coloured square at a place with its caption; `shift` moves it by a few pixels.
 fn scene(colour: usize, place: usize, shift: u32) -> (String, Image) {
     let ((colour, rgb), (place, right, low)) = (COLOURS[colour], PLACES[place]);
     let (left, top) = (2 + shift + 16 * right, 2 + shift + 16 * low);
@@ -120,16 +120,16 @@ fn trained_encoders_open_as_published_ones_and_have_learnt_something() {
         dino.images(&pictures, Preprocess::Square).unwrap(),
         dino.images(&moved, Preprocess::Square).unwrap(),
     );
-    // Mirrored crops leave little of the place, but all of the colour.
+    // Mirrored crops preserve little of the position, but the colour.
     let right = (0..16)
         .filter(|&i| nearest(&before[i], &after) % 4 == i % 4)
         .count();
     assert!(right >= 12, "{right} of 16 find a scene of their colour");
 
-    // What the command writes is the same.
+    // `unireal evaluate features` writes the same vectors.
     let images = folder.path().join("images");
     std::fs::create_dir(&images).unwrap();
-    pictures[5].save(&images.join("a.png")).unwrap();
+    pictures[5].save(images.join("a.png")).unwrap();
     let out = folder.path().join("features.safetensors");
     let status = Command::new(env!("CARGO_BIN_EXE_unireal"))
         .args(["evaluate", "features", "--backbone", "dino", "--weights"])

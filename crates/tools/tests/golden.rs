@@ -1,6 +1,5 @@
-//! Parity with references that know nothing of this code: transformers, diffusers and `golden/twin.py`.
-//! `golden/reference.py` makes the fixtures and says in their metadata what is in them. Bars are largest absolute
-//! differences in f32.
+//! Parity with independent implementations: transformers, diffusers and `golden/twin.py`. `golden/reference.py` creates the
+//! fixtures and describes their contents in their metadata. Tolerances are maximum absolute differences in f32.
 
 #[path = "../../../tests/golden/fixture.rs"]
 mod fixture;
@@ -55,7 +54,7 @@ fn t5_v11_is_that_of_transformers() {
     text_encoder("t5_v11.safetensors");
 }
 
-/// An autoencoder whose results are compared before shift and scale, as diffusers returns them.
+/// An autoencoder whose latents are compared without shift and scale, as diffusers returns them.
 struct Coder {
     model: Autoencoder,
     shift: f64,
@@ -180,7 +179,7 @@ fn twin(attention: Attention, device: &Device) -> (Fixture, TransformerConfig, T
     (fixture, config, model)
 }
 
-/// From the fixture's words (k: IMGk, -k: RESk, 0: neither) to rows.
+/// Converts the fixture's image references (k: IMGk, -k: RESk, 0: none) to table rows.
 fn rows(
     shape: Vec<usize>,
     words: &[i32],
@@ -199,7 +198,7 @@ fn rows(
     Tensor::from_data(TensorData::new(rows, shape), device)
 }
 
-/// The arguments of a case.
+/// The inputs of a case.
 struct Arguments {
     text: TextStates,
     inputs: Vec<InputFrame>,
@@ -248,7 +247,7 @@ fn arguments(
     }
 }
 
-/// Every output's velocity, by one step and by one of many, and what the twin says.
+/// Returns for every output the velocity without and with a KV cache, and the twin's velocity.
 fn transformer_case(name: &str) -> Vec<([Tensor<4>; 2], Tensor<4>)> {
     let device = Device::flex();
     let cases: HashMap<String, TransformerCase> =
@@ -289,7 +288,8 @@ fn transformer_parity(name: &str) {
     }
 }
 
-/// Whatever sees no noise can be computed once: the velocities are those of the masked sequence, and not those of the whole.
+/// A KV cache of the tokens that do not see noise gives the same velocities as the masked sequence; the mask itself changes
+/// them.
 #[test]
 fn what_is_kept_changes_nothing() {
     let device = Device::flex();
@@ -347,8 +347,8 @@ fn transformer_with_a_batch_and_padded_text_is_the_twin() {
     transformer_parity("d");
 }
 
-/// The two cases differ in time alone. The reference script asserts that text and input tokens do not feel it before
-/// attention, and that a model in which they did would be far off these results.
+/// The two cases differ only in time. The reference script asserts that text and input tokens do not depend on it before
+/// attention, and that a model in which they do would give clearly different results.
 #[test]
 fn only_noise_tokens_carry_the_time() {
     transformer_parity("e");
@@ -363,7 +363,7 @@ struct AdamW {
     weight_decay: f32,
 }
 
-/// Step `i` of the training fixture.
+/// Returns the batch of step `i` of the training fixture.
 fn batch(fixture: &Fixture, config: &TransformerConfig, i: usize, device: &Device) -> Batch {
     fn at<const D: usize, const E: usize>(tensor: Tensor<E>, i: usize) -> Tensor<D> {
         tensor.narrow(0, i, 1).squeeze_dim::<D>(0)
@@ -395,14 +395,14 @@ fn batch(fixture: &Fixture, config: &TransformerConfig, i: usize, device: &Devic
     }
 }
 
-/// The losses within 1e-3, relative. Weight decay and betas hardly show in ten losses, so some of the parameters are compared as
-/// well: the reference script asserts that each setting moves them by more than 1e-4.
+/// Losses agree within 1e-3, relative. Weight decay and betas have little effect on ten losses, so some parameters are compared
+/// too: the reference script asserts that each setting changes them by more than 1e-4.
 #[test]
 fn ten_steps_of_training_are_those_of_the_twin() {
     ten_steps(1e-3, 5e-5);
 }
 
-/// The losses within 1 %, and the parameters within a fifth of the 1e-2 that ten steps of 1e-3 move them by at most.
+/// Losses agree within 1 %, and parameters within a fifth of 1e-2, the most that ten steps of 1e-3 can change them.
 #[test]
 fn ten_steps_of_training_in_bf16_are_nearly_those_of_the_twin() {
     let _precision = scoped(Precision::Bf16);
@@ -413,7 +413,7 @@ fn ten_steps_of_training_in_bf16_are_nearly_those_of_the_twin() {
     ten_steps(1e-2, 2e-3);
 }
 
-/// Trains ten steps and compares losses, relative, and the parameters after them.
+/// Trains ten steps and compares the losses, relative, and the final parameters.
 fn ten_steps(most_of_loss: f32, most_of_parameters: f32) {
     let device = Device::flex().autodiff();
     let (_, config, mut model) = twin(Attention::Full, &device);

@@ -1,4 +1,5 @@
-//! Training in which half of the parameters get no gradient does not grow, neither in burn's autodiff graph nor elsewhere.
+//! Training in which half of the parameters get no gradient does not leak memory, neither in burn's autodiff graph nor
+//! elsewhere.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicIsize, Ordering};
@@ -7,33 +8,33 @@ use clap::Parser;
 use unireal_tools::train::bench::TrainOptions;
 use unireal_tools::train::bench_whole::WholeStep;
 
-/// Counts live allocations.
+/// Counts the live allocations.
 struct Counting;
 
 static LIVE: AtomicIsize = AtomicIsize::new(0);
 
-// SAFETY: every call goes to the system's allocator with the caller's arguments.
+// SAFETY: every call passes the caller's arguments to the system's allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         LIVE.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: as the caller promises.
+        // SAFETY: the caller upholds the contract.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         LIVE.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: as the caller promises.
+        // SAFETY: the caller upholds the contract.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         LIVE.fetch_sub(1, Ordering::Relaxed);
-        // SAFETY: as the caller promises.
+        // SAFETY: the caller upholds the contract.
         unsafe { System.dealloc(pointer, layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        // SAFETY: as the caller promises.
+        // SAFETY: the caller upholds the contract.
         unsafe { System.realloc(pointer, layout, size) }
     }
 }
@@ -47,7 +48,7 @@ struct Arguments {
     options: TrainOptions,
 }
 
-/// Live allocations after 100 and 300 micro-batches with these options.
+/// Returns the number of live allocations after 100 and 300 micro-batches with these options.
 fn live(options: &str) -> [isize; 2] {
     let arguments = format!("bench --preset tiny --size 32 --text 4 --groups 1 {options}");
     let Arguments { options } = Arguments::parse_from(arguments.split_whitespace());
@@ -61,7 +62,7 @@ fn live(options: &str) -> [isize; 2] {
     [run(100), run(200)]
 }
 
-/// One test, since another one's allocations would count as well.
+/// A single test, because allocations of concurrent tests would be counted too.
 #[test]
 fn parameters_without_gradients_do_not_grow_the_graph() {
     for options in [

@@ -1,4 +1,4 @@
-//! Training in bf16 ends where training in f32 ends: 300 steps of one transformer from one seed, then the loss on held-out samples.
+//! Training in bf16 reaches the loss of training in f32: 300 steps from one seed, then the loss on held-out samples.
 
 use burn::module::Module as _;
 use burn::optim::GradientsParams;
@@ -13,11 +13,11 @@ use unireal_tools::precision::{Precision, engine, scoped};
 use unireal_tools::train::flow::{Batch, flow_loss};
 use unireal_tools::train::optimizer::{Optimizer, OptimizerConfig};
 
-/// Latent cells along a side, and tokens of text.
+/// Latent side, and number of text tokens.
 const SIDE: usize = 4;
 const TEXT: usize = 3;
 
-/// A task that can be learnt: the result is the input, shifted by a text state where the text says so.
+/// Returns a batch of a learnable task: the target is the negated input plus a shift from the first text state.
 fn batch(config: &TransformerConfig, b: usize, device: &Device) -> Batch {
     let normal = Distribution::Normal(0.0, 1.0);
     let shape = [b, config.in_channels, SIDE, SIDE];
@@ -46,7 +46,7 @@ fn batch(config: &TransformerConfig, b: usize, device: &Device) -> Batch {
     }
 }
 
-/// The held-out loss before and after 300 steps in a precision.
+/// Returns the held-out loss before and after 300 steps in a precision.
 fn trained(precision: Precision) -> [f32; 2] {
     let _precision = scoped(precision);
     let device = Device::flex().autodiff();

@@ -1,4 +1,4 @@
-//! Random requests, made of what prompts are made of and of what they are not.
+//! Random requests with valid and invalid prompt text.
 
 #[path = "../../../tests/request/mod.rs"]
 mod request;
@@ -7,7 +7,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use request::{NUMBERS, ask};
 
-/// What a prompt may be made of: names of images in every form, words, what tokenizers treat apart, and what is no text.
+/// Pieces of prompts: image references in every form, words, text that tokenizers treat specially, and invalid UTF-8.
 const PIECES: [&[u8]; 30] = [
     b"IMG",
     b"RES",
@@ -41,7 +41,7 @@ const PIECES: [&[u8]; 30] = [
     b"a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a ",
 ];
 
-/// `PROMPTS=1000000` is a long run. The seed is new each time and printed, so that a failure can be repeated.
+/// Set `PROMPTS=1000000` for a long run. Every run prints its random seed, to reproduce failures.
 #[test]
 fn what_random_requests_name_is_there() {
     let count = std::env::var("PROMPTS").map_or(20_000, |n| n.parse().expect("a number"));

@@ -1,4 +1,4 @@
-//! A run of `unireal train` that is killed again and again goes through the same losses as one that is left alone.
+//! A run of `unireal train` that is killed repeatedly has the same losses as an uninterrupted one.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -21,7 +21,7 @@ const SETTINGS: &str = r#"{
   ]
 }"#;
 
-/// A square of a colour on a ground.
+/// Returns an image of a coloured square on a background.
 fn picture(rng: &mut impl Rng, width: u32, height: u32) -> Image {
     let mut colour = || -> [u8; 3] { rng.random() };
     let (ground, square) = (colour(), colour());
@@ -38,7 +38,7 @@ fn picture(rng: &mut impl Rng, width: u32, height: u32) -> Image {
     Image::from_rgb(width, height, rgb.collect()).unwrap()
 }
 
-/// Shards of several kinds and geometries.
+/// Writes shards with several kinds and sizes of samples.
 fn shards(folder: &Path) {
     let mut rng = ChaCha8Rng::seed_from_u64(5);
     let mut writer = Writer::create(folder, "part", 20).unwrap();
@@ -87,7 +87,7 @@ fn start(settings: &Path, run: &Path) -> Child {
         .unwrap()
 }
 
-/// Step and loss of each line of a stage's curve.
+/// Returns the step and loss of each line of a stage's curve.
 fn curve(run: &Path, stage: &str) -> Vec<(u64, f64)> {
     let text = std::fs::read_to_string(run.join("curves").join(format!("{stage}.csv"))).unwrap();
     let line = |line: &str| {
@@ -97,7 +97,7 @@ fn curve(run: &Path, stage: &str) -> Vec<(u64, f64)> {
     text.lines().skip(1).map(line).collect()
 }
 
-/// Steps that the state of a kind of networks stands at, by the file itself.
+/// Returns the total number of steps in the saved state of a kind of network.
 fn saved(run: &Path, networks: &str) -> u64 {
     let path = run.join(format!("resume/{networks}.safetensors"));
     let Ok(bytes) = std::fs::read(path) else {
@@ -136,7 +136,7 @@ fn a_killed_run_goes_on_where_it_was() {
     loop {
         let before = saved(&killed, "vae") + saved(&killed, "flow");
         let mut child = start(&settings, &killed);
-        // Long enough to get somewhere; then any moment.
+        // Waits until the run has saved progress, then kills it after a random delay.
         while saved(&killed, "vae") + saved(&killed, "flow") <= before + 1 {
             if child.try_wait().unwrap().is_some() {
                 break;

@@ -1,5 +1,4 @@
-//! A committed pack is a point from which training goes on: a run in a new folder continues from q8 weights where the run behind
-//! them was.
+//! Training resumes from a committed pack: a run in a new folder continues from q8 weights at the step of the original run.
 
 use std::path::Path;
 use std::process::Command;
@@ -23,7 +22,7 @@ fn unireal(arguments: &[&str]) -> String {
     log
 }
 
-/// Step and loss of each line of a stage's curve.
+/// Returns the step and loss of each line of a stage's curve.
 fn curve(run: &Path, stage: &str) -> Vec<(u64, f64)> {
     let text = std::fs::read_to_string(run.join("curves").join(format!("{stage}.csv"))).unwrap();
     let line = |line: &str| {
@@ -54,7 +53,7 @@ fn a_clone_goes_on_from_a_q8_pack() {
         .join("pack/transformer/model.safetensors.index.json");
     assert!(std::fs::read_to_string(index).unwrap().contains(".packed"));
 
-    // What the run itself does next, and what a clone does that has the pack alone.
+    // Continues the original run, and a clone that has only the pack.
     unireal(&["train", "--config", &long, "--out", &first]);
     let clone = path("clone");
     let log = unireal(&[
@@ -81,7 +80,7 @@ fn a_clone_goes_on_from_a_q8_pack() {
         assert!(apart < 0.3 * learnt, "{expected:?} and {found:?}");
     }
 
-    // Weights alone: the stages come anew, from a loss that shows what was learnt.
+    // With `--from`, only the weights are used: the stages start over, at a loss that reflects the learnt weights.
     let weights = path("weights");
     unireal(&[
         "train", "--config", &short, "--out", &weights, "--from", &pack, "--stage", "mixed",
@@ -94,7 +93,7 @@ fn a_clone_goes_on_from_a_q8_pack() {
     );
 }
 
-/// While a run has an autoencoder alone, a partial pack of it is a point to resume from.
+/// A partial pack of a run that only has an autoencoder can be resumed from.
 #[test]
 fn a_clone_goes_on_from_an_autoencoder() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,10 +1,9 @@
 //! The shipped model: what quantising its weights costs on the final picture.
 
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use burn::tensor::Device;
 use safetensors::{Dtype, SafeTensors};
+use unireal::Device;
 use unireal::Image;
 use unireal::Pipeline;
 use unireal::internals::weights::load::Plan;
@@ -21,12 +20,9 @@ const SCENES: u64 = 4;
 /// The results of the same requests and seeds with one pack.
 fn results(folder: &Path) -> Vec<Image> {
     pollster::block_on(async {
-        let source = Location::folder(folder);
-        let plan = Plan::read(&source).await.expect("a pack");
-        let size = plan.config.index.sample_size as u32;
-        let pipeline = Pipeline::load(plan, &source, Device::flex(), &mut |_| {})
-            .await
-            .expect("a model");
+        let loader = Pipeline::from_dir(folder).device(Device::Cpu);
+        let pipeline = loader.load().await.expect("a model");
+        let size = pipeline.config.index.sample_size as u32;
         let mut images = Vec::new();
         for scene in 0..SCENES {
             let edits = clip(HELD_OUT + 1000 + scene, size, Wording::Training).edits;
@@ -35,8 +31,7 @@ fn results(folder: &Path) -> Vec<Image> {
                 request.seed = scene;
                 // Every pixel is the model's: what is compared is the model.
                 request.composite = false;
-                let go_on = async |_| ControlFlow::Continue(());
-                let result = pipeline.generate(&request, go_on).await;
+                let result = pipeline.generate(&request).await;
                 images.extend(result.expect("a picture"));
             }
         }

@@ -1,25 +1,25 @@
-//! Heads on bf16 products. Forward and backward go through blocks of queries whose scores stay in the cache; the backward pass
-//! computes the probabilities anew from the logarithms of their sums (Dao et al., FlashAttention, 2022).
+//! Attention with bf16 GEMMs. Both passes iterate over blocks of queries whose scores fit into the CPU cache. The backward pass
+//! recomputes the probabilities from the saved log-sum-exp of each row (Dao et al., FlashAttention, 2022).
 
 use super::super::gemm::{Matrix, Packed, Side, multiply};
 use super::super::simd::{LANES, dot, exp, sum};
 use super::{IntoGradients, View};
 
-/// Queries in a block, the depth of a tile.
+/// Queries in a block; equal to the depth of a tile.
 const BLOCK: usize = 32;
 
-/// A head of a sample.
+/// Buffers for one head of a sample, reused for every head.
 struct Head<const W: usize> {
-    /// Keys, those of the cache first.
+    /// Number of keys, with those of the KV cache, which come first.
     keys: usize,
-    /// Keys filled up to whole vectors: from one row of scores to the next.
+    /// Stride of a row of scores: `keys`, rounded up to whole vectors.
     columns: usize,
-    /// Queries, times one over the root of the width.
+    /// Queries, scaled by `1 / sqrt(W)`.
     q: Vec<f32>,
     k: Vec<f32>,
     v: Vec<f32>,
     scores: Vec<f32>,
-    /// A block's queries or probabilities; the keys' rows; values or keys by columns.
+    /// The left operand of the next product.
     left: Packed,
     key_rows: Packed,
 }
@@ -40,7 +40,7 @@ impl<const W: usize> Head<W> {
         }
     }
 
-    /// Reads a head: rotates queries and keys, scales queries, packs keys.
+    /// Reads a head: normalises and rotates queries and keys, scales queries, packs keys.
     #[inline(always)]
     fn fill(&mut self, view: View<'_>, sample: usize, head: usize) {
         view.read_head::<W>(sample, head, [&mut self.q, &mut self.k, &mut self.v]);
@@ -50,7 +50,7 @@ impl<const W: usize> Head<W> {
             .pack(Side::Right, Matrix::Rows(&self.k, W), [self.keys, W]);
     }
 
-    /// Scores of `count` queries from `first` on, with the mask.
+    /// Computes the masked scores of `count` queries from `first` on.
     #[inline(always)]
     fn score(&mut self, view: View<'_>, sample: usize, first: usize, count: usize) {
         let queries = &self.q[first * W..(first + count) * W];
@@ -80,7 +80,7 @@ impl<const W: usize> Head<W> {
     }
 }
 
-/// The largest number of a row.
+/// Returns the maximum of a row.
 #[inline(always)]
 fn largest(row: &[f32]) -> f32 {
     let mut most = [f32::MIN; LANES];
@@ -94,7 +94,7 @@ fn largest(row: &[f32]) -> f32 {
     most.into_iter().fold(rest, f32::max)
 }
 
-/// The heads' results `y [b, n, d]`, and of each query the logarithm of the sum of its scores' exponentials, `[b, heads, n]`.
+/// Computes the attention `y [b, n, d]` and the log-sum-exp of each query's scores, `[b, heads, n]`.
 #[inline(always)]
 pub(super) fn forward_of<const W: usize>(view: View<'_>, y: &mut [f32], log_sums: &mut [f32]) {
     let (n, d) = (view.n, view.heads * W);
@@ -113,7 +113,7 @@ pub(super) fn forward_of<const W: usize>(view: View<'_>, y: &mut [f32], log_sums
                 let rows = head.scores.chunks_exact_mut(columns).take(count);
                 for (i, row) in rows.enumerate() {
                     let most = largest(&row[..keys]);
-                    // Of whole vectors: a rest of single numbers would take as long as all the others.
+                    // Includes the padding: a scalar remainder loop would take as long as all the whole vectors.
                     row.iter_mut().for_each(|x| *x = exp(*x - most));
                     row[keys..].fill(0.0);
                     let total = sum(row);
@@ -136,7 +136,7 @@ pub(super) fn forward_of<const W: usize>(view: View<'_>, y: &mut [f32], log_sums
     }
 }
 
-/// Gradients of the projection and of the norms' weights; `y` and `log_sums` are [`forward_of`]'s.
+/// Computes the gradients of the projection and of the norms' weights from `y` and `log_sums` of [`forward_of`].
 #[inline(always)]
 pub(super) fn backward_of<const W: usize>(
     view: View<'_>,

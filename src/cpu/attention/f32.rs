@@ -1,16 +1,17 @@
-//! Heads in f32, in small products of their own: a whole head's scores at once backward, blocks of queries forward.
+//! Attention in f32 with its own small GEMM. The forward pass iterates over blocks of queries; the backward pass holds the scores of a
+//! whole head.
 
 use super::super::simd::{LANES, dot, exp, sum};
 use super::{IntoGradients, View};
 
-/// Queries whose weights are held at once where no backward pass needs them all.
+/// Queries in a block of the forward pass.
 const BLOCK: usize = 64;
 
-/// One head's matrices, used again for every head: rows of `W`, turned ones of `columns` (the keys, filled up with zeros to whole
-/// vectors).
+/// Buffers for one head, reused for every head. Rows have length `W`; rows of transposed matrices have length `columns`, the number of
+/// keys, padded with zeros to whole vectors.
 struct Head<const W: usize> {
     n: usize,
-    /// Kept keys, which come first.
+    /// Number of cached keys, which come first.
     m: usize,
     columns: usize,
     /// Rotated queries and keys, and values.
@@ -18,12 +19,12 @@ struct Head<const W: usize> {
     k: Vec<f32>,
     v: Vec<f32>,
     transposed: Vec<f32>,
-    /// Of some queries, `[.., columns]`.
+    /// Attention probabilities of a block of queries, `[.., columns]`.
     weights: Vec<f32>,
 }
 
 impl<const W: usize> Head<W> {
-    /// With room for the weights of `queries` at once.
+    /// Allocates the buffers, with attention probabilities for `queries` queries at once.
     fn new(n: usize, m: usize, queries: usize) -> Self {
         let columns = (m + n).next_multiple_of(LANES);
         Head {
@@ -38,14 +39,14 @@ impl<const W: usize> Head<W> {
         }
     }
 
-    /// Takes in a head of a sample.
+    /// Reads a head of a sample.
     #[inline(always)]
     fn fill(&mut self, view: View<'_>, sample: usize, head: usize) {
         view.read_head::<W>(sample, head, [&mut self.q, &mut self.k, &mut self.v]);
         turn::<W>(&self.k, self.m + self.n, self.columns, &mut self.transposed);
     }
 
-    /// Computes the weights of `count` queries from `first` on.
+    /// Computes the attention probabilities of `count` queries from `first` on.
     #[inline(always)]
     fn weigh(&mut self, view: View<'_>, sample: usize, first: usize, count: usize) {
         let (n, m, columns) = (self.n, self.m, self.columns);
@@ -96,7 +97,7 @@ fn softmax(row: &mut [f32]) {
     row.iter_mut().for_each(|x| *x *= share);
 }
 
-/// `[n, W]` to `[W, columns]`.
+/// Transposes `[n, W]` to `[W, columns]`.
 #[inline(always)]
 fn turn<const W: usize>(rows: &[f32], n: usize, columns: usize, transposed: &mut [f32]) {
     for token in 0..n {
@@ -106,11 +107,11 @@ fn turn<const W: usize>(rows: &[f32], n: usize, columns: usize, transposed: &mut
     }
 }
 
-/// Rows of `a` that are multiplied at once: so many sums stay in registers.
+/// Rows of `a` that are multiplied at once, limited by the registers for their sums.
 const ROWS: usize = 4;
 
-/// `c [m, n] = a [m, k] b [k, n]` for small matrices: `strides` are of `a` down and along, and of `b` down; `n` is a multiple
-/// of [`LANES`].
+/// Computes `c [m, n] = a [m, k] b [k, n]` for small matrices. `down` and `along` are the strides of `a` along `m` and `k`, `b_down` is
+/// the stride of `b` along `k`; `n` is a multiple of [`LANES`].
 #[inline(always)]
 fn product(
     [a, b]: [&[f32]; 2],
@@ -150,7 +151,7 @@ fn product(
     }
 }
 
-/// The heads' results.
+/// Computes the attention `y [b, n, d]`.
 #[inline(always)]
 pub(super) fn forward_of<const W: usize>(view: View<'_>, y: &mut [f32]) {
     let (n, m, d) = (view.n, view.m, view.heads * W);
@@ -178,7 +179,7 @@ pub(super) fn forward_of<const W: usize>(view: View<'_>, y: &mut [f32]) {
     }
 }
 
-/// Gradients of the projection and of the norms' weights.
+/// Computes the gradients of the projection and of the norms' weights.
 #[inline(always)]
 pub(super) fn backward_of<const W: usize>(
     view: View<'_>,

@@ -1,7 +1,7 @@
-//! Attention of a block from its joint projection to the heads' results: norms of queries and keys, rotary positions,
-//! softmax and the weighted sum, head by head in the processor's cache. The backward pass computes the heads anew, so that
-//! no matrix of scores is kept; it knows nothing of kept keys and values, which only sampling has. [`plain_attention`] is the
-//! same without norms and positions. In bf16 ([`bf16`]) the products are those of [`super::gemm`].
+//! Fused multi-head self-attention from the joint qkv projection: q/k norm, rotary embedding, softmax and weighted sum, head by head
+//! in the CPU cache. The backward pass recomputes each head, so that no matrix of scores is saved. It does not support a KV cache,
+//! which only sampling uses. [`plain_attention`] omits norms and rotary embedding. In bf16 ([`bf16`]) the products are those of
+//! [`super::gemm`].
 
 #[cfg(target_arch = "x86_64")]
 mod bf16;
@@ -16,16 +16,16 @@ use super::gemm::{Precision, precision};
 use super::simd::{dot, simd_dispatch};
 use super::{Operand, Operation, as_slice, buffer, contiguous, from_vec, operand, result};
 
-/// Tensors that have no gradient.
+/// Operands that have no gradient.
 #[derive(Clone, Debug)]
 struct Constants {
-    /// What is added to the scores, `[1 or b, n, n]`.
+    /// Added to the scores, `[1 or b, n, n]`.
     mask: Option<FlexTensor>,
-    /// Further keys and values `[b, heads, m, width]`, which every query sees before those of its own sequence.
+    /// KV cache: keys and values `[b, heads, m, width]` that precede those of the sequence and that every query attends to.
     kv_cache: Option<[FlexTensor; 2]>,
 }
 
-/// What queries and keys go through: weights of their norms `[width]`, then tables of the rotation `[n, width]`.
+/// The q/k norm and the rotary embedding: weights of the norms `[width]` and tables of the rotation `[n, width]`.
 #[derive(Clone, Debug)]
 struct QkNormRope {
     query_weight: FlexTensor,
@@ -54,10 +54,10 @@ struct View<'a> {
     kv_cache: Option<[&'a [f32]; 2]>,
     b: usize,
     n: usize,
-    /// How many keys and values were kept.
+    /// Number of cached keys and values.
     m: usize,
     heads: usize,
-    /// Of a head.
+    /// Width of a head.
     width: usize,
 }
 
@@ -68,12 +68,12 @@ struct Saved {
     constants: Constants,
     shape: [usize; 3],
     heads: usize,
-    /// Of a forward pass in bf16, its result and the logarithms of its queries' sums.
+    /// After a forward pass in bf16, its result and the log-sum-exp of each query's scores.
     saved: Option<[FlexTensor; 2]>,
 }
 
 impl Saved {
-    /// Computes the heads' results in this thread's precision.
+    /// Computes the attention `[b, n, d]` in this thread's precision.
     fn forward(&mut self) -> FlexTensor {
         let [b, n, d] = self.shape;
         let mut values = buffer(b * n * d);
@@ -90,7 +90,7 @@ impl Saved {
         from_vec(values, [b, n, d])
     }
 
-    /// Gradients of the projection and of the norms' weights, in the forward pass's precision.
+    /// Computes the gradients of the projection and of the norms' weights, in the forward pass's precision.
     fn backward(
         &self,
         gradient: &[f32],
@@ -151,7 +151,7 @@ impl Operation<3> for Attention {
     }
 }
 
-/// Without norms and positions.
+/// Attention without q/k norm and rotary embedding.
 impl Operation<1> for Attention {
     type State = Saved;
 
@@ -160,13 +160,13 @@ impl Operation<1> for Attention {
     }
 }
 
-/// Widths of heads for which the loops are compiled; others take the plain form.
+/// Head widths for which the loops are compiled. Others use the reference implementation.
 const WIDTHS: [usize; 3] = [32, 64, 128];
 
-/// From queries, keys and values side by side `[b, n, 3 d]` to the heads' results `[b, n, d]`; `cos` and `sin`
-/// `[1, 1, n, d / heads]`, weights of the norms `[d / heads]`, mask `[1 or b, n, n]`. With `saved` keys and values
-/// `[b, heads, m, d / heads]`, which take no gradient, there is no mask. `None` on another device, or where heads have another
-/// width.
+/// Computes the attention `[b, n, d]` from queries, keys and values side by side, `[b, n, 3 d]`. `rotation` holds `cos` and `sin`
+/// `[1, 1, n, d / heads]`, `norms` the query and key weights `[d / heads]`; the mask is `[1 or b, n, n]`. A `kv_cache` of keys and
+/// values `[b, heads, m, d / heads]` excludes a mask and gradients. Returns `None` for other shapes and head widths, and unless the
+/// tensors are f32 on the CPU.
 pub(crate) fn attention(
     qkv: &Tensor<3>,
     heads: usize,
@@ -227,8 +227,8 @@ pub(crate) fn attention(
     Some(result::<Attention, 3, 3>(operands, saved, values))
 }
 
-/// As [`attention`], with queries and keys as they come and nothing kept: `[b, n, 3 d]` to `[b, n, d]`, mask `[1 or b, n, n]`.
-/// `None` on another device, or where heads have another width.
+/// [`attention`] without q/k norm, rotary embedding and KV cache: `[b, n, 3 d]` to `[b, n, d]`, mask `[1 or b, n, n]`.
+/// Returns `None` for other shapes and head widths, and unless the tensors are f32 on the CPU.
 pub fn plain_attention(
     qkv: &Tensor<3>,
     heads: usize,
@@ -261,7 +261,7 @@ pub fn plain_attention(
     Some(result::<Attention, 1, 3>([projection], saved, values))
 }
 
-/// The numbers of a tensor that takes no gradient.
+/// Returns a contiguous tensor without its autodiff node.
 fn constant<const D: usize>(tensor: Tensor<D>) -> Option<FlexTensor> {
     #[cfg(not(target_arch = "wasm32"))]
     let tensor = tensor.without_autodiff();
@@ -270,7 +270,7 @@ fn constant<const D: usize>(tensor: Tensor<D>) -> Option<FlexTensor> {
 }
 
 impl<'a> View<'a> {
-    /// Query, key and value of a token's head.
+    /// Returns query, key and value of one head of a token, `[W]` each.
     #[inline(always)]
     fn rows<const W: usize>(&self, sample: usize, token: usize, head: usize) -> [&'a [f32]; 3] {
         let d = self.heads * W;
@@ -307,8 +307,8 @@ impl<'a> View<'a> {
         }
     }
 
-    /// Writes the gradients of a head's projection from those of its queries, keys and values, `[n, W]` each: back through rotation
-    /// and norms, whose weights' gradients are added.
+    /// Backpropagates the gradients of a head's queries, keys and values, `[n, W]` each, through rotation and norms: writes those of the
+    /// projection, and adds those of the norms' weights.
     #[inline(always)]
     fn backward_rows<const W: usize>(
         &self,
@@ -342,7 +342,7 @@ impl<'a> View<'a> {
     }
 }
 
-/// Where gradients of the projection and of the norms' weights go.
+/// Destinations of the gradients of the projection and of the norms' weights.
 struct IntoGradients<'a> {
     qkv: &'a mut [f32],
     query: &'a mut [f32],
@@ -356,7 +356,7 @@ impl<'a> QkNormRopeRef<'a> {
     }
 }
 
-/// A row divided by its root mean square, weighted, and turned by its position.
+/// Applies RMS norm and rotary embedding to a row.
 #[inline(always)]
 fn rotated<const W: usize>(
     x: &[f32],
@@ -374,7 +374,7 @@ fn rotated<const W: usize>(
     }
 }
 
-/// The gradient of [`rotated`]: of its input, and added to that of its weight.
+/// The backward pass of [`rotated`]: writes the input's gradient and adds the weight's.
 #[inline(always)]
 fn rotated_backward<const W: usize>(
     x: &[f32],

@@ -1,14 +1,14 @@
-//! Convolutions on bf16 products. With stride 1 and rows of 8 or a multiple of 16 pixels, operands are packed straight from a padded
-//! image ([`Direct`]) and the input's gradient is a convolution of the result's; else patches are gathered in bands that stay in
-//! the cache.
+//! Convolution with bf16 GEMMs. With stride 1 and output rows of 8 or a multiple of 16 pixels, operands are packed directly from a
+//! padded image ([`Direct`]), and the input's gradient is a convolution of the result's gradient. Otherwise im2col matrices are built
+//! in bands that fit into the CPU cache.
 
 use super::super::gemm::{Matrix, Packed, PatchRows, Patches, Side, multiply};
 use super::{Geometry, add_offset_in_place, gather, scatter};
 
-/// Bytes of a band's patches.
+/// Maximum bytes of a band's im2col matrix.
 const BAND: usize = 512 << 10;
 
-/// `y [b, o, v, u]` of `x [b, c, h, w]`, a weight `[o, c i j]` and a bias `[o]`.
+/// Computes `y [b, o, v, u]` from `x [b, c, h, w]`, a weight `[o, c i j]` and a bias `[o]`.
 pub(super) fn forward([x, weight, bias]: [&[f32]; 3], geometry: Geometry, y: &mut [f32]) {
     let [c, h, w] = geometry.input;
     let [o, v, u] = geometry.output;
@@ -38,7 +38,8 @@ pub(super) fn forward([x, weight, bias]: [&[f32]; 3], geometry: Geometry, y: &mu
     }
 }
 
-/// Adds the gradients of input, unless `into_x` is empty, and weight; operands are input, weight and the result's gradient.
+/// Computes the gradients of input (unless `into_x` is empty) and weight, from input, weight and the result's gradient. The
+/// destinations must be zero.
 pub(super) fn backward(
     [x, weight, gradient]: [&[f32]; 3],
     geometry: Geometry,
@@ -92,7 +93,7 @@ pub(super) fn backward(
     }
 }
 
-/// Gathers a band's patches, `[c i j, count]`, and returns how many there are.
+/// Builds a band's im2col matrix `[c i j, count]` and returns `count`, its number of pixels.
 fn gathered(x: &[f32], band: &Geometry, patches: &mut Vec<f32>) -> usize {
     let [k, count] = band.patches();
     patches.clear();
@@ -102,7 +103,8 @@ fn gathered(x: &[f32], band: &Geometry, patches: &mut Vec<f32>) -> usize {
 }
 
 impl Geometry {
-    /// The convolution of the result's gradient that gives the input's, for stride 1; `None` where it has none.
+    /// Returns the convolution that computes the input's gradient from the result's. `None` unless the stride is 1 and the padding is
+    /// smaller than the kernel.
     fn back(&self) -> Option<Geometry> {
         let [rows, columns] = self.kernel;
         let [top, left] = self.before;
@@ -118,7 +120,7 @@ impl Geometry {
         })
     }
 
-    /// The weight `[o, c, i, j]` as that convolution reads it: `[c, o, i, j]`, both axes of the kernel reversed.
+    /// Returns the weight `[o, c, i, j]` for the convolution of [`Geometry::back`]: `[c, o, i, j]`, both kernel axes reversed.
     fn flipped(&self, weight: &[f32]) -> Vec<f32> {
         let ([c, ..], [o, ..]) = (self.input, self.output);
         let area = self.kernel[0] * self.kernel[1];
@@ -133,7 +135,7 @@ impl Geometry {
     }
 }
 
-/// A convolution of stride 1 that reads its patches from a padded image.
+/// A convolution of stride 1 that packs its patches directly from a padded image.
 struct Direct {
     geometry: Geometry,
     /// Rows and columns of the padded image.
@@ -147,7 +149,7 @@ struct Direct {
 }
 
 impl Direct {
-    /// `None` where pixels do not come in groups of 16.
+    /// Returns `None` unless the stride is 1 and the output pixels form groups of 16.
     fn new(geometry: &Geometry) -> Option<Self> {
         let [c, ..] = geometry.input;
         let [rows, columns] = geometry.kernel;
@@ -178,12 +180,12 @@ impl Direct {
         })
     }
 
-    /// Takes in an image `[c, h, w]`.
+    /// Copies an image `[c, h, w]` into the padded image.
     fn fill(&mut self, x: &[f32]) {
         let [c, h, w] = self.geometry.input;
         let [top, left] = self.geometry.before;
         let [rows, columns] = self.sides;
-        // What lies beyond the last window is not read.
+        // Pixels that no window reads are left out.
         let (h_seen, w_seen) = (h.min(rows - top), w.min(columns - left));
         for channel in 0..c {
             for y in 0..h_seen {
@@ -194,7 +196,7 @@ impl Direct {
         }
     }
 
-    /// Ranges of groups whose packed patches stay in the cache.
+    /// Returns ranges of groups whose packed patches fit into the CPU cache.
     fn bands(&self) -> impl Iterator<Item = std::ops::Range<usize>> + use<> {
         let count = self.groups.len();
         let each = (BAND / (2 * 16 * self.offsets.len())).clamp(2, count.max(2)) & !1;
@@ -212,7 +214,7 @@ impl Direct {
         }
     }
 
-    /// `y [o, v, u]` by a packed weight `[o, offsets]`.
+    /// Computes `y [o, v, u]` with a packed weight `[o, offsets]`.
     fn convolve(&mut self, weight: &Packed, y: &mut [f32]) {
         let pixels = 16 * self.groups.len();
         for band in self.bands() {
@@ -223,7 +225,7 @@ impl Direct {
         }
     }
 
-    /// Adds the weight's gradient `[o, offsets]` from that of the result, `[o, v, u]`.
+    /// Adds the weight's gradient `[o, offsets]`, computed from the result's gradient `[o, v, u]`.
     fn weight_gradient(&mut self, gradient: &[f32], o: usize, into_weight: &mut [f32]) {
         let pixels = 16 * self.groups.len();
         for band in self.bands() {

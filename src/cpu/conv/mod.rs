@@ -1,5 +1,5 @@
-//! Convolution as one matrix product a picture, see [`crate::gpu::conv2d_reference`]. burn writes the gradients as further
-//! convolutions, the matrix's with a kernel as large as the picture; as products they take a fraction of that time.
+//! 2D convolution by im2col and GEMM, image by image; see [`crate::gpu::conv2d_reference`]. burn computes the gradients as further
+//! convolutions, the weight's with a kernel as large as the image; as GEMMs they take a fraction of that time.
 
 #[cfg(target_arch = "x86_64")]
 mod bf16;
@@ -24,14 +24,14 @@ struct Geometry {
     /// Channels, rows and columns of the output.
     output: [usize; 3],
     stride: usize,
-    /// Rows of zeros above, columns of zeros on the left.
+    /// Padding: rows above, columns on the left.
     before: [usize; 2],
-    /// Rows of the output above these.
+    /// For a band of the output, the index of its first row.
     above: usize,
 }
 
 impl Geometry {
-    /// Rows and columns of the matrix of patches.
+    /// Rows and columns of the im2col matrix.
     fn patches(&self) -> [usize; 2] {
         let [c, ..] = self.input;
         let [i, j] = self.kernel;
@@ -39,7 +39,7 @@ impl Geometry {
         [c * i * j, v * u]
     }
 
-    /// The same in bands of output rows, so that no band's patches take more than so many bytes, or one row's.
+    /// Splits the convolution into bands of output rows, so that the im2col matrix of a band takes at most `bytes`, or is one row's.
     fn bands(self, bytes: usize) -> impl Iterator<Item = Geometry> {
         let [o, v, u] = self.output;
         let [patch, _] = self.patches();
@@ -51,8 +51,8 @@ impl Geometry {
         })
     }
 
-    /// Calls `visit(patch, input, count)` for every run of numbers of a patch matrix that come from a row of the input: where
-    /// it begins in either, and how many there are, `stride` apart in the input.
+    /// Calls `visit(patch, input, count)` for every run of an im2col matrix that comes from a row of the input: `patch` and `input` are
+    /// the indices of its first element in each, and `count` is its length; elements are `stride` apart in the input.
     #[inline(always)]
     fn runs(&self, mut visit: impl FnMut(usize, usize, usize)) {
         let [c, h, w] = self.input;
@@ -60,7 +60,7 @@ impl Geometry {
         let [_, v, u] = self.output;
         let [top, left] = self.before;
         let s = self.stride;
-        // Of each column of the kernel, the outputs from..to that see the input.
+        // For a column of the kernel, the output columns from..to that read the input rather than padding.
         let seen = |j: usize| {
             let from = left.saturating_sub(j).div_ceil(s);
             let to = (w + left).saturating_sub(j).div_ceil(s).min(u);
@@ -85,7 +85,7 @@ impl Geometry {
 }
 
 simd_dispatch! {
-    /// The matrix of patches, which is zeros, of one picture.
+    /// im2col: fills the matrix of patches of one image, which must be zero.
     fn gather(x: &[f32], geometry: &Geometry, patches: &mut [f32]) {
         let stride = geometry.stride;
         geometry.runs(|patch, input, count| {
@@ -99,7 +99,7 @@ simd_dispatch! {
         });
     }
 
-    /// Adds the matrix of patches to where they came from.
+    /// col2im: adds the matrix of patches to the image positions that they come from.
     fn scatter(patches: &[f32], geometry: &Geometry, x: &mut [f32]) {
         let stride = geometry.stride;
         geometry.runs(|patch, input, count| {
@@ -138,10 +138,10 @@ simd_dispatch! {
     }
 }
 
-/// Bytes of a matrix of patches that are made at once: what a large picture has in all is more than wasm can address.
+/// Maximum bytes of an im2col matrix in the forward pass: that of a whole large image exceeds the address space of wasm.
 const BAND: usize = 64 << 20;
 
-/// The matrix of patches of one picture.
+/// Returns the im2col matrix of one image.
 fn patches(x: &[f32], geometry: &Geometry) -> FlexTensor {
     let [rows, columns] = geometry.patches();
     let mut values = vec![0f32; rows * columns];
@@ -152,14 +152,14 @@ fn patches(x: &[f32], geometry: &Geometry) -> FlexTensor {
 #[derive(Debug)]
 struct Conv;
 
-/// What the backward pass needs.
+/// Saved for the backward pass.
 #[derive(Clone, Debug)]
 struct State {
     /// `[b, c, h, w]`.
     x: FlexTensor,
     /// `[o, c i j]`.
     weight: FlexTensor,
-    /// Whether the input has a gradient.
+    /// Whether the input needs a gradient.
     into_x: bool,
     geometry: Geometry,
     precision: Precision,
@@ -224,7 +224,8 @@ impl Operation<3> for Conv {
     }
 }
 
-/// As [`crate::gpu::conv2d`], with a bias; `None` on another device.
+/// [`crate::gpu::conv2d`] on the CPU. Returns `None` without a bias, when the shapes do not match, or unless the tensors are f32 on
+/// the CPU.
 pub(crate) fn conv2d(
     x: &Tensor<4>,
     weight: &Tensor<4>,
@@ -235,7 +236,7 @@ pub(crate) fn conv2d(
     let bias = bias?;
     let [b, c, h, w] = x.dims();
     let [o, channels, rows, columns] = weight.dims();
-    // A mismatch is the plain form's to report.
+    // The reference implementation reports mismatches.
     if channels != c || bias.dims() != [o] || stride == 0 || [b, c, o, rows, columns].contains(&0) {
         return None;
     }
@@ -277,7 +278,7 @@ pub(crate) fn conv2d(
     Some(result::<Conv, 3, 4>(operands, state, values))
 }
 
-/// The convolution with bias in f32, into `y`: products of the weights `[o, c kh kw]` with the patches of a band of rows at a time.
+/// Writes the f32 convolution with bias to `y`, multiplying the weight `[o, c kh kw]` by the im2col matrix of one band at a time.
 fn forward_f32(x: &[f32], matrix: &FlexTensor, bias: &[f32], geometry: Geometry, y: &mut [f32]) {
     let [c, h, w] = geometry.input;
     let [o, v, u] = geometry.output;

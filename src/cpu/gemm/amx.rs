@@ -1,4 +1,4 @@
-//! A 32 x 32 block of a product by AMX tiles: `tdpbf16ps` multiplies a left tile by a right tile in one instruction.
+//! GEMM of a 32 x 32 block with AMX tiles: `tdpbf16ps` multiplies a left tile by a right tile in one instruction.
 
 use std::arch::asm;
 
@@ -39,7 +39,7 @@ impl Tiles {
     /// Configures this thread's tile registers.
     ///
     /// # Safety
-    /// CPU and kernel must grant AMX.
+    /// CPU and operating system must grant AMX.
     pub(crate) unsafe fn configure() -> Self {
         unsafe { asm!("ldtilecfg [{}]", in(reg) &raw const CONFIG, options(nostack)) };
         Tiles(())
@@ -48,15 +48,15 @@ impl Tiles {
 
 impl Drop for Tiles {
     fn drop(&mut self) {
-        // SAFETY: only `configure` makes this.
+        // SAFETY: only `configure`, which requires AMX, creates this.
         unsafe { asm!("tilerelease", options(nostack, nomem)) };
     }
 }
 
-/// As [`super::avx512::block`].
+/// [`super::avx512::block`] with AMX, for all 32 rows.
 ///
 /// # Safety
-/// [`Tiles`] must be configured; pointers as there.
+/// [`Tiles`] must be configured; the pointers as for [`super::avx512::block`].
 pub(crate) unsafe fn block(
     left: [*const Tile; 2],
     right: [*const Tile; 2],
@@ -66,7 +66,7 @@ pub(crate) unsafe fn block(
     add: bool,
 ) {
     let below = c.wrapping_add(16 * stride);
-    // One statement: the compiler knows nothing of what tile registers hold between two.
+    // One statement, since the compiler does not preserve tile registers between statements.
     unsafe {
         asm!(
             "test {add}, {add}",

@@ -1,17 +1,17 @@
-//! A 32 x 32 block of a product by `vdpbf16ps`, which adds two products of bf16 numbers to each of 16 sums.
+//! GEMM of a 32 x 32 block with `vdpbf16ps`, which adds two products of bf16 numbers to each of 16 sums.
 
 use std::arch::x86_64::*;
 
 use super::pack::{ROWS, Tile};
 
-/// Rows whose sums stay in registers, for two vectors of columns.
+/// Rows whose sums are held in registers, two vectors of 16 columns each.
 const HELD: usize = 8;
 
-/// Adds `left` times `right` over `depth` tiles to `c`, or overwrites it: at least `rows` of 32 rows, `stride`
-/// numbers apart, of 32 columns.
+/// Multiplies `left` by `right` over `depth` tiles, and adds the 32 x 32 product to `c` (`add`) or overwrites `c`. Rows of `c` are
+/// `stride` floats apart; at least the first `rows` of them are computed.
 ///
 /// # Safety
-/// The CPU must have AVX-512 F and BF16; every pointer of `left` and `right` must be good for `depth` tiles, and `c` for the block.
+/// The CPU must have AVX-512 F and BF16; every pointer of `left` and `right` must be valid for `depth` tiles, and `c` for the block.
 #[target_feature(enable = "avx512f,avx512bf16")]
 pub(crate) unsafe fn block(
     left: [*const Tile; 2],

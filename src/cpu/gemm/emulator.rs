@@ -1,5 +1,5 @@
-//! AMX for CPUs without it, so that the AMX form is tested everywhere: a handler of the illegal-instruction signal decodes and
-//! executes the five tile instructions that [`super::amx`] uses, slowly, and only those with full tiles of 16 rows by 64 bytes.
+//! An AMX emulator, so that the AMX code is tested on every CPU with AVX-512 BF16. A handler of SIGILL decodes and executes the tile
+//! instructions that [`super::amx`] uses, slowly, for full tiles of 16 rows by 64 bytes only.
 
 use std::cell::RefCell;
 use std::sync::Once;
@@ -17,7 +17,7 @@ thread_local! {
 pub(super) fn install() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        // SAFETY: the handler has the signature that SA_SIGINFO asks for.
+        // SAFETY: the handler has the signature that SA_SIGINFO requires.
         unsafe {
             let mut action: libc::sigaction = std::mem::zeroed();
             action.sa_sigaction = handle as *const () as usize;
@@ -31,17 +31,17 @@ pub(super) fn install() {
 }
 
 extern "C" fn handle(_: i32, _: *mut libc::siginfo_t, context: *mut libc::c_void) {
-    // SAFETY: the system passes the context of the instruction that is at `rip`.
+    // SAFETY: the system passes the context of the faulting instruction.
     let general = unsafe { &mut (*context.cast::<libc::ucontext_t>()).uc_mcontext.gregs };
     let rip = general[libc::REG_RIP as usize];
     match execute(rip as *const u8, general) {
         Some(length) => general[libc::REG_RIP as usize] = rip + length,
-        // Not one of ours: end as without a handler.
+        // Another illegal instruction: abort, as without a handler.
         None => std::process::abort(),
     }
 }
 
-/// The value of a general register by its number in an instruction.
+/// Returns the value of a general register by its number in an instruction's encoding.
 fn register(general: &[libc::greg_t; 23], number: u8) -> i64 {
     const ORDER: [i32; 16] = [
         libc::REG_RAX,
@@ -64,9 +64,9 @@ fn register(general: &[libc::greg_t; 23], number: u8) -> i64 {
     general[ORDER[usize::from(number)] as usize]
 }
 
-/// Executes the instruction at `code` and returns its length.
+/// Executes the instruction at `code` and returns its length; `None` when it is not emulated.
 fn execute(code: *const u8, general: &[libc::greg_t; 23]) -> Option<i64> {
-    // SAFETY: an instruction that was fetched can be read, up to the bytes that it has.
+    // SAFETY: a fetched instruction can be read up to its length.
     let byte = |i: usize| unsafe { code.add(i).read() };
     let (first, second) = (byte(1), byte(2));
     if byte(0) != 0xc4 || first & 0x1f != 2 {
@@ -77,7 +77,7 @@ fn execute(code: *const u8, general: &[libc::greg_t; 23]) -> Option<i64> {
     let (operation, modrm) = (byte(3), byte(4));
     let (mode, middle, low) = (modrm >> 6, usize::from(modrm >> 3 & 7), modrm & 7);
     REGISTERS.with_borrow_mut(|tiles| match (operation, prefix) {
-        // ldtilecfg and tilerelease: tiles are always full here.
+        // tilerelease and ldtilecfg do nothing: tiles are always full here.
         (0x49, 0) if mode == 3 => Some(5),
         (0x49, 0) => address(&byte, general, extend(6), extend(5)).map(|(_, _, length)| length),
         (0x49, 3) => {
@@ -88,7 +88,7 @@ fn execute(code: *const u8, general: &[libc::greg_t; 23]) -> Option<i64> {
             let (start, stride, length) = address(&byte, general, extend(6), extend(5))?;
             for (r, row) in tiles[middle].iter_mut().enumerate() {
                 let at = (start + r as i64 * stride) as *mut [u32; 16];
-                // SAFETY: what the instruction would read or write.
+                // SAFETY: the instruction itself would access the same memory.
                 match prefix {
                     3 => *row = unsafe { at.read_unaligned() },
                     _ => unsafe { at.write_unaligned(*row) },
@@ -105,7 +105,7 @@ fn execute(code: *const u8, general: &[libc::greg_t; 23]) -> Option<i64> {
     })
 }
 
-/// Start, stride and the instruction's length of a memory operand.
+/// Decodes a memory operand: its start, its stride and the length of the instruction.
 fn address(
     byte: &impl Fn(usize) -> u8,
     general: &[libc::greg_t; 23],

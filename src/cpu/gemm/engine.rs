@@ -1,5 +1,5 @@
-//! Which arithmetic matrix products use: 32-bit floats, or bf16 operands with 32-bit sums where the CPU has instructions for
-//! them. The CPU is asked once; the precision belongs to a thread, so that two models in one process do not change one another.
+//! The precision of CPU matrix products: f32, or bf16 operands with f32 sums where the CPU has instructions for them. The CPU's
+//! features are detected once; the precision is thread-local, so that two models in one process do not affect each other.
 
 use std::cell::Cell;
 use std::fmt;
@@ -21,7 +21,7 @@ pub enum Precision {
 impl FromStr for Precision {
     type Err = Error;
 
-    /// `f32` or `bf16`.
+    /// Parses `f32` or `bf16`.
     fn from_str(text: &str) -> Result<Self> {
         match text {
             "f32" => Ok(Precision::F32),
@@ -51,10 +51,10 @@ impl fmt::Display for Engine {
     }
 }
 
-/// Environment variable that limits the choice, for tests: `amx`, `avx512` or `off`.
+/// Environment variable that restricts [`engine`] for tests: `amx`, `avx512` or `off`.
 pub const VARIABLE: &str = "UNIREAL_BF16";
 
-/// The fastest bf16 instructions that CPU and kernel grant; `None` where there are none.
+/// Returns the fastest bf16 instructions that CPU and operating system grant; `None` if there are none.
 pub fn engine() -> Option<Engine> {
     static ENGINE: OnceLock<Option<Engine>> = OnceLock::new();
     *ENGINE.get_or_init(|| match std::env::var(VARIABLE).as_deref() {
@@ -66,7 +66,7 @@ pub fn engine() -> Option<Engine> {
     })
 }
 
-/// The model name of the CPU, for reports; "unknown CPU" where the system does not say.
+/// Returns the model name of the CPU for reports, or "unknown CPU".
 #[cfg(not(target_arch = "wasm32"))]
 pub fn cpu_name() -> String {
     let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
@@ -83,7 +83,7 @@ fn has_avx512() -> bool {
         && std::is_x86_feature_detected!("avx512bf16")
 }
 
-/// CPUID names the tiles; Linux grants their registers to a process that asks for them (`ARCH_REQ_XCOMP_PERM`).
+/// Detects AMX by CPUID and requests permission for the tile registers from Linux (`ARCH_REQ_XCOMP_PERM`).
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 fn has_amx() -> bool {
     const ARCH_PRCTL: i64 = 158;
@@ -95,7 +95,7 @@ fn has_amx() -> bool {
         return false;
     }
     let answer: i64;
-    // SAFETY: the system call changes nothing but the process's permission; it clobbers rcx and r11.
+    // SAFETY: the system call changes only the process's permission; it clobbers rcx and r11.
     unsafe {
         std::arch::asm!("syscall", inlateout("rax") ARCH_PRCTL => answer, in("rdi") REQUEST_PERMISSION,
             in("rsi") TILE_DATA, out("rcx") _, out("r11") _);
@@ -117,8 +117,8 @@ thread_local! {
     static PRECISION: Cell<Precision> = const { Cell::new(Precision::F32) };
 }
 
-/// The precision that was asked for, as far as the CPU has it, else bf16 where it is `fast` work; one line on standard error says
-/// when that is not what was asked for.
+/// Returns the requested precision, by default bf16 for `fast` work and f32 for other work; always f32 without bf16 instructions. Prints
+/// a line to standard error when bf16 was requested and is not available.
 #[cfg(not(target_arch = "wasm32"))]
 pub fn choose(asked: Option<Precision>, fast: bool) -> Precision {
     let wanted = match asked {
@@ -135,19 +135,19 @@ pub fn choose(asked: Option<Precision>, fast: bool) -> Precision {
     wanted.available()
 }
 
-/// The precision of this thread's products.
+/// Returns the precision of this thread's matrix products.
 pub fn precision() -> Precision {
     PRECISION.get()
 }
 
-/// Sets the precision of this thread's products until the guard is dropped. Where the CPU has no bf16 instructions, bf16 is
-/// computed in f32; [`Precision::available`] tells beforehand.
+/// Sets the precision of this thread's matrix products until the guard is dropped: [`Precision::available`], so f32 where the CPU has no
+/// bf16 instructions.
 #[must_use]
 pub fn scoped(precision: Precision) -> Scope {
     Scope(PRECISION.replace(precision.available()))
 }
 
-/// Ends a [`scoped`] precision.
+/// Restores the previous precision when dropped; see [`scoped`].
 #[derive(Debug)]
 pub struct Scope(Precision);
 
@@ -158,7 +158,7 @@ impl Drop for Scope {
 }
 
 impl Precision {
-    /// Its name in options and reports.
+    /// Returns its name in options and reports.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn name(self) -> &'static str {
         match self {
@@ -167,7 +167,7 @@ impl Precision {
         }
     }
 
-    /// This precision, or f32 where the CPU has no instructions for it.
+    /// Returns this precision, or f32 where the CPU has no instructions for it.
     pub fn available(self) -> Self {
         match engine() {
             Some(_) => self,

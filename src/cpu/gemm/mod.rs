@@ -1,7 +1,7 @@
 //! GEMM on bf16 operands with f32 sums: `c = a b^T`, with both operands in any layout.
 //!
-//! Operands are rounded and packed into tiles panel by panel ([`pack`]), so that a panel is multiplied while it is in the cache;
-//! [`avx512`] and [`amx`] multiply blocks of 32 x 32. f32 products are burn's (the crate `gemm`).
+//! Operands are rounded and packed into tiles panel by panel ([`pack`]), so that a panel is multiplied while it is in the CPU cache;
+//! [`avx512`] and [`amx`] multiply blocks of 32 x 32. f32 products use burn's GEMM (the crate `gemm`).
 
 #[cfg(all(test, target_arch = "x86_64", target_os = "linux"))]
 mod emulator;

@@ -1,23 +1,23 @@
 //! Packing of f32 matrices into bf16 tiles, the operand format of [`super::amx`] and [`super::avx512`].
 //!
-//! A tile holds 16 rows (or columns) of the product by 32 steps of the sum, as 16 x 16 pairs of bf16 numbers, 1 KiB. In a
-//! *left* tile each row of 16 pairs belongs to a row of the product; in a *right* tile each row holds one pair of 16 columns.
-//! Tiles lie in the order `[rows / 16][k / 32]`; what a matrix does not fill is zero.
+//! A tile holds 16 rows (or columns) of the product by 32 steps along `k`, as 16 x 16 pairs of bf16 numbers, 1 KiB. In a
+//! *left* tile each row of 16 pairs belongs to a row of the product; in a *right* tile each row holds one pair of each of 16 columns.
+//! The layout of tiles is `[rows / 16][k / 32]`, padded with zeros.
 
 use std::arch::x86_64::*;
 
 /// Rows of the product in a tile.
 pub(crate) const ROWS: usize = 16;
-/// Steps of the sum in a tile.
+/// Steps along `k` in a tile.
 pub(crate) const DEPTH: usize = 32;
 
-/// A tile of pairs, at the start of a cache line.
+/// A tile of pairs, aligned to a cache line.
 #[repr(C, align(64))]
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Tile([u32; 16 * ROWS]);
 
 impl Tile {
-    /// Nothing but zeros.
+    /// A tile of zeros.
     pub(crate) const ZERO: Tile = Tile([0; 16 * ROWS]);
 }
 
@@ -30,7 +30,7 @@ pub(crate) enum Side {
     Right,
 }
 
-/// Packs `rows` rows of length `k`, `stride` numbers apart, into `out`.
+/// Packs `rows` rows of length `k`, `stride` floats apart, into `out`.
 ///
 /// # Safety
 /// The CPU must have AVX-512 F, BW, VL and BF16.
@@ -58,7 +58,7 @@ pub(crate) fn from_rows(
                 .take(rows - (block * ROWS).min(rows))
             {
                 let start = (block * ROWS + r) * stride + q * DEPTH;
-                // SAFETY: masked loads touch `count` numbers from `start`, which the assertion above covers.
+                // SAFETY: masked loads touch `count` floats from `start`, which the assertion above covers.
                 unsafe {
                     let from = x.as_ptr().add(start);
                     let first = _mm512_maskz_loadu_ps(low, from);
@@ -76,8 +76,7 @@ pub(crate) fn from_rows(
     }
 }
 
-/// Packs the transpose of a matrix `[k, rows]` whose rows lie `stride` numbers apart: what it holds column by column becomes
-/// rows of `k` numbers.
+/// Packs the transpose of a matrix `[k, rows]` whose rows are `stride` floats apart into `out`, as `rows` rows of length `k`.
 ///
 /// # Safety
 /// The CPU must have AVX-512 F, BW, VL and BF16.
@@ -103,7 +102,7 @@ pub(crate) fn from_columns(
                     if step >= k {
                         return _mm512_setzero_ps();
                     }
-                    // SAFETY: masked loads touch at most `rows` numbers of row `step`, which the assertion above covers.
+                    // SAFETY: masked loads touch at most `rows` floats of row `step`, which the assertion above covers.
                     unsafe {
                         _mm512_maskz_loadu_ps(wide, x.as_ptr().add(step * stride + block * ROWS))
                     }
@@ -119,7 +118,7 @@ pub(crate) fn from_columns(
     }
 }
 
-/// The first `count` of 16 lanes.
+/// Returns the mask of the first `count` of 16 lanes.
 fn mask(count: usize) -> u16 {
     if count >= 16 {
         return u16::MAX;
@@ -127,7 +126,7 @@ fn mask(count: usize) -> u16 {
     (1 << count) - 1
 }
 
-/// 16 floats rounded to bf16, in the lower halves of 32-bit lanes.
+/// Rounds 16 floats to bf16, in the lower halves of 32-bit lanes.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
 #[inline]
 fn narrow(x: __m512) -> __m512i {
@@ -178,22 +177,22 @@ fn transpose(t: &mut [__m512i; ROWS]) {
     }
 }
 
-/// The matrix of patches of an image, `[offsets, pixels]`, without its copies: the number of a tap and a pixel is that of the padded
-/// image at the sum of their offsets. Pixels come in groups of 16: of one row, or of two rows of 8.
+/// An implicit im2col matrix `[offsets, pixels]`: its element for a kernel offset and a pixel is the padded image at the sum of their
+/// indices. Pixels form groups of 16: of one row, or of two rows of 8.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Patches<'a> {
     /// The padded image.
     pub(crate) image: &'a [f32],
-    /// Where each channel and place of the kernel begins.
+    /// Index in the image of each channel and kernel position, for the first pixel.
     pub(crate) offsets: &'a [usize],
-    /// Where each group of pixels begins.
+    /// Index of the first pixel of each group.
     pub(crate) groups: &'a [usize],
-    /// From the first row of a group to the second, where there are two.
+    /// Distance from the first to the second row of a group, if it has two.
     pub(crate) second_row: Option<usize>,
 }
 
 impl Patches<'_> {
-    /// 16 pixels of a tap.
+    /// Loads the 16 pixels of a group for a kernel offset.
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
     #[inline]
     fn load(&self, offset: usize, group: usize) -> __m512 {
@@ -201,12 +200,12 @@ impl Patches<'_> {
         match self.second_row {
             None => {
                 let values = &self.image[at..at + 16];
-                // SAFETY: the slice has 16 numbers.
+                // SAFETY: the slice has 16 floats.
                 unsafe { _mm512_loadu_ps(values.as_ptr()) }
             }
             Some(row) => {
                 let values = [&self.image[at..at + 8], &self.image[at + row..at + row + 8]];
-                // SAFETY: the slices have 8 numbers each.
+                // SAFETY: the slices have 8 floats each.
                 let [a, b] =
                     values.map(|values| unsafe { _mm256_loadu_pd(values.as_ptr().cast()) });
                 _mm512_castpd_ps(_mm512_insertf64x4::<1>(_mm512_castpd256_pd512(a), b))
@@ -215,7 +214,7 @@ impl Patches<'_> {
     }
 }
 
-/// Packs patches as the right operand whose rows are pixels and whose sum runs over taps.
+/// Packs patches as a right operand `[pixels, offsets]`.
 ///
 /// # Safety
 /// The CPU must have AVX-512 F, BW, VL and BF16.
@@ -238,7 +237,7 @@ pub(crate) fn pixels_of(patches: Patches<'_>, out: &mut [Tile]) {
     }
 }
 
-/// Packs patches as the right operand whose rows are taps and whose sum runs over pixels.
+/// Packs patches as a right operand `[offsets, pixels]`.
 ///
 /// # Safety
 /// The CPU must have AVX-512 F, BW, VL and BF16.

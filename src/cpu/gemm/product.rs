@@ -1,4 +1,4 @@
-//! Products of packed panels, and of whole matrices panel by panel.
+//! GEMM of packed panels, and of whole matrices panel by panel.
 
 use std::cell::RefCell;
 
@@ -8,22 +8,22 @@ use super::pack::{
 };
 use super::{amx, avx512};
 
-/// Steps of the sum for which a panel is packed at once; a multiple of [`DEPTH`].
+/// Steps along `k` that are packed at once; a multiple of [`DEPTH`].
 const DEEP: usize = 512;
 /// Rows of the left operand that are packed at once; a multiple of 32.
 const TALL: usize = 128;
 
-/// An operand `[rows, k]` of 32-bit floats.
+/// An f32 operand `[rows, k]`.
 #[derive(Clone, Copy)]
 pub enum Matrix<'a> {
-    /// Row by row, so many numbers from one row to the next.
+    /// Row-major, with the stride from one row to the next.
     Rows(&'a [f32], usize),
-    /// The transpose `[k, rows]` row by row, so many numbers from one row to the next.
+    /// The transpose `[k, rows]`, row-major, with the stride from one row to the next.
     Columns(&'a [f32], usize),
 }
 
 impl Matrix<'_> {
-    /// Packs rows `first[0]..` and steps `first[1]..` of it: `size` rows and steps.
+    /// Packs the part of shape `size` (rows, steps along `k`) that begins at row `first[0]` and step `first[1]`.
     fn pack(self, first: [usize; 2], size: [usize; 2], side: Side, out: &mut [Tile]) {
         assert!(
             engine().is_some(),
@@ -41,12 +41,12 @@ impl Matrix<'_> {
     }
 }
 
-/// What the rows of packed patches are.
+/// The rows of packed patches.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum PatchRows {
-    /// Pixels of the result; the sum runs over taps.
+    /// Pixels of the result; the product sums over kernel offsets.
     Pixels,
-    /// Taps of the kernel; the sum runs over pixels.
+    /// Kernel offsets; the product sums over pixels.
     Offsets,
 }
 
@@ -59,7 +59,7 @@ pub(crate) struct Packed {
 }
 
 impl Packed {
-    /// Packs an operand of a product for its side.
+    /// Packs an operand `[rows, k]` for its side of the product.
     pub(crate) fn pack(&mut self, side: Side, from: Matrix<'_>, [rows, k]: [usize; 2]) {
         self.part(side, from, [0, 0], [rows, k]);
     }
@@ -69,7 +69,7 @@ impl Packed {
         from.pack(first, size, side, &mut self.tiles);
     }
 
-    /// Packs an image's patches as a right operand: pixels by taps, or taps by pixels.
+    /// Packs an image's patches as a right operand, `[pixels, offsets]` or `[offsets, pixels]`.
     pub(crate) fn pack_patches(&mut self, patches: Patches<'_>, rows: PatchRows) {
         assert!(
             engine().is_some(),
@@ -96,7 +96,7 @@ impl Packed {
         }
     }
 
-    /// The tiles of two blocks of 16 rows from block `block` on; the last one twice where their number is odd.
+    /// Returns the tiles of blocks `block` and `block + 1` of 16 rows; of the last block twice if there is no next.
     fn pair(&self, block: usize) -> [*const Tile; 2] {
         let deep = self.k.div_ceil(DEPTH);
         let last = self.rows.div_ceil(ROWS) - 1;
@@ -104,13 +104,13 @@ impl Packed {
     }
 }
 
-/// `c = left right^T`, or that added to `c`, whose rows lie `stride` numbers apart.
+/// Computes `c = left right^T`, or adds that to `c` (`add`). Rows of `c` are `stride` floats apart.
 pub(crate) fn multiply(left: &Packed, right: &Packed, c: &mut [f32], stride: usize, add: bool) {
     let engine = engine().expect("packing has asked for it");
     multiply_on(engine, left, right, c, stride, add);
 }
 
-/// [`multiply`] with given instructions, which the CPU must have.
+/// [`multiply`] with `engine`, whose instructions the CPU must have.
 pub(super) fn multiply_on(
     engine: Engine,
     left: &Packed,
@@ -126,10 +126,10 @@ pub(super) fn multiply_on(
         return;
     }
     let amx = engine == Engine::Amx;
-    // SAFETY: AMX was granted.
+    // SAFETY: `engine` says that AMX was granted.
     let _tiles = amx.then(|| unsafe { amx::Tiles::configure() });
     let block = |a, b, c: *mut f32, stride, add, height| unsafe {
-        // SAFETY: `pair` gives `deep` tiles each; `c` has room for the block, see below.
+        // SAFETY: `pair` returns `deep` tiles each; the calls below pass a `c` that holds the block.
         if amx {
             amx::block(a, b, deep, c, stride, add)
         } else {
@@ -164,8 +164,8 @@ thread_local! {
     static SPACE: RefCell<[Packed; 2]> = RefCell::default();
 }
 
-/// `c [m, n] = a b^T` for `a [m, k]` and a packed `b [n, k]`. `finish` is called for every panel of finished rows with the number of
-/// its first row, while they are in the cache.
+/// Computes `c [m, n] = a b^T` for `a [m, k]` and a packed `b [n, k]`. Calls `finish` with the index of the first row and the rows of
+/// every finished panel, while they are in the CPU cache.
 pub(crate) fn rows_times(
     a: Matrix<'_>,
     m: usize,
@@ -185,7 +185,7 @@ pub(crate) fn rows_times(
     });
 }
 
-/// `c [m, n] = a b^T` for long rows: `a [m, k]`, `b [n, k]`.
+/// Computes `c [m, n] = a b^T` for `a [m, k]` and `b [n, k]` with a large `k`.
 pub fn long_product(a: Matrix<'_>, b: Matrix<'_>, [m, n, k]: [usize; 3], c: &mut [f32]) {
     SPACE.with_borrow_mut(|[left, right]| {
         for step in (0..k).step_by(DEEP) {

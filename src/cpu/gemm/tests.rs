@@ -1,4 +1,4 @@
-//! Products against sums in f64 of the same rounded numbers, on random sizes.
+//! Compares products of random sizes with f64 sums of the same rounded operands.
 
 use half::bf16;
 use rand::{Rng, RngExt, SeedableRng};
@@ -8,7 +8,7 @@ use super::engine::{Engine, engine};
 use super::pack::Side;
 use super::product::{Matrix, Packed, long_product, multiply_on, rows_times};
 
-/// `[rows, columns]` row by row, and its transpose.
+/// Returns a random row-major matrix `[rows, columns]` and its transpose.
 fn random(rng: &mut impl Rng, rows: usize, columns: usize) -> [Vec<f32>; 2] {
     let values: Vec<f32> = (0..rows * columns)
         .map(|_| rng.random_range(-1.0..1.0))
@@ -18,7 +18,7 @@ fn random(rng: &mut impl Rng, rows: usize, columns: usize) -> [Vec<f32>; 2] {
     [values, transposed]
 }
 
-/// `a b^T` of rounded operands.
+/// Returns `a b^T` of operands rounded to bf16.
 fn expected([a, b]: [&[f32]; 2], [m, n, k]: [usize; 3]) -> Vec<f64> {
     let round = |x: f32| f64::from(bf16::from_f32(x).to_f32());
     let mut c = Vec::new();
@@ -33,7 +33,7 @@ fn expected([a, b]: [&[f32]; 2], [m, n, k]: [usize; 3]) -> Vec<f64> {
 
 fn check(c: &[f32], expected: impl Iterator<Item = f64>, k: usize, what: &str) {
     for (i, (ours, right)) in c.iter().zip(expected).enumerate() {
-        // Sums in f32 of k products of at most 1.
+        // The error of an f32 sum of k products of at most 1.
         let most = 1e-6 * (k as f64).max(8.0);
         assert!(
             (f64::from(*ours) - right).abs() < most,
@@ -42,7 +42,7 @@ fn check(c: &[f32], expected: impl Iterator<Item = f64>, k: usize, what: &str) {
     }
 }
 
-/// Sizes of a product, from 1 to 300 each, and its operands in each layout.
+/// Returns random sizes of a product, from 1 to `most` each, and its operands with their transposes.
 fn cases(
     seed: u64,
     count: usize,
@@ -113,7 +113,7 @@ fn products_of_any_size_and_layout() {
     }
 }
 
-/// The tile instructions themselves, on this CPU where it has them, else emulated.
+/// Runs the tile instructions on this CPU if it has them, and emulates them otherwise.
 #[test]
 #[cfg(target_os = "linux")]
 fn tiles_multiply_as_avx512_does() {

@@ -1,4 +1,4 @@
-//! Packed weights, shared by the threads and micro-batches of a training step, which all read the same weights.
+//! A cache of packed weights that the threads and micro-batches of a training step share.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -8,14 +8,14 @@ use burn::backend::flex::FlexTensor;
 use super::super::as_slice;
 use super::{Matrix, Packed, Side};
 
-/// A weight `[o, k]`, where it is in memory and whether it is packed for the backward pass.
+/// Address and shape `[o, k]` of a weight, and whether it is packed for the backward pass.
 type Key = (usize, [usize; 2], bool);
 
 #[derive(Default)]
 struct Shared {
-    /// Scopes that are open.
+    /// Number of live [`SharedWeights`] guards.
     scopes: usize,
-    /// The tensors too: while they are here, no other can take their place in memory.
+    /// Packed weights, with the tensors whose addresses are in the keys: holding them keeps the addresses unique.
     packed: HashMap<Key, (FlexTensor, Arc<Packed>)>,
 }
 
@@ -26,11 +26,11 @@ fn with_shared<T>(f: impl FnOnce(&mut Shared) -> T) -> T {
     f(shared.get_or_insert_default())
 }
 
-/// While one of these is there, weights are packed once for all threads; no weight may be changed in place.
+/// A guard during whose lifetime each weight is packed once for all threads. No weight may be changed in place meanwhile.
 #[derive(Debug)]
 pub struct SharedWeights(());
 
-/// Shares packed weights until the result is dropped.
+/// Shares packed weights between threads until the guard is dropped.
 #[must_use]
 pub fn share_packed_weights() -> SharedWeights {
     with_shared(|shared| shared.scopes += 1);
@@ -48,7 +48,7 @@ impl Drop for SharedWeights {
     }
 }
 
-/// The right operand of `x w^T`, or with `backward` that of `g w`, for a contiguous weight `[o, k]`.
+/// Returns a contiguous weight `[o, k]` packed as the right operand of `x w^T`, or with `backward` of `g w`.
 pub(crate) fn packed_weight(weight: &FlexTensor, size: [usize; 2], backward: bool) -> Arc<Packed> {
     let values = as_slice(weight);
     let key = (values.as_ptr().addr(), size, backward);

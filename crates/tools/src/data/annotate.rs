@@ -1,5 +1,4 @@
-//! What is known about a clip beside its pixels. Each tool that knows something is an [`Annotator`]; what they say meets in
-//! the [`Clip`].
+//! Annotations of clips. Each source of annotations implements [`Annotator`] and writes them into the [`Clip`].
 
 pub mod chat;
 pub mod files;
@@ -11,24 +10,25 @@ use super::fit::Fit;
 use super::kinds::Counts;
 use unireal::Result;
 
-/// A clip with what is needed to find its annotations.
+/// A clip with the data needed to find its annotations.
 pub struct Shot<'a> {
-    /// The frames and what is known of them so far.
+    /// The frames and their annotations so far.
     pub clip: Clip,
-    /// The video's file name without its ending: annotation files are found by it.
+    /// The video's file stem, by which annotation files are found.
     pub video: &'a str,
-    /// How the video's pixels became the clip's.
+    /// How the video's frames were scaled and cropped to the clip's.
     pub fit: Fit,
 }
 
-/// Something that knows about clips.
+/// A source of annotations.
 pub trait Annotator: Sync {
-    /// A name for reports.
+    /// Returns the name for reports.
     fn name(&self) -> &'static str;
 
-    /// Adds what it knows; `counts` learns what it leaves out.
+    /// Adds annotations to the clip, and to `counts` what it drops.
     ///
     /// # Errors
-    /// Whatever keeps it from its work; the clip then goes on without it, and the report says so.
+    /// Any failure. A network error fails the item; after any other the clip continues without the annotations, and the
+    /// report counts it.
     fn annotate(&self, shot: &mut Shot<'_>, counts: &mut Counts) -> Result<()>;
 }

@@ -1,5 +1,5 @@
-//! `unireal data build`: videos in, shards out. The work splits into parts for any scheduler, a re-run goes on where the
-//! last one was killed, and what cannot be read is reported and skipped.
+//! `unireal data build`: builds shards from videos. The work splits into parts for any scheduler, a re-run resumes where the
+//! last one was killed, and unreadable videos are reported and skipped.
 
 pub mod report;
 pub mod source;
@@ -27,7 +27,7 @@ use report::Report;
 use source::{Item, Made, SampleBuilder};
 use unireal::{Error, Result};
 
-/// What `unireal data build` is asked for.
+/// Command-line options of `unireal data build`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
     /// Videos, or folders of videos
@@ -36,56 +36,56 @@ pub struct Options {
     /// A folder in the authors' toolkit format: pairs, masks and instructions
     #[arg(long, value_name = "DIR")]
     pub toolkit: Option<PathBuf>,
-    /// So many scenes of the tabletop world, with seeds from --seed on
+    /// Number of tabletop scenes, with consecutive seeds from --seed on
     #[arg(long, value_name = "COUNT", default_value_t = 0)]
     pub world: u64,
-    /// Simpler scenes: one to three large objects, each with a colour and a shape of its own, and no film
+    /// Simpler scenes: one to three large objects with distinct colours and shapes, and no film
     #[arg(long, requires = "world")]
     pub easy: bool,
     /// Folder for the shards and the report
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
-    /// Samples have the area of a square of so many pixels a side
+    /// Side of the square whose area the samples have, in pixels
     #[arg(long, value_name = "PX", default_value_t = 128)]
     pub size: u32,
-    /// Square samples, cropped in the middle, instead of ones of the video's shape
+    /// Crop samples to the central square instead of keeping the video's aspect ratio
     #[arg(long)]
     pub square: bool,
     /// Seed of every random choice, and of the first scene
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
-    /// Word prompts as training never sees them, for tests
+    /// Use prompt wordings that training never sees, for tests
     #[arg(long)]
     pub held_out: bool,
-    /// Do the k-th of n parts of the work
+    /// Process only part K of N
     #[arg(long, value_name = "K/N", default_value = "1/1", value_parser = part)]
     pub part: (usize, usize),
-    /// Samples in a shard, or a few more
+    /// Samples per shard; a shard may hold a few more
     #[arg(long, value_name = "N", default_value_t = 500)]
     pub shard: usize,
-    /// Frames of each clip that are kept
+    /// Number of frames selected from each clip
     #[arg(long, value_name = "N", default_value_t = 4)]
     pub frames: usize,
-    /// Most clips of a video
+    /// Maximum number of clips per video
     #[arg(long, value_name = "N", default_value_t = 8)]
     pub clips: usize,
-    /// Folder with annotations of the videos: entities, masks and depth, as the module `annotate` describes them
+    /// Folder with annotations of the videos: entities, masks and depth maps, in the formats of the module `annotate`
     #[arg(long, value_name = "DIR")]
     pub annotations: Option<PathBuf>,
-    /// Endpoint of OpenAI's chat protocol that writes captions and instructions, such as <https://api.openai.com/v1>; the key
-    /// is taken from OPENAI_API_KEY
+    /// Endpoint of OpenAI's chat protocol that writes captions and instructions, such as <https://api.openai.com/v1>; the API key
+    /// is read from OPENAI_API_KEY
     #[arg(long, value_name = "URL", requires = "model")]
     pub endpoint: Option<String>,
-    /// The endpoint's model
+    /// Name of the endpoint's model
     #[arg(long, value_name = "NAME")]
     pub model: Option<String>,
-    /// Folder for the endpoint's answers; OUT/answers by default
+    /// Folder that caches the endpoint's answers; OUT/answers by default
     #[arg(long, value_name = "DIR")]
     pub answers: Option<PathBuf>,
-    /// Seconds after which a video is given up
+    /// Time limit per video, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 600)]
     pub limit: u64,
-    /// Threads; as many as there are cores by default
+    /// Number of threads; by default the number of cores
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
     /// Print the report as JSON
@@ -123,20 +123,20 @@ impl Options {
         }
     }
 
-    /// What makes samples of one video or scene another sort of samples.
+    /// Returns the options that determine the samples of a video or scene.
     fn shape(&self) -> serde_json::Value {
         let mut shape = json!({
             "size": self.size, "square": self.square, "held_out": self.held_out, "frames": self.frames, "clips": self.clips,
             "annotations": self.annotations, "endpoint": self.endpoint, "model": self.model,
         });
-        // Folders from before this option have no such entry.
+        // Reports from before this option existed have no such entry.
         if self.easy {
             shape["easy"] = true.into();
         }
         shape
     }
 
-    /// The annotators: those that need all frames of a clip, and those that need only what is kept of it.
+    /// Returns the annotators that need all frames of a clip, and those that need only the selected frames.
     fn annotators(&self) -> Result<[Vec<Box<dyn Annotator>>; 2]> {
         let mut late: Vec<Box<dyn Annotator>> = Vec::new();
         if let Some(folder) = &self.annotations {
@@ -163,7 +163,7 @@ impl Options {
     }
 }
 
-/// Builds and reports.
+/// Builds the shards and prints the report.
 ///
 /// # Errors
 /// As [`build`].
@@ -177,11 +177,11 @@ pub fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Makes the shards of a part and its report, `OUT/<part>.report.json`.
+/// Builds the shards of a part and its report, `OUT/part-<K>-of-<N>.report.json`.
 ///
 /// # Errors
-/// [`Error::Request`] for options that cannot be right or when there is nothing to do, [`Error::Format`] when the disk refuses,
-/// [`Error::Unsupported`] when a program is missing. A video that cannot be read is no error but a line of the report.
+/// [`Error::Request`] for invalid options or when there are no items, [`Error::Format`] when a file cannot be read or written,
+/// [`Error::Unsupported`] when a program is missing. An unreadable video is not an error but a line of the report.
 pub fn build(options: &Options) -> Result<Report> {
     let started = Instant::now();
     if !(1..=64).contains(&options.frames) {
@@ -232,7 +232,7 @@ pub fn build(options: &Options) -> Result<Report> {
     Ok(output.report)
 }
 
-/// Names of the items that whole shards of any part hold, or that gave no sample.
+/// Returns the names of the items that complete shards of any part hold, or that yielded no sample.
 fn done(options: &Options) -> Result<HashSet<String>> {
     let mut done = HashSet::new();
     for (_, note) in shard::notes(&options.out)? {
@@ -252,14 +252,14 @@ fn progress(count: usize) -> ProgressBar {
     }
 }
 
-/// The open shard and what is told of it.
+/// The open shard with its pending note, and the report.
 struct Output {
     writer: Writer,
     pending: Pending,
     report: Report,
 }
 
-/// What the open shard was made from.
+/// The contents of the open shard, for its note.
 #[derive(Default)]
 struct Pending {
     items: Vec<String>,
@@ -268,11 +268,11 @@ struct Pending {
 }
 
 impl Output {
-    /// An item's samples go into one shard, so that a shard's note tells whether the item is done.
+    /// Writes an item's samples. They all go into one shard, so that the shard's note tells whether the item is done.
     fn take(&mut self, item: &Item, made: Result<Made>) -> Result<()> {
         let made = match made {
             Ok(made) => made,
-            // Without the programs nothing can be read; that is not the video's fault.
+            // A missing program (ffmpeg or ffprobe) fails the whole run: no video can be read without it.
             Err(e @ Error::Unsupported(_)) if e.to_string().contains("the program") => {
                 return Err(e);
             }

@@ -1,4 +1,4 @@
-//! Contact sheets of cards: labelled images beside each other, with text under them.
+//! Contact sheets of cards: labelled images side by side, with text below.
 
 use embedded_graphics::mono_font::MonoTextStyle;
 use embedded_graphics::mono_font::iso_8859_1::FONT_6X10;
@@ -10,24 +10,24 @@ use embedded_graphics::text::{Baseline, Text};
 use unireal::Image;
 use unireal::Role;
 
-/// Longer side of a picture on a sheet.
+/// Longer side of an image on a sheet, in pixels.
 const PICTURE: u32 = 128;
 const MARGIN: u32 = 6;
-/// Space between inputs and outputs, beside the margin.
+/// Extra space between inputs and outputs.
 const GAP: u32 = 14;
 /// Height of a line of text.
 const LINE: u32 = 11;
-/// Width of a letter.
+/// Width of a character.
 const LETTER: u32 = 6;
 
-/// Text.
+/// Text colour.
 pub(crate) const INK: Rgb888 = Rgb888::new(20, 20, 20);
-/// Text that matters less.
+/// Colour of secondary text.
 pub(crate) const PALE: Rgb888 = Rgb888::new(110, 110, 110);
-/// The frame of an output.
+/// Frame colour of an output.
 pub(crate) const RESULT: Rgb888 = Rgb888::new(0, 130, 60);
 
-/// The frame of an input.
+/// Returns the frame colour of an input.
 pub(crate) fn role_colour(role: Role) -> Rgb888 {
     match role {
         Role::Canvas => Rgb888::new(20, 90, 200),
@@ -43,13 +43,13 @@ pub(crate) type Labelled<'a> = (&'a Image, String, Rgb888);
 pub(crate) struct Card<'a> {
     /// Images on the left.
     pub(crate) inputs: Vec<Labelled<'a>>,
-    /// Images behind a gap.
+    /// Images on the right, after a gap.
     pub(crate) outputs: Vec<Labelled<'a>>,
-    /// Text under the images; long lines are wrapped.
+    /// Text below the images; long lines are wrapped.
     pub(crate) lines: Vec<(String, Rgb888)>,
 }
 
-/// Draws cards, `columns` beside each other; all of a column are as wide as its widest.
+/// Draws a sheet with `columns` cards per row; each column is as wide as its widest card.
 pub(crate) fn sheet(cards: &[Card<'_>], columns: usize) -> Image {
     let columns = columns.max(1);
     let images = |card: &Card<'_>| card.inputs.len() + card.outputs.len();
@@ -108,7 +108,7 @@ impl Card<'_> {
     }
 }
 
-/// Lines of at most `letters` letters, broken between words where that is possible.
+/// Wraps text into lines of at most `letters` characters, between words where possible.
 fn wrapped(text: &str, letters: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split_whitespace() {
@@ -129,7 +129,7 @@ fn wrapped(text: &str, letters: usize) -> Vec<String> {
     lines
 }
 
-/// A picture to draw on.
+/// An image as a drawing target.
 struct Canvas(Image);
 
 impl Canvas {
@@ -148,7 +148,7 @@ impl Canvas {
         }
     }
 
-    /// The picture at its place.
+    /// Draws a scaled image with a frame.
     fn framed(&mut self, image: &Image, left: u32, top: u32, colour: Rgb888) {
         let (width, height) = shown(image);
         let scaled = match width / image.width {
@@ -175,7 +175,7 @@ impl Canvas {
     }
 }
 
-/// The largest size of a picture that fits; small ones grow by a whole number.
+/// Returns the displayed size of an image: the largest that fits; small images scale by an integer factor.
 fn shown(image: &Image) -> (u32, u32) {
     let long = image.width.max(image.height);
     let side = |side: u32| {

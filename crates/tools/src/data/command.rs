@@ -4,7 +4,7 @@ use super::{build, export, show};
 use crate::train::encode;
 use unireal::Result;
 
-/// What `unireal data` is asked for.
+/// Command-line options of `unireal data`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
     #[command(subcommand)]
@@ -13,16 +13,16 @@ pub struct Options {
 
 #[derive(Clone, Debug, clap::Subcommand)]
 enum Command {
-    /// Make shards of samples from videos, from the tabletop world, or from the authors' toolkit format
+    /// Build shards of samples from videos, the tabletop world or the authors' toolkit format
     #[command(visible_alias = "import")]
     Build(build::Options),
     /// Write pairs of frames in the authors' toolkit format
     Export(build::Options),
-    /// Write the frames that a build would keep, for annotators
+    /// Write the frames that a build would select, for annotators
     Frames(build::Options),
-    /// Draw contact sheets of shards, one a kind
+    /// Draw contact sheets of shards, one per kind
     Show(show::Options),
-    /// Write the latents and prompts of shards, as training reads them
+    /// Write the latents and prompts of shards in the format that training reads
     Encode(encode::Options),
 }
 

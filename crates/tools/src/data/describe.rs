@@ -1,4 +1,5 @@
-//! Plain words for things that no language model has seen: by colour, size and place, and for where they went.
+//! Phrases and instructions without a language model: objects are named by colour, size and side, and instructions describe
+//! where they move.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +8,7 @@ use super::mask::{bounds, share};
 use super::prompts::listed;
 use unireal::Image;
 
-/// Names of hues, by the degree at which each begins.
+/// Hue names with the angle in degrees at which each begins.
 const HUES: [(f32, &str); 9] = [
     (0.0, "red"),
     (18.0, "orange"),
@@ -19,10 +20,10 @@ const HUES: [(f32, &str); 9] = [
     (305.0, "pink"),
     (340.0, "red"),
 ];
-/// A name that fits fewer of an object's pixels says nothing.
+/// Minimum fraction of an object's pixels that a colour name must fit.
 const AGREED: f32 = 0.4;
 
-/// The name of a colour.
+/// Returns the name of a colour.
 fn hue_name(pixel: &[u8]) -> &'static str {
     let [r, g, b] = [0, 1, 2].map(|c| f32::from(pixel[c]) / 255.0);
     let (most, least) = (r.max(g).max(b), r.min(g).min(b));
@@ -44,14 +45,14 @@ fn hue_name(pixel: &[u8]) -> &'static str {
     let degrees = (60.0 * turn).rem_euclid(360.0);
     let name = HUES.iter().rev().find(|(begin, _)| degrees >= *begin);
     match name.map_or("red", |(_, name)| name) {
-        // Dark or dull orange has a name of its own; light red as well.
+        // Dark or dull orange is called brown, light red is called pink.
         "orange" if most < 0.6 || chroma < 0.45 * most => "brown",
         "red" if least > 0.45 => "pink",
         name => name,
     }
 }
 
-/// The name of the colour that most of the masked pixels have; `None` when they do not agree, or for an empty mask.
+/// Returns the most frequent colour name of the masked pixels; `None` when too few agree, or for an empty mask.
 pub fn colour(images: &[Image], masks: &[Vec<bool>]) -> Option<&'static str> {
     let mut votes: BTreeMap<&str, f32> = BTreeMap::new();
     for (image, mask) in images.iter().zip(masks) {
@@ -65,8 +66,8 @@ pub fn colour(images: &[Image], masks: &[Vec<bool>]) -> Option<&'static str> {
         .map(|(name, _)| name)
 }
 
-/// Gives entities without phrases such that mean them alone in every frame: by their colour, when no other has it; as the
-/// largest; by their side.
+/// Names the entities without phrases so that each phrase fits one of them in every frame: by colour when no other has it,
+/// as the largest, or by side.
 pub fn name(clip: &mut Clip) {
     let colours: Vec<_> = clip
         .entities
@@ -114,7 +115,7 @@ pub fn name(clip: &mut Clip) {
     }
 }
 
-/// The entity whose value is the greatest by far in every frame.
+/// Returns the entity whose value is the greatest in every frame by a margin of 15 %.
 fn always_first(clip: &Clip, value: impl Fn(usize, usize) -> Option<f32>) -> Option<usize> {
     let mut first = None;
     for frame in 0..clip.frames.len() {
@@ -134,7 +135,7 @@ fn always_first(clip: &Clip, value: impl Fn(usize, usize) -> Option<f32>) -> Opt
     first
 }
 
-/// The middle of an entity's box in shares of the picture; `None` where it is not seen.
+/// Returns the centre of an entity's box as fractions of the image; `None` where it is not visible.
 fn centre(clip: &Clip, entity: usize, frame: usize) -> Option<[f32; 2]> {
     let (width, height) = (clip.frames[frame].width, clip.frames[frame].height);
     let b = bounds(&clip.entities[entity].masks[frame], width as usize)?;
@@ -144,11 +145,11 @@ fn centre(clip: &Clip, entity: usize, frame: usize) -> Option<[f32; 2]> {
     ])
 }
 
-/// Displacements below this share of the picture are not said.
+/// Minimum displacement that is described, as a fraction of the image.
 const STEP: f32 = 0.05;
 
-/// Instructions for the pairs of neighbouring frames, forwards and backwards, in which things move that have names: all that move
-/// are named, and a pair in which one moves that has none has no instruction.
+/// Returns instructions between neighbouring frames, forwards and backwards. Each names every object that moves; a pair in
+/// which an unnamed object moves gets none.
 pub fn instructions(clip: &Clip) -> Vec<Instruction> {
     let mut found = Vec::new();
     for from in 0..clip.frames.len() {
@@ -180,22 +181,22 @@ pub fn instructions(clip: &Clip) -> Vec<Instruction> {
     found
 }
 
-/// How far something goes, in shares of the picture; `None` when it stays or is not seen.
+/// Returns an entity's displacement as fractions of the image; `None` when it stays or is not visible.
 fn displacement(clip: &Clip, entity: usize, from: usize, to: usize) -> Option<[f32; 2]> {
     let (a, b) = (centre(clip, entity, from)?, centre(clip, entity, to)?);
     let by = [b[0] - a[0], b[1] - a[1]];
     (by[0].hypot(by[1]) >= STEP).then_some(by)
 }
 
-/// One of the names of something, in turns.
+/// Returns one of an entity's phrases; successive values of `turn` cycle through them.
 fn phrase(clip: &Clip, entity: usize, turn: usize) -> Option<String> {
     let phrases = &clip.entities[entity].phrases;
-    // "The object that moves moves" is no sentence.
+    // Avoids "the object that moves moves".
     let plain: Vec<&String> = phrases.iter().filter(|p| !p.ends_with("moves")).collect();
     plain.get(turn % plain.len().max(1)).copied().cloned()
 }
 
-/// Where to, in words.
+/// Describes a displacement, such as "slightly to the right and up".
 fn way([x, y]: [f32; 2]) -> String {
     let length = x.hypot(y);
     let mut parts = Vec::new();
@@ -218,10 +219,10 @@ mod tests {
     use super::*;
     use crate::data::Entity;
 
-    /// Left, top, side and colour.
+    /// Left, top, side and colour of a square.
     type Patch = (usize, usize, usize, [u8; 3]);
 
-    /// Boxes of colours at places, on green.
+    /// Returns a clip of coloured squares on green.
     fn clip(frames: &[Vec<Patch>]) -> Clip {
         let mut clip = Clip::default();
         for (n, boxes) in frames.iter().enumerate() {

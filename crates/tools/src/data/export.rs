@@ -1,4 +1,4 @@
-//! `unireal data export` and `unireal data frames`: what the engine finds in videos, for other tools.
+//! `unireal data export` and `unireal data frames`: write the frames and annotations of videos for other tools.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use unireal::{Error, Result};
 /// Writes pairs of neighbouring frames with entities and instructions in the authors' toolkit format.
 ///
 /// # Errors
-/// As `build`'s; a video that cannot be read is named on stderr and skipped.
+/// As [`build`](super::build::build); an unreadable video is named on stderr and skipped.
 pub fn export(options: &Options) -> Result<()> {
     let (builder, mut told, mut pairs) = (SampleBuilder::new(options)?, BTreeMap::new(), 0);
     for (row, item) in mine(options)?.iter().enumerate() {
@@ -43,7 +43,7 @@ pub fn export(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Writes the frames that `build` would keep, as `OUT/<video>/<frame>.png`, so that annotators can look at them.
+/// Writes the frames that `build` would select as `OUT/<video>/<frame>.png`, for annotators.
 ///
 /// # Errors
 /// As [`export`].
@@ -62,7 +62,7 @@ pub fn frames(options: &Options) -> Result<()> {
             .map_err(|e| Error::format(folder.display().to_string(), e))?;
         for clip in clips {
             for (image, number) in clip.frames.iter().zip(&clip.numbers) {
-                image.save(&folder.join(format!("{number:05}.png")))?;
+                image.save(folder.join(format!("{number:05}.png")))?;
                 count += 1;
             }
         }
@@ -71,7 +71,7 @@ pub fn frames(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// The items of the options' part.
+/// Returns the items of the options' part.
 fn mine(options: &Options) -> Result<Vec<Item>> {
     let (k, n) = options.part;
     Ok(source::items(options)?

@@ -1,27 +1,26 @@
-//! From a source's size to a sample's: scaled to an area, cropped in the middle to whole tokens. Pictures, masks and depth
-//! maps go the same way.
+//! Scales sources to the samples' area and crops the centre to whole tokens. Images, masks and depth maps are treated alike.
 
 use unireal::Image;
 use unireal::{Error, Result};
 
-/// Sides of samples are multiples of this, so that a VAE of factor 8 with 2x2 patches has whole tokens.
+/// Sides of samples are multiples of this, so that a VAE of factor 8 with 2x2 patches yields whole tokens.
 pub const MULTIPLE: u32 = 16;
-/// Longest side of a source.
+/// Longest side of a source, in pixels.
 const MAX_SOURCE: u32 = 8192;
 
-/// How a source of one size becomes samples.
+/// The scaling and cropping from a source's size to the sample's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fit {
     /// Size of the source.
     pub source: (u32, u32),
-    /// The source is scaled to this size, which covers the sample.
+    /// Size to which the source is scaled; it covers the sample.
     pub scaled: (u32, u32),
-    /// The sample's size; the middle of what was scaled.
+    /// The sample's size, the centre of the scaled source.
     pub size: (u32, u32),
 }
 
 impl Fit {
-    /// Samples of the area of a square of `side`, of about the source's shape, or exactly square.
+    /// Returns the fit to samples with the area of a square of `side` pixels, of about the source's aspect ratio or square.
     ///
     /// # Errors
     /// [`Error::Request`] for sides under 16 or over 2048, [`Error::Unsupported`] for a source without pixels, with a side
@@ -59,7 +58,7 @@ impl Fit {
         })
     }
 
-    /// Where the sample begins in what was scaled.
+    /// Returns the sample's left top corner in the scaled source.
     pub fn offset(&self) -> (u32, u32) {
         (
             (self.scaled.0 - self.size.0) / 2,
@@ -67,7 +66,7 @@ impl Fit {
         )
     }
 
-    /// A picture of the source, of any resolution.
+    /// Fits an image of the source, of any resolution; an image of the sample's size is returned unchanged.
     pub fn image(&self, image: &Image) -> Image {
         if (image.width, image.height) == self.size {
             return image.clone();
@@ -86,7 +85,7 @@ impl Fit {
         }
     }
 
-    /// A map of the source of `width` x `height` values, by the nearest; one of the sample's own size is taken as it is.
+    /// Fits a map of `width` x `height` values by nearest neighbour; a map of the sample's size is returned unchanged.
     pub fn map<T: Copy>(&self, map: &[T], width: u32, height: u32) -> Vec<T> {
         if (width, height) == self.size {
             return map.to_vec();
@@ -104,7 +103,7 @@ impl Fit {
         (0..self.size.0 * self.size.1).map(pixel).collect()
     }
 
-    /// A point of the source, in shares of its sides, as a point of the sample in shares of its sides.
+    /// Maps a point of the source to a point of the sample, both as fractions of the sides.
     pub fn point(&self, x: f32, y: f32) -> (f32, f32) {
         let (left, top) = self.offset();
         let along = |share: f32, scaled: u32, offset: u32, size: u32| {

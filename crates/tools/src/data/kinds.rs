@@ -1,4 +1,4 @@
-//! From a clip to samples of every kind (paper, section 3.2 and table 1).
+//! Builds samples of every kind from a clip (paper, section 3.2 and table 1).
 
 mod frames;
 mod objects;
@@ -22,16 +22,16 @@ use unireal::Image;
 use unireal::{Error, Result};
 use unireal::{Role, Tag};
 
-/// What is made of clips, and what is left out.
+/// Settings of sample building and its filters.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Use the wordings that training never sees.
+    /// Whether to use the prompt wordings that training never sees.
     pub held_out: bool,
-    /// Smallest object, as a share of the picture.
+    /// Smallest object, as a fraction of the image.
     pub min_object: f32,
-    /// Largest object, as a share of the picture.
+    /// Largest object, as a fraction of the image.
     pub max_object: f32,
-    /// A frame that is [blurred](quality::blur) more is left out.
+    /// Largest [blur](quality::blur) of a frame; blurrier frames are dropped.
     pub max_blur: f32,
 }
 
@@ -46,12 +46,12 @@ impl Default for Settings {
     }
 }
 
-/// How much was made and why the rest was left out.
+/// The number of samples built, and the number dropped with the reasons.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
-    /// Samples by kind, and kind/variant where there is one.
+    /// Number of samples by kind, or by kind/variant where there is one.
     pub samples: BTreeMap<String, u64>,
-    /// What the filters left out, by reason.
+    /// Number of drops by the filters, by reason.
     pub dropped: BTreeMap<String, u64>,
 }
 
@@ -82,11 +82,11 @@ impl Counts {
     }
 }
 
-/// The samples of a clip, of every kind that it has the annotations for; `counts` grows by them and by what the filters
-/// left out. The same clip, settings and state of `rng` give the same samples.
+/// Builds the samples of a clip, of every kind for which it has annotations, and adds them and the drops of the filters to
+/// `counts`. The same clip, settings and state of `rng` give the same samples.
 ///
 /// # Errors
-/// [`Error::Internal`] when the clip's parts do not fit together: an annotator's defect.
+/// [`Error::Internal`] when the clip is inconsistent, which is a defect of an annotator.
 pub fn samples(
     clip: &Clip,
     settings: &Settings,
@@ -115,7 +115,7 @@ pub fn samples(
     Ok(samples)
 }
 
-/// Whether every annotation fits the frames.
+/// Checks that every annotation fits the frames.
 fn check(clip: &Clip) -> std::result::Result<(), String> {
     let frames = clip.frames.len();
     let Some(first) = clip.frames.first() else {
@@ -165,7 +165,7 @@ fn check(clip: &Clip) -> std::result::Result<(), String> {
     }
 }
 
-/// Each entity's phrases that no other entity has.
+/// Returns each entity's phrases that no other entity has.
 fn unique_phrases(clip: &Clip) -> Vec<Vec<String>> {
     let shared = |index: usize, phrase: &String| {
         let others = clip
@@ -184,13 +184,13 @@ fn unique_phrases(clip: &Clip) -> Vec<Vec<String>> {
     clip.entities.iter().enumerate().map(unique).collect()
 }
 
-/// What the makers of the kinds share.
+/// State that the methods for all kinds share.
 struct SampleBuilder<'a, R> {
     clip: &'a Clip,
     settings: &'a Settings,
     /// Frames that passed the filters.
     usable: Vec<usize>,
-    /// Phrases of each entity that mean it alone.
+    /// Phrases of each entity that refer to it alone.
     unique: Vec<Vec<String>>,
     counts: &'a mut Counts,
     rng: &'a mut R,
@@ -212,22 +212,22 @@ impl<R: Rng> SampleBuilder<'_, R> {
         self.clip.frames.first().map_or(1, |frame| frame.width)
     }
 
-    /// The style, and other tags.
+    /// Returns the clip's style tag followed by `tags`.
     fn context(&self, tags: &[Tag]) -> Vec<Tag> {
         let mut context = vec![self.clip.style.unwrap_or(Tag::RealisticStyle)];
         context.extend(tags);
         context
     }
 
-    /// The usable frames in random order.
+    /// Returns the usable frames in random order.
     fn shuffled_frames(&mut self) -> Vec<usize> {
         let mut frames = self.usable.clone();
         frames.shuffle(self.rng);
         frames
     }
 
-    /// The entities of a frame that are neither tiny nor huge and that words can mean, in random order; the others are
-    /// counted.
+    /// Returns the entities of a frame that are neither tiny nor huge and have a unique phrase, in random order; the others are
+    /// counted as dropped.
     fn visible(&mut self, frame: usize) -> Vec<usize> {
         let mut found = Vec::new();
         for (i, entity) in self.clip.entities.iter().enumerate() {
@@ -253,7 +253,7 @@ impl<R: Rng> SampleBuilder<'_, R> {
         self.clip.frames[index].clone()
     }
 
-    /// Adds a sample from these frames; one without words is dropped.
+    /// Adds a sample from these frames; one without prompts is dropped.
     fn push(&mut self, frames: &[usize], draft: Draft) {
         if draft.prompts.is_empty() {
             self.counts.drop("no caption");

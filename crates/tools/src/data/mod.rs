@@ -1,4 +1,4 @@
-//! The data engine: from videos to samples of every kind of the paper (section 3.2), as WebDataset tar shards.
+//! The data engine: turns videos into samples of every kind of the paper (section 3.2), as WebDataset tar shards.
 
 pub mod annotate;
 pub mod build;

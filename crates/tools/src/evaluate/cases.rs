@@ -1,7 +1,7 @@
-//! Held-out cases of the tabletop world, each with the truth that decides it.
+//! Held-out cases of the tabletop world, each with its ground truth.
 //!
-//! A case comes from a clip of a held-out seed as training's samples do, by the same code: edits from its edits, the other
-//! kinds from the data engine's samples.
+//! A case comes from a clip with a held-out seed, through the code that makes training samples: edits from the clip's edits,
+//! the other kinds from the data engine's samples.
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -15,12 +15,12 @@ use unireal::{Error, Result};
 use unireal::{Role, Tag};
 use unireal_tabletop::{Scene, Wording, words};
 
-/// Kinds of edit whose pictures are compared with the truth, in the order of the report.
+/// Kinds of edit whose results are compared with the ground truth, in the order of the report.
 pub(super) const EDITS: [&str; 7] = [
     "recolour", "remove", "add", "move", "replace", "material", "resize",
 ];
 
-/// The other kinds, named as the data engine names kind and variant.
+/// The other kinds, named by the data engine's kind and variant.
 pub(super) const OTHERS: [&str; 4] = [
     "customisation/one",
     "insertion/truth",
@@ -28,10 +28,10 @@ pub(super) const OTHERS: [&str; 4] = [
     "control/depth",
 ];
 
-/// Seeds that are tried before a case is given up.
+/// Minimum number of seeds to try before giving up.
 const TRIES: u64 = 400;
 
-/// One case.
+/// One evaluation case.
 pub(super) struct Case {
     /// One of [`EDITS`] or [`OTHERS`].
     pub kind: &'static str,
@@ -41,45 +41,45 @@ pub(super) struct Case {
     pub context: Vec<Tag>,
     /// The input images.
     pub inputs: Vec<(Image, Role)>,
-    /// The true output.
+    /// The ground truth output.
     pub truth: Image,
-    /// Of an edit: what the pictures show before and after, in words.
+    /// For edits: captions of the input and of the ground truth.
     pub captions: Option<[String; 2]>,
-    /// What decides.
+    /// How the result is scored.
     pub judge: Judge,
 }
 
-/// What decides a case.
+/// How a case is scored.
 pub(super) enum Judge {
     /// An edit of the first input.
     Edit {
-        /// The pixels of each solid before.
+        /// Mask of each object before the edit.
         masks: Vec<Vec<bool>>,
-        /// Indices of the solids that the instruction is about, before.
+        /// Indices of the objects that the instruction refers to, before the edit.
         concerned: Vec<usize>,
-        /// The pixels of those solids, before or after.
+        /// Mask of those objects, before or after the edit.
         own: Vec<bool>,
     },
-    /// A solid that is to be there.
+    /// An object that must appear.
     Object(Subject),
-    /// The mask of a solid.
+    /// The mask of an object.
     Mask(Vec<bool>),
-    /// Depth, row by row.
+    /// Row-major depth.
     Depth(Vec<f32>),
 }
 
-/// A solid of the true scene.
+/// An object of the ground truth scene.
 pub(super) struct Subject {
-    /// The true scene.
+    /// The ground truth scene.
     pub scene: Scene,
-    /// The solid's index in it.
+    /// Index of the object in the scene.
     pub solid: usize,
 }
 
-/// The kinds that a list of names means; an unknown name is an error.
+/// Resolves names of kinds; no names select all kinds.
 ///
 /// # Errors
-/// [`Error::Request`] that lists the known names.
+/// [`Error::Request`] with the known names.
 pub(super) fn kinds(names: &[String]) -> Result<Vec<&'static str>> {
     let known = || EDITS.iter().chain(&OTHERS).copied();
     let find = |name: &String| {
@@ -99,17 +99,17 @@ pub(super) fn kinds(names: &[String]) -> Result<Vec<&'static str>> {
     }
 }
 
-/// How a case's prompt is drawn.
+/// How prompts are drawn.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Phrasing {
-    /// The wordings.
+    /// The set of wordings.
     pub wording: Wording,
-    /// Paraphrases of which the shortest is taken.
+    /// Number of paraphrases, of which the shortest is used.
     pub paraphrases: usize,
 }
 
 impl From<Wording> for Phrasing {
-    /// One paraphrase of any length.
+    /// Uses one paraphrase.
     fn from(wording: Wording) -> Phrasing {
         Phrasing {
             wording,
@@ -119,16 +119,16 @@ impl From<Wording> for Phrasing {
 }
 
 impl Phrasing {
-    /// The shortest of the paraphrases, the first of those that are equally short.
+    /// Returns the shortest of the paraphrases, the first among equals.
     fn shortest(self, paraphrases: impl Iterator<Item = String>) -> Option<String> {
         paraphrases.take(self.paraphrases).min_by_key(String::len)
     }
 }
 
-/// `count` cases of a kind, from the clips of the seeds from `first` on, `side` pixels a side.
+/// Returns `count` cases of a kind at `side` pixels, from clips with the seeds from `first` on.
 ///
 /// # Errors
-/// [`Error::Internal`] when many clips hold too few.
+/// [`Error::Internal`] when the clips yield too few cases.
 pub(super) fn cases(
     kind: &'static str,
     count: usize,
@@ -145,7 +145,7 @@ pub(super) fn cases(
         let shoot = tabletop::shoot(seed, side);
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         rng.set_stream(9);
-        // One of a clip, so that the cases are independent.
+        // At most one case per clip, so that the cases are independent.
         found.extend(if EDITS.contains(&kind) {
             edited(kind, &shoot, words, &mut rng)
         } else {
@@ -196,7 +196,7 @@ fn edited(
     })
 }
 
-/// The data engine's sample of this kind, with the truth that the shoot knows.
+/// Returns a case from the data engine's sample of this kind, with the ground truth from the clip.
 fn sampled(
     kind: &'static str,
     seed: u64,
@@ -219,7 +219,7 @@ fn sampled(
         } else {
             format!("{name}/{}", sample.variant)
         };
-        // One picture out, so that every kind is asked for in its plain form.
+        // Only samples with one output, the basic form of every kind.
         if named != kind || sample.outputs.len() != 1 {
             return None;
         }
@@ -268,7 +268,7 @@ fn judge(kind: &str, sample: &Sample, shoot: &Shoot) -> Option<Judge> {
         _ => {
             let (scene, frame) = shows(&sample.outputs[0])?;
             let asset = &sample.inputs.first()?.0;
-            // The asset was cut out of another frame of the film; the solid's index is the same in all of them.
+            // The asset is cut out of another frame of the clip; the object has the same index in all frames.
             let cut = |(_, frame): &(Scene, Frame), solid: usize| {
                 let cut = mask::cut_out(&frame.image, &tabletop::mask(frame, &[solid]));
                 cut.is_some_and(|cut| cut == *asset)
@@ -280,7 +280,7 @@ fn judge(kind: &str, sample: &Sample, shoot: &Shoot) -> Option<Judge> {
     }
 }
 
-/// The solid of `scene` for which `is` holds, given its index and its pixels.
+/// Returns the first object of `scene` for which `is` holds, given its index and mask.
 fn subject(scene: &Scene, frame: &Frame, is: impl Fn(usize, &Vec<bool>) -> bool) -> Option<Judge> {
     let solid = (0..scene.solids.len()).find(|&i| is(i, &tabletop::mask(frame, &[i])))?;
     Some(Judge::Object(Subject {

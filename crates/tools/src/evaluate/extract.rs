@@ -1,4 +1,4 @@
-//! `unireal evaluate features`: a backbone's vectors of a folder of pictures and of captions, as a safetensors file.
+//! `unireal evaluate features`: writes a backbone's feature vectors of images and captions to a safetensors file.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -8,30 +8,30 @@ use serde_json::json;
 
 use super::backbone::{Backbone, Encoder};
 use super::features::{Features as _, Preprocess};
-use crate::open_device;
 use crate::train::checkpoint::write;
 use unireal::internals::gpu::device::Choice;
+use unireal::internals::loader::open;
 use unireal::{Error, Result};
 
-/// What `unireal evaluate features` is asked for.
+/// Options of `unireal evaluate features`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
-    /// The backbone's folder: weights as published, config.json, tokenizer.json
+    /// Backbone folder: weights as published, config.json, tokenizer.json
     #[arg(long, value_name = "DIR")]
     pub weights: PathBuf,
-    /// Which backbone it is
+    /// Architecture of the backbone
     #[arg(long, value_enum)]
     pub backbone: Backbone,
-    /// How pictures become its input; by default as the backbone's authors do, and whole for the tabletop's own
+    /// Preprocessing of images; default: as the backbone's authors do, and the whole image for the tabletop's own backbones
     #[arg(long, value_enum)]
     pub preprocess: Option<Preprocess>,
-    /// A folder of pictures, taken in the order of their names
+    /// Folder of images, read in the order of their names
     #[arg(long, value_name = "DIR")]
     pub images: Option<PathBuf>,
-    /// A file with a caption on each line
+    /// File with one caption per line
     #[arg(long, value_name = "FILE")]
     pub captions: Option<PathBuf>,
-    /// Where the vectors go: tensors `images` and `texts`, and the pictures' names
+    /// Output file with the tensors `images` and `texts` and the names of the images
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
     /// auto, cpu, gpu or gpu-f16
@@ -39,10 +39,10 @@ pub struct Options {
     pub device: Choice,
 }
 
-/// Writes the vectors and prints a line of JSON with counts and seconds.
+/// Writes the feature vectors and prints a line of JSON with counts and seconds.
 ///
 /// # Errors
-/// [`Error::Request`] when neither pictures nor captions are given, [`Error::Format`] for files that are not what they should be.
+/// [`Error::Request`] when neither images nor captions are given, [`Error::Format`] for invalid files.
 pub fn run(options: &Options) -> Result<()> {
     if options.images.is_none() && options.captions.is_none() {
         let reason = "nothing to encode; give --images, --captions or both";
@@ -50,7 +50,7 @@ pub fn run(options: &Options) -> Result<()> {
     }
     let paths = options.images.as_deref().map_or(Ok(Vec::new()), pictures)?;
     let captions = options.captions.as_deref().map_or(Ok(Vec::new()), lines)?;
-    let device = pollster::block_on(open_device(options.device))?.device;
+    let device = pollster::block_on(open(options.device))?.device;
     let encoder = Encoder::open(&options.weights, options.backbone, &device)?;
     let preprocess = options.preprocess.unwrap_or(options.backbone.preprocess());
     let start = Instant::now();
@@ -73,7 +73,7 @@ pub fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// The pictures of a folder, by name.
+/// Returns the images of a folder, sorted by name.
 pub(super) fn pictures(folder: &Path) -> Result<Vec<PathBuf>> {
     let fail = |e: &dyn std::fmt::Display| Error::format(folder.display().to_string(), e);
     let mut found = Vec::new();

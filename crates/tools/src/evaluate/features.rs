@@ -1,36 +1,36 @@
-//! What the published metrics compare: feature vectors of pictures and captions, and how a picture becomes a backbone's input.
+//! Feature vectors of images and captions for the published metrics, and the preprocessing of images.
 
 use serde::{Deserialize, Serialize};
 
 use unireal::Image;
 use unireal::Result;
 
-/// Feature vectors of pictures and captions, as the backbone gives them: not normalised.
+/// Computes feature vectors of images and captions, not normalised.
 pub trait Features {
-    /// One vector a picture, in their order.
+    /// Returns one vector per image, in order.
     ///
     /// # Errors
-    /// [`unireal::Error::Request`] for a picture of which one side is over 256 times the other,
-    /// [`unireal::Error::DeviceLost`] when the device cannot be read.
+    /// [`unireal::Error::Request`] for an image with an aspect ratio above 256, [`unireal::Error::DeviceLost`] when the result
+    /// cannot be read from the device.
     fn images(&self, pictures: &[Image], preprocess: Preprocess) -> Result<Vec<Vec<f32>>>;
 
-    /// One vector a caption, in their order.
+    /// Returns one vector per caption, in order.
     ///
     /// # Errors
     /// [`unireal::Error::Request`] for a backbone without a text tower.
     fn texts(&self, captions: &[String]) -> Result<Vec<Vec<f32>>>;
 }
 
-/// How a picture becomes a backbone's input; `side` is the backbone's, 224 for the published ones.
+/// Preprocessing of images; `side` is the backbone's input side, 224 for the published ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Preprocess {
-    /// openai CLIP's own: the shorter side to `side` by Pillow's bicubic, the centre of it, CLIP's mean and deviation.
+    /// openai CLIP: the shorter side to `side` with Pillow's bicubic, centre crop, CLIP's mean and deviation.
     OpenAiClip,
-    /// InstructPix2Pix's `clip_similarity.py`: the whole picture to `side` x `side` by torch's bicubic without antialiasing,
+    /// InstructPix2Pix's `clip_similarity.py`: the whole image to `side` x `side` with torch's bicubic without antialiasing,
     /// CLIP's mean and deviation.
     Square,
-    /// DINO's evaluation: the shorter side to 8/7 of `side` (256) by Pillow's bicubic, the centre of it, ImageNet's mean and
+    /// DINO's evaluation: the shorter side to 8/7 of `side` (256) with Pillow's bicubic, centre crop, ImageNet's mean and
     /// deviation.
     Dino,
 }

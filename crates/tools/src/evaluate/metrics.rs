@@ -1,12 +1,13 @@
-//! Numbers that compare a picture with the truth.
+//! Metrics that compare an image with the ground truth.
 
 use unireal::Image;
 use unireal::{Error, Result};
 
-/// What equal pixels count in [`decibels`], so that means stay finite.
+/// Value of [`decibels`] for equal pixels, which keeps means finite.
 pub(super) const PERFECT_DB: f64 = 60.0;
 
-/// Peak signal-to-noise ratio over the pixels that `counts` chooses, at most [`PERFECT_DB`]; `None` where it chooses none.
+/// Returns the peak signal-to-noise ratio over the pixels selected by `counts`, at most [`PERFECT_DB`]; `None` if it selects
+/// none.
 pub(super) fn decibels(a: &Image, b: &Image, counts: impl Fn(usize) -> bool) -> Option<f64> {
     let (mut sum, mut count) = (0.0, 0.0);
     for (i, (a, b)) in a.rgb.chunks_exact(3).zip(b.rgb.chunks_exact(3)).enumerate() {
@@ -24,22 +25,22 @@ pub(super) fn decibels(a: &Image, b: &Image, counts: impl Fn(usize) -> bool) -> 
     (count > 0.0).then_some(ratio.min(PERFECT_DB))
 }
 
-/// Mean absolute difference of pixels in 0..1, over pictures of one size.
+/// Returns the mean absolute difference of pixels in 0..1, over images of one size.
 pub(super) fn mean_absolute(a: &Image, b: &Image) -> f64 {
     difference(a, b, |_| true) / 255.0
 }
 
-/// Mean squared difference of pixels in 0..1, over pictures of one size.
+/// Returns the mean squared difference of pixels in 0..1, over images of one size.
 pub(super) fn mean_squared(a: &Image, b: &Image) -> f64 {
     squared(&a.rgb, &b.rgb) / (255f64.powi(2) * a.rgb.len().max(1) as f64)
 }
 
-/// Taps of the window of [`structural_similarity`].
+/// Window size of [`structural_similarity`].
 const WINDOW: usize = 11;
 
-/// Structural similarity (Wang et al., 2004): a Gaussian window of 11 pixels and deviation 1.5, biased variances, constants 0.01
-/// and 0.03, each channel by itself, over the pixels whose window lies inside. That is scikit-image's `structural_similarity`
-/// with `gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=255`.
+/// Returns the structural similarity (Wang et al., 2004): Gaussian window of 11 pixels and deviation 1.5, biased variances,
+/// constants 0.01 and 0.03, averaged over channels and over the pixels whose window lies inside. Equals scikit-image's
+/// `structural_similarity` with `gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=255`.
 ///
 /// # Errors
 /// [`Error::Request`] when sizes differ, or a side is shorter than the window.
@@ -56,7 +57,7 @@ pub(super) fn structural_similarity(a: &Image, b: &Image) -> Result<f64> {
         .collect();
     let sum: f64 = weights.iter().sum();
     let weights: Vec<f64> = weights.into_iter().map(|weight| weight / sum).collect();
-    // Only where the window fits, so the result is smaller by its reach.
+    // Convolves only where the window fits, so the result is smaller.
     let smooth = |values: &[f64]| -> Vec<f64> {
         let across: Vec<f64> = values
             .chunks_exact(width)
@@ -113,7 +114,7 @@ fn squared(a: &[u8], b: &[u8]) -> f64 {
         .sum()
 }
 
-/// Mean absolute difference of the pixels that `counts` chooses, 0 to 255; 0 where it chooses none.
+/// Returns the mean absolute difference of the pixels selected by `counts`, 0 to 255; 0 if it selects none.
 pub(super) fn difference(a: &Image, b: &Image, counts: impl Fn(usize) -> bool) -> f64 {
     let (mut sum, mut count) = (0.0, 0usize);
     for (i, (a, b)) in a.rgb.chunks_exact(3).zip(b.rgb.chunks_exact(3)).enumerate() {
@@ -129,15 +130,15 @@ pub(super) fn difference(a: &Image, b: &Image, counts: impl Fn(usize) -> bool) -
     sum / count.max(1) as f64
 }
 
-/// The pixels in which two pictures differ by more than `least` (0 to 255) in some channel: an edit's whole effect, with
-/// shadows and reflections.
+/// Returns a mask of the pixels in which two images differ by more than `least` (0 to 255) in some channel: the whole effect of
+/// an edit, with shadows and reflections.
 pub(super) fn effect(before: &Image, after: &Image, least: u8) -> Vec<bool> {
     std::iter::zip(before.rgb.chunks_exact(3), after.rgb.chunks_exact(3))
         .map(|(a, b)| a.iter().zip(b).any(|(a, b)| a.abs_diff(*b) > least))
         .collect()
 }
 
-/// Intersection over union of a mask picture's light pixels with the true mask; 1 when both are empty.
+/// Returns the intersection over union of a mask image's light pixels and the ground truth mask; 1 when both are empty.
 pub(super) fn intersection_over_union(picture: &Image, truth: &[bool]) -> f64 {
     let (mut both, mut either) = (0usize, 0usize);
     for (pixel, &truth) in picture.rgb.chunks_exact(3).zip(truth) {
@@ -151,8 +152,8 @@ pub(super) fn intersection_over_union(picture: &Image, truth: &[bool]) -> f64 {
     }
 }
 
-/// Mean relative error of a depth map drawn as grey, after the usual alignment: the disparity (1 / depth) that the greys
-/// stand for is known up to a scale and an offset, which are fitted by least squares (Ranftl et al., 2022, section 5).
+/// Returns the mean relative error of a depth map drawn in grey. The grey values are disparity (1 / depth) up to a scale and an
+/// offset, which are fitted by least squares (Ranftl et al., 2022, section 5).
 ///
 /// # Errors
 /// [`Error::Request`] when the sizes differ.
@@ -171,7 +172,7 @@ pub(super) fn relative_depth_error(picture: &Image, depth: &[f32]) -> Result<f64
     }
     let disparity: Vec<f64> = depth.iter().map(|&d| 1.0 / f64::from(d)).collect();
     let (scale, offset) = fit(&grey, &disparity);
-    // A fitted disparity near zero would be an endless depth; the largest true depth is the bound.
+    // A fitted disparity near zero would give an unbounded depth, so the estimate is at most the largest true depth.
     let least = disparity.iter().copied().fold(f64::MAX, f64::min);
     let errors = grey.iter().zip(&disparity).map(|(grey, truth)| {
         let estimate = (scale * grey + offset).max(least);
@@ -180,7 +181,7 @@ pub(super) fn relative_depth_error(picture: &Image, depth: &[f32]) -> Result<f64
     Ok(errors.sum::<f64>() / depth.len() as f64)
 }
 
-/// The line that best leads from `x` to `y`: slope and offset.
+/// Fits a line by least squares; returns slope and offset.
 fn fit(x: &[f64], y: &[f64]) -> (f64, f64) {
     let n = x.len() as f64;
     let mean = |v: &[f64]| v.iter().sum::<f64>() / n;
@@ -191,7 +192,7 @@ fn fit(x: &[f64], y: &[f64]) -> (f64, f64) {
     (slope, my - slope * mx)
 }
 
-/// Mean of the numbers that are there; `None` when there are none.
+/// Returns the mean; `None` when there are no values.
 pub(super) fn mean(values: impl IntoIterator<Item = f64>) -> Option<f64> {
     let (sum, count) = values
         .into_iter()

@@ -1,4 +1,4 @@
-//! `unireal evaluate`: what a pack can do, measured against truth.
+//! `unireal evaluate`: measures the quality of a pack against ground truth.
 
 pub mod backbone;
 pub mod benchmark;
@@ -21,39 +21,39 @@ pub mod world;
 
 use unireal::Result;
 
-/// What `unireal evaluate` is asked for.
+/// Options of `unireal evaluate`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
-    /// What to evaluate on
+    /// Evaluation to run
     #[command(subcommand)]
     pub on: On,
 }
 
-/// What to evaluate on.
+/// Selects the evaluation.
 #[derive(Clone, Debug, clap::Subcommand)]
 pub enum On {
-    /// Held-out scenes of the tabletop world against their truth
+    /// Compare edits of held-out tabletop scenes with the ground truth
     World(world::Options),
-    /// What the autoencoder alone makes of held-out frames
+    /// Measure the autoencoder's reconstruction of held-out frames
     Reconstruct(reconstruct::Options),
-    /// A published benchmark, by the profile of a published number
+    /// Run a published benchmark with the protocol of a published number
     Benchmark(benchmark::Options),
-    /// Runs of a benchmark with each other
+    /// Compare runs of a benchmark
     Compare(benchmark::CompareOptions),
-    /// Write a study in which people prefer one of two runs' results without knowing whose they are
+    /// Write a blind preference study of two runs' results
     Preference(preference::Options),
-    /// What the raters of such a study have answered
+    /// Summarise the answers to a preference study
     Answers(preference::AnswersOptions),
-    /// Write a backbone's feature vectors of pictures and captions
+    /// Write a backbone's feature vectors of images and captions
     Features(extract::Options),
-    /// Measure small encoders of the tabletop on held-out samples
+    /// Measure the tabletop's small encoders on held-out samples
     Retrieval(retrieval::Options),
 }
 
-/// Evaluates and prints.
+/// Runs the selected evaluation and prints its results.
 ///
 /// # Errors
-/// As what is evaluated on: see [`world::run`], [`reconstruct::run`], [`benchmark::run`], [`benchmark::compare`], [`preference::run`],
+/// Those of [`world::run`], [`reconstruct::run`], [`benchmark::run`], [`benchmark::compare`], [`preference::run`],
 /// [`preference::answers()`], [`extract::run`] and [`retrieval::run`].
 pub fn run(options: &Options) -> Result<()> {
     match &options.on {

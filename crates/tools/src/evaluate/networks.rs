@@ -1,4 +1,4 @@
-//! The networks of the metrics, opened from a folder that holds one folder for each.
+//! Opens the feature networks of the metrics from a folder with one subfolder each.
 
 use std::path::Path;
 
@@ -15,17 +15,17 @@ use unireal::Image;
 use unireal::internals::weights::source::hex;
 use unireal::{Error, Result};
 
-/// The name of a backbone's folder.
+/// Returns the name of a backbone's folder.
 ///
 /// # Errors
-/// None that can be met: a backbone has a name.
+/// [`Error::Internal`] if the backbone has no name, which cannot happen.
 pub(super) fn name(backbone: Backbone) -> Result<String> {
     let value = serde_json::to_value(backbone).map_err(|e| Error::Internal(e.to_string()))?;
     let name = value.as_str().map(str::to_owned);
     name.ok_or_else(|| Error::Internal(format!("{backbone:?} has no name")))
 }
 
-/// A backbone from its folder in `folder`, and a hash of its weights.
+/// Opens a backbone from its subfolder of `folder`; returns it with a hash of its weights.
 ///
 /// # Errors
 /// As [`Encoder::open`].
@@ -49,7 +49,7 @@ pub(super) fn open(folder: &Path, backbone: Backbone) -> Result<(Encoder, String
     Ok((encoder, hex(&hash.finalize())))
 }
 
-/// Where a file's bytes go to be hashed.
+/// A writer that hashes the bytes.
 struct Hashed<'a>(&'a mut Sha256);
 
 impl std::io::Write for Hashed<'_> {
@@ -63,7 +63,7 @@ impl std::io::Write for Hashed<'_> {
     }
 }
 
-/// The networks that were trained on the tabletop: `clip` and `dino`.
+/// The networks trained on the tabletop world: `clip` and `dino`.
 pub(super) struct Tabletop {
     clip: Encoder,
     dino: Encoder,
@@ -81,10 +81,10 @@ impl Tabletop {
         })
     }
 
-    /// Adds what the networks see of an edit to its score: EMU Edit's metrics, against the truth.
+    /// Adds the feature metrics of EMU Edit to the score of an edit, computed against the ground truth.
     ///
     /// # Errors
-    /// As the networks'.
+    /// Errors of the networks.
     pub(super) fn look(&self, case: &Case, result: &Image, score: &mut Score) -> Result<()> {
         let Some([before, after]) = &case.captions else {
             return Ok(());

@@ -1,5 +1,5 @@
-//! How a published number was computed. Numbers of different profiles say nothing about each other: on the same pictures, one
-//! metric moves by a third from one backbone to the next.
+//! Protocols of published scores. Scores of different profiles are not comparable: on the same images, one metric changes by a
+//! third from one backbone to another.
 
 use serde::Serialize;
 
@@ -7,88 +7,88 @@ use super::backbone::Backbone;
 use super::features::Preprocess;
 use unireal::{Error, Result};
 
-/// A data set and what of it is asked for.
+/// A data set and its setting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Benchmark {
-    /// The EMU Edit test set: source, instruction, captions before and after; no target.
+    /// EMU Edit test set: source, instruction, captions before and after; no target.
     EmuEdit,
-    /// MagicBrush, every turn by itself, from its true source.
+    /// MagicBrush, every turn independently, from its true source.
     MagicBrushAllTurns,
-    /// MagicBrush, the last turn of each session, from the results of the turns before.
+    /// MagicBrush, the last turn of each session, from the results of the previous turns.
     MagicBrushFinalTurn,
-    /// DreamBench: 30 subjects in 25 prompts each.
+    /// DreamBench: 30 subjects with 25 prompts each.
     DreamBench,
-    /// DreamBench++: subjects and styles in nine prompts each.
+    /// DreamBench++: subjects and styles with nine prompts each.
     DreamBenchPlus,
 }
 
-/// What a result is compared with.
+/// The images that a result is compared with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reference {
-    /// The picture that was to be edited.
+    /// The source image of the edit.
     Source,
-    /// The true result.
+    /// The ground truth.
     Target,
-    /// Every picture of the subject; the mean over them counts.
+    /// Every image of the subject; the score is the mean over them.
     Subject,
 }
 
-/// How CLIP's direction takes the difference of two vectors.
+/// Definition of the differences in CLIP's directional similarity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Direction {
-    /// Of vectors that were made one long.
+    /// Difference of normalised vectors.
     NormaliseFirst,
-    /// Of the vectors as they come.
+    /// Difference of raw vectors.
     Raw,
 }
 
-/// Which cases count, by their captions.
+/// Cases to leave out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Filter {
-    /// All.
+    /// None.
     None,
-    /// Those whose captions before and after differ.
+    /// Cases with equal captions before and after.
     EqualCaptions,
-    /// Those that are not on a list, which the caller gives.
+    /// Cases on a list that the caller gives.
     List,
 }
 
-/// How a result comes to the size of its reference before pixels are compared.
+/// Resizing of a result before pixels are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Resize {
-    /// It is resized to it by Pillow's bicubic.
+    /// To the size of the reference, with Pillow's bicubic.
     ToReference,
-    /// No pixels are compared.
+    /// None, because no pixels are compared.
     Never,
 }
 
-/// A number of a case.
+/// A metric of one case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Metric {
-    /// Cosine of the change of the picture and the change of the caption.
+    /// Cosine of the image's change and the caption's change in CLIP features.
     ClipDirection,
-    /// Cosine of CLIP's vectors of result and reference.
+    /// Cosine of the CLIP features of result and reference.
     ClipImage,
-    /// Cosine of CLIP's vectors of result and caption.
+    /// Cosine of the CLIP features of result and caption.
     ClipText,
     /// Mean absolute difference of pixels in 0..1.
     L1,
     /// Mean squared difference of pixels in 0..1.
     L2,
-    /// Cosine of DINO's vectors of result and reference.
+    /// Cosine of the DINO features of result and reference.
     Dino,
-    /// The same by DINOv2.
+    /// Cosine of the DINOv2 features of result and reference.
     Dinov2,
 }
 
 impl Metric {
-    /// All, in the order of tables.
+    /// All metrics, in the order of tables.
     pub const ALL: [Metric; 7] = [
         Metric::ClipDirection,
         Metric::ClipImage,
@@ -99,7 +99,7 @@ impl Metric {
         Metric::Dinov2,
     ];
 
-    /// The name in reports.
+    /// Returns the name in reports.
     pub fn name(self) -> &'static str {
         match self {
             Metric::ClipDirection => "clip-dir",
@@ -112,7 +112,7 @@ impl Metric {
         }
     }
 
-    /// The heading in tables; EMU Edit's CLIPim and CLIPout are CLIP-I and CLIP-T here.
+    /// Returns the heading in tables; EMU Edit's CLIPim and CLIPout are CLIP-I and CLIP-T here.
     pub fn heading(self) -> &'static str {
         match self {
             Metric::ClipDirection => "CLIPdir ↑",
@@ -126,10 +126,10 @@ impl Metric {
     }
 }
 
-/// How one published number was computed.
+/// The protocol of a published score.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Profile {
-    /// The name in commands and reports.
+    /// Name in commands and reports.
     pub name: &'static str,
     /// The data.
     pub benchmark: Benchmark,
@@ -137,21 +137,21 @@ pub struct Profile {
     pub metrics: &'static [Metric],
     /// CLIP's backbone.
     pub clip: Backbone,
-    /// How a picture comes into it.
+    /// Preprocessing of CLIP's input images.
     pub preprocess: Preprocess,
-    /// How CLIP's direction is coded.
+    /// Definition of CLIP's directional similarity.
     pub direction: Direction,
     /// DINO's backbone.
     pub dino: Backbone,
-    /// What a result is compared with.
+    /// The images that a result is compared with.
     pub reference: Reference,
-    /// Which cases count.
+    /// Cases to leave out.
     pub filter: Filter,
-    /// How a result comes to its reference's size.
+    /// Resizing of a result before pixels are compared.
     pub resize: Resize,
-    /// What cosines are multiplied by.
+    /// Factor applied to cosines.
     pub scale: f64,
-    /// Where all that is said, and what is not said anywhere.
+    /// The sources of this protocol, and the choices that they leave open.
     pub source: &'static str,
 }
 
@@ -171,7 +171,7 @@ const BRUSH: &[Metric] = &[
     Metric::Dino,
 ];
 
-/// EMU Edit as MagicBrush's evaluation code would measure it, which others follow or change.
+/// EMU Edit with MagicBrush's evaluation code, on which the other profiles are based.
 const EMU_EDIT: Profile = Profile {
     name: "emu-edit/ultraedit",
     benchmark: Benchmark::EmuEdit,
@@ -270,10 +270,10 @@ pub const PROFILES: [Profile; 8] = [
 ];
 
 impl Profile {
-    /// The profile of this name.
+    /// Returns the profile of this name.
     ///
     /// # Errors
-    /// [`Error::Request`] that lists the known names.
+    /// [`Error::Request`] with the known names.
     pub fn named(name: &str) -> Result<&'static Profile> {
         let found = PROFILES.iter().find(|profile| profile.name == name);
         found.ok_or_else(|| {

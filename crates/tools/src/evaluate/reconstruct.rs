@@ -1,6 +1,6 @@
 //! `unireal evaluate reconstruct`: encodes and decodes held-out frames of the tabletop with the autoencoder of a pack or of a
-//! training run. No transformer can draw an object better than its autoencoder does, so the report has the peak signal-to-noise
-//! ratio (PSNR) inside objects beside that of whole frames.
+//! training run. The autoencoder limits the quality of the objects that a transformer can draw, so the report gives the peak
+//! signal-to-noise ratio (PSNR) inside objects beside that of whole frames.
 
 use std::path::{Path, PathBuf};
 
@@ -21,66 +21,66 @@ use unireal::internals::weights::quant::Encoding;
 use unireal::{Error, Result};
 use unireal_tabletop::EditKind;
 
-/// Pairs on a contact sheet, and pairs beside each other.
+/// Maximum number of pairs on a contact sheet, and pairs per row.
 const SHEET: (usize, usize) = (40, 4);
 
-/// Largest side of a frame.
+/// Maximum side of a frame in pixels.
 const LARGEST: u32 = 1024;
 
-/// What `unireal evaluate reconstruct` is asked for.
+/// Options of `unireal evaluate reconstruct`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
-    /// The folder of a pack or of a training run
+    /// Folder of a pack or of a training run
     #[arg(long, value_name = "DIR")]
     pub pack: PathBuf,
     /// Side of the frames in pixels
     #[arg(long, value_name = "PX", default_value_t = 128)]
     pub size: u32,
-    /// Held-out scenes; each gives its canvas and the ground truth of its edits, five to seven frames
+    /// Number of held-out scenes; each gives its canvas and the ground truth of its edits, five to seven frames
     #[arg(long, value_name = "N", default_value_t = 48)]
     pub cases: usize,
-    /// The first held-out scene, counted from the first of all
+    /// Index of the first held-out scene
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub first: u64,
-    /// Write originals beside their reconstructions as one picture
+    /// Write originals beside their reconstructions as one image
     #[arg(long, value_name = "FILE")]
     pub sheet: Option<PathBuf>,
-    /// Print JSON
+    /// Print the report as JSON
     #[arg(long)]
     pub json: bool,
 }
 
-/// A rendered frame with what is known of its pixels.
+/// A rendered frame with its object masks.
 pub(crate) struct HeldOutFrame {
     /// The scene's seed; frames of one scene are not independent.
     scene: u64,
     image: Image,
-    /// The pixels that show an object.
+    /// The mask of all objects.
     objects: Vec<bool>,
-    /// Of a recolouring's ground truth: the pixels of the recoloured objects.
+    /// In a recolouring's ground truth: the mask of the recoloured objects.
     recoloured: Option<Vec<bool>>,
 }
 
 /// PSNR in dB of a set of frames: the mean over frames of each frame's ratio, with 95 % bounds of a bootstrap over scenes.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Report {
-    /// Side of the frames.
+    /// Side of the frames in pixels.
     pub(crate) size: u32,
-    /// Scenes and frames.
+    /// Number of scenes and frames.
     pub(crate) scenes: usize,
     pub(crate) frames: usize,
     /// Over all pixels of a frame.
     pub(crate) whole_db: Option<Interval>,
-    /// Over the pixels of a frame that show any object.
+    /// Over the pixels of any object.
     pub(crate) objects_db: Option<Interval>,
-    /// Over the pixels of the recoloured objects, in the ground truths of recolourings alone.
+    /// Over the pixels of the recoloured objects, only in the ground truths of recolourings.
     pub(crate) recoloured_db: Option<Interval>,
 }
 
-/// Measures and prints.
+/// Measures the reconstruction and prints the report.
 ///
 /// # Errors
-/// [`Error::Request`] for a size that the autoencoder does not take, [`Error::Format`] for a folder that holds no autoencoder.
+/// [`Error::Request`] for a size that the autoencoder does not accept, [`Error::Format`] for a folder without an autoencoder.
 pub fn run(options: &Options) -> Result<()> {
     let device = Device::flex();
     let autoencoder = open(&options.pack, options.size, &device)?;
@@ -99,7 +99,7 @@ pub fn run(options: &Options) -> Result<()> {
     }
 }
 
-/// The autoencoder of a pack or a run, in f32.
+/// Opens the autoencoder of a pack or a run, in f32.
 fn open(folder: &Path, size: u32, device: &Device) -> Result<Autoencoder> {
     let config = Config::read(folder)?;
     let stride = config.vae.stride() as u32;
@@ -112,11 +112,11 @@ fn open(folder: &Path, size: u32, device: &Device) -> Result<Autoencoder> {
     float_weights::load(autoencoder, vae::NAMES, &folder.join("vae"), device)
 }
 
-/// The frames of `scenes` scenes from the seed `first` on: of each its canvas, and the ground truths of its edits of the kinds
-/// that `evaluate world` compares.
+/// Renders the frames of `scenes` scenes from the seed `first` on: each scene's canvas, and the ground truths of its edits of
+/// the kinds that `evaluate world` compares.
 ///
 /// # Errors
-/// [`Error::Request`] without a scene.
+/// [`Error::Request`] when `scenes` is 0.
 pub(crate) fn frames(first: u64, scenes: usize, size: u32) -> Result<Vec<HeldOutFrame>> {
     if scenes == 0 {
         return Err(Error::Request("--cases: 0, expected 1 or more".into()));
@@ -152,7 +152,7 @@ fn scene_frames(seed: u64, size: u32) -> Vec<HeldOutFrame> {
     all
 }
 
-/// What the autoencoder makes of each frame, from the mean of its latent.
+/// Encodes each frame and decodes the mean of its latent.
 ///
 /// # Errors
 /// As [`Image::from_tensor`].
@@ -193,7 +193,8 @@ impl Report {
     }
 }
 
-/// Originals beside their reconstructions: the first frame of every scene, then the second, until the sheet is full.
+/// Returns a sheet of originals beside their reconstructions: the first frame of every scene, then the second, until it is
+/// full.
 ///
 /// # Errors
 /// As [`Image::sheet`].
@@ -238,7 +239,7 @@ mod tests {
     use unireal::internals::weights::module::collect;
     use unireal::internals::weights::save::Writer;
 
-    /// An error of 10 inside objects alone: the textbook ratio there, none elsewhere.
+    /// With an error of 10 inside objects only, the ratio there is the known value.
     #[test]
     fn ratios_are_those_of_the_masks() {
         let frames = frames(HELD_OUT + 3, 2, 32).unwrap();
@@ -272,7 +273,7 @@ mod tests {
         assert!(sheet.width >= 2 * 32 && sheet.height >= 32);
     }
 
-    /// The same numbers from a run's plain f32 file and from a pack of it.
+    /// A run's plain f32 file and its pack give the same results.
     #[test]
     fn packs_and_runs_are_read() {
         let folder = tempfile::tempdir().unwrap();

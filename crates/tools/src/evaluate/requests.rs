@@ -1,5 +1,5 @@
-//! What a model in training makes of 40 fixed held-out requests in short words: a contact sheet for people to look at, and a line
-//! of scores.
+//! Evaluates a model in training on 40 fixed held-out requests with short prompts: a contact sheet for visual inspection, and
+//! scores.
 
 use super::super::data::card::{self, Card, INK, PALE, RESULT, role_colour};
 use super::super::data::ordered::ordered;
@@ -7,14 +7,13 @@ use super::super::data::tabletop::HELD_OUT;
 use super::cases::{Case, EDITS, Phrasing, cases};
 use super::reconstruct;
 use super::score::{Score, Summary};
-use std::ops::ControlFlow;
 use unireal::Image;
 use unireal::Pipeline;
 use unireal::Request;
 use unireal::{Error, Result};
 use unireal_tabletop::Wording;
 
-/// The requests of each kind, 40 together.
+/// The number of requests of each kind, 40 in total.
 const REQUESTS: [(&str, usize); 9] = [
     ("recolour", 7),
     ("remove", 7),
@@ -27,27 +26,27 @@ const REQUESTS: [(&str, usize); 9] = [
     ("segmentation", 4),
 ];
 
-/// The scenes come from here on, apart from those of `evaluate world` and of the page.
+/// First seed of the scenes; disjoint from those of `evaluate world` and of the page.
 const FIRST: u64 = HELD_OUT + 20_000;
 
-/// Paraphrases of which a request takes the shortest.
+/// Number of paraphrases, of which a request uses the shortest.
 const PARAPHRASES: usize = 8;
 
-/// Cards beside each other on a sheet.
+/// Number of cards per row of a sheet.
 const COLUMNS: usize = 4;
 
-/// Scenes of an autoencoder's sheet.
+/// Number of scenes in an autoencoder's milestone.
 const SCENES: usize = 20;
 
-/// What a milestone of a training run leaves.
+/// The outputs of a milestone of a training run.
 pub(crate) struct Milestone {
     /// The contact sheet.
     pub(crate) sheet: Image,
-    /// Scores by name, of [`SCORES`].
+    /// Scores with names from [`SCORES`].
     pub(crate) scores: Vec<(&'static str, Option<f64>)>,
 }
 
-/// The names of all scores: ratios in dB, and parts of 1.
+/// The names of all scores: PSNR in dB, and fractions of 1.
 pub(crate) const SCORES: [&str; 10] = [
     "whole_db",
     "objects_db",
@@ -77,7 +76,7 @@ impl Requests {
         let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get());
         let make = |i: usize| {
             let (kind, count) = REQUESTS[i];
-            // Scenes of their own for every kind.
+            // Separate scenes for every kind.
             cases(kind, count, FIRST + 1000 * i as u64, side, words)
         };
         let mut all = Vec::new();
@@ -88,7 +87,7 @@ impl Requests {
         Ok(Requests(all))
     }
 
-    /// Generates every request as a user would have it, and compares the results with the ground truth.
+    /// Generates every request with default settings and compares the results with the ground truth.
     ///
     /// # Errors
     /// As [`Pipeline::generate`] and [`Score::new`].
@@ -99,7 +98,7 @@ impl Requests {
             let score = Score::new(case, &result)?;
             results.push((case, result, score));
         }
-        // Kinds below each other, so that one column alone is wide enough for insertions.
+        // Kinds are ordered by column, so that only one column needs the width of insertions.
         let rows = results.len().div_ceil(COLUMNS);
         let mut cards = Vec::new();
         for place in 0..rows * COLUMNS {
@@ -139,13 +138,12 @@ async fn result(pipeline: &Pipeline, case: &Case, seed: u64) -> Result<Image> {
     request.context = Some(case.context.clone());
     request.size = Some((case.truth.width, case.truth.height));
     request.seed = seed;
-    let go_on = async |_| ControlFlow::Continue(());
-    let images = pipeline.generate(&request, go_on).await?.into_iter();
+    let images = pipeline.generate(&request).await?.into_iter();
     let first = { images }.next();
     first.ok_or_else(|| Error::Internal("the pipeline gave no image".into()))
 }
 
-/// Inputs, result and ground truth over the prompt.
+/// Returns a card with inputs, result and ground truth above the prompt.
 fn card<'a>(case: &'a Case, result: &'a Image, score: &Score) -> Card<'a> {
     let inputs = case.inputs.iter().enumerate().map(|(i, (image, role))| {
         let label = format!("IMG{} {}", i + 1, role.name());
@@ -171,7 +169,7 @@ fn card<'a>(case: &'a Case, result: &'a Image, score: &Score) -> Card<'a> {
     }
 }
 
-/// The frames of an autoencoder's milestone, `side` pixels a side.
+/// Renders the frames of an autoencoder's milestone at `side` pixels.
 ///
 /// # Errors
 /// As [`reconstruct::frames`].
@@ -179,7 +177,7 @@ pub(crate) fn frames(side: u32) -> Result<Vec<reconstruct::HeldOutFrame>> {
     reconstruct::frames(FIRST, SCENES, side)
 }
 
-/// What an autoencoder makes of fixed held-out frames.
+/// Reconstructs fixed held-out frames and scores the result.
 ///
 /// # Errors
 /// As [`reconstruct::reconstruct`].

@@ -1,22 +1,22 @@
-//! Resizing as the published evaluation code does it, to the last bit or nearly so.
+//! Resizing as in the published evaluation code, bit-exact or nearly so.
 //!
-//! No crate gives Pillow's bytes: `image` does not round between the two directions, and `fast_image_resize` has narrower weights
-//! and rounds in another order, so that hard edges differ by many levels.
+//! No crate reproduces Pillow's bytes: `image` does not round between the two passes, and `fast_image_resize` has narrower
+//! weights and rounds in another order, so that hard edges differ by many levels.
 
 use unireal::Image;
 
-/// Fraction bits of Pillow's weights.
+/// Fraction bits of Pillow's fixed-point weights.
 const BITS: u32 = 22;
 
-/// Which pixels of a line an output pixel reads, and with which weights.
+/// The input pixels of an output pixel along one axis, with their weights.
 struct Taps {
     first: usize,
     weights: Vec<i32>,
 }
 
-/// Pillow's `Image.resize((width, height), BICUBIC)` of a picture of 8 bits: antialiased, `a = -0.5`, rounded to 8 bits between the
-/// two directions. As in version 13, the rows are made fewer first where that takes away over twice as many as there are columns
-/// to take away; else columns come first, as they always did in earlier versions.
+/// Resizes an 8-bit image as Pillow's `Image.resize((width, height), BICUBIC)`: antialiased, `a = -0.5`, rounded to 8 bits
+/// between the two passes. As in version 13, the vertical pass comes first if it removes more than twice as many rows as the
+/// horizontal pass removes columns; otherwise the horizontal pass comes first, as always in earlier versions.
 /// <https://github.com/python-pillow/Pillow/blob/main/src/libImaging/Resample.c>
 pub fn pillow_bicubic(picture: &Image, width: u32, height: u32) -> Image {
     let fewer = |from: u32, to: u32| i64::from(from) - i64::from(to);
@@ -67,7 +67,7 @@ fn taps(from: u32, to: u32) -> Vec<Taps> {
     taps.collect()
 }
 
-/// Keys' kernel of cubic convolution.
+/// Keys' cubic convolution kernel.
 fn cubic(x: f64, a: f64) -> f64 {
     let x = x.abs();
     match x {
@@ -116,8 +116,8 @@ fn down(rgb: &[u8], stride: usize, taps: &[Taps]) -> Vec<u8> {
     result
 }
 
-/// torch's `interpolate(mode="bicubic", align_corners=False)` of rows of `channels` interleaved numbers: `a = -0.75`, no
-/// antialiasing, pixels beyond the border are those on it.
+/// Resizes as torch's `interpolate(mode="bicubic", align_corners=False)`, on rows of `channels` interleaved values: `a =
+/// -0.75`, no antialiasing, border pixels are repeated.
 pub fn torch_bicubic(
     values: &[f32],
     channels: usize,
@@ -151,7 +151,7 @@ pub fn torch_bicubic(
     result
 }
 
-/// The four places around each output place, and their weights.
+/// Returns the four input positions of each output position, with their weights.
 fn four(from: usize, to: usize) -> Vec<([usize; 4], [f32; 4])> {
     let scale = from as f64 / to as f64;
     let around = |at| {

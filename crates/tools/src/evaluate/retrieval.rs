@@ -1,5 +1,5 @@
-//! `unireal evaluate retrieval`: what small encoders of the tabletop have learnt, on held-out samples: which picture a caption
-//! tells of, and which picture shows the same scene at another moment.
+//! `unireal evaluate retrieval`: measures the tabletop's small encoders on held-out samples: retrieval between captions and
+//! images, and of images that show the same scene at another moment.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -14,21 +14,21 @@ use crate::data::shard;
 use unireal::Image;
 use unireal::{Error, Result};
 
-/// What `unireal evaluate retrieval` is asked for.
+/// Options of `unireal evaluate retrieval`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
-    /// A folder with the encoders `clip` and `dino`, as `unireal train` writes them
+    /// Folder with the encoders `clip` and `dino`, as written by `unireal train`
     #[arg(long, value_name = "DIR")]
     pub backbones: PathBuf,
-    /// Shards that were not trained on
+    /// Shards that were not used for training
     #[arg(long, value_name = "FILE", num_args = 1.., required = true)]
     pub data: Vec<PathBuf>,
-    /// Most clips; the first in the shards
+    /// Maximum number of clips, taken from the start of the shards
     #[arg(long, default_value_t = 100)]
     pub clips: usize,
 }
 
-/// How often the right one comes first, and among the first five.
+/// Retrieval accuracy: the share of queries whose match ranks first, or among the first five.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 struct Found {
     among: usize,
@@ -36,17 +36,17 @@ struct Found {
     first_five: f64,
 }
 
-/// One clip: a caption with its picture, and two moments.
+/// One clip: an image with its caption, and two frames.
 #[derive(Default)]
 struct Clip {
     captioned: Option<(String, Image)>,
     moments: Option<[Image; 2]>,
 }
 
-/// Measures and prints a line of JSON.
+/// Measures retrieval and prints a line of JSON.
 ///
 /// # Errors
-/// [`Error::Format`] for shards and encoders that are not what they should be, [`Error::Request`] when the shards hold too few.
+/// [`Error::Format`] for invalid shards or encoders, [`Error::Request`] when the shards have too few clips.
 pub fn run(options: &Options) -> Result<()> {
     let clips = clips(options)?;
     let device = Device::flex();
@@ -84,7 +84,7 @@ pub fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// One sample of each form from every clip.
+/// Reads one captioned image and one pair of frames of every clip.
 fn clips(options: &Options) -> Result<Vec<Clip>> {
     let mut clips: BTreeMap<String, Clip> = BTreeMap::new();
     for path in &options.data {
@@ -115,7 +115,7 @@ fn clips(options: &Options) -> Result<Vec<Clip>> {
     Ok(clips.into_values().collect())
 }
 
-/// For each query, whether its own key is the nearest by the cosine.
+/// Ranks every query's own key among all keys by cosine similarity; ties count as misses.
 fn found(queries: &[Vec<f32>], keys: &[Vec<f32>]) -> Found {
     let cosine = |a: &[f32], b: &[f32]| {
         let dot = |a: &[f32], b: &[f32]| -> f64 {

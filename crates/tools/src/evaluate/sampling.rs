@@ -1,35 +1,34 @@
-//! Pictures of a pack, as every evaluation asks for them.
-
-use std::ops::ControlFlow;
+//! Generates images with a pack, with the options that all evaluations share.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::location::Location;
-use crate::open_device;
 use unireal::Image;
 use unireal::Pipeline;
 use unireal::Request;
 use unireal::internals::gpu::device::Choice;
+use unireal::internals::loader::open;
 use unireal::internals::weights::load::Plan;
 use unireal::internals::weights::source::hex;
 use unireal::{Error, Result};
 
-/// How a pack's pictures are made.
+/// Sampling options of a pack.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, clap::Args)]
 pub struct Sampling {
-    /// Sampler steps; the pack's own number when left out
+    /// Number of sampler steps; default: the pack's own
     #[arg(long)]
     pub steps: Option<usize>,
-    /// Text guidance
-    #[arg(long, default_value_t = 2.0)]
-    pub guidance: f32,
-    /// Image guidance
+    /// Text guidance scale; default: the pack's own
+    #[arg(long)]
+    pub guidance: Option<f32>,
+    /// Image guidance scale
     #[arg(long, default_value_t = 1.0)]
     pub image_guidance: f32,
-    /// Take every pixel from the model, also where the edit leaves the canvas alone
-    #[arg(long)]
-    pub no_keep: bool,
+    /// Take every pixel from the model; otherwise unchanged pixels of the canvas are pasted back
+    #[arg(long, alias = "no-keep")]
+    #[serde(alias = "no_keep")]
+    pub no_composite: bool,
     /// auto, cpu, gpu or gpu-f16
     #[arg(long, default_value = "cpu")]
     #[serde(skip)]
@@ -37,10 +36,10 @@ pub struct Sampling {
 }
 
 impl Sampling {
-    /// A pack that is ready, and a hash of its weights.
+    /// Loads a pack; returns the pipeline and a hash of its weights.
     ///
     /// # Errors
-    /// As the loader's.
+    /// Errors of the loader.
     pub(super) async fn open(&self, pack: &str) -> Result<(Pipeline, String)> {
         let source = Location::new(pack);
         let plan = Plan::read(&source).await?;
@@ -48,22 +47,21 @@ impl Sampling {
         for shard in plan.shards() {
             hash.update(&shard.sha256);
         }
-        let opened = open_device(self.device).await?;
-        let pipeline = Pipeline::load(plan, &source, opened.device, &mut |_| {}).await?;
+        let opened = open(self.device).await?;
+        let pipeline = Pipeline::load(plan, &source, opened, &mut |_| {}).await?;
         Ok((pipeline, hex(&hash.finalize())))
     }
 
-    /// The request's picture, sampled as asked for.
+    /// Generates the image of a request with these options.
     ///
     /// # Errors
-    /// As the pipeline's.
+    /// Errors of the pipeline.
     pub(super) async fn picture(&self, pipeline: &Pipeline, mut request: Request) -> Result<Image> {
         request.steps = self.steps;
         request.guidance = self.guidance;
         request.image_guidance = self.image_guidance;
-        request.composite = !self.no_keep;
-        let go_on = async |_| ControlFlow::Continue(());
-        let images = pipeline.generate(&request, go_on).await?;
+        request.composite = !self.no_composite;
+        let images = pipeline.generate(&request).await?;
         let first = images.into_iter().next();
         first.ok_or_else(|| Error::Internal("no picture came".into()))
     }

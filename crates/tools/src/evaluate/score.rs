@@ -1,4 +1,4 @@
-//! What a model's picture is worth, case by case, and the table of a kind.
+//! Scores of results on tabletop cases, and their means over the cases of a kind.
 
 use std::collections::BTreeMap;
 
@@ -14,53 +14,55 @@ use super::statistics::Interval;
 use unireal::Image;
 use unireal::Result;
 
-/// A change of no more 8-bit steps is not seen.
+/// Changes of at most this many 8-bit steps count as invisible.
 const VISIBLE: u8 = 6;
 
-/// The result of one case. Ratios in dB, for the result and for the input itself; absent where a kind has no such number.
+/// The scores of one case, with PSNR in dB for the result and for the input itself; `None` where a kind has no such score.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct Score {
-    /// Mean absolute difference from the truth, of pixels in 0..1.
+    /// Mean absolute difference from the ground truth, of pixels in 0..1.
     pub l1: Option<f64>,
-    /// Structural similarity to the truth.
+    /// Structural similarity to the ground truth.
     pub ssim: Option<f64>,
-    /// The whole picture against the truth: its peak signal-to-noise ratio.
+    /// PSNR of the whole image against the ground truth.
     pub whole: Option<f64>,
-    /// The same for the input.
+    /// `whole` of the input.
     pub input_whole: Option<f64>,
-    /// Where the truth differs from the input: solids, shadows and reflections.
+    /// PSNR where the ground truth differs from the input: objects, shadows and reflections.
     pub inside: Option<f64>,
-    /// The same for the input.
+    /// `inside` of the input.
     pub input_inside: Option<f64>,
-    /// Where it does not.
+    /// PSNR where the ground truth equals the input.
     pub outside: Option<f64>,
-    /// Shadows and reflections alone: where the truth differs, but shows no solid that the instruction is about.
+    /// PSNR of shadows and reflections only: where the ground truth differs, outside the objects that the instruction refers
+    /// to.
     pub shadow: Option<f64>,
-    /// The same for the input.
+    /// `shadow` of the input.
     pub input_shadow: Option<f64>,
-    /// Whether the solid that changed most is one that the instruction is about. Of another solid only those pixels count that no
-    /// such solid covers, before or after.
+    /// Whether the object that changed most is one that the instruction refers to. For other objects, pixels that a referenced
+    /// object covers before or after the edit are ignored.
     pub pointed: Option<bool>,
-    /// That, and the changed region is nearer to the truth than before: the right change of the right solid, or some of it.
+    /// Whether `pointed` holds and the changed region is closer to the ground truth than the input: at least part of the right
+    /// change to the right object.
     pub right_object: Option<bool>,
-    /// Whether the picture shows the true colour and shape at the solid's place.
+    /// Whether the image shows the right colour and shape at the object's place.
     pub recognised: Option<bool>,
-    /// Intersection over union with the true mask.
+    /// Intersection over union with the ground truth mask.
     pub iou: Option<f64>,
-    /// Mean relative error of the depth.
+    /// Mean relative error of depth.
     pub depth_error: Option<f64>,
-    /// Cosine of the change of the picture and of its caption, by the tabletop's CLIP.
+    /// Directional similarity: cosine of the image's change and the caption's change in features of the tabletop's CLIP.
     pub clip_direction: Option<f64>,
-    /// Cosine of its vectors of result and truth.
+    /// Cosine of the CLIP features of result and ground truth.
     pub clip_image: Option<f64>,
-    /// Cosine of its vectors of result and the truth's caption.
+    /// Cosine of the CLIP features of the result and the ground truth's caption.
     pub clip_text: Option<f64>,
-    /// Cosine of the tabletop's DINO's vectors of result and truth.
+    /// Cosine of the features of result and ground truth in the tabletop's DINO.
     pub dino: Option<f64>,
 }
 
 impl Score {
-    /// Compares a result with the truth.
+    /// Compares a result with the ground truth.
     ///
     /// # Errors
     /// As [`relative_depth_error`] and [`structural_similarity`].
@@ -105,12 +107,12 @@ impl Score {
         self.shadow = decibels(result, truth, shadow);
         self.input_shadow = decibels(input, truth, shadow);
         if !concerned.is_empty() {
-            // Where the edit itself hides or bares another solid, that one's change is no mistake.
+            // Where the edit itself covers or uncovers another object, that object's change is not an error.
             let others = |solid: usize, i: usize| concerned.contains(&solid) || !own[i];
             let change =
                 |solid: usize| difference(input, result, |i| masks[solid][i] && others(solid, i));
             let most = (0..masks.len()).max_by(|&a, &b| change(a).total_cmp(&change(b)));
-            // Where nothing changed, none changed most.
+            // If nothing changed, no object changed most.
             let pointed =
                 most.is_some_and(|solid| concerned.contains(&solid) && change(solid) > 0.0);
             self.pointed = Some(pointed);
@@ -119,53 +121,53 @@ impl Score {
     }
 }
 
-/// Means over the cases of a kind.
+/// Mean scores over the cases of a kind.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Summary {
-    /// Cases.
+    /// Number of cases.
     pub cases: usize,
-    /// Means of [`Score`]'s numbers.
+    /// Mean of [`Score::l1`].
     pub l1: Option<f64>,
     /// Structural similarity.
     pub ssim: Option<f64>,
-    /// Ratio of the whole picture.
+    /// PSNR of the whole image.
     pub whole_db: Option<f64>,
-    /// How much better than copying the input, in dB: the whole picture.
+    /// Gain of `whole_db` over copying the input, in dB.
     pub whole_gain_db: Option<f64>,
-    /// Ratio inside the changed region.
+    /// PSNR inside the changed region.
     pub inside_db: Option<f64>,
-    /// The same above copying the input.
+    /// Gain of `inside_db` over copying the input.
     pub inside_gain_db: Option<f64>,
-    /// Ratio outside the changed region.
+    /// PSNR outside the changed region.
     pub outside_db: Option<f64>,
-    /// Ratio of shadows and reflections alone.
+    /// PSNR of shadows and reflections only.
     pub shadow_db: Option<f64>,
-    /// The same above copying the input.
+    /// Gain of `shadow_db` over copying the input.
     pub shadow_gain_db: Option<f64>,
-    /// Part in which the right solid changed most.
+    /// Fraction in which a referenced object changed most.
     pub pointed: Option<f64>,
-    /// Part in which it did, and for the better.
+    /// Fraction in which it also changed for the better.
     pub right_object: Option<f64>,
-    /// Part in which colour and shape are right.
+    /// Fraction with the right colour and shape.
     pub recognised: Option<f64>,
     /// Intersection over union.
     pub iou: Option<f64>,
     /// Relative depth error.
     pub depth_error: Option<f64>,
-    /// By the tabletop's CLIP and DINO.
+    /// Directional similarity of the tabletop's CLIP.
     pub clip_direction: Option<f64>,
-    /// Result and truth.
+    /// CLIP similarity of result and ground truth.
     pub clip_image: Option<f64>,
-    /// Result and caption.
+    /// CLIP similarity of result and caption.
     pub clip_text: Option<f64>,
-    /// Result and truth.
+    /// DINO similarity of result and ground truth.
     pub dino: Option<f64>,
-    /// The same by name, each with the interval that holds it with 95% confidence.
+    /// The same means by name, each with its 95% confidence interval.
     pub intervals: BTreeMap<&'static str, Interval>,
 }
 
 impl Summary {
-    /// Means over `scores`, which are independent: each case has a clip of its own.
+    /// Averages `scores`, which are independent because each case has its own clip.
     pub(super) fn of<'a>(scores: impl IntoIterator<Item = &'a Score>) -> Summary {
         let scores: Vec<&Score> = scores.into_iter().collect();
         let mut intervals = BTreeMap::new();
@@ -209,8 +211,9 @@ mod tests {
     use unireal::Role;
     use unireal_tabletop::Wording;
 
-    /// Of each kind some cases: the truth passes each, but that a solid of a few pixels may change more by another's shadow or
-    /// reflection (1 of 1,050 cases); the input passes no edit, and of the others, where it may show what is asked for, not all.
+    /// The ground truth passes all cases, except that an object of a few pixels may change more through another's shadow or
+    /// reflection (1 of 1,050 cases). The input passes no edit, and not all cases of the other kinds, where it may show the
+    /// requested content.
     #[test]
     fn the_truth_passes_and_doing_nothing_does_not() {
         let first = HELD_OUT + u64::from(rand::random::<u32>());
@@ -226,7 +229,7 @@ mod tests {
                 let (input, role) = &case.inputs[0];
                 let mut doing_nothing = input.clone();
                 if *role == Role::Asset {
-                    // The picture of a thing shows the thing: that is something.
+                    // An image of the requested object would pass, so use grey.
                     doing_nothing.rgb.fill(128);
                 }
                 let idle = Score::new(case, &doing_nothing).unwrap();

@@ -1,4 +1,4 @@
-//! Which colour and shape a picture shows at a solid's place: every alternative is rendered, and the nearest one counts.
+//! Classifies the colour and shape that an image shows at an object's place: renders every alternative and selects the nearest.
 
 use super::cases::Subject;
 use super::metrics::difference;
@@ -6,10 +6,10 @@ use crate::frame::{Frame, render};
 use unireal::Image;
 use unireal_tabletop::{Colour, Scene, Settings, Shape, Solid};
 
-/// Paths a pixel of the alternatives: they are compared with a model's picture, whose errors are far above their noise.
+/// Paths per pixel of the alternatives; their noise is far below the errors of a model's images.
 const SAMPLES: u32 = 8;
 
-/// What a picture shows of a solid.
+/// The recognised appearance of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Seen {
     /// The nearest colour.
@@ -19,8 +19,8 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    /// What `picture` shows where `subject` is in the true scene: the nearest of all colours in the true shape, and the
-    /// nearest of all shapes in the true colour.
+    /// Classifies the object at the place of `subject`: the nearest of all colours in the true shape, and the nearest of all
+    /// shapes in the true colour.
     pub(super) fn of(picture: &Image, subject: &Subject) -> Seen {
         let Subject { scene, solid } = subject;
         let truth = &scene.solids[*solid];
@@ -32,14 +32,14 @@ impl Seen {
         Seen { colour, shape }
     }
 
-    /// Whether it shows the true solid.
+    /// Returns whether colour and shape are those of the ground truth.
     pub(super) fn is_right(&self, subject: &Subject) -> bool {
         let truth = &subject.scene.solids[subject.solid];
         (self.colour, self.shape) == (truth.colour, truth.shape)
     }
 }
 
-/// The solid in another shape, resting where it rests.
+/// Returns the object with another shape, at the same place and resting on the same surface.
 fn reshaped(solid: &Solid, shape: Shape) -> Solid {
     if shape == solid.shape {
         return solid.clone();
@@ -74,7 +74,7 @@ fn nearest<T: Copy>(
             render(&scene, &settings)
         })
         .collect();
-    // All are compared where any of them is: else a small shape would be compared with less than a large one.
+    // All alternatives are compared over the union of their masks; otherwise a small shape would be compared on fewer pixels.
     let anywhere = |i: usize| frames.iter().any(|frame| frame.ids[i] == id);
     let distance = |frame: &Frame| difference(picture, &frame.image, anywhere);
     let best =
@@ -88,7 +88,7 @@ mod tests {
     use rand::{RngExt, SeedableRng};
     use rand_chacha::ChaCha8Rng;
 
-    /// The truth is recognised, and the truth with another colour is not taken for it.
+    /// The ground truth is recognised, and another colour is recognised as such.
     #[test]
     fn rendered_solids_are_recognised_and_others_are_told_apart() {
         let rng = &mut ChaCha8Rng::seed_from_u64(rand::random());

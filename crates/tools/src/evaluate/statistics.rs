@@ -4,13 +4,13 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-/// Resamples of a bootstrap.
+/// Number of bootstrap resamples.
 const RESAMPLES: usize = 2000;
 
-/// Seed of every bootstrap, so that a report can be made again.
+/// Seed of every bootstrap, so that reports are reproducible.
 const SEED: u64 = 2412;
 
-/// A mean and the bounds between which 95% of its bootstrap resamples lie.
+/// A mean with its 95% bootstrap confidence interval.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Interval {
     /// The mean.
@@ -22,8 +22,9 @@ pub struct Interval {
 }
 
 impl Interval {
-    /// Of values that belong to groups whose members are not independent of each other, such as the turns of a session or the
-    /// prompts of a subject: whole groups are drawn (the cluster bootstrap, percentile bounds). `None` without a value.
+    /// Computes the interval of grouped values, such as those of the turns of a session or the prompts of a subject, with a
+    /// cluster bootstrap: whole groups are drawn, because members of a group are not independent. Uses percentile bounds.
+    /// `None` without values.
     pub(super) fn of<'a>(values: impl IntoIterator<Item = (&'a str, f64)>) -> Option<Interval> {
         let mut groups: Vec<(&str, f64, usize)> = Vec::new();
         let mut known = std::collections::HashMap::new();
@@ -57,7 +58,7 @@ impl Interval {
         })
     }
 
-    /// Of values that are independent of each other.
+    /// Computes the interval of independent values.
     pub(super) fn independent(values: impl IntoIterator<Item = f64>) -> Option<Interval> {
         let values: Vec<(String, f64)> = values
             .into_iter()
@@ -67,7 +68,7 @@ impl Interval {
         Interval::of(values.iter().map(|(group, value)| (group.as_str(), *value)))
     }
 
-    /// `mean [low, high]`, with so many digits after the point.
+    /// Formats as `mean [low, high]` with this number of decimals.
     pub(super) fn text(&self, digits: usize) -> String {
         let Interval { mean, low, high } = self;
         format!("{mean:.digits$} [{low:.digits$}, {high:.digits$}]")
@@ -79,7 +80,7 @@ mod tests {
     use super::*;
     use rand_distr::{Distribution, Normal};
 
-    /// For normal values, the textbook's 1.96 standard errors.
+    /// For normal values the bounds are 1.96 standard errors from the mean.
     #[test]
     fn the_interval_is_that_of_the_normal_law() {
         let rng = &mut ChaCha8Rng::seed_from_u64(rand::random());

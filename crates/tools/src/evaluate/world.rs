@@ -1,4 +1,4 @@
-//! `unireal evaluate world`: held-out scenes of the tabletop world, decided by its truth.
+//! `unireal evaluate world`: evaluates packs on held-out scenes of the tabletop world with known ground truth.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -19,53 +19,53 @@ use unireal::{Error, Result};
 use unireal::{Request, Role};
 use unireal_tabletop::Wording;
 
-/// What `unireal evaluate world` is asked for.
+/// Options of `unireal evaluate world`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
-    /// The pack: a folder or an address. Further ones, each with its own --pack, are baselines: rows of the edits' table
+    /// Pack: a folder or a URL. Further packs, each with its own --pack, are baselines in the table of edits
     #[arg(long = "pack", value_name = "DIR|URL", required = true)]
     pub packs: Vec<String>,
-    /// Cases of each kind
+    /// Number of cases of each kind
     #[arg(long, default_value_t = 48)]
     pub cases: usize,
-    /// Only these kinds, such as recolour,remove,segmentation; all when left out
+    /// Only these kinds, such as recolour,remove,segmentation; default: all
     #[arg(long, value_delimiter = ',')]
     pub kinds: Vec<String>,
-    /// Wordings that training has seen, or those that it never sees
+    /// Wordings that occur in training, or held-out ones
     #[arg(long, default_value = "training")]
     pub wording: WordingName,
-    /// Leave these parts of the prompt out, for a model that was trained without them
+    /// Leave out these parts of the prompt, for a model trained without them
     #[arg(long, value_delimiter = ',')]
     pub without: Vec<PromptPart>,
-    /// The first held-out clip, counted from the first of all
+    /// Index of the first held-out clip
     #[arg(long, default_value_t = 0)]
     pub first: u64,
-    /// The folder of the networks that were trained on the tabletop, clip and dino; the edits' table then has EMU Edit's metrics
+    /// Folder of the networks trained on the tabletop, clip and dino; adds EMU Edit's metrics to the table of edits
     #[arg(long, value_name = "DIR")]
     pub backbones: Option<PathBuf>,
-    /// How the pack makes its pictures
+    /// Sampling options of the pack
     #[command(flatten)]
     pub sampling: Sampling,
-    /// Write inputs, result and truth of cases from best to worst as one picture, and their prompts beside it (.md)
+    /// Write one image with the inputs, result and ground truth of cases from best to worst, and their prompts beside it (.md)
     #[arg(long, value_name = "FILE")]
     pub grid: Option<PathBuf>,
-    /// Cases in that picture
+    /// Number of cases in that image
     #[arg(long, default_value_t = 12)]
     pub grid_cases: usize,
-    /// Fail unless the right object changed in this part of the recolours and removals
+    /// Fail unless this fraction of recolours and removals changes the right object for the better
     #[arg(long, value_name = "PART")]
     pub require: Option<f64>,
-    /// Print JSON
+    /// Print the report as JSON
     #[arg(long)]
     pub json: bool,
 }
 
-/// Which wordings the prompts have.
+/// The set of wordings of the prompts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum WordingName {
-    /// As in training.
+    /// Wordings used in training.
     Training,
-    /// Never in training.
+    /// Wordings never used in training.
     HeldOut,
 }
 
@@ -78,34 +78,34 @@ impl From<WordingName> for Wording {
     }
 }
 
-/// One case with its result.
+/// A case with its result and scores.
 struct Done {
     case: Case,
     result: Image,
     score: Score,
 }
 
-/// Everything that is reported.
+/// The report.
 #[derive(Debug, Serialize)]
 struct Report {
-    /// By kind.
+    /// Means by kind.
     kinds: BTreeMap<&'static str, Summary>,
-    /// The seven kinds of edit together.
+    /// Means over the seven kinds of edit.
     edits: Summary,
-    /// The same of doing nothing and of every pack, by its name.
+    /// Means over the edits for copying the input and for every pack, by name.
     rows: Vec<(String, Summary)>,
-    /// Part of recolours and removals in which the right solid changed most.
+    /// Fraction of recolours and removals in which a referenced object changed most.
     pointed: Option<f64>,
-    /// Part of them in which it did, and for the better.
+    /// Fraction of those in which it also changed for the better.
     right_object: Option<f64>,
-    /// Part of customisations and insertions with the right colour and shape.
+    /// Fraction of customisations and insertions with the right colour and shape.
     recognised: Option<f64>,
 }
 
-/// Evaluates and prints.
+/// Evaluates the packs and prints the report.
 ///
 /// # Errors
-/// As the loader's and the pipeline's; [`Error::Request`] for an unknown kind, or when less passes than is required.
+/// Errors of the loader and the pipeline; [`Error::Request`] for an unknown kind, or when fewer cases pass than required.
 pub fn run(options: &Options) -> Result<()> {
     let cases = all_cases(options, side(options)?)?;
     let (all, rows) = pollster::block_on(results(options, cases))?;
@@ -132,7 +132,7 @@ pub fn run(options: &Options) -> Result<()> {
     }
 }
 
-/// The side that the packs make, in pixels.
+/// Returns the image side of the packs in pixels.
 fn side(options: &Options) -> Result<u32> {
     let sides = options.packs.iter().map(|pack| {
         let plan = pollster::block_on(Plan::read(&Location::new(pack)))?;
@@ -163,7 +163,7 @@ fn all_cases(options: &Options, side: u32) -> Result<Vec<Case>> {
     Ok(all)
 }
 
-/// The first pack's results, and the edits' summaries of doing nothing and of all packs.
+/// Returns the first pack's results, and the summaries of the edits for copying the input and for all packs.
 async fn results(
     options: &Options,
     cases: Vec<Case>,
@@ -195,7 +195,7 @@ async fn results(
         let (pipeline, _) = options.sampling.open(pack).await?;
         let mut scores = Vec::new();
         for (i, case) in cases.iter().enumerate() {
-            // A baseline is there for the edits' table.
+            // Baselines only appear in the table of edits.
             if number > 0 && !EDITS.contains(&case.kind) {
                 continue;
             }
@@ -262,7 +262,7 @@ fn report(all: &[Done], rows: Vec<(String, Summary)>) -> Report {
     }
 }
 
-/// A table of edits, with their gains over copying the input, and one of the other kinds.
+/// Prints a table of edits, with their gains over copying the input, and a table of the other kinds.
 fn print(report: &Report) {
     let db = |value: Option<f64>| value.map_or("".into(), |v| format!("{v:.1}"));
     let part = |value: Option<f64>| value.map_or("".into(), |v| format!("{:.0}%", 100.0 * v));
@@ -340,8 +340,8 @@ fn print(report: &Report) {
     }
 }
 
-/// Cases at even distances from the best to the worst, three to a row: first input, result, truth. A case is as good as its place
-/// among those of its kind, since the kinds' numbers do not compare.
+/// Writes cases at even ranks from best to worst, three per row: inputs, result, ground truth. A case is ranked among those of
+/// its kind, because the scores of different kinds are not comparable.
 fn grid(all: Vec<Done>, count: usize, path: &Path) -> Result<()> {
     let gain = |done: &Done| {
         let s = &done.score;

@@ -1,28 +1,28 @@
-//! AdamW (Loshchilov and Hutter, 2019) on one parameter: one pass in place on the CPU, tensor operations on other devices.
+//! AdamW (Loshchilov and Hutter, 2019) for one parameter: one in-place pass on the CPU, tensor operations on other devices.
 
 use burn::tensor::Tensor;
 
 use super::cpu_tensor::{flex, on_cpu, tensor, values, values_mut};
 use super::optimizer::OptimizerConfig;
 
-/// The numbers of one step.
+/// The coefficients of one step.
 #[derive(Clone, Copy)]
 pub(super) struct AdamW {
-    /// Brings the sum of gradients to the clipped mean.
+    /// Factor from the sum of gradients to their clipped mean.
     scale: f32,
     beta1: f32,
     beta2: f32,
     epsilon: f32,
-    /// What weight decay leaves.
+    /// Factor of weight decay, `1 - learning_rate * weight_decay`.
     decay: f32,
-    /// The learning rate over the first mean's bias.
+    /// The learning rate with the bias correction of the first moment.
     learning_rate: f32,
-    /// One over the second mean's bias.
+    /// The bias correction of the second moment.
     correction: f32,
 }
 
 impl AdamW {
-    /// The numbers of the step `steps`, counted from 1; `scale` brings the sum of gradients to the clipped mean.
+    /// Returns the coefficients of step `steps`, counted from 1; `scale` is the factor from the sum of gradients to their clipped mean.
     pub(super) fn new(
         config: &OptimizerConfig,
         steps: i32,
@@ -41,7 +41,7 @@ impl AdamW {
         }
     }
 
-    /// The values and the means of gradients and squared gradients after a step.
+    /// Returns the values, the first moment and the second moment after a step.
     pub(super) fn step(
         self,
         values: Tensor<1>,

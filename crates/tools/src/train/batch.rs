@@ -1,4 +1,4 @@
-//! From drawn samples to the values of a micro-batch: tokens, latents, noise and times, prepared in CPU memory by any thread.
+//! Builds micro-batches from drawn samples: tokens, latents, noise and times, prepared in CPU memory by any thread.
 
 use burn::tensor::{Device, Tensor, TensorData};
 use rand::{Rng, RngExt};
@@ -17,7 +17,7 @@ use unireal::internals::pipeline::TokenData;
 use unireal::internals::request::{self, Role};
 use unireal::internals::tokenizer::{Tokenizer, Tokens};
 
-/// Samples of one geometry, ready to become tensors.
+/// A micro-batch in CPU memory: samples of one geometry.
 pub(super) struct MicroBatch {
     /// The kind of each sample, for the curves.
     pub(super) names: Vec<String>,
@@ -32,12 +32,12 @@ pub(super) struct MicroBatch {
     noise: Vec<TensorData>,
     /// Times, `[b]`.
     times: TensorData,
-    /// The loss weight of each cell of the outputs, `[b, 1, y, x]`; empty where all count alike.
+    /// The loss weight of each cell of the outputs, `[b, 1, y, x]`; empty if all weights are equal.
     weights: Vec<TensorData>,
     target_mask: Option<TargetMaskData>,
 }
 
-/// One sample.
+/// One sample of a micro-batch.
 struct Example {
     /// Its kind, for the curves.
     name: String,
@@ -49,24 +49,24 @@ struct Example {
     /// Noise for its outputs.
     noise: Vec<Vec<f32>>,
     t: f32,
-    /// The loss weight of each cell of an output; empty where all count alike.
+    /// The loss weight of each cell of an output; empty if all weights are equal.
     weights: Vec<f32>,
-    /// The cells of an output that the prompt refers to; empty where they are unknown or the prompt is left out.
+    /// The cells of an output that the prompt refers to; empty if they are unknown or the prompt is dropped.
     target_mask: Vec<bool>,
 }
 
-/// What the loss of a micro-batch looks at.
+/// The conditions and losses that a micro-batch trains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LossMode {
-    /// The whole request.
+    /// The full request.
     Full,
     /// Neither prompt nor input images, as in the pipeline's unconditional branch.
     Unconditional,
-    /// The grounding loss alone.
+    /// Only the grounding loss.
     GroundingOnly,
 }
 
-/// Makes micro-batches of samples.
+/// Builds micro-batches from samples.
 pub(super) struct BatchBuilder<'a> {
     pub(super) config: &'a Config,
     pub(super) stage: &'a Stage,
@@ -75,8 +75,7 @@ pub(super) struct BatchBuilder<'a> {
 }
 
 impl BatchBuilder<'_> {
-    /// Divides drawn samples into `count` micro-batches of equal size. Samples with texts of similar length go together, so that
-    /// there is little padding.
+    /// Divides drawn samples into `count` micro-batches of equal size. Sorts them by text length first, to reduce padding.
     ///
     /// # Errors
     /// [`unireal::Error::Request`] for a text that is too long, [`unireal::Error::Format`] for a file of latents
@@ -165,7 +164,7 @@ impl BatchBuilder<'_> {
     }
 }
 
-/// The kind and, where there is one, its variant.
+/// Returns `kind/variant`, or the kind alone if the variant is empty.
 pub(super) fn name(kind: Kind, variant: &str) -> String {
     use clap::ValueEnum as _;
     let kind = kind.to_possible_value();
@@ -176,14 +175,14 @@ pub(super) fn name(kind: Kind, variant: &str) -> String {
     }
 }
 
-/// Changed cells count `factor` times as much as the others; the mean is 1.
+/// Returns loss weights in which changed cells weigh `factor` times as much as the others; their mean is 1.
 fn weights(changed: &[bool], factor: f32) -> Vec<f32> {
     let raw = changed.iter().map(|&on| if on { factor } else { 1.0 });
     let mean = raw.clone().sum::<f32>() / changed.len() as f32;
     raw.map(|weight| weight / mean).collect()
 }
 
-/// The loss weights of an output's cells, `[b, 1, y, x]`; 1 for samples whose cells all count alike.
+/// Returns the loss weights of an output's cells, `[b, 1, y, x]`; 1 for samples without weights.
 fn cell_weights(examples: &[Example], sides: [u16; 2]) -> TensorData {
     let [y, x] = sides.map(usize::from);
     let mut values = Vec::with_capacity(examples.len() * y * x);
@@ -197,18 +196,18 @@ fn cell_weights(examples: &[Example], sides: [u16; 2]) -> TensorData {
     TensorData::new(values, [examples.len(), 1, y, x])
 }
 
-/// The size of a made-up micro-batch.
+/// The size of a random micro-batch.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Size {
-    /// Samples.
+    /// Number of samples.
     pub(super) samples: usize,
-    /// Tokens of each prompt.
+    /// Number of tokens in each prompt.
     pub(super) text: usize,
-    /// Cells along a side of each frame.
+    /// Number of cells along each side of a frame.
     pub(super) cells: u16,
 }
 
-/// A made-up micro-batch of edits: random tokens and latents, one canvas, one output.
+/// Returns a micro-batch of edits for benchmarks: random tokens and latents, one canvas, one output.
 pub(super) fn random(
     config: &Config,
     stage: &Stage,
@@ -305,7 +304,7 @@ impl MicroBatch {
         }
     }
 
-    /// The batch on a device, its prompts encoded by `text`.
+    /// Copies the micro-batch to a device and encodes its prompts with `text`.
     pub(super) fn batch(&self, text: &TextEncoder, device: &Device) -> Batch {
         let tensor = |data: &TensorData| Tensor::<4>::from_data(data.clone(), device);
         let (ids, image_refs, mask) = self.tokens.on(device);

@@ -1,6 +1,6 @@
-//! `unireal bench train --whole`: whole steps of a flow stage on resident data, timed: the text encoder, the transformer, flow and
-//! grounding losses, Muon and the moving average. A stage that trains from shards is as fast when the thread that prepares its
-//! batches keeps up.
+//! `unireal bench train --whole`: times whole steps of a flow stage on random data in memory: the text encoder, the transformer,
+//! flow and grounding losses, Muon and the moving average. Training from shards is as fast if the thread that prepares batches
+//! keeps up.
 
 use std::path::Path;
 use std::time::Instant;
@@ -22,16 +22,16 @@ use unireal::internals::config::Config;
 use unireal::internals::cpu::gemm::engine;
 use unireal::{Error, Result};
 
-/// What `unireal bench train --whole` is asked for.
+/// Options of `unireal bench train --whole`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct WholeOptions {
     /// Time whole steps of a flow stage, with the text encoder, the grounding loss, Muon and the moving average
     #[arg(long)]
     pub whole: bool,
-    /// Groups of a step, each of one micro-batch per thread (with --whole)
+    /// Number of groups in a step, each with one micro-batch per thread (with --whole)
     #[arg(long, default_value_t = 2)]
     pub groups: usize,
-    /// Part of the groups with the grounding loss alone, 0 to 1 (with --whole)
+    /// Fraction of groups with only the grounding loss, 0 to 1 (with --whole)
     #[arg(long, default_value_t = 0.0)]
     pub grounding_only: f64,
 }
@@ -52,7 +52,7 @@ pub(super) fn run(options: &TrainOptions) -> Result<()> {
     }
     let mut timed = seconds.split_off(1);
     timed.sort_by(f64::total_cmp);
-    // Steps differ where some groups have the grounding loss alone, so the rate is that of the mean.
+    // The throughput follows from the mean: steps differ if some groups have only the grounding loss.
     let mean = timed.iter().sum::<f64>() / timed.len() as f64;
     let median = timed.get(timed.len() / 2).copied().unwrap_or(f64::NAN);
     let line = serde_json::json!({
@@ -67,7 +67,7 @@ pub(super) fn run(options: &TrainOptions) -> Result<()> {
     Ok(())
 }
 
-/// Whole steps of a flow stage on resident data.
+/// Trains whole steps of a flow stage on random data in memory.
 pub struct WholeStep {
     task: Resident,
     trained: Trained<FlowNetworks>,
@@ -78,10 +78,10 @@ pub struct WholeStep {
 }
 
 impl WholeStep {
-    /// New networks and the data of one step.
+    /// Initialises the networks and one micro-batch per loss mode.
     ///
     /// # Errors
-    /// [`Error::Request`] for a batch that cannot be divided, or sizes that the model does not take.
+    /// [`Error::Request`] for a batch that cannot be divided, or sizes that the model does not support.
     pub fn new(options: &TrainOptions) -> Result<Self> {
         let config = shape(options)?;
         let stage = stage(options)?;
@@ -130,7 +130,7 @@ impl WholeStep {
     }
 }
 
-/// A mixed stage with the defaults of settings.
+/// Returns a flow stage with Muon, the grounding loss and otherwise default settings.
 fn stage(options: &TrainOptions) -> Result<Stage> {
     let WholeOptions {
         groups,
@@ -149,7 +149,7 @@ fn stage(options: &TrainOptions) -> Result<Stage> {
     }
 }
 
-/// A flow stage on two micro-batches, one for each loss mode; which one is the index.
+/// A task on two micro-batches in memory, one per loss mode; its `MicroBatch` is an index into them.
 struct Resident {
     config: Config,
     device: Device,

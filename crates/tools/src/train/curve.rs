@@ -1,4 +1,4 @@
-//! The curves of a stage, as CSV files that later calls append to: one of the whole loss, one of every kind's.
+//! The loss curves of a stage: CSV files that later calls append to, one of the overall loss and one of the loss of each kind.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -10,27 +10,27 @@ use super::checkpoint;
 use super::resume::Progress;
 use unireal::{Error, Result};
 
-/// Steps to a line.
+/// Number of steps per line.
 pub(super) const EVERY: u64 = 10;
 
-/// Begins the names of losses that are no part of the whole one.
+/// Prefix of the names of losses that the overall loss excludes.
 pub(super) const ASIDE: &str = "grounding/";
 
-/// Sums since the last line.
+/// The sums of losses since the last line.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub(super) struct Open {
-    /// Of each kind: the sum of its losses and their number.
+    /// For each kind, the sum and the number of its losses.
     kinds: BTreeMap<String, (f64, u64)>,
 }
 
-/// The files of a stage.
+/// The curve files of a stage.
 pub(super) struct Curve {
     whole: PathBuf,
     kinds: PathBuf,
 }
 
 impl Curve {
-    /// The curves of a stage of which `steps` steps are done; lines of later ones, whose weights a kill has lost, go.
+    /// Opens the curves of a stage after `steps` steps. Deletes lines of later steps, whose weights were lost when the run was killed.
     ///
     /// # Errors
     /// [`Error::Format`] when a file cannot be read or written.
@@ -49,7 +49,7 @@ impl Curve {
             };
             let mut kept = format!("{header}\n");
             let fields = header.split(',').count();
-            // A kill can also leave half a line.
+            // A kill can also leave an incomplete line.
             let whole = text.ends_with('\n').then_some(text.lines().count());
             let lines = whole.unwrap_or(text.lines().count().saturating_sub(1));
             for line in text.lines().take(lines) {
@@ -65,7 +65,7 @@ impl Curve {
         Ok(Curve { whole, kinds })
     }
 
-    /// Takes a step's losses in; writes the means since the last line every [`EVERY`] steps and gives the whole one.
+    /// Adds the losses of a step. Every [`EVERY`] steps, appends the means since the last line and returns the overall mean.
     ///
     /// # Errors
     /// [`Error::Format`] when a file cannot be written.
@@ -85,7 +85,7 @@ impl Curve {
             return Ok(None);
         }
         let kinds = std::mem::take(&mut open.kinds);
-        // A stage may have nothing else.
+        // If a stage has only excluded losses, the overall mean is theirs.
         let alone = kinds.keys().all(|name| name.starts_with(ASIDE));
         let counts = |name: &str| alone || !name.starts_with(ASIDE);
         let whole = || kinds.iter().filter(|(name, _)| counts(name));
@@ -109,7 +109,7 @@ impl Curve {
     }
 }
 
-/// Adds a line to the curve of the loss on held-out samples.
+/// Appends a line to the curve of the loss on held-out samples.
 ///
 /// # Errors
 /// [`Error::Format`] when the file cannot be written.

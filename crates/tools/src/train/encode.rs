@@ -18,27 +18,28 @@ use unireal::internals::model::vae::{self, Autoencoder};
 use unireal::internals::weights::quant::Encoding;
 use unireal::{Error, Result};
 
-/// What `unireal data encode` is asked for.
+/// Options of `unireal data encode`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
     /// Shards, or folders of shards
     #[arg(required = true, value_name = "DIR|FILE")]
     pub shards: Vec<PathBuf>,
-    /// The folder of a pack or of a training run, for its autoencoder
+    /// Folder of a pack or a training run, whose autoencoder is used
     #[arg(long, value_name = "DIR")]
     pub pack: PathBuf,
-    /// Frames have the area of a square of so many pixels a side
+    /// Side in pixels of the square whose area the encoded frames have
     #[arg(long, value_name = "PX", default_value_t = 64)]
     pub size: u32,
-    /// Folder for the files
+    /// Output folder
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
 }
 
-/// Encodes the shards one after the other on one core. Files that are up to date are skipped.
+/// Encodes the shards one after another on one core. Skips files that are up to date.
 ///
 /// # Errors
-/// [`Error::Request`] for a size that the model does not take, [`Error::Format`] for a shard or a pack that cannot be read.
+/// [`Error::Request`] for a size that is not a multiple of the model's grid, [`Error::Format`] for a shard or a pack that cannot be
+/// read.
 pub fn run(options: &Options) -> Result<()> {
     let device = Device::flex();
     let precision = engine::choose(None, true);
@@ -127,7 +128,7 @@ mod tests {
             .unwrap()
             .vae
             .latent_channels;
-        // Three distinct frames of 4 x 4 cells: the canvas is shared.
+        // Three distinct frames of 4 x 4 cells: both samples share the canvas.
         let frame = 2 * channels * 4 * 4;
         assert_eq!(std::fs::read(file("f16")).unwrap().len(), 3 * frame);
         let index: serde_json::Value =

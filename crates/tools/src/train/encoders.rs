@@ -1,9 +1,9 @@
-//! Small encoders of the tabletop in the form of the published ones, so that their metrics have a meaning on its pictures: a
-//! CLIP on captioned pictures (Radford et al., 2021), and a ViT in DINO's form without labels.
+//! Trains small encoders for the tabletop with the architecture of the published ones, so that their metrics are meaningful on its
+//! images: a CLIP on captioned images (Radford et al., 2021), and a ViT with DINO's architecture without labels.
 //!
-//! Choice: the ViT learns by SimCLR's objective (Chen et al., 2020) in place of DINO's: two crops, of two moments of a clip where
-//! there are several, are to be nearer to each other than to all other pictures. It needs neither a teacher nor a queue, and has
-//! learnt something after minutes on a CPU. Colours stay as they are, since in this world they tell objects apart.
+//! Choice: the ViT uses SimCLR's objective (Chen et al., 2020) instead of DINO's: two crops, from two moments of a clip if there
+//! are several, should be nearer to each other than to all other images. It needs neither a teacher nor a queue, and gives useful
+//! features after minutes on a CPU. There is no colour augmentation, because colours distinguish the objects of the tabletop.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -31,25 +31,25 @@ use unireal::internals::model::text::HIDDEN;
 use unireal::internals::weights::quant::Encoding;
 use unireal::{Error, Result};
 
-/// Bytes of encoded pictures that are held; what comes after them is left out.
+/// Maximum size of the encoded images in memory, in bytes; later images are ignored.
 const HELD: usize = 512 << 20;
 
-/// Captions from which the tokenizer is made.
+/// Maximum number of captions on which the tokenizer is trained.
 const CORPUS: usize = 20_000;
 
-/// Micro-batches of held-out samples, and the samples of each.
+/// Number of micro-batches of held-out samples, and of samples in each.
 const HELD_OUT: [usize; 2] = [4, 32];
 
-/// Cosines are divided by this before the softmax of the ViT's objective.
+/// Temperature by which the ViT's objective divides cosine similarities before the softmax.
 const TEMPERATURE: f64 = 0.1;
 
-/// A sample: what its output pictures show, in several wordings.
+/// A sample: its output images and paraphrases of their caption.
 struct Entry {
     captions: Vec<String>,
     pictures: Vec<Picture>,
 }
 
-/// A growing gallery of samples, by the parts of the stage's mixture.
+/// A growing set of samples, grouped by the parts of the stage's mixture.
 struct Gallery {
     mixture: Mixture,
     parts: Arc<RwLock<Vec<Vec<Arc<Entry>>>>>,
@@ -93,7 +93,7 @@ impl Gallery {
         })
     }
 
-    /// `count` samples, each part with its weight.
+    /// Draws `count` samples; parts are drawn by weight.
     fn draw(&self, count: usize, rng: &mut impl Rng) -> Vec<Arc<Entry>> {
         let parts = self.parts.read().unwrap_or_else(|e| e.into_inner());
         let there: Vec<(&Vec<Arc<Entry>>, f64)> = parts
@@ -117,7 +117,7 @@ impl Gallery {
     }
 }
 
-/// The two galleries of a stage.
+/// Opens the training and held-out samples of a stage.
 fn galleries(settings: &Settings, stage: &Stage) -> Result<(Gallery, Option<Gallery>)> {
     let mixture = stage
         .mixture()
@@ -137,13 +137,13 @@ fn tensor(rows: Vec<f32>, count: usize, vision: &Vision, device: &Device) -> Ten
     Tensor::from_data(TensorData::new(rows, shape), device)
 }
 
-/// Rows of length one.
+/// Normalises rows to length 1.
 fn directions(x: Tensor<2>) -> Tensor<2> {
     let length = x.clone().square().sum_dim(1).add_scalar(1e-12).sqrt();
     x / length
 }
 
-/// For each row the negative logarithm of what the softmax gives the row's own column, and whether another one has more.
+/// Returns for each row the cross-entropy of its own column, and 1 if another column has a higher logit, else 0.
 ///
 /// # Shapes
 /// `logits [n, m]`, `own [n, m]` with one 1 in each row, to `[n]` twice.
@@ -155,21 +155,21 @@ fn chosen(logits: Tensor<2>, own: Tensor<2>) -> [Tensor<1>; 2] {
     [loss, wrong]
 }
 
-/// Where `column(row)` is the row's own column.
+/// Returns a matrix `[rows, rows]` with a 1 in column `column(row)` of each row.
 fn marked(rows: usize, column: impl Fn(usize) -> usize, device: &Device) -> Tensor<2> {
     let mut values = vec![0f32; rows * rows];
     (0..rows).for_each(|row| values[row * rows + column(row)] = 1.0);
     Tensor::from_data(TensorData::new(values, [rows, rows]), device)
 }
 
-/// Pictures and captions that belong together.
+/// A micro-batch of images with their captions.
 pub(super) struct Pairs {
     patches: Vec<f32>,
     ids: Vec<i32>,
     ends: Vec<usize>,
 }
 
-/// CLIP on captioned pictures.
+/// Trains CLIP on captioned images.
 pub(super) struct ClipTask {
     stage: Stage,
     shape: ClipShape,
@@ -287,7 +287,7 @@ impl Task for ClipTask {
     }
 }
 
-/// A tower, and what training alone looks through.
+/// A vision tower and its projection head, which only training uses.
 #[derive(Module, Debug)]
 pub(super) struct Projected {
     tower: VisionTower,
@@ -295,10 +295,10 @@ pub(super) struct Projected {
     second: Linear,
 }
 
-/// Two views of each of some pictures, all first ones first.
+/// The patches of two views of each sample, all first views first, and the number of samples.
 pub(super) struct Views(Vec<f32>, usize);
 
-/// A ViT on views of pictures.
+/// Trains a ViT on views of images.
 pub(super) struct DinoTask {
     stage: Stage,
     vision: Vision,
@@ -334,7 +334,7 @@ impl DinoTask {
     }
 }
 
-/// A square of two fifths to all of a picture's area, mirrored one time in two.
+/// Returns a random square crop, of 40 % to 100 % of the area of the largest square, mirrored with probability 0.5.
 fn view(image: &Image, rng: &mut impl Rng) -> Result<Image> {
     let short = image.width.min(image.height);
     let side = f64::from(short) * rng.random_range(0.4f64..=1.0).sqrt();

@@ -1,4 +1,4 @@
-//! The networks of the flow stages and their losses on a micro-batch.
+//! The networks that flow stages train, and their losses on a micro-batch.
 
 use burn::module::Module;
 use burn::tensor::Device;
@@ -13,7 +13,7 @@ use unireal::internals::model::text::TextEncoder;
 use unireal::internals::model::transformer::Transformer;
 use unireal::internals::weights::quant::Encoding;
 
-/// Text encoder and transformer, which the flow stages train together, and the head of the grounding loss.
+/// Text encoder, transformer and the head of the grounding loss, which flow stages train together.
 #[derive(Module, Debug)]
 pub(super) struct FlowNetworks {
     pub(super) text: TextEncoder,
@@ -22,7 +22,7 @@ pub(super) struct FlowNetworks {
 }
 
 impl FlowNetworks {
-    /// New networks.
+    /// Initialises new networks.
     pub(super) fn new(config: &Config, device: &Device) -> Self {
         FlowNetworks {
             text: TextEncoder::new(&config.text_encoder, Encoding::F32, device),
@@ -31,8 +31,8 @@ impl FlowNetworks {
         }
     }
 
-    /// The flow loss and the grounding loss times `weight`, or the latter alone where the micro-batch says so. `patch` is the
-    /// transformer's patch size.
+    /// Returns the flow loss plus `weight` times the grounding loss, or only the latter if the micro-batch is `grounding_only`.
+    /// `patch` is the transformer's patch size.
     pub(super) fn losses(
         &self,
         batch: &MicroBatch,

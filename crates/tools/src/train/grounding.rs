@@ -1,7 +1,7 @@
-//! Grounding: telling, half way through the transformer, which tokens of the output the prompt means.
+//! The grounding loss: after half of the transformer's blocks, a linear head predicts which output tokens the prompt refers to.
 //!
-//! The velocity says little about which solid was meant: one of many cells differs, and only while the noise still hides it.
-//! This says it in every sample and to the first blocks directly. It is a help for training alone: no pack holds it.
+//! The flow loss says little about which object is meant: few of the cells differ, and only while noise still hides the object.
+//! The grounding loss says it in every sample and to the first blocks directly. Only training uses the head; no pack holds it.
 
 use burn::module::Module;
 use burn::tensor::activation::log_sigmoid;
@@ -12,7 +12,7 @@ use unireal::internals::model::linear::{Bias, Linear};
 use unireal::internals::model::transformer::norm;
 use unireal::internals::weights::quant::Encoding;
 
-/// From a token to how likely the prompt means it.
+/// The head that predicts, for each token, the logit of the prompt referring to it.
 #[derive(Module, Debug)]
 pub(super) struct Grounding {
     out: Linear,
@@ -20,13 +20,13 @@ pub(super) struct Grounding {
     epsilon: f64,
 }
 
-/// Which tokens the prompts of a batch mean.
+/// The tokens that the prompts of a batch refer to.
 #[derive(Clone, Debug)]
 pub struct TargetMask {
-    /// 1 for a token that is meant, else 0: `[b, n]`.
+    /// 1 for a target token, else 0, `[b, n]`.
     tokens: Tensor<2>,
-    /// What each token counts: those that are meant and those that are not count one half each, so that a small object weighs as
-    /// much as a large one; 0 for samples of which nothing is known, `[b, n]`.
+    /// Loss weight of each token, `[b, n]`. The target tokens sum to one half, as do the others, so that a small object weighs as much
+    /// as a large one; 0 for samples without a known target.
     weights: Tensor<2>,
 }
 
@@ -38,8 +38,8 @@ pub(super) struct TargetMaskData {
 }
 
 impl TargetMaskData {
-    /// From the cells of the first output of each sample, row by row on a grid of `sides` (rows, columns); a token is `patch` x
-    /// `patch` cells and is meant when one of them is. `None` when there is nothing to learn from any sample.
+    /// Builds the mask from the target cells of each sample's first output, row by row on a grid of `sides` (rows, columns). A token of
+    /// `patch` x `patch` cells is a target if one of them is. Returns `None` if no sample has both target and other tokens.
     pub(super) fn new(cells: &[&[bool]], sides: [u16; 2], patch: usize) -> Option<Self> {
         let [rows, columns] = sides.map(usize::from);
         let n = (rows / patch) * (columns / patch);
@@ -75,7 +75,7 @@ impl TargetMaskData {
         })
     }
 
-    /// On a device.
+    /// Copies the mask to a device.
     pub(super) fn on(&self, device: &Device) -> TargetMask {
         TargetMask {
             tokens: Tensor::from_data(self.tokens.clone(), device),
@@ -92,8 +92,8 @@ impl Grounding {
         }
     }
 
-    /// Cross-entropy of each sample, `[b]`, for the output's tokens `[b, n, d]`. It counts by the time: near the picture the
-    /// answer can be seen, near the noise it has to be read.
+    /// Returns the cross-entropy of each sample, `[b]`, for the output's tokens `[b, n, d]`, times the time `t`: near the image (0) the
+    /// answer is visible in the tokens, near the noise (1) it has to come from the prompt.
     pub(super) fn losses(
         &self,
         tokens: Tensor<3>,
@@ -152,7 +152,7 @@ mod tests {
         let target_mask = target_mask.on(&device);
         let tokens = Tensor::from_data([[[1f32, 0.0], [0.0, 1.0]]], &device).repeat_dim(0, 2);
         let losses = values(&grounding.losses(tokens, &target_mask, Tensor::ones([2], &device)));
-        // Logits are 8 and -8: ln(1 + e^-8) where they are right, 8 more where they are wrong.
+        // Logits are 8 and -8: the loss is ln(1 + e^-8) if they are right, 8 more if they are wrong.
         assert!((losses[0] - 3.354e-4).abs() < 1e-5, "{losses:?}");
         assert!((losses[1] - 8.0003).abs() < 1e-3, "{losses:?}");
     }

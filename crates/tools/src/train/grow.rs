@@ -1,10 +1,10 @@
-//! A new run that starts from trained weights of any encoding, `unireal train --from PACK`: of the same shape, deeper, with more latent
-//! channels, patches of one cell or another vocabulary.
+//! Initialises a new run with trained weights of any encoding, `unireal train --from PACK`. The run may have the same shape, or be
+//! deeper, or have more latent channels, patches of one cell or another vocabulary.
 //!
-//! What is new must not disturb what is there: the last layers of a new block's branches are zero, so that the block passes
-//! on what it gets; what reads or predicts a new channel begins as zero; a patch of one cell is read as the patch of which
-//! every cell is like it, and predicted as the mean of the patch; and a new token begins as the mean of the tokens into which
-//! the old tokenizer divides it.
+//! New parameters must not disturb the trained ones. The last layers of a new block's branches are zero, so that the block is the
+//! identity. The weights that read or predict a new channel are zero. For patches of one cell, the input layer sums the weights of
+//! the cells of an old patch, and the output layer averages them. A new token's embedding is the mean of those of the tokens into
+//! which the old tokenizer divides it.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -24,7 +24,7 @@ use unireal::internals::weights::module::{CpuTensor, Names, collect};
 use unireal::internals::weights::quant::Encoding;
 use unireal::{Error, Result};
 
-/// The last layers of a block's branches, in the text encoder, the transformer and the autoencoder.
+/// The last layers of a block's branches in the text encoder, the transformer and the autoencoder; zero in new blocks.
 const LAST: [&str; 8] = [
     "SelfAttention.o.weight",
     "DenseReluDense.wo.weight",
@@ -36,9 +36,9 @@ const LAST: [&str; 8] = [
     "conv2.bias",
 ];
 
-/// What has an axis of latent channels, or of a patch's values, which are channels first. The encoder's last layer gives
-/// means and log variances, one half each; new means begin as a fresh layer's, and with little noise: the decoder does not
-/// listen to a channel of noise, and what it does not listen to learns nothing.
+/// Parameters with an axis of latent channels, or of a patch's values with channels first. The encoder's last layers, [`HALVES`],
+/// predict means in one half and log variances in the other. The weights of new means are those of a fresh layer; new log variances
+/// are low, because the decoder ignores a noisy channel, which then gets no gradient.
 const CHANNELS: [&str; 4] = [
     "decoder.conv_in.weight",
     "patch_in.weight",
@@ -47,10 +47,10 @@ const CHANNELS: [&str; 4] = [
 ];
 const HALVES: [&str; 2] = ["encoder.conv_out.weight", "encoder.conv_out.bias"];
 
-/// Log variance of a new channel.
+/// The initial log variance of a new channel.
 const QUIET: f32 = -6.0;
 
-/// The token embedding.
+/// The name of the token embedding.
 const EMBEDDING: &str = "shared.weight";
 
 /// The networks of a pack.
@@ -68,7 +68,7 @@ impl Network {
     /// Every network.
     pub const ALL: [Network; 3] = [Network::Vae, Network::TextEncoder, Network::Transformer];
 
-    /// The name of its folder in a pack.
+    /// Returns the name of the network's folder in a pack.
     pub fn folder(self) -> &'static str {
         match self {
             Network::Vae => "vae",
@@ -78,11 +78,11 @@ impl Network {
     }
 }
 
-/// Writes a new run's folder with the weights of the pack `from`, decoded to f32: of the networks `take`, or of all when none
-/// are named.
+/// Writes a new run's folder with weights of the pack `from`, decoded to f32: those of the networks `take`, or of all if `take` is
+/// empty.
 ///
 /// # Errors
-/// [`Error::Format`] when the pack cannot be read or has a shape that `config` does not continue.
+/// [`Error::Format`] when the pack cannot be read or its shape cannot grow into that of `config`.
 pub(super) fn grow(
     from: &Path,
     take: &[Network],
@@ -92,11 +92,11 @@ pub(super) fn grow(
 ) -> Result<()> {
     let wanted = |network| take.is_empty() || take.contains(&network);
     let old = Config::read(from)?;
-    // The measure of the latents belongs to the weights.
+    // Scale and shift of the latents belong to the weights.
     config.vae.scaling_factor = old.vae.scaling_factor;
     config.vae.shift_factor = old.vae.shift_factor;
     let device = Device::flex();
-    // An autoencoder knows no words.
+    // The autoencoder needs no vocabulary.
     let vocabularies = if wanted(Network::TextEncoder) || wanted(Network::Transformer) {
         vocabularies(from, run, &config, old.text_encoder.vocab_size, settings)?
     } else {
@@ -108,7 +108,7 @@ pub(super) fn grow(
         }
         _ => Ok(None),
     };
-    // Cells of a patch that become one; where patches stay, so do their layers.
+    // Number of cells of an old patch if new patches have one cell; else 1, which leaves the patch layers unchanged.
     let cells = match (old.transformer.patch_size, config.transformer.patch_size) {
         (patch, 1) => patch * patch,
         _ => 1,
@@ -147,8 +147,8 @@ fn wrong(from: &Path, reason: impl std::fmt::Display) -> Error {
     Error::format(from.display().to_string(), reason)
 }
 
-/// One network's tensors: the old ones, and `fresh` ones where there are none. `change` may make a new tensor of an old one
-/// of another shape.
+/// Writes the tensors of one network: the old ones, or those of `fresh` that the pack lacks. `change` may convert an old tensor
+/// to the new shape.
 fn component<M: Module>(
     name: &str,
     fresh: M,
@@ -190,8 +190,8 @@ fn component<M: Module>(
     checkpoint::write(&path, &checkpoint::bytes(&grown, None)?)
 }
 
-/// The layer of a patch's values for patches of one cell, from that for patches of `cells`: what reads them sums over the cells,
-/// what predicts them has their mean. `None` for other layers.
+/// Converts a patch layer from patches of `cells` cells to patches of one cell: the input layer sums its weights over the cells,
+/// the output layer averages them. Returns `None` for other layers.
 fn cell(name: &str, old: &CpuTensor, cells: usize) -> Option<CpuTensor> {
     let (axis, share) = match name {
         "patch_in.weight" => (1, 1.0),
@@ -214,7 +214,7 @@ fn cell(name: &str, old: &CpuTensor, cells: usize) -> Option<CpuTensor> {
     })
 }
 
-/// The encoder's last layer with log variances of [`QUIET`].
+/// Sets the half of the encoder's last layer that predicts log variances to the constant [`QUIET`].
 fn quiet(mut layer: CpuTensor) -> CpuTensor {
     let value = match layer.shape.len() {
         1 => QUIET,
@@ -225,8 +225,8 @@ fn quiet(mut layer: CpuTensor) -> CpuTensor {
     layer
 }
 
-/// `new` with the numbers of `old` where it has its place: in the first rows and columns of each of `parts` equal parts of
-/// the rows. `None` when it does not fit.
+/// Copies `old` into `new`: divides the rows of both into `parts` equal parts and copies each part to the first rows and columns of
+/// its counterpart. Returns `None` if `old` does not fit.
 fn inside(old: &CpuTensor, mut new: CpuTensor, parts: usize) -> Option<CpuTensor> {
     let fits = old.shape.len() == new.shape.len()
         && std::iter::zip(&old.shape, &new.shape).all(|(old, new)| old <= new)
@@ -237,7 +237,7 @@ fn inside(old: &CpuTensor, mut new: CpuTensor, parts: usize) -> Option<CpuTensor
     }
     let (old_rows, new_rows) = (old.shape[0] / parts, new.shape[0] / parts);
     for (i, value) in old.values.iter().enumerate() {
-        // From the place in `old` to the indices, and from those to the place in `new`.
+        // Convert the flat index in `old` to an index per axis, and those to the flat index in `new`.
         let (mut rest, mut at, mut step) = (i, 0, 1);
         for axis in (0..old.shape.len()).rev() {
             let mut index = rest % old.shape[axis];
@@ -253,7 +253,7 @@ fn inside(old: &CpuTensor, mut new: CpuTensor, parts: usize) -> Option<CpuTensor
     Some(new)
 }
 
-/// Two vocabularies, the old one and the run's; `None` when the run takes over the old one.
+/// Returns the vocabularies of the pack and the run. If their sizes are equal, copies the pack's tokenizer and returns `None`.
 fn vocabularies(
     from: &Path,
     run: &Path,
@@ -282,7 +282,7 @@ fn vocabularies(
     }))
 }
 
-/// What is read of `tokenizer.json`.
+/// The fields that are read from `tokenizer.json`.
 #[derive(serde::Deserialize)]
 struct Ids {
     model: Tokens,
@@ -300,7 +300,7 @@ struct Vocabularies {
 }
 
 impl Vocabularies {
-    /// The new embedding: known tokens as they were, new ones the mean of their parts.
+    /// Returns the new embedding: known tokens keep their rows, new ones get the mean of the old tokens that spell them.
     fn rows(&self, old: &CpuTensor, new: &CpuTensor) -> Result<CpuTensor> {
         let width = new.shape[1];
         let mut grown = CpuTensor {
@@ -313,7 +313,7 @@ impl Vocabularies {
                 Some(&id) => vec![id],
                 None => {
                     let ids = self.tokenizer.encode(token)?.ids;
-                    // Without the end of the text.
+                    // Without the end-of-text token.
                     ids[..ids.len() - 1].iter().map(|&id| id as usize).collect()
                 }
             };

@@ -1,5 +1,5 @@
-//! Milestones of a run: every so many samples and at a stage's end a contact sheet of fixed held-out requests, or of
-//! reconstructions for the autoencoder, in `milestones/<stage>-<samples>.png`, and a line of scores in `milestones/scores.csv`.
+//! Milestones of a run, at a fixed interval of samples and at the end of each stage: a contact sheet of fixed held-out requests (for
+//! the autoencoder, of reconstructions) in `milestones/<stage>-<samples>.png`, and a line of scores in `milestones/scores.csv`.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -13,16 +13,16 @@ use unireal::{Error, Result};
 
 /// The milestones of a stage.
 pub(super) struct Milestones {
-    /// Samples between two; 0 is never.
+    /// Samples between two milestones; 0 disables them.
     every: u64,
     stage: String,
     folder: PathBuf,
-    /// Milestones that are behind.
+    /// Number of milestones passed.
     passed: u64,
 }
 
 impl Milestones {
-    /// Those of a stage that is at `progress`.
+    /// Returns the milestones of a stage that has reached `progress`.
     pub(super) fn new(settings: &Settings, stage: &Stage, run: &Path, progress: Progress) -> Self {
         let every = settings.milestone_samples;
         Milestones {
@@ -33,7 +33,7 @@ impl Milestones {
         }
     }
 
-    /// Whether a milestone was passed since the last call, or, at the stage's `end`, whether there are any.
+    /// Returns whether a milestone was passed since the last call or, at the stage's `end`, whether milestones are enabled.
     pub(super) fn due(&mut self, progress: Progress, end: bool) -> bool {
         let Some(passed) = progress.samples.checked_div(self.every) else {
             return false;
@@ -43,7 +43,7 @@ impl Milestones {
         due
     }
 
-    /// Writes sheet and scores of the averaged networks. What goes wrong is a warning: training goes on.
+    /// Writes the sheet and the scores of the averaged networks. Errors and panics become warnings, so that training continues.
     pub(super) fn write<T: Task>(&self, task: &T, averaged: &T::Module, progress: Progress) {
         let made = catch_unwind(AssertUnwindSafe(|| task.milestone(averaged)));
         let made = made.unwrap_or_else(|_| Err(Error::Internal("it panicked".into())));
@@ -70,7 +70,7 @@ impl Milestones {
             Err(e) => return Err(Error::format(path.display().to_string(), e)),
         };
         let mut text = format!("stage,samples,{}\n", SCORES.join(","));
-        // A run that was killed comes to the same milestone again.
+        // A resumed run can reach the same milestone again.
         let undone = |line: &&str| {
             let mut fields = line.split(',');
             let stage = fields.next() == Some(self.stage.as_str());

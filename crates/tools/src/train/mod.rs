@@ -1,10 +1,10 @@
-//! Training: a run is a list of stages (the autoencoder, then text encoder and transformer on all kinds of samples, then at
-//! rising sizes, or small encoders for the evaluation), each with its settings; one loop serves all.
+//! Training. A run is a list of stages, each with its settings: the autoencoder, then text encoder and transformer on all
+//! kinds of samples, then the same at higher resolutions, or small encoders for the evaluation. One loop trains all stages.
 //!
-//! `unireal train --config FILE.json --out RUN` goes through the stages and, started again after any kill, goes on where it
-//! was. The run's folder has the pack's layout with f32 weights, the averaged ones, so that `unireal pack` reads it as it
-//! stands; `clip/` and `dino/`, where there are such stages, have that of published encoders. Beside them are `resume/` (what
-//! training needs to go on), `latents/` (what the autoencoder made of the shards), and `curves/`.
+//! `unireal train --config FILE.json --out RUN` trains the stages in order and resumes the run when it is started again after a
+//! kill. The run's folder has the layout of a pack, with averaged f32 weights, so that `unireal pack` reads it directly; `clip/`
+//! and `dino/`, written by encoder stages, have the layout of published encoders. The folder also holds `resume/` (checkpoints),
+//! `latents/` (encoded shards) and `curves/`.
 
 mod adamw;
 mod average;
@@ -52,20 +52,20 @@ use unireal::internals::config::Config;
 use unireal::internals::cpu::gemm::engine::{self, Precision};
 use unireal::{Error, Result};
 
-/// What `unireal train` is asked for.
+/// Options of `unireal train`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
-    /// The run's settings, JSON
+    /// The run's settings, a JSON file
     #[arg(long, value_name = "FILE")]
     pub config: PathBuf,
-    /// The run's folder; a run that is there goes on
+    /// The run's folder; an existing run is resumed
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
-    /// A pack, of any encoding, from whose weights a new run starts; the preset may be deeper, or have more latent channels or
+    /// A pack, of any encoding, whose weights initialise a new run; the preset may be deeper, or have more latent channels or
     /// another vocabulary
     #[arg(long, value_name = "DIR")]
     pub from: Option<PathBuf>,
-    /// What to take of that pack, all of it by default; the rest starts new
+    /// Networks to take from that pack, by default all; the others start with fresh weights
     #[arg(
         long,
         value_enum,
@@ -74,38 +74,38 @@ pub struct Options {
         requires = "from"
     )]
     pub take: Vec<grow::Network>,
-    /// A pack, of any encoding, from which a new run goes on: with its weights, and in the stage at which it was packed. Where the
-    /// preset has another shape, the run starts fresh
+    /// A pack, of any encoding, from which a new run resumes, with its weights and in the stage at which it was packed. If the preset
+    /// has another shape, the run starts with fresh weights
     #[arg(long, value_name = "DIR", conflicts_with = "from")]
     pub resume_from: Option<PathBuf>,
-    /// Train this stage alone
+    /// Train only this stage
     #[arg(long, value_name = "NAME")]
     pub stage: Option<String>,
-    /// Length of the stages, in the settings' place
+    /// Length of each stage in minutes, instead of the length in the settings
     #[arg(long)]
     pub minutes: Option<f64>,
-    /// Where to compute
+    /// Device to compute on
     #[arg(long, value_enum, default_value = "cpu")]
     pub device: devices::Kind,
-    /// Precision of matrix products on the CPU: bf16 where the CPU has instructions for it, by default
+    /// Precision of matrix products on the CPU; by default bf16 if the CPU has instructions for it
     #[arg(long, value_parser = crate::arguments::precision())]
     pub precision: Option<Precision>,
-    /// How many such devices; the threads take them in turns
+    /// Number of devices; threads are assigned to them in turn
     #[arg(long, default_value_t = 1)]
     pub devices: usize,
-    /// End this call after so many minutes; the next one goes on
+    /// Stop after this many minutes; the next call resumes the run
     #[arg(long, value_name = "MINUTES")]
     pub limit: Option<f64>,
-    /// Only open the devices, let each add two numbers, and end
+    /// Only test the devices: open them, add two numbers on each, and exit
     #[arg(long)]
     pub probe: bool,
 }
 
-/// Runs the stages.
+/// Trains the stages of a run.
 ///
 /// # Errors
-/// [`Error::Format`] for settings or a folder that do not hold what a run needs, or do not belong together; [`Error::Request`]
-/// for an unknown stage, and when the loss is not finite.
+/// [`Error::Format`] for incomplete settings, an incomplete run folder, or settings that do not match the folder;
+/// [`Error::Request`] for an unknown stage, and when the loss is not finite.
 pub fn run(options: &Options) -> Result<()> {
     let settings = chosen(Settings::read(&options.config)?, options)?;
     let precision = match options.device {
@@ -165,7 +165,7 @@ pub fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Lets a device add two numbers.
+/// Adds two numbers on a device to check that it works.
 fn probe(device: &Device) -> Result<()> {
     let one = Tensor::<1>::from_floats([1.0], device);
     let sum = (one.clone() + one).try_into_data();
@@ -178,7 +178,7 @@ fn probe(device: &Device) -> Result<()> {
     }
 }
 
-/// The settings with the options' changes.
+/// Applies the options to the settings.
 fn chosen(mut settings: Settings, options: &Options) -> Result<Settings> {
     if let Some(name) = &options.stage {
         let names: Vec<String> = settings.stages.iter().map(|s| s.name.clone()).collect();

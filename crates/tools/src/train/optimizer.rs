@@ -1,8 +1,8 @@
-//! One step of training: gradients clipped by their common norm, then AdamW or, on the matrices of the blocks, Muon.
+//! The optimizer: clips gradients by their global norm, then applies AdamW or, to the matrices of the blocks, Muon.
 //!
-//! Parameters are independent of each other, so threads share them. The rules are written out in `adamw.rs` and
-//! `muon.rs`: burn's AdamW takes a dozen tensor operations over every parameter, a tenth of a step on the CPU, and its Muon
-//! has no bf16 products. The optimizer's state is stored by the parameter's path, so that a run can be resumed from a file.
+//! Parameters are independent of each other, so they are divided among threads. AdamW and Muon are implemented in `adamw.rs` and
+//! `muon.rs`: burn's AdamW takes a dozen tensor operations per parameter, a tenth of a step on the CPU, and its Muon has no bf16
+//! products. The optimizer's state is stored by the parameter's path, so that a run can be resumed from a file.
 
 use std::collections::HashMap;
 
@@ -33,8 +33,8 @@ pub enum OptimizerKind {
 }
 
 /// The layers whose weights [`OptimizerKind::Muon`] trains, by the ends of their paths: matrices of the transformer's blocks, and the
-/// autoencoder's convolutions but for those from and to pixels and latents. A convolution of `[out, in, height, width]` counts as a
-/// matrix of `out` rows.
+/// autoencoder's convolutions except those from and to pixels and latents. A convolution of `[out, in, height, width]` is treated as
+/// a matrix of `out` rows.
 const MATRICES: [&str; 9] = [
     "qkv",
     "attention.out",
@@ -53,15 +53,15 @@ pub struct OptimizerConfig {
     /// The optimizer.
     #[serde(default, alias = "rule")]
     pub kind: OptimizerKind,
-    /// AdamW's decay of the mean of gradients.
+    /// AdamW's decay of the first moment.
     pub beta1: f32,
-    /// AdamW's decay of the mean of squared gradients.
+    /// AdamW's decay of the second moment.
     pub beta2: f32,
     /// AdamW's epsilon.
     pub epsilon: f32,
     /// Decoupled weight decay.
     pub weight_decay: f32,
-    /// Norm to which the gradients of all parameters together are clipped.
+    /// Global norm to which the gradients are clipped.
     #[serde(alias = "clip")]
     pub max_grad_norm: f64,
 }
@@ -81,23 +81,23 @@ impl Default for OptimizerConfig {
 
 /// The optimizer state of one parameter.
 enum Memory {
-    /// Means of gradients and of their squares, flat.
+    /// The first and second moment, flat.
     AdamW(Box<[Tensor<1>; 2]>),
     /// The momentum's velocity, flat.
     Muon(Box<Tensor<1>>),
 }
 
-/// Moves the parameters of a module.
+/// Updates the parameters of a module.
 pub struct Optimizer {
     config: OptimizerConfig,
-    /// Steps done, which AdamW's bias correction needs.
+    /// Number of steps done, for AdamW's bias correction.
     steps: i32,
     memory: HashMap<String, Memory>,
     threads: usize,
 }
 
 impl Optimizer {
-    /// An optimizer without history.
+    /// Creates an optimizer without state.
     pub fn new(config: &OptimizerConfig) -> Self {
         Optimizer {
             config: config.clone(),
@@ -107,15 +107,15 @@ impl Optimizer {
         }
     }
 
-    /// Divides the parameters among this many threads, on the CPU.
+    /// Sets the number of threads among which parameters are divided on the CPU.
     pub(super) fn with_threads(self, threads: usize) -> Self {
         Optimizer { threads, ..self }
     }
 
-    /// The module after one step down the mean of the losses whose `gradients` these are.
+    /// Returns the module after one step with the mean of `gradients`.
     ///
     /// # Errors
-    /// [`Error::Request`] when the norm of the gradients is not finite; the module is lost then.
+    /// [`Error::Request`] when the norm of the gradients is not finite; the module is dropped then.
     pub fn step<M: Module>(
         &mut self,
         module: M,
@@ -176,12 +176,12 @@ impl Optimizer {
         Ok(module.map(&mut put))
     }
 
-    /// Steps done.
+    /// Returns the number of steps done.
     pub(super) fn steps(&self) -> i32 {
         self.steps
     }
 
-    /// What the optimizer remembers, flat, under `first/`, `second/` and `velocity/` and the parameter's path.
+    /// Returns the optimizer's state as flat tensors, named `first/`, `second/` or `velocity/` and the parameter's path.
     ///
     /// # Errors
     /// [`Error::DeviceLost`] when the device cannot be read.
@@ -209,8 +209,8 @@ impl Optimizer {
         Ok(tensors)
     }
 
-    /// Goes on from what [`Optimizer::tensors`] gave after `steps` steps of `module`. What does not fit this optimizer's rule
-    /// starts anew.
+    /// Restores the state that [`Optimizer::tensors`] returned after `steps` steps of `module`. Ignores state of another kind of
+    /// optimizer or another size.
     pub(super) fn restore<M: Module>(
         &mut self,
         module: &M,
@@ -250,7 +250,7 @@ fn read<const D: usize>(tensor: Tensor<D>) -> Result<TensorData> {
         .map_err(|e| Error::DeviceLost(format!("reading what training keeps: {e:?}")))
 }
 
-/// Takes the gradients of each parameter out of those of several micro-batches.
+/// Collects the gradients of each parameter from those of several shares.
 struct Collect {
     gradients: Vec<GradientsParams>,
     collected: Vec<Vec<Tensor<1>>>,
@@ -269,7 +269,7 @@ impl ModuleVisitor for Collect {
 struct Job {
     path: String,
     values: Tensor<1>,
-    /// Taken by the update.
+    /// `None` after the update.
     gradient: Option<Tensor<1>>,
     memory: Option<Memory>,
     shape: Vec<usize>,
@@ -278,7 +278,7 @@ struct Job {
 }
 
 impl Job {
-    /// About the number of floating-point operations.
+    /// Estimates the number of floating-point operations.
     fn cost(&self) -> usize {
         if self.muon {
             20 * elements(&self.values) * self.sides().into_iter().min().unwrap_or(1)
@@ -287,7 +287,7 @@ impl Job {
         }
     }
 
-    /// Rows and columns of what Muon takes for a matrix.
+    /// Returns the rows and columns of the parameter as a matrix: its first axis, and the product of the others.
     fn sides(&self) -> [usize; 2] {
         [self.shape[0], self.shape[1..].iter().product()]
     }
@@ -297,7 +297,7 @@ fn elements(tensor: &Tensor<1>) -> usize {
     tensor.dims()[0]
 }
 
-/// Takes each parameter that has a gradient out of a module, so that its values can be changed in place; leaves one number.
+/// Moves each parameter that has a gradient out of a module, so that it can be updated in place; leaves a tensor of one element.
 struct Take<'a> {
     optimizer: &'a mut Optimizer,
     path: Vec<String>,
@@ -347,7 +347,7 @@ impl ModuleMapper for Take<'_> {
     }
 }
 
-/// Puts updated values into the parameters from which [`Take`] took them.
+/// Puts the updated values back into the parameters from which [`Take`] moved them.
 struct Put(std::vec::IntoIter<Option<Job>>);
 
 impl ModuleMapper for Put {
@@ -367,14 +367,14 @@ impl ModuleMapper for Put {
     }
 }
 
-/// What updates one parameter.
+/// The coefficients of one step for both optimizers.
 struct Update {
     muon: Muon,
     adamw: AdamW,
 }
 
 impl Update {
-    /// The job with the new values and memory.
+    /// Returns the job with new values and optimizer state.
     fn apply(&self, job: Job) -> Job {
         let sides = job.sides();
         let Job {
@@ -419,8 +419,8 @@ mod tests {
     use unireal::internals::weights::module::collect;
     use unireal::internals::weights::quant::Encoding;
 
-    /// The autoencoder's inner convolutions have Muon's velocity, what reads and writes pixels has AdamW's means, and a step of a
-    /// convolution is orthogonal as a matrix of `[out, in height width]`.
+    /// Muon updates the autoencoder's inner convolutions, AdamW the layers that read and write pixels; the step of a convolution is
+    /// orthogonal as a matrix of shape `[out, in * height * width]`.
     #[test]
     fn muon_moves_the_inner_convolutions() {
         let device = Device::flex();
@@ -461,7 +461,7 @@ mod tests {
             let step: Vec<f64> = std::iter::zip(&before[old].values, &after[new].values)
                 .map(|(old, new)| f64::from(old - new) / size)
                 .collect();
-            // Five iterations bring singular values to 0.7 to 1.2 but for the smallest.
+            // Five iterations bring all but the smallest singular values to 0.7 to 1.2.
             let squares = step.iter().map(|x| x * x).sum::<f64>() / rows.min(columns) as f64;
             assert!((0.4..1.5).contains(&squares), "{name}: {squares}");
         }

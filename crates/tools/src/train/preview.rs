@@ -1,7 +1,6 @@
 //! What the model can do so far: fixed samples, one of each kind, generated as a user would have them.
 
 use std::collections::HashSet;
-use std::ops::ControlFlow;
 
 use super::batch::name;
 use super::data::list;
@@ -72,8 +71,7 @@ pub(super) fn sheet(pipeline: &Pipeline, samples: &[Sample], size: u32) -> Resul
         let sides = unireal::internals::pipeline::fitted(size, grid, truth.width, truth.height);
         request.size = Some(sides);
         request.outputs = sample.outputs.len();
-        let go_on = async |_| ControlFlow::Continue(());
-        let results = pollster::block_on(pipeline.generate(&request, go_on))?;
+        let results = pollster::block_on(pipeline.generate(&request))?;
         let square = |image: &Image| image.resize(size, size);
         let input = |i: usize| sample.inputs.get(i).map(|(image, _)| square(image));
         rows.push([

@@ -1,4 +1,4 @@
-//! What a stage trains: which networks, on which batches, and what it leaves in the run's folder.
+//! The tasks of stages: the networks that they train, their micro-batches, and the files that they write to the run's folder.
 
 use std::path::Path;
 use std::sync::OnceLock;
@@ -20,6 +20,7 @@ use crate::evaluate::requests::{self, Milestone, Requests};
 use unireal::Image;
 use unireal::Pipeline;
 use unireal::internals::config::{Attention, Config};
+use unireal::internals::gpu::device::Opened;
 use unireal::internals::model::Model;
 use unireal::internals::model::text;
 use unireal::internals::model::transformer;
@@ -29,63 +30,63 @@ use unireal::internals::tokenizer::Tokenizer;
 use unireal::internals::weights::quant::Encoding;
 use unireal::{Error, Result};
 
-/// Pictures on which the latents' mean and spread are measured.
+/// Number of images on which the latents' mean and standard deviation are measured.
 const MEASURED: usize = 512;
 
 /// Losses of a micro-batch.
 pub(super) struct Losses {
-    /// What is minimised, `[b]`.
+    /// The losses that are minimised, `[b]`.
     pub(super) losses: Tensor<1>,
-    /// What the curves show, `[b]`.
+    /// The losses that the curves show, `[b]`.
     pub(super) shown: Tensor<1>,
     /// The kind of each sample.
     pub(super) names: Vec<String>,
 }
 
-/// What the loop needs of a stage.
+/// The interface of a stage to the training loop.
 pub(super) trait Task: Sync {
-    /// The networks that it trains.
+    /// The networks that the task trains.
     type Module: Module + Sync;
-    /// Samples that are computed at once, prepared in CPU memory.
+    /// A micro-batch, prepared in CPU memory.
     type MicroBatch: Send + Sync + 'static;
-    /// Where it computes, with gradients.
+    /// Returns the device, with autodiff enabled.
     fn device(&self) -> &Device;
-    /// New networks.
+    /// Initialises new networks.
     fn fresh(&self) -> Self::Module;
-    /// The networks that the run's folder holds as a pack; `None` when it holds none.
+    /// Reads the networks that the run's folder holds as a pack; `None` if it holds none.
     fn published(&self, run: &Path) -> Result<Option<Self::Module>>;
-    /// Draws one group of a new batch, in `count` micro-batches of equal size. Called from a thread that prepares batches.
+    /// Draws one group of a batch as `count` micro-batches of equal size. Called by the thread that prepares batches.
     fn micro_batches(&self, count: usize, rng: &mut ChaCha8Rng) -> Result<Vec<Self::MicroBatch>>;
-    /// The losses of a micro-batch, computed on a device.
+    /// Computes the losses of a micro-batch on a device.
     fn losses(
         &self,
         module: &Self::Module,
         batch: &Self::MicroBatch,
         on: &Device,
     ) -> Result<Losses>;
-    /// Micro-batches of held-out samples, the same each time; none when none are held out.
+    /// Returns micro-batches of held-out samples, the same each time; empty if no samples are held out.
     fn held_out(&self) -> Result<Vec<Self::MicroBatch>>;
-    /// A picture of what the averaged networks, without gradients, make of fixed samples; `None` when there is none.
+    /// Returns an image of the averaged networks' results for fixed samples; `None` if there is none.
     fn preview(&self, averaged: &Self::Module) -> Result<Option<Image>>;
-    /// A contact sheet and scores of the averaged networks, without gradients; `None` for networks that have none.
+    /// Returns a contact sheet and scores of the averaged networks; `None` for networks without milestones.
     ///
     /// # Errors
-    /// As the networks'.
+    /// Errors of the networks.
     fn milestone(&self, _averaged: &Self::Module) -> Result<Option<Milestone>> {
         Ok(None)
     }
-    /// Writes the averaged networks, without gradients, as a pack.
+    /// Writes the averaged networks to the run's folder as a pack.
     fn publish(&self, averaged: &Self::Module, run: &Path) -> Result<()>;
 }
 
-/// The autoencoder on crops.
+/// Trains the autoencoder on crops of images.
 pub(super) struct VaeTask {
     config: Config,
     stage: Stage,
     device: Device,
     crops: Crops,
     held_out: Option<Crops>,
-    /// What milestones reconstruct, rendered for the first one.
+    /// The frames that milestones reconstruct, rendered at the first milestone.
     frames: OnceLock<Vec<HeldOutFrame>>,
 }
 
@@ -110,7 +111,7 @@ impl VaeTask {
             None
         } else {
             let crops = Crops::start(&settings.held_out, settings.seed)?;
-            // All of them, so that every start measures on the same.
+            // Wait for all of them, so that every call evaluates on the same samples.
             crops.wait(usize::MAX)?;
             Some(crops)
         };
@@ -124,7 +125,7 @@ impl VaeTask {
         })
     }
 
-    /// Pixels of crops from -1 to 1, `[b, 3, y, x]`.
+    /// Decodes crops to pixels from -1 to 1, `[b, 3, y, x]`.
     fn decoded(&self, crops: &[Crop]) -> Result<TensorData> {
         let side = self.stage.size as usize;
         let mut values = Vec::with_capacity(crops.len() * 3 * side * side);
@@ -150,7 +151,7 @@ impl VaeTask {
 pub(super) struct Pictures {
     /// `[b, 3, y, x]`, from -1 to 1.
     pixels: TensorData,
-    /// Standard normal numbers for the latents, `[b, c, y, x]`.
+    /// Standard normal noise for the latents, `[b, c, y, x]`.
     noise: TensorData,
 }
 
@@ -197,7 +198,7 @@ impl Task for VaeTask {
         (0..8).map(|_| self.draw(crops, 8, &mut rng)).collect()
     }
 
-    /// Pictures beside what came back.
+    /// Returns images beside their reconstructions.
     fn preview(&self, averaged: &Autoencoder) -> Result<Option<Image>> {
         let crops = self.held_out.as_ref().unwrap_or(&self.crops);
         let device = self.device.clone().inner();
@@ -224,7 +225,7 @@ impl Task for VaeTask {
         requests::autoencoder_milestone(averaged, frames, &device).map(Some)
     }
 
-    /// Also measures the latents, so that the transformer sees mean 0 and spread 1.
+    /// Also measures the latents, unless only the decoder was trained: the transformer sees them with mean 0 and standard deviation 1.
     fn publish(&self, averaged: &Autoencoder, run: &Path) -> Result<()> {
         if self.stage.decoder_only {
             return checkpoint::save(averaged, vae::NAMES, &run.join("vae"));
@@ -250,7 +251,7 @@ impl Task for VaeTask {
     }
 }
 
-/// Text encoder and transformer on latents.
+/// Trains text encoder and transformer on latents.
 pub(super) struct FlowTask {
     config: Config,
     stage: Stage,
@@ -260,7 +261,7 @@ pub(super) struct FlowTask {
     pool: Pool,
     held_out: Option<Pool>,
     shown: Vec<Sample>,
-    /// What milestones ask for, rendered for the first one.
+    /// The requests of milestones, rendered at the first milestone.
     requests: OnceLock<Requests>,
 }
 
@@ -309,7 +310,7 @@ impl FlowTask {
                 &config.transformer,
                 encoder()?,
             )?;
-            // All of them, so that every start measures on the same.
+            // Wait for all of them, so that every call evaluates on the same samples.
             pool.wait(usize::MAX)?;
             Some(pool)
         };
@@ -341,7 +342,7 @@ impl FlowTask {
 }
 
 impl FlowTask {
-    /// The averaged networks as a user has them.
+    /// Returns the averaged networks as the pipeline that users run.
     fn pipeline(&self, averaged: &FlowNetworks) -> Pipeline {
         let model = Model {
             text: averaged.text.clone(),
@@ -350,8 +351,8 @@ impl FlowTask {
         };
         let mut config = self.config.clone();
         config.index.sample_size = self.stage.size as usize;
-        let device = self.device.clone().inner();
-        Pipeline::new(config, self.tokenizer.clone(), model, device)
+        let opened = Opened::new(self.device.clone().inner());
+        Pipeline::new(config, self.tokenizer.clone(), model, opened)
     }
 
     fn builder<'a>(&'a self, pool: &'a Pool, stage: &'a Stage) -> BatchBuilder<'a> {
@@ -407,7 +408,7 @@ impl Task for FlowTask {
             .micro_batches(drawn, mode, count, rng)
     }
 
-    /// Without dropout, since it is the whole request that users make.
+    /// Draws without dropout, because users send full requests.
     fn held_out(&self) -> Result<Vec<MicroBatch>> {
         let Some(pool) = &self.held_out else {
             return Ok(Vec::new());

@@ -1,9 +1,9 @@
-//! How the folder of a new run begins: with fresh weights, with those of a pack that grow into the run's shape, or where the
-//! run behind a pack was.
+//! Initialises the folder of a new run: with fresh weights, with a pack's weights grown into the run's shape, or with the weights
+//! and progress of a pack.
 //!
-//! A run writes how far its stages are into `training.json`, beside the weights that they have reached, and `unireal pack`
-//! carries the file into the pack. So a committed pack of any encoding is a point to resume from: finished stages are skipped,
-//! the current one goes on at its step with a new optimizer, and the learning rate warms up again.
+//! A run writes the progress of its stages to `training.json`, beside the weights, and `unireal pack` copies the file into the
+//! pack. So a run can resume from a committed pack of any encoding: it skips finished stages and continues the current one at its
+//! step, with a new optimizer and a new warm-up of the learning rate.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,10 +15,10 @@ use crate::pack::has_weights;
 use unireal::internals::config::{self, Config};
 use unireal::{Error, Result};
 
-/// The file that says how far the stages behind some weights are.
+/// The file with the progress of the stages that trained a folder's weights.
 pub(crate) const TRAINING: &str = "training.json";
 
-/// Makes the folder of a new run; leaves one that is there alone.
+/// Creates the folder of a new run; leaves an existing one unchanged.
 ///
 /// # Errors
 /// As [`grow::grow`] and [`Config::preset`].
@@ -37,7 +37,7 @@ pub(super) fn start(options: &Options, settings: &Settings) -> Result<()> {
     }
 }
 
-/// Goes on from a pack of the same shape; begins fresh, and says so, where the shape is another.
+/// Resumes from a pack of the same shape. For another shape, prints a message and starts with fresh weights.
 fn resume(pack: &Path, run: &Path, config: Config, settings: &Settings) -> Result<()> {
     let old = Config::read(pack)?;
     if let Some(component) = other_shape(&old, &config) {
@@ -58,7 +58,7 @@ fn resume(pack: &Path, run: &Path, config: Config, settings: &Settings) -> Resul
         eprintln!("{}: the run goes on from this pack", pack.display())
     }
     write(run, &stages)?;
-    // A pack of a run's first stages has no other networks yet.
+    // A pack of a run's first stages lacks the networks of later ones.
     let there: Vec<grow::Network> = grow::Network::ALL
         .into_iter()
         .filter(|network| has_weights(&pack.join(network.folder())))
@@ -73,7 +73,7 @@ fn resume(pack: &Path, run: &Path, config: Config, settings: &Settings) -> Resul
     }
 }
 
-/// The first component whose shape differs. What is measured with the weights is no shape.
+/// Returns the first component whose shape differs. Ignores scale and shift of the latents, which belong to the weights.
 fn other_shape(old: &Config, new: &Config) -> Option<&'static str> {
     let mut vae = old.vae.clone();
     vae.scaling_factor = new.vae.scaling_factor;
@@ -89,10 +89,10 @@ fn other_shape(old: &Config, new: &Config) -> Option<&'static str> {
         .map(|check| check.0)
 }
 
-/// How far the stages behind the weights of a folder are; none are known where it has no such file.
+/// Reads the progress of the stages that trained a folder's weights; empty if the file is missing.
 ///
 /// # Errors
-/// [`Error::Format`] when the file is damaged.
+/// [`Error::Format`] when the file is corrupt.
 pub(super) fn read(folder: &Path) -> Result<BTreeMap<String, Progress>> {
     let path = folder.join(TRAINING);
     let file = path.display().to_string();
@@ -103,10 +103,10 @@ pub(super) fn read(folder: &Path) -> Result<BTreeMap<String, Progress>> {
     }
 }
 
-/// Writes down that the weights in a run's folder are those of a stage at this point.
+/// Records the progress of the stage that trained the weights in a run's folder.
 ///
 /// # Errors
-/// [`Error::Format`] when the file is damaged or the disk refuses.
+/// [`Error::Format`] when the file is corrupt or cannot be written.
 pub(super) fn record(run: &Path, stage: &str, progress: Progress) -> Result<()> {
     let mut stages = read(run)?;
     stages.insert(stage.to_owned(), progress);

@@ -250,7 +250,7 @@ impl<'a, T: Task> Trainer<'a, T> {
             let fail = |e: std::io::Error| Error::format(folder.display().to_string(), e);
             std::fs::create_dir_all(&folder).map_err(fail)?;
             let samples = self.progress.samples;
-            picture.save(&folder.join(format!("{}-{samples:08}.png", self.stage.name)))?;
+            picture.save(folder.join(format!("{}-{samples:08}.png", self.stage.name)))?;
         }
         Ok(())
     }

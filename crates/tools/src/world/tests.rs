@@ -1,4 +1,4 @@
-//! The files against the scenes that they come from.
+//! Compares the written files with the scenes that they show.
 
 use std::process::Command;
 
@@ -63,7 +63,7 @@ fn files_hold_the_truth_and_come_out_the_same_twice() {
             let middle = shown.iter().map(|p| f64::from(p.0) + 0.5).sum::<f64>()
                 / (32.0 * shown.len() as f64);
             assert!(left < middle && middle < right);
-            // The nearest of it is about as far as its centre, less its radius.
+            // The nearest visible depth is about the centre's depth less the radius.
             let [_, _, centre] = scene.camera.project(1.0, solid.pose.position);
             let nearest = shown
                 .iter()
@@ -96,7 +96,7 @@ fn a_video_holds_all_frames() {
         .args(["-f", "rawvideo", "-pix_fmt", "rgb24", "-"])
         .output()
         .unwrap();
-    // 33 is made 34, and every frame is there.
+    // The side of 33 is padded to 34, and no frame is missing.
     assert_eq!(raw.stdout.len(), 7 * 34 * 34 * 3);
     let last = Image::open(&out.path().join("000011/frame-006.png")).unwrap();
     let shown = &raw.stdout[6 * 34 * 34 * 3..];

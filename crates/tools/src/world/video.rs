@@ -1,4 +1,4 @@
-//! Frames to video files by the `ffmpeg` program.
+//! Encodes frames as video files with the `ffmpeg` program.
 
 use std::io::{Read, Write};
 use std::path::Path;
@@ -7,10 +7,10 @@ use std::process::{Child, Command, Stdio};
 use unireal::Image;
 use unireal::{Error, Result};
 
-/// Whether there is an ffmpeg to run.
+/// Checks that ffmpeg can be run.
 ///
 /// # Errors
-/// [`Error::Unsupported`] where there is none.
+/// [`Error::Unsupported`] when it cannot.
 pub(super) fn check() -> Result<()> {
     let found = Command::new("ffmpeg")
         .arg("-version")
@@ -31,10 +31,10 @@ fn missing(reason: &str) -> Error {
     ))
 }
 
-/// Writes frames of one size as H.264 in a file that any player reads, `rate` a second.
+/// Writes frames of one size as a widely supported H.264 file, at `rate` frames per second.
 ///
 /// # Errors
-/// [`Error::Unsupported`] where ffmpeg is missing; [`Error::Format`] with what it says where it fails.
+/// [`Error::Unsupported`] when ffmpeg is missing; [`Error::Format`] with its error output when it fails.
 pub(super) fn write<'a>(
     path: &Path,
     frames: impl Iterator<Item = &'a Image>,
@@ -46,12 +46,12 @@ pub(super) fn write<'a>(
     };
     let mut child = start(path, first.width, first.height, rate)?;
     let mut stdin = child.stdin.take().expect("stdin is a pipe");
-    // If it stops reading, its own words say why; so the pipe's error waits.
+    // If ffmpeg stops reading, its error output explains why, so the pipe's error is reported only without one.
     let sent = frames.try_for_each(|frame| stdin.write_all(&frame.rgb));
     drop(stdin);
     let mut said = String::new();
     if let Some(mut stderr) = child.stderr.take() {
-        // What cannot be read is only missing from the message.
+        // An unreadable error output only shortens the message.
         let _ = stderr.read_to_string(&mut said);
     }
     let failed = |reason: String| Error::format(path.display().to_string(), reason);
@@ -71,7 +71,7 @@ fn start(path: &Path, width: u32, height: u32, rate: u32) -> Result<Child> {
         .args(["-v", "error", "-y", "-f", "rawvideo", "-pix_fmt", "rgb24"])
         .args(["-s", &format!("{width}x{height}"), "-r", &rate.to_string()])
         .args(["-i", "-", "-an", "-c:v", "libx264", "-crf", "12"])
-        // Sides are made even, as the usual pixel format needs; one thread gives the same bytes everywhere.
+        // Sides are padded to even numbers, as yuv420p requires; a single thread makes the output reproducible.
         .args([
             "-vf",
             "pad=ceil(iw/2)*2:ceil(ih/2)*2",

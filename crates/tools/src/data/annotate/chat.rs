@@ -1,5 +1,5 @@
-//! Captions, instructions and names from any endpoint that speaks OpenAI's chat protocol with pictures: one request a clip,
-//! within time limits, tried again when that may help, and kept on disk, so that no answer is paid for twice.
+//! Captions, instructions and names from an endpoint of OpenAI's chat protocol with images: one request per clip, with time
+//! limits and retries. Answers are cached on disk, so that none is paid for twice.
 
 mod client;
 
@@ -19,27 +19,27 @@ use super::{Annotator, Shot};
 use client::Client;
 use unireal::Result;
 
-/// How the endpoint is asked.
+/// Settings of the endpoint and its requests.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The address up to the version, such as `https://api.openai.com/v1`; `/chat/completions` is added.
+    /// The base address with the version, such as `https://api.openai.com/v1`; `/chat/completions` is appended.
     pub url: String,
     /// The model's name.
     pub model: String,
-    /// The key, sent as a bearer token.
+    /// The API key, sent as a bearer token.
     pub key: Option<String>,
-    /// Longest time for one answer.
+    /// Time limit for one answer.
     pub limit: Duration,
-    /// Tries of one request.
+    /// Maximum number of tries of one request.
     pub tries: u32,
-    /// Pause before the second try; each further one is twice as long.
+    /// Pause before the second try; it doubles with each further try.
     pub pause: Duration,
-    /// Longest pause, whatever the endpoint asks for.
+    /// Longest pause, even if the endpoint asks for more.
     pub longest_pause: Duration,
 }
 
 impl Settings {
-    /// The usual limits, and the key from the environment variable `OPENAI_API_KEY`.
+    /// Returns the default limits, with the key from the environment variable `OPENAI_API_KEY`.
     pub fn new(url: &str, model: &str) -> Settings {
         Settings {
             url: url.trim_end_matches('/').to_owned(),
@@ -55,14 +55,14 @@ impl Settings {
     }
 }
 
-/// Asks a chat endpoint.
+/// An annotator that asks a chat endpoint.
 pub struct Chat {
     client: Client,
     model: String,
 }
 
 impl Chat {
-    /// Asks by these settings and keeps answers in `cache`.
+    /// Creates an annotator with these settings that caches answers in the folder `cache`.
     pub fn new(settings: Settings, cache: &Path) -> Chat {
         Chat {
             model: settings.model.clone(),
@@ -71,19 +71,19 @@ impl Chat {
     }
 }
 
-/// Longest text that is taken, in letters.
+/// Longest accepted text, in characters; longer ones are dropped.
 const LONGEST: usize = 400;
 
-/// What the endpoint is to answer.
+/// The answer expected from the endpoint.
 #[derive(Debug, Deserialize)]
 struct Answer {
-    /// Paraphrases of what the video shows.
+    /// Paraphrases of the video's caption.
     captions: Vec<String>,
     /// Captions of each frame.
     frames: Vec<Vec<String>>,
-    /// Instructions from each frame to the next.
+    /// Paraphrases of the instruction from each frame to the next.
     instructions: Vec<Vec<String>>,
-    /// Names of each thing that was pointed at.
+    /// Names of each entity listed in the request.
     #[serde(default)]
     things: Vec<Vec<String>>,
 }
@@ -151,7 +151,7 @@ fn request(clip: &Clip, model: &str) -> Result<Value> {
     }))
 }
 
-/// The answer in a model's text, which may stand between other words; what is wrong with it otherwise.
+/// Parses the JSON answer in a model's text, which may have other text around it; otherwise returns what is wrong with it.
 fn parse(text: &str, frames: usize, things: usize) -> std::result::Result<Answer, String> {
     let object = text
         .find('{')
@@ -210,7 +210,7 @@ fn apply(clip: &mut Clip, answer: Answer) {
     }
 }
 
-/// The standard alphabet, with padding.
+/// Encodes bytes as base64 with the standard alphabet and padding.
 fn base64(bytes: &[u8]) -> String {
     const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);

@@ -1,9 +1,10 @@
-//! Entities from files: grounded captions in the form of Kosmos-2, masks in the form of SAM 2.
+//! Reads entities from files: grounded captions in the format of Kosmos-2, masks in the format of SAM 2.
 //!
 //! `DIR/entities/<video>/<frame>.json` holds `{"caption", "entities": [[phrase, [start, end], [[x0, y0, x1, y1], ..]], ..]}`,
-//! boxes in shares of the picture. `DIR/masks/<video>/<frame>.png` is one picture of object numbers (an indexed PNG in the
-//! VOC colours, as SAM 2's scripts write it, or a grey one), or `DIR/masks/<video>/<object>/<frame>.png` one black and white
-//! picture an object. `<frame>` is the frame's number in the video. Objects get the phrases whose boxes they fill.
+//! with boxes as fractions of the image. Masks are either `DIR/masks/<video>/<frame>.png`, an image of object numbers (an
+//! indexed PNG in the VOC colours, as SAM 2's scripts write it, or a grey one), or `DIR/masks/<video>/<object>/<frame>.png`,
+//! a black and white image per object. `<frame>` is the frame's number in the video. An object gets the phrases whose box
+//! matches its own.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -20,15 +21,15 @@ use super::maps::Map;
 use super::{Annotator, Shot};
 use unireal::{Error, Result};
 
-/// Files of a video's frames, by the frames' numbers.
+/// Files of a video's frames, by frame number.
 pub(super) enum Frames {
-    /// There is no folder of this video.
+    /// The video has no folder.
     None,
-    /// What its folder holds.
+    /// The files in its folder.
     Found(BTreeMap<u64, PathBuf>),
 }
 
-/// The files in `folder` with one of the endings, by the number with which their names begin.
+/// Returns the files in `folder` with one of the extensions `endings`, by the number at the start of their names.
 pub(super) fn frames(folder: &Path, endings: &[&str]) -> Result<Frames> {
     if !folder.is_dir() {
         return Ok(Frames::None);
@@ -57,10 +58,10 @@ pub(super) fn frames(folder: &Path, endings: &[&str]) -> Result<Frames> {
     Ok(Frames::Found(found))
 }
 
-/// Reads masks and grounded captions.
+/// An annotator that reads masks and grounded captions.
 #[derive(Clone, Debug)]
 pub struct EntityFiles {
-    /// The folder with the folders `entities` and `masks`.
+    /// The folder that holds `entities` and `masks`.
     pub folder: PathBuf,
 }
 
@@ -100,10 +101,10 @@ impl Annotator for EntityFiles {
     }
 }
 
-/// A box in shares of the picture: left, top, right, bottom.
+/// A box as fractions of the image: left, top, right, bottom.
 pub type Box4 = [f32; 4];
 
-/// What Kosmos-2 says of a picture.
+/// A grounded caption of Kosmos-2.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Grounded {
     /// The caption.
@@ -124,10 +125,10 @@ impl Grounded {
         Grounded::parse(&value).map_err(|reason| Error::format(&name, reason))
     }
 
-    /// Reads JSON.
+    /// Parses JSON.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// A description of what is wrong.
     pub fn parse(value: &Value) -> std::result::Result<Grounded, String> {
         let list = value["entities"]
             .as_array()
@@ -170,7 +171,7 @@ impl Grounded {
         })
     }
 
-    /// As JSON; the caption's letters that a phrase takes are looked up.
+    /// Returns the JSON form. Each phrase's character range is looked up in the caption.
     pub fn to_json(&self) -> Value {
         let caption = self.caption.clone().unwrap_or_default();
         let entity = |(phrase, boxes): &(String, Vec<Box4>)| {
@@ -190,15 +191,15 @@ impl Grounded {
     }
 }
 
-/// Overlap from which a box is an object's.
+/// Intersection over union from which a phrase's box matches an object's.
 const SAME: f32 = 0.5;
 
 impl Shot<'_> {
-    /// Gives the phrases of one frame to the objects whose boxes they have.
+    /// Adds the phrases of one frame to the objects whose boxes they match.
     fn name(&mut self, frame: usize, said: &Grounded, counts: &mut Counts) {
         let (width, height) = self.fit.size;
         for (phrase, boxes) in &said.entities {
-            // Several boxes mean several things, which one mask does not show.
+            // Several boxes refer to several objects, which one mask does not cover.
             let [found] = boxes[..] else {
                 counts.drop("phrase with several boxes");
                 continue;
@@ -240,7 +241,7 @@ impl Shot<'_> {
     }
 }
 
-/// Intersection over union of boxes.
+/// Returns the intersection over union of two boxes.
 fn box_overlap(a: &Box4, b: &Box4) -> f32 {
     let side = |i: usize| (a[i + 2].min(b[i + 2]) - a[i].max(b[i])).max(0.0);
     let area = |b: &Box4| (b[2] - b[0]) * (b[3] - b[1]);
@@ -248,7 +249,7 @@ fn box_overlap(a: &Box4, b: &Box4) -> f32 {
     both / (area(a) + area(b) - both).max(1e-9)
 }
 
-/// The masks of each object in the frames of these numbers, by the object's number; frames without a file show none.
+/// Returns each object's masks in the frames `numbers`, by object number; the mask is empty in a frame without a file.
 fn objects(folder: &Path, numbers: &[u64], fit: &Fit) -> Result<BTreeMap<u32, Vec<Vec<bool>>>> {
     let pixels = (fit.size.0 * fit.size.1) as usize;
     let mut objects: BTreeMap<u32, Vec<Vec<bool>>> = BTreeMap::new();
@@ -302,10 +303,10 @@ fn objects(folder: &Path, numbers: &[u64], fit: &Fit) -> Result<BTreeMap<u32, Ve
     Ok(objects)
 }
 
-/// The object's number of each pixel of an indexed or grey PNG; 0 is none.
+/// Reads the object number of each pixel of an indexed or grey PNG; 0 is no object.
 ///
 /// # Errors
-/// [`Error::Format`] when the file is not a picture, or has colours that are not in the VOC table.
+/// [`Error::Format`] when the file is not an image, or has colours that are not in the VOC table.
 pub fn object_numbers(path: &Path) -> Result<Map<u32>> {
     let name = path.display().to_string();
     let picture = image::open(path).map_err(|e| Error::format(&name, e))?;
@@ -318,7 +319,7 @@ pub fn object_numbers(path: &Path) -> Result<Map<u32>> {
             height,
         ));
     }
-    // The picture's reader gives colours for indices; the VOC table is one to one, so they can be told back.
+    // The decoder returns colours instead of indices; the VOC table is one to one, so the indices can be recovered.
     let rgb = picture.to_rgb8();
     let (width, height) = rgb.dimensions();
     let number = |p: &image::Rgb<u8>| {
@@ -339,7 +340,8 @@ pub fn object_numbers(path: &Path) -> Result<Map<u32>> {
     Ok((numbers?, width, height))
 }
 
-/// The colour of an index in the table of PASCAL VOC and DAVIS: its bits spread over the channels, the lowest first.
+/// Returns the colour of an index in the table of PASCAL VOC and DAVIS, which spreads the index's bits over the channels,
+/// lowest bit first.
 pub fn voc_colour(index: u8) -> [u8; 3] {
     let mut colour = [0; 3];
     for bit in 0..8u8 {
@@ -361,7 +363,7 @@ mod tests {
 
     #[test]
     fn voc_colours_are_the_published_ones_and_one_to_one() {
-        // The first of the table in the VOC development kit.
+        // The first entries of the table in the VOC development kit.
         let published = [
             [0, 0, 0],
             [128, 0, 0],
@@ -390,7 +392,7 @@ mod tests {
         image.save(&path).unwrap();
     }
 
-    /// 64 x 32 with two boxes, each in its colour.
+    /// Returns a 64 x 32 image with two boxes in the given colours.
     fn boxes(colours: [[u8; 3]; 2]) -> Image {
         let mut rgb = vec![0; 3 * 64 * 32];
         for (left, colour) in [8, 40].into_iter().zip(colours) {

@@ -1,5 +1,5 @@
-//! Depth maps as Depth Anything writes them, a file a frame: `DIR/depth/<video>/<frame>.png` with 8 or 16 bits, where white is
-//! near (relative models), or `.npy` with metres (metric models; also named `<frame>_raw_depth_meter.npy`).
+//! Reads depth maps as Depth Anything writes them, one file per frame: `DIR/depth/<video>/<frame>.png` with 8 or 16 bits,
+//! where white is near (relative models), or `.npy` with metres (metric models; also named `<frame>_raw_depth_meter.npy`).
 
 use std::path::{Path, PathBuf};
 
@@ -8,14 +8,14 @@ use super::files::{Frames, frames};
 use super::{Annotator, Shot};
 use unireal::{Error, Result};
 
-/// Reads depth maps from files.
+/// An annotator that reads depth maps from files.
 #[derive(Clone, Debug)]
 pub struct DepthMaps {
-    /// The folder that holds one folder a video.
+    /// The folder that holds one folder per video.
     pub folder: PathBuf,
 }
 
-/// Values row by row, with their width and height.
+/// Values in row-major order, with width and height.
 pub(super) type Map<T> = (Vec<T>, u32, u32);
 
 impl Annotator for DepthMaps {
@@ -41,7 +41,7 @@ impl Annotator for DepthMaps {
     }
 }
 
-/// A depth map that grows with the distance; pixels at no known depth are infinitely far.
+/// Reads a depth map whose values grow with distance; pixels of unknown depth are infinitely far.
 ///
 /// # Errors
 /// [`Error::Format`] when the file is neither a grey PNG nor an NPY array of two axes.
@@ -72,7 +72,7 @@ pub fn read(path: &Path) -> Result<Map<f32>> {
         }
     }
     let (width, height) = grey.dimensions();
-    // The pictures hold inverse depth up to scale and offset, so its inverse is a depth up to them.
+    // The images hold inverse depth up to scale and offset, so the reciprocal serves as depth.
     let depth = |&near: &u16| {
         if near == 0 {
             f32::INFINITY
@@ -83,7 +83,7 @@ pub fn read(path: &Path) -> Result<Map<f32>> {
     Ok((grey.as_raw().iter().map(depth).collect(), width, height))
 }
 
-/// A NumPy array of two axes.
+/// Parses a two-dimensional NumPy array.
 fn npy(bytes: &[u8]) -> std::result::Result<Map<f32>, String> {
     const MAGIC: &[u8] = b"\x93NUMPY";
     if bytes.len() < 12 || &bytes[..6] != MAGIC {
@@ -161,7 +161,7 @@ fn npy(bytes: &[u8]) -> std::result::Result<Map<f32>, String> {
 mod tests {
     use super::*;
 
-    /// `numpy.save` of `numpy.array([[1.5, 2.5, 3], [4, 5, 6]], dtype)`, byte by byte.
+    /// Returns the bytes of `numpy.save` for a 2 x 3 array such as `numpy.array([[1.5, 2.5, 3], [4, 5, 6]], dtype)`.
     fn saved(kind: &str, data: &[u8]) -> Vec<u8> {
         let header = format!("{{'descr': '{kind}', 'fortran_order': False, 'shape': (2, 3), }}");
         let padded = format!("{header:<117}\n");

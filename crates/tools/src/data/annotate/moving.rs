@@ -1,8 +1,8 @@
-//! The annotator that needs no other tool: what moves on its own in a real video.
+//! Moving-object segmentation of real videos; the annotator that needs no other tool.
 //!
-//! The camera's motion is taken out of each frame's neighbours, and their median is what stands still. What differs from it,
-//! or moves otherwise than the camera, in one piece and over most of the clip, is an object. It is called by its colour and
-//! its place; where it went is said by [`describe::instructions`].
+//! The background of a frame is the median of its neighbours after camera-motion compensation. A compact region that differs
+//! from the background, or whose optical flow differs from the camera motion, over most of the clip is an object. Objects are
+//! named by colour, size and side ([`describe::name`]); [`describe::instructions`] describes where they go.
 
 use super::super::clip::{Clip, Entity};
 use super::super::describe;
@@ -13,14 +13,14 @@ use super::{Annotator, Shot};
 use unireal::Image;
 use unireal::Result;
 
-/// Finds what moves; see the [module](self).
+/// An annotator that finds moving objects; see the [module](self).
 #[derive(Clone, Debug)]
 pub struct Moving {
-    /// Smallest object, as a share of the picture.
+    /// Smallest object, as a fraction of the image.
     pub min_object: f32,
-    /// Largest object, as a share of the picture.
+    /// Largest object, as a fraction of the image.
     pub max_object: f32,
-    /// Share of the clip's frames in which an object must be seen.
+    /// Minimum fraction of the clip's frames in which an object must be visible.
     pub seen: f32,
 }
 
@@ -34,21 +34,21 @@ impl Default for Moving {
     }
 }
 
-/// Neighbours, on each side where there are as many, whose median is what stands still.
+/// Neighbouring frames on each side, where they exist, whose median is the background.
 const NEIGHBOURS: usize = 6;
-/// Differences of brightness or colour below this are noise.
+/// Colour difference, per channel in 0..1, up to which a pixel counts as background.
 const DIFFERENCE: f32 = 0.07;
-/// The optical flow of an object reaches about so many pixels beyond it.
+/// Approximate number of pixels by which an object's optical flow extends beyond it.
 const FLOW_WINDOW: usize = 4;
-/// Regions that fill less of their box are pieces of edges.
+/// Minimum fraction of its bounding box that a region fills; sparser regions are pieces of edges.
 const COMPACT: f32 = 0.4;
-/// Most objects of a clip.
+/// Maximum number of objects per clip.
 const MOST: usize = 4;
 
-/// An object on its way through the frames.
+/// The masks of one object through the frames.
 struct Track {
     masks: Vec<Option<Vec<bool>>>,
-    /// The last frame that showed it.
+    /// The last frame that shows the object.
     last: usize,
 }
 
@@ -95,7 +95,7 @@ impl Annotator for Moving {
 }
 
 impl Moving {
-    /// Adds a region to the track that it continues, or begins one.
+    /// Adds a region to the track that it continues, or starts a new track.
     fn follow(
         &self,
         tracks: &mut Vec<Track>,
@@ -106,7 +106,7 @@ impl Moving {
     ) {
         let mut best: Option<(f32, usize)> = None;
         for (i, track) in tracks.iter().enumerate() {
-            // A track may miss a frame or two, but takes one region a frame.
+            // A track may miss up to two frames, but takes at most one region per frame.
             if track.last >= frame || frame - track.last > 3 {
                 continue;
             }
@@ -133,8 +133,8 @@ impl Moving {
         tracks[index].last = frame;
     }
 
-    /// The tracks that are long enough become entities. The others move as well, so they count where a phrase is to mean one
-    /// thing alone.
+    /// Turns the tracks that are long enough into entities. The shorter tracks take part in the naming, so that no phrase fits
+    /// two moving objects.
     fn keep(&self, clip: &mut Clip, mut tracks: Vec<Track>, counts: &mut Counts) {
         let frames = clip.frames.len();
         let length = |track: &Track| track.masks.iter().flatten().count();
@@ -157,7 +157,7 @@ impl Moving {
     }
 }
 
-/// The pixels of a frame that do not stand still.
+/// Returns the mask of the pixels of a frame that move.
 fn foreground(clip: &Clip, frame: usize, flows: &[Flow], cameras: &[Camera]) -> Vec<bool> {
     let image = &clip.frames[frame];
     let width = image.width as usize;
@@ -168,7 +168,7 @@ fn foreground(clip: &Clip, frame: usize, flows: &[Flow], cameras: &[Camera]) -> 
         off(0).max(off(1)).max(off(2)) > DIFFERENCE
     };
     let mut on: Vec<bool> = (0..still.len()).map(differs).collect();
-    // What moves less than its own size is in the median as well; there the flow still tells.
+    // An object that moves less than its own size is part of the median as well; there the flow detects it.
     let side = frame.min(flows.len() - 1);
     let diagonal = (image.width as f32).hypot(image.height as f32);
     let against = flows[side].against(&cameras[side]);
@@ -182,13 +182,13 @@ fn foreground(clip: &Clip, frame: usize, flows: &[Flow], cameras: &[Camera]) -> 
     grown(&shrunk(&closed, width, 2), width, 2)
 }
 
-/// The share of its box that a region fills.
+/// Returns the fraction of its bounding box that a region fills.
 fn compactness(region: &[bool], width: usize) -> f32 {
     let area = region.iter().filter(|on| **on).count() as f32;
     mask::bounds(region, width).map_or(0.0, |b| area / (b.width() * b.height()) as f32)
 }
 
-/// A mask that ends `radius` pixels earlier on every side.
+/// Erodes a mask by `radius` pixels on every side.
 fn shrunk(mask: &[bool], width: usize, radius: usize) -> Vec<bool> {
     let outside: Vec<bool> = mask.iter().map(|on| !on).collect();
     grown(&outside, width, radius)
@@ -197,14 +197,14 @@ fn shrunk(mask: &[bool], width: usize, radius: usize) -> Vec<bool> {
         .collect()
 }
 
-/// The colour that stands at each pixel in most of the neighbouring frames, seen by the frame's camera; `None` where fewer
-/// than three of them look.
+/// Returns the median colour of each pixel over the neighbouring frames, after camera-motion compensation; `None` where
+/// fewer than three of them show the pixel.
 fn background(clip: &Clip, frame: usize, cameras: &[Camera]) -> Vec<Option<[f32; 3]>> {
     let (width, height) = (
         clip.frames[0].width as usize,
         clip.frames[0].height as usize,
     );
-    // At the ends of the clip the window lies to one side, so that it is always as long.
+    // At the ends of the clip the window shifts inwards to keep its length.
     let end = clip.frames.len() - 1;
     let first = frame
         .saturating_sub(NEIGHBOURS)
@@ -233,7 +233,7 @@ fn background(clip: &Clip, frame: usize, cameras: &[Camera]) -> Vec<Option<[f32;
     (0..width * height).map(pixel).collect()
 }
 
-/// Where each pixel of `frame` is in the frame `other`, by the camera's motion alone.
+/// Returns the position of each pixel of `frame` in the frame `other`, by camera motion alone.
 fn positions(
     width: usize,
     height: usize,
@@ -270,7 +270,7 @@ fn colour(image: &Image, [x, y]: [f32; 2]) -> Option<[f32; 3]> {
     })
 }
 
-/// A mask where the flow takes it.
+/// Moves a mask along the flow.
 fn moved(mask: &[bool], flow: &Flow) -> Vec<bool> {
     let mut moved = vec![false; mask.len()];
     for (i, _) in mask.iter().enumerate().filter(|(_, on)| **on) {
@@ -297,7 +297,7 @@ mod tests {
         [130.0 + grain, 125.0 + grain, 110.0 + grain]
     }
 
-    /// A red disc that rolls over ground which the camera passes; and its masks.
+    /// Returns a clip of a red disc that rolls over the ground under a panning camera, and the disc's masks.
     fn filmed(frames: usize, camera: f32, step: f32) -> (Clip, Vec<Vec<bool>>) {
         let mut clip = Clip::default();
         let mut masks = Vec::new();

@@ -1,4 +1,4 @@
-//! What a part of the work made, from all its runs.
+//! The report of a part of the work, over all its runs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -14,29 +14,29 @@ use unireal::{Error, Result};
 /// The report of a part.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Report {
-    /// The part, as k/n.
+    /// The part, as K/N.
     pub part: String,
-    /// Videos and scenes of the part.
+    /// Number of items (videos, pairs and scenes) of the part.
     pub items: usize,
-    /// Of them, those that an earlier run did.
+    /// Number of items that an earlier run finished.
     pub skipped: usize,
-    /// Those that could not be read, and why; a re-run tries them again.
+    /// Items that could not be read, with the reason; a re-run tries them again.
     pub failed: BTreeMap<String, String>,
-    /// Those that gave no sample.
+    /// Items that yielded no sample.
     pub empty: BTreeSet<String>,
-    /// Clips that were looked at.
+    /// Number of clips processed.
     pub clips: u64,
-    /// Samples by kind, and what was left out by reason.
+    /// Number of samples by kind, and of dropped candidates by reason.
     #[serde(flatten)]
     pub counts: Counts,
-    /// The shards.
+    /// File names of the shards.
     pub shards: Vec<String>,
-    /// The options that say what a sample is.
+    /// The options that determine the samples.
     #[serde(default)]
     pub options: Option<Value>,
-    /// Time that all runs took.
+    /// Time that all runs took, in seconds.
     pub seconds: f64,
-    /// Where it is kept.
+    /// Path of the report's file.
     #[serde(skip)]
     path: PathBuf,
 }
@@ -44,7 +44,8 @@ pub struct Report {
 const ENDING: &str = ".report.json";
 
 impl Report {
-    /// The report so far: what the whole shards of this prefix say, and what an earlier report says beyond them.
+    /// Rebuilds the report from the notes of this prefix's complete shards, and from the failed and empty items and the time of
+    /// an earlier report.
     pub(super) fn open(folder: &Path, prefix: &str, (k, n): (usize, usize)) -> Result<Report> {
         let path = folder.join(format!("{prefix}{ENDING}"));
         let mut report = Report {
@@ -79,20 +80,20 @@ impl Report {
         self.add(clips, counts);
     }
 
-    /// Samples of all kinds.
+    /// Returns the number of samples of all kinds.
     pub fn samples(&self) -> u64 {
         self.counts.samples.values().sum()
     }
 
-    /// As JSON.
+    /// Returns the report as JSON.
     ///
     /// # Errors
-    /// [`Error::Internal`] when it cannot be written so.
+    /// [`Error::Internal`] when serialisation fails.
     pub fn to_json(&self) -> Result<String> {
         serde_json::to_string_pretty(self).map_err(|e| Error::Internal(e.to_string()))
     }
 
-    /// Writes it into its folder.
+    /// Creates the folder if needed and writes the report.
     pub(super) fn save(&self, folder: &Path) -> Result<()> {
         std::fs::create_dir_all(folder)
             .map_err(|e| Error::format(folder.display().to_string(), e))?;
@@ -116,10 +117,10 @@ fn read(path: &Path) -> Result<Option<Report>> {
     }
 }
 
-/// Names of what gave no sample, from the reports of all parts.
+/// Returns the names of the items that yielded no sample, from the reports of all parts.
 ///
 /// # Errors
-/// [`Error::Request`] when a part was made with other options than these: a folder holds samples of one sort.
+/// [`Error::Request`] when a part was built with other options: all samples of a folder share their options.
 pub(super) fn empty(folder: &Path, options: &Value) -> Result<BTreeSet<String>> {
     let mut names = BTreeSet::new();
     if !folder.exists() {

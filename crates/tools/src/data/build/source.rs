@@ -1,4 +1,4 @@
-//! What the engine is fed with, and how one item of it becomes samples.
+//! The inputs of the data engine, and the conversion of one input into samples.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,19 +17,19 @@ use super::Options;
 use unireal::{Error, Result};
 use unireal_tabletop::Wording;
 
-/// A piece of work that is done as a whole.
+/// A unit of work: a video, a pair or a scene.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Item {
     /// A video.
     Video(PathBuf),
-    /// A pair of the toolkit format: its folder and its file's name.
+    /// A pair in the toolkit format: its folder and file name.
     Pair(PathBuf, String),
     /// A scene of the tabletop world, by its seed.
     World(u64),
 }
 
 impl Item {
-    /// What the report calls it.
+    /// Returns the name for the report.
     pub fn name(&self) -> String {
         match self {
             Item::Video(path) => path.display().to_string(),
@@ -38,7 +38,7 @@ impl Item {
         }
     }
 
-    /// The keys of its samples begin with this: what is legible of its name, and a hash of all of it.
+    /// Returns the prefix of its samples' keys: the legible part of the name and a hash of the whole name.
     fn key(&self) -> String {
         let (name, legible) = (self.name(), self.legible());
         let hash = Sha256::digest(name.as_bytes());
@@ -48,36 +48,36 @@ impl Item {
         )
     }
 
-    /// The end of its name in plain letters.
+    /// Returns the first 40 characters of the stem, with `-` for all but ASCII letters and digits.
     pub(in super::super) fn legible(&self) -> String {
         let letter = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
         self.stem().chars().map(letter).take(40).collect()
     }
 
-    /// The file's name without its ending.
+    /// Returns the file name without its extension.
     pub(in super::super) fn stem(&self) -> String {
         let name = self.name();
         let stem = Path::new(&name).file_stem().unwrap_or_default();
         stem.to_string_lossy().into_owned()
     }
 
-    /// Its own random numbers, the same whatever else is done.
+    /// Returns a random generator seeded by `seed` and the item's name, so that it is independent of other items.
     fn rng(&self, seed: u64) -> ChaCha8Rng {
         let hash = Sha256::digest(format!("{seed} {}", self.name()).as_bytes());
         ChaCha8Rng::from_seed(hash.into())
     }
 }
 
-/// Endings of the videos that are looked for in folders.
+/// File extensions of the videos that are found in folders.
 const ENDINGS: [&str; 14] = [
     "mp4", "m4v", "mov", "mkv", "webm", "avi", "mpg", "mpeg", "ts", "ogv", "flv", "wmv", "gif",
     "y4m",
 ];
 
-/// All that the options name, in an order that does not depend on the machine.
+/// Returns all items that the options name, in an order that does not depend on the machine.
 ///
 /// # Errors
-/// [`Error::Request`] when that is nothing, [`Error::Format`] for a path that is not there.
+/// [`Error::Request`] when there are none, [`Error::Format`] for a path that does not exist.
 pub fn items(options: &Options) -> Result<Vec<Item>> {
     let mut items = Vec::new();
     for path in &options.videos {
@@ -108,7 +108,7 @@ pub fn items(options: &Options) -> Result<Vec<Item>> {
     }
 }
 
-/// Folders may be nested, but not without end.
+/// Maximum depth of nested folders, which bounds cycles of links.
 const DEEPEST: usize = 16;
 
 fn find(path: &Path, depth: usize, items: &mut Vec<Item>) -> Result<()> {
@@ -128,21 +128,21 @@ fn find(path: &Path, depth: usize, items: &mut Vec<Item>) -> Result<()> {
     Ok(())
 }
 
-/// What an item became.
+/// The encoded samples of an item.
 pub(super) struct Made {
     pub(super) members: Vec<Members>,
     pub(super) clips: u64,
     pub(super) counts: Counts,
 }
 
-/// Makes samples of items; shared by the threads.
+/// Builds the samples of items; shared by the threads.
 pub(in super::super) struct SampleBuilder {
     options: Options,
-    /// Those that need all frames of a clip.
+    /// Annotators that need all frames of a clip.
     early: Vec<Box<dyn Annotator>>,
-    /// Those that need only the frames that are kept.
+    /// Annotators that need only the selected frames.
     late: Vec<Box<dyn Annotator>>,
-    /// Those of the toolkit's pairs.
+    /// Instructions of the toolkit's pairs, by file name.
     instructions: BTreeMap<String, String>,
 }
 
@@ -177,7 +177,7 @@ impl SampleBuilder {
         })
     }
 
-    /// The item's clips, annotated.
+    /// Returns the item's annotated clips.
     pub(in super::super) fn clips(&self, item: &Item, counts: &mut Counts) -> Result<Vec<Clip>> {
         let (side, square) = (self.options.size, self.options.square);
         match item {
@@ -211,7 +211,7 @@ impl SampleBuilder {
         clips.into_iter().map(annotate).collect()
     }
 
-    /// The clip's kept frames with all that the annotators know.
+    /// Selects frames of a clip and runs the annotators.
     fn annotated(&self, clip: Clip, video: &str, fit: Fit, counts: &mut Counts) -> Result<Clip> {
         let mut shot = Shot { clip, video, fit };
         run(&self.early, &mut shot, counts)?;
@@ -225,8 +225,8 @@ impl SampleBuilder {
     }
 }
 
-/// An annotator that fails is counted; the clip goes on without it. But an endpoint that does not answer now may answer a
-/// re-run, so its failure is the item's.
+/// Runs annotators. The failure of one is counted and the clip continues without it. A network error fails the item
+/// instead, so that a re-run asks the endpoint again.
 fn run(annotators: &[Box<dyn Annotator>], shot: &mut Shot<'_>, counts: &mut Counts) -> Result<()> {
     for annotator in annotators {
         match annotator.annotate(shot, counts) {

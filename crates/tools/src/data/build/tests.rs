@@ -18,7 +18,7 @@ fn options(line: &[&str], folder: &std::path::Path) -> Options {
         .unwrap()
 }
 
-/// A disc that rolls over ground, as a video.
+/// Writes a video of a disc that rolls over the ground.
 fn film(path: &std::path::Path, colour: [u8; 3]) {
     use std::io::Write as _;
     let mut child = std::process::Command::new("ffmpeg")
@@ -154,7 +154,7 @@ fn the_shards_do_not_depend_on_threads_or_on_a_kill_in_between() {
     };
     run(&one, "1");
     let whole = shards(one.path());
-    // A kill after the first shard: what was being written is lost, the rest is made again.
+    // Simulates a kill after the first shard: the partial shard is lost, and the rest is built again.
     let out = one.path().join("out");
     std::fs::remove_file(out.join("part-0001-of-0001-00001.tar")).unwrap();
     std::fs::write(
@@ -193,7 +193,7 @@ fn parts_share_the_work_without_overlap() {
         .collect();
     let distinct: HashSet<&String> = keys.iter().collect();
     assert_eq!(distinct.len(), keys.len());
-    // As one part there is nothing left to do.
+    // A build as one part then has nothing left to do.
     let line = ["--videos", &videos, "--size", "64"];
     assert_eq!(build(&options(&line, folder.path())).unwrap().skipped, 3);
 }

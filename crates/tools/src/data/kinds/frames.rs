@@ -1,4 +1,4 @@
-//! Samples of whole frames: pictures and videos from words, edits, pairs of frames, depth and edges.
+//! Samples of whole frames: text to image, text to video, edits, frame pairs, depth and edges.
 
 use rand::seq::SliceRandom;
 use rand::{Rng, RngExt};
@@ -10,17 +10,17 @@ use super::{Draft, SampleBuilder};
 use unireal::Image;
 use unireal::{Role, Tag};
 
-/// Pictures from words for each clip.
+/// Number of text-to-image samples per clip.
 const PICTURES: usize = 2;
-/// Frames that a video sample shows.
+/// Number of frames of a text-to-video sample.
 const VIDEO_FRAMES: std::ops::RangeInclusive<usize> = 2..=4;
-/// Pairs that have the clip's caption as their instruction.
+/// Number of frame pairs per clip whose instruction is the clip's caption.
 const CAPTION_PAIRS: usize = 2;
-/// Share of edits that come with the mask of what changed.
+/// Probability that an edit has the mask of the changed pixels as a second output.
 const WITH_MASK: f64 = 0.12;
 
 impl<R: Rng> SampleBuilder<'_, R> {
-    /// Text to image.
+    /// Builds text-to-image samples.
     pub(super) fn pictures(&mut self) {
         for frame in self.shuffled_frames().into_iter().take(PICTURES) {
             let words = some(self.clip.captions_of(frame), self.rng);
@@ -37,7 +37,7 @@ impl<R: Rng> SampleBuilder<'_, R> {
         }
     }
 
-    /// Text to video: several frames as several outputs.
+    /// Builds a text-to-video sample with several frames as outputs.
     pub(super) fn video(&mut self) {
         let most = self.usable.len().min(*VIDEO_FRAMES.end());
         if most < *VIDEO_FRAMES.start() {
@@ -67,7 +67,7 @@ impl<R: Rng> SampleBuilder<'_, R> {
         self.push(&frames, draft);
     }
 
-    /// Edits with truth, a part of them with the mask of what changed as a second output.
+    /// Builds edits with ground truth, some with the mask of the changed pixels as a second output.
     pub(super) fn edits(&mut self) {
         let clip = self.clip;
         for edit in &clip.edits {
@@ -95,7 +95,7 @@ impl<R: Rng> SampleBuilder<'_, R> {
         }
     }
 
-    /// Two frames of the clip: with exact instructions, and with the clip's caption.
+    /// Builds frame pairs with exact instructions, and frame pairs with the clip's caption.
     pub(super) fn frame_pairs(&mut self) {
         let clip = self.clip;
         for instruction in &clip.instructions {
@@ -138,7 +138,7 @@ impl<R: Rng> SampleBuilder<'_, R> {
         self.push(&[from, to], draft);
     }
 
-    /// Depth and edges of a frame, and a frame from them.
+    /// Builds control samples: depth and edges from a frame, and a frame from each.
     pub(super) fn control(&mut self) {
         let frames = self.shuffled_frames();
         if let Some(&frame) = frames.first().filter(|_| !self.clip.depths.is_empty()) {
@@ -190,8 +190,8 @@ impl<R: Rng> SampleBuilder<'_, R> {
     }
 }
 
-/// A depth map as Depth Anything draws it: inverse depth, white for the nearest pixel, black for the farthest. `None` when
-/// the map has one depth only. Pixels without a depth, or at none above 0, are as far as can be.
+/// Renders a depth map as Depth Anything does: inverse depth, white for the nearest pixel, black for the farthest. Pixels
+/// whose depth is not finite or not above 0 are infinitely far. Returns `None` for a flat map.
 pub fn depth_picture(depth: &[f32], width: u32) -> Option<Image> {
     let near = |&d: &f32| {
         if d.is_finite() && d > 0.0 {
@@ -214,7 +214,7 @@ pub fn depth_picture(depth: &[f32], width: u32) -> Option<Image> {
     })
 }
 
-/// Canny edges, white on black; `None` when there are none, or nothing else.
+/// Returns the Canny edges, white on black; `None` when they cover less than 0.2 % or at least 40 % of the image.
 pub fn edges(image: &Image) -> Option<Image> {
     let grey = super::super::motion::Plane::new(image);
     let values = grey.values.iter().map(|v| (255.0 * v).round() as u8);

@@ -1,4 +1,4 @@
-//! Samples of objects: customisation, insertion, adding by words, segmentation.
+//! Samples of objects: customisation, insertion, object-add and segmentation.
 
 use rand::seq::IndexedRandom;
 use rand::{Rng, RngExt};
@@ -9,15 +9,15 @@ use super::{Draft, SampleBuilder, mask};
 use unireal::Image;
 use unireal::{Role, Tag};
 
-/// Samples of each of these kinds for each clip.
+/// Number of frame pairs per clip for customisation and insertion, and of frames for object-add and segmentation.
 const OF_EACH: usize = 2;
-/// Most masks of each frame that is segmented: they cost next to nothing, and tie words to objects.
+/// Maximum number of masks per segmented frame. Masks cost next to nothing and teach which object a phrase refers to.
 const MASKS: usize = 4;
-/// Most objects of a customisation.
+/// Maximum number of objects per customisation.
 const MOST_ASSETS: usize = 3;
-/// Share of insertions and customisations with the mask of the place as a further input.
+/// Probability that an insertion, or a customisation with one object, has the target mask as a further input.
 const WITH_PLACE: f64 = 0.3;
-/// Share of insertions with the mask of the object as a second output.
+/// Probability that an insertion without a target mask has the object's mask as a second output.
 const WITH_MASK: f64 = 0.12;
 
 impl<R: Rng> SampleBuilder<'_, R> {
@@ -36,7 +36,7 @@ impl<R: Rng> SampleBuilder<'_, R> {
         }
     }
 
-    /// Frames to take objects from, with frames to show them in.
+    /// Returns random pairs of a frame to take objects from and another to show them in.
     fn pairs(&mut self, frames: &[usize]) -> Vec<[usize; 2]> {
         let mut pairs = Vec::new();
         while pairs.len() < OF_EACH && frames.len() > 1 {
@@ -49,7 +49,7 @@ impl<R: Rng> SampleBuilder<'_, R> {
         pairs
     }
 
-    /// The entities that both frames show well.
+    /// Returns the usable entities that both frames show.
     fn common(&mut self, [from, to]: [usize; 2]) -> Vec<usize> {
         let there = self.visible(to);
         let here = self.visible(from);
@@ -68,7 +68,7 @@ impl<R: Rng> SampleBuilder<'_, R> {
         definite(phrase.map_or("object", String::as_str))
     }
 
-    /// Objects cut out of one frame, in another frame.
+    /// Builds a customisation: objects cut out of one frame, and another frame that shows them.
     fn customise(&mut self, pair: [usize; 2]) {
         let mut entities = self.common(pair);
         entities.truncate(self.rng.random_range(1..=MOST_ASSETS));
@@ -110,7 +110,7 @@ impl<R: Rng> SampleBuilder<'_, R> {
         self.push(&pair, draft);
     }
 
-    /// Adds the mask of where the object is to be.
+    /// Adds the target mask of the object to the inputs and the prompts.
     fn placed(
         &mut self,
         words: Vec<String>,
@@ -125,7 +125,7 @@ impl<R: Rng> SampleBuilder<'_, R> {
         (words, inputs)
     }
 
-    /// An object cut out of one frame comes back into another, from which it was erased.
+    /// Builds an insertion: an object cut out of one frame returns to another frame from which it was erased.
     fn insert(&mut self, pair: [usize; 2]) {
         let Some(&entity) = self.common(pair).first() else {
             return;
@@ -181,8 +181,8 @@ impl<R: Rng> SampleBuilder<'_, R> {
         self.push(frames, draft);
     }
 
-    /// Where an edit with truth takes one object away, the same pictures the other way round are an insertion with its
-    /// shadow and its reflections.
+    /// Builds insertions from the edits with ground truth that add or remove one object. They include its shadow and
+    /// reflections.
     fn insert_with_truth(&mut self) {
         let clip = self.clip;
         for edit in &clip.edits {
@@ -193,7 +193,7 @@ impl<R: Rng> SampleBuilder<'_, R> {
             };
             let share = mask::share(&edit.changed);
             let shown = (self.settings.min_object..self.settings.max_object).contains(&share);
-            // What comes down with it would be a part of the object, and of the canvas as well.
+            // Objects that fall along would be part of the cut-out and of the canvas as well.
             let whole = edit.solids == 1 && mask::regions(&edit.changed, self.width()).len() == 1;
             if !shown || !whole {
                 continue;
@@ -201,7 +201,7 @@ impl<R: Rng> SampleBuilder<'_, R> {
             let Some(object) = mask::cut_out(with, &edit.changed) else {
                 continue;
             };
-            // Nothing in the canvas says where; a mask does, as in the paper's "at the position of IMG3".
+            // The canvas does not show where the object goes; a mask does, as in the paper's "at the position of IMG3".
             let place = self.mask_picture(&edit.changed);
             let mut inputs = vec![(without.clone(), Role::Canvas), (object, Role::Asset)];
             inputs.push((place.clone(), Role::Control));
@@ -213,20 +213,20 @@ impl<R: Rng> SampleBuilder<'_, R> {
         }
     }
 
-    /// A mask with the border that an object's edge mixes into.
+    /// Dilates a mask to cover the border pixels into which the object's edge blends.
     fn reach(&self, shown: &[bool]) -> Vec<bool> {
         let width = self.width() as usize;
         mask::grown(shown, width, 1 + width / 64)
     }
 
-    /// A part of a frame that was erased comes back from words.
+    /// Builds an object-add sample: an erased part of a frame returns from its description.
     fn add(&mut self, frame: usize) {
         let Some(&entity) = self.visible(frame).first() else {
             return;
         };
         let shown = &self.clip.entities[entity].masks[frame];
         let mut hole = self.reach(shown);
-        // A hole in the object's shape says too much; half of them are boxes.
+        // A hole of the object's shape reveals too much, so half of the holes are boxes.
         if self.rng.random() {
             hole = mask::boxed(&hole, self.width() as usize);
         }
@@ -245,7 +245,7 @@ impl<R: Rng> SampleBuilder<'_, R> {
         self.push(&[frame], draft);
     }
 
-    /// The masks of objects that words name.
+    /// Builds segmentation samples: the masks of objects named by phrases.
     fn segment(&mut self, frame: usize) {
         for entity in self.visible(frame).into_iter().take(MASKS) {
             self.segment_one(frame, entity);

@@ -14,7 +14,7 @@ fn ground(x: f32, y: f32) -> [f32; 3] {
     [140.0 + grain, 120.0 + grain, 90.0 + grain]
 }
 
-/// Discs of given places, radii and colours on the ground, the later ones in front; and their masks.
+/// Paints discs, given by centre, radius and colour, on the ground, later ones in front; returns the image and their masks.
 fn paint(discs: &[([f32; 2], f32, [f32; 3])]) -> (Image, Vec<Vec<bool>>) {
     let mut shown = Vec::new();
     let mut rgb = Vec::new();
@@ -38,7 +38,7 @@ fn paint(discs: &[([f32; 2], f32, [f32; 3])]) -> (Image, Vec<Vec<bool>>) {
 const RED: [f32; 3] = [220.0, 20.0, 20.0];
 const BLUE: [f32; 3] = [20.0, 40.0, 220.0];
 
-/// A red disc that rolls to the right past a blue one.
+/// Returns a clip of a red disc that rolls to the right past a blue one.
 fn clip() -> Clip {
     let mut clip = Clip {
         name: "test".into(),
@@ -123,7 +123,7 @@ fn a_full_clip_gives_every_kind_and_the_counts_agree() {
     assert_eq!(prompts(&samples), prompts(&again));
 }
 
-/// Samples of a kind from several seeds.
+/// Returns the samples of a kind from several seeds.
 fn of(kind: Kind, variant: &str) -> Vec<Sample> {
     let samples = (0..20).flat_map(|seed| made(&clip(), seed).0);
     let found: Vec<_> = samples
@@ -276,7 +276,7 @@ fn instructions_keep_their_direction_and_the_scenario_is_static() {
     assert_eq!(sample.source["frames"], json!([10, 12]));
 }
 
-/// The reasons for which a changed clip loses samples.
+/// Returns the counts of a modified clip.
 fn dropped(change: impl Fn(&mut Clip)) -> Counts {
     let mut clip = clip();
     change(&mut clip);

@@ -1,4 +1,4 @@
-//! Published weights, as they are, into a backbone: the names of transformers and those of the original code (openai's CLIP,
+//! Loads published weights into a backbone, under the tensor names of transformers or of the original code (openai's CLIP,
 //! DINO's hub, timm).
 
 use std::collections::HashMap;
@@ -15,21 +15,21 @@ use super::super::resample::torch_bicubic;
 use unireal::internals::weights::module::{DeviceTensor, Names, fill, shapes};
 use unireal::{Error, Result};
 
-/// How a checkpoint names its tensors.
+/// The tensor names of a checkpoint.
 pub(super) struct Naming {
-    /// A tensor that only this naming has.
+    /// A tensor name that occurs in no other naming.
     marker: &'static str,
-    /// From this crate's parameter paths to the checkpoint's names; `{qkv}` stands for each of `parts`.
+    /// Replacements from this crate's parameter paths to the checkpoint's names; `{qkv}` stands for each of `parts`.
     names: Names,
-    /// What queries, keys and values are called where they are three tensors.
+    /// Names of queries, keys and values where they are three tensors.
     parts: &'static [&'static str],
-    /// Matrices that lie `[in, out]`.
+    /// Matrices stored as `[in, out]`.
     transposed: &'static [&'static str],
-    /// Beginnings of names that pictures and captions need not.
+    /// Prefixes of tensors that image and caption features do not use.
     unused: &'static [&'static str],
 }
 
-/// Transformers' CLIP, openai's CLIP.
+/// CLIP as named by transformers and by openai.
 pub(super) const CLIP: [Naming; 2] = [
     Naming {
         marker: "vision_model.embeddings.class_embedding",
@@ -97,7 +97,7 @@ pub(super) const CLIP: [Naming; 2] = [
     },
 ];
 
-/// Transformers' ViT, transformers' DINOv2, the hub's and timm's of both.
+/// DINO and DINOv2: transformers' ViT, transformers' DINOv2, and the shared names of the hub and timm.
 pub(super) const DINO: [Naming; 3] = [
     Naming {
         marker: "encoder.layer.0.layernorm_before.weight",
@@ -157,7 +157,7 @@ pub(super) const DINO: [Naming; 3] = [
 ];
 
 impl Naming {
-    /// The tensors of the checkpoint that make up a parameter.
+    /// Returns the names of the checkpoint's tensors that make up a parameter.
     pub(super) fn sources(&self, parameter: &str) -> Vec<String> {
         let name = renamed(parameter, self.names);
         if name.contains("{qkv}") {
@@ -175,16 +175,16 @@ fn renamed(path: &str, names: Names) -> String {
     })
 }
 
-/// A safetensors file whose tensors are read one by one.
+/// A safetensors file whose tensors are read one at a time.
 struct Checkpoint {
     name: String,
     file: File,
     metadata: Metadata,
-    /// Where the tensors begin.
+    /// Byte offset of the tensor data.
     start: u64,
 }
 
-/// Longest header that is read.
+/// Maximum header length in bytes.
 const MAX_HEADER: u64 = 100 << 20;
 
 impl Checkpoint {
@@ -226,7 +226,7 @@ impl Checkpoint {
         Error::format(&self.name, reason)
     }
 
-    /// Shape and numbers of a tensor.
+    /// Reads a tensor and returns its shape and values.
     fn read(&mut self, name: &str, info: &TensorInfo) -> Result<(Vec<usize>, Vec<f32>)> {
         let (from, to) = info.data_offsets;
         let mut bytes = vec![0u8; to - from];
@@ -259,7 +259,7 @@ impl Checkpoint {
     }
 }
 
-/// The weights' file in a folder.
+/// Returns the path of the weights file in a folder.
 fn file_of(folder: &Path) -> Result<PathBuf> {
     let whole = folder.join("model.safetensors");
     if whole.exists() {
@@ -280,11 +280,11 @@ fn file_of(folder: &Path) -> Result<PathBuf> {
     }
 }
 
-/// The module with the weights of a folder. `sides` are the patches along a side of the pictures for which the checkpoint's
-/// positions are and of those that the module reads: where they differ, positions are interpolated as transformers does.
+/// Loads the weights of a folder into a module. `sides` are the patches per image side of the checkpoint's positions and of the
+/// module's input; where they differ, the positions are interpolated as transformers does.
 ///
 /// # Errors
-/// [`Error::Format`] that names the file and its tensors, when they are not this backbone's.
+/// [`Error::Format`] with the names of the file and the tensors that do not fit this backbone.
 pub(super) fn load<M: Module>(
     module: M,
     namings: &[Naming],
@@ -355,7 +355,7 @@ pub(super) fn load<M: Module>(
     fill(module, &[], tensors, &checkpoint.name)
 }
 
-/// A shape without leading ones, a convolution's kernel as one axis, a single number as a row: as `rank` axes.
+/// Returns a shape as `rank` axes: without leading ones, a convolution's kernel as one axis, a scalar as `[1]`.
 fn flat(shape: &[usize], rank: usize) -> Vec<usize> {
     match shape {
         [] => vec![1],
@@ -373,7 +373,7 @@ fn transpose(shape: Vec<usize>, values: Vec<f32>) -> (Vec<usize>, Vec<f32>) {
     (vec![columns, rows], all.map(|i| values[i]).collect())
 }
 
-/// Positions `[1 + from^2, d]`, interpolated to `[1 + to^2, d]`; others are left for the check of their shape.
+/// Interpolates positions `[1 + from^2, d]` to `[1 + to^2, d]`; returns other shapes unchanged, for the shape check to reject.
 fn fitted(shape: Vec<usize>, values: Vec<f32>, [from, to]: [usize; 2]) -> (Vec<usize>, Vec<f32>) {
     let shape = flat(&shape, 2);
     match shape[..] {

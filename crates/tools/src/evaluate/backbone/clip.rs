@@ -1,4 +1,5 @@
-//! CLIP (Radford et al., 2021) as openai's code and transformers' `CLIPModel` compute it: two towers into one space.
+//! CLIP (Radford et al., 2021) as in openai's code and transformers' `CLIPModel`: an image and a text tower with a joint
+//! embedding space.
 //! <https://github.com/openai/CLIP/blob/main/clip/model.py>
 
 use burn::module::{Module, Param};
@@ -11,18 +12,18 @@ use unireal::internals::model::linear::{Bias, Linear};
 use unireal::internals::model::text::{HIDDEN, Table, embed};
 use unireal::internals::weights::quant::Encoding;
 
-/// Pictures and captions to vectors of one space.
+/// Maps images and captions to embeddings in a joint space.
 #[derive(Module, Debug)]
 pub struct Clip {
     vision: VisionTower,
     visual_projection: Linear,
     text: TextTower,
     text_projection: Linear,
-    /// The logarithm of what training multiplies cosines by, `[1]`.
+    /// The logarithm of the factor by which training scales cosine similarities, `[1]`.
     pub logit_scale: Param<Tensor<1>>,
 }
 
-/// Tokens to states, each token seeing those before it.
+/// The text transformer, with causal attention.
 #[derive(Module, Debug)]
 struct TextTower {
     tokens: Table,
@@ -63,7 +64,7 @@ impl TextTower {
 }
 
 impl Clip {
-    /// A CLIP of this shape with lazy random parameters.
+    /// Creates a CLIP of this shape with lazy random parameters.
     pub fn new(shape: &ClipShape, device: &Device) -> Self {
         let (vision, text) = (&shape.vision_config, &shape.text_config);
         let project =
@@ -80,6 +81,8 @@ impl Clip {
         }
     }
 
+    /// Returns the image embeddings.
+    ///
     /// # Shapes
     /// Patches `[b, n, 3 p^2]` to `[b, d]`.
     pub fn images(&self, patches: Tensor<3>) -> Tensor<2> {
@@ -87,10 +90,10 @@ impl Clip {
         self.visual_projection.forward(state).squeeze_dim::<2>(1)
     }
 
-    /// The state at each text's `end`, projected; what stands behind the end has no influence.
+    /// Returns the projected state at each text's end token; tokens after the end have no influence.
     ///
     /// # Shapes
-    /// Ids `[b, n]`, one end a text, to `[b, d]`.
+    /// Ids `[b, n]`, one entry of `ends` per text, to `[b, d]`.
     pub fn texts(&self, ids: Tensor<2, Int>, ends: &[usize]) -> Tensor<2> {
         let [b, n] = ids.dims();
         let device = ids.device();

@@ -1,4 +1,4 @@
-//! Shapes of backbones: those of the published ones, and those that a `config.json` of transformers gives.
+//! Configurations of backbones: the published ones, and those read from a transformers `config.json`.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,47 +7,47 @@ use super::vit::Family;
 use unireal::internals::config;
 use unireal::{Error, Result};
 
-/// What stands between the layers of a feed-forward part.
+/// Activation function of the feed-forward layers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Activation {
-    /// `x sigmoid(1.702 x)`, CLIP's.
+    /// `x sigmoid(1.702 x)`, as in CLIP.
     QuickGelu,
-    /// GELU.
+    /// Exact GELU.
     Gelu,
 }
 
-/// A transformer's shape, in the words of transformers.
+/// Configuration of a transformer, with the field names of transformers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Tower {
-    /// Width.
+    /// Hidden size.
     pub hidden_size: usize,
-    /// Blocks.
+    /// Number of blocks.
     pub num_hidden_layers: usize,
-    /// Heads.
+    /// Number of attention heads.
     pub num_attention_heads: usize,
-    /// Width inside the feed-forward part.
+    /// Hidden size of the feed-forward layers.
     pub intermediate_size: usize,
-    /// What stands there.
+    /// Activation of the feed-forward layers.
     pub hidden_act: Activation,
-    /// Added to the variance.
+    /// Epsilon added to the variance in layer norms.
     pub layer_norm_eps: f64,
 }
 
-/// The shape of a tower for pictures.
+/// Configuration of an image tower.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Vision {
-    /// Of the transformer.
+    /// The transformer.
     #[serde(flatten)]
     pub tower: Tower,
-    /// Pixels along a side of the pictures that the positions are for.
+    /// Image side in pixels for which the position embeddings are trained.
     pub image_size: usize,
-    /// Pixels along a side of a patch.
+    /// Patch side in pixels.
     pub patch_size: usize,
 }
 
 impl Vision {
-    /// The small towers of the tabletop, for pictures of `side` pixels: eight patches along a side.
+    /// Returns the small tower of the tabletop world, for images of `side` pixels: eight patches per side.
     pub fn small(side: usize) -> Vision {
         Vision {
             tower: small(4, Activation::Gelu),
@@ -57,7 +57,7 @@ impl Vision {
     }
 }
 
-/// Heads of 32 numbers, for which the CPU's attention is compiled.
+/// Returns a tower with a head dimension of 32, for which the CPU attention kernel is compiled.
 fn small(layers: usize, act: Activation) -> Tower {
     Tower {
         num_attention_heads: 4,
@@ -65,17 +65,18 @@ fn small(layers: usize, act: Activation) -> Tower {
     }
 }
 
-/// The shape of a tower for captions.
+/// Configuration of a text tower.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Text {
-    /// Of the transformer.
+    /// The transformer.
     #[serde(flatten)]
     pub tower: Tower,
-    /// Rows of the token table.
+    /// Vocabulary size.
     pub vocab_size: usize,
-    /// Most tokens of a caption.
+    /// Maximum number of tokens in a caption.
     pub max_position_embeddings: usize,
-    /// The token at which a caption is read; openai's early configurations say 2 and mean the largest of a caption.
+    /// The end token, at which the caption's state is read; openai's early configurations say 2 and mean the caption's largest
+    /// id.
     #[serde(default = "end_of_text")]
     pub eos_token_id: u32,
 }
@@ -84,19 +85,19 @@ fn end_of_text() -> u32 {
     49407
 }
 
-/// A CLIP's shape.
+/// Configuration of a CLIP.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ClipShape {
-    /// Of the tower for captions.
+    /// The text tower.
     pub text_config: Text,
-    /// Of the tower for pictures.
+    /// The image tower.
     pub vision_config: Vision,
-    /// Numbers of a feature vector.
+    /// Dimension of the joint embedding space.
     pub projection_dim: usize,
 }
 
 impl ClipShape {
-    /// The small CLIP of the tabletop, for pictures of `side` pixels; its tokenizer ends texts with id 1.
+    /// Returns the small CLIP of the tabletop world, for images of `side` pixels; its tokenizer's end token has id 1.
     pub fn small(side: usize) -> ClipShape {
         ClipShape {
             text_config: Text {
@@ -114,18 +115,18 @@ impl ClipShape {
     }
 }
 
-/// What a backbone consists of.
+/// Configuration of a backbone.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Shape {
     /// Two towers.
     Clip(Box<ClipShape>),
-    /// One, for pictures of a number of pixels along a side.
+    /// One tower; the last field is the side of its input images in pixels.
     Dino(Vision, Family, usize),
 }
 
 const FILE: &str = "config.json";
 
-/// Pixels along a side of the published protocols' input.
+/// Input image side of the published protocols, in pixels.
 const SIDE: usize = 224;
 
 fn tower(width: usize, layers: usize, act: Activation, eps: f64) -> Tower {
@@ -140,7 +141,7 @@ fn tower(width: usize, layers: usize, act: Activation, eps: f64) -> Tower {
 }
 
 impl Shape {
-    /// The published shape; `None` for those that a file describes.
+    /// Returns the published configuration; `None` for backbones that only a file describes.
     pub(super) fn published(backbone: Backbone) -> Option<Shape> {
         let clip = |width, layers, patch, text, projection| {
             let tower = |width, layers| tower(width, layers, Activation::QuickGelu, 1e-5);
@@ -177,11 +178,11 @@ impl Shape {
         }
     }
 
-    /// The shape that `config.json` gives, checked against the published one; without the file, the published one.
+    /// Reads `config.json` and checks it against the published configuration; returns the published one when there is no file.
     ///
     /// # Errors
-    /// [`Error::Format`] when the file is not what it should be, is missing where no shape is published, or describes another
-    /// backbone.
+    /// [`Error::Format`] when the file is invalid, is missing for a backbone without a published configuration, or describes
+    /// another backbone.
     pub(super) fn read(folder: &std::path::Path, backbone: Backbone) -> Result<Shape> {
         let path = folder.join(FILE);
         let file = path.display().to_string();
@@ -222,7 +223,7 @@ impl Shape {
         }
     }
 
-    /// What cannot be, in words.
+    /// Returns a description of the first invalid value.
     fn wrong(&self) -> Option<String> {
         let towers = match self {
             Shape::Clip(shape) => vec![&shape.vision_config.tower, &shape.text_config.tower],
@@ -272,7 +273,7 @@ impl Shape {
         }
     }
 
-    /// The tower for pictures, and pixels along a side of the pictures that it reads.
+    /// Returns the image tower and the side of its input images in pixels.
     pub(super) fn vision(&self) -> (&Vision, usize) {
         match self {
             Shape::Clip(shape) => (&shape.vision_config, shape.vision_config.image_size),
@@ -280,7 +281,7 @@ impl Shape {
         }
     }
 
-    /// The first number that is another one than in `published`; epsilon and end may be.
+    /// Returns the first value that differs from `published`; `layer_norm_eps` and `eos_token_id` may differ.
     fn differs(&self, published: &Shape) -> Option<String> {
         let plain = |shape: &Shape| {
             let value = match shape {
@@ -316,7 +317,7 @@ fn from<T: serde::de::DeserializeOwned>(file: &str, value: serde_json::Value) ->
     serde_json::from_value(value).map_err(|e| Error::format(file, e))
 }
 
-/// A configuration with what transformers leaves out, and DINOv2's `mlp_ratio` as a width.
+/// Adds the defaults that transformers omits, and DINOv2's `mlp_ratio` as `intermediate_size`.
 fn defaulted(mut value: serde_json::Value) -> serde_json::Value {
     let add = |value: &mut serde_json::Value, defaults: serde_json::Value| {
         if let (Some(found), serde_json::Value::Object(defaults)) =

@@ -1,11 +1,11 @@
-//! From a picture to the rows of patches that a tower reads.
+//! Converts images to the rows of patches that an image tower reads.
 
 use super::super::features::Preprocess;
 use super::super::resample::{pillow_bicubic, torch_bicubic};
 use super::config::Vision;
 use unireal::Image;
 
-/// Mean and deviation of each channel, of pixels in 0..1.
+/// Mean and standard deviation of each channel, for pixels in 0..1.
 struct Statistics {
     mean: [f32; 3],
     deviation: [f32; 3],
@@ -21,7 +21,7 @@ const IMAGENET: Statistics = Statistics {
     deviation: [0.229, 0.224, 0.225],
 };
 
-/// Pixels in 0..1 before they are normalised, row by row, `[side, side, 3]`.
+/// Returns the resized and cropped pixels in 0..1 before normalisation, row-major `[side, side, 3]`.
 pub fn pixels(picture: &Image, preprocess: Preprocess, side: u32) -> Vec<f32> {
     let unit = |rgb: &[u8]| rgb.iter().map(|&v| f32::from(v) / 255.0).collect();
     match preprocess {
@@ -38,7 +38,8 @@ pub fn pixels(picture: &Image, preprocess: Preprocess, side: u32) -> Vec<f32> {
     }
 }
 
-/// Normalised pixels in rows of patches, each `[3, patch, patch]` as a convolution's weights lie: `[(side / patch)^2, 3 patch^2]`.
+/// Returns normalised pixels as rows of patches `[(side / patch)^2, 3 patch^2]`, each patch in the layout of convolution
+/// weights `[3, patch, patch]`.
 pub(super) fn patches(
     picture: &Image,
     preprocess: Preprocess,
@@ -67,13 +68,13 @@ pub(super) fn patches(
     rows
 }
 
-/// [`patches`] of the whole picture, as the tower of this shape reads it.
+/// Returns the [`patches`] of the whole image for a tower of this shape.
 pub(crate) fn square_patches(picture: &Image, shape: &Vision) -> Vec<f32> {
     let square = Preprocess::Square;
     patches(picture, square, shape.image_size, shape.patch_size)
 }
 
-/// torchvision's `Resize(side)`: the shorter side becomes `side`, the longer one is cut to whole pixels.
+/// Resizes as torchvision's `Resize(side)`: the shorter side becomes `side`, the longer one is truncated to whole pixels.
 fn shorter_to(picture: &Image, side: u32) -> Image {
     let (short, long) = (
         picture.width.min(picture.height),
@@ -87,7 +88,7 @@ fn shorter_to(picture: &Image, side: u32) -> Image {
     }
 }
 
-/// torchvision's `CenterCrop(side)`; halves are rounded to the even pixel, as Python does.
+/// Crops as torchvision's `CenterCrop(side)`; half-pixel offsets round to even, as in Python.
 fn centre(picture: &Image, side: u32) -> Image {
     let offset = |length: u32| (f64::from(length - side) / 2.0).round_ties_even() as usize;
     let (left, top) = (offset(picture.width), offset(picture.height));

@@ -1,4 +1,4 @@
-//! The networks that the published metrics look through: CLIP, DINO and DINOv2, from their published weights.
+//! Feature networks of the published metrics: CLIP, DINO and DINOv2, with their published weights.
 
 mod checkpoint;
 pub mod clip;
@@ -23,7 +23,7 @@ use unireal::Image;
 use unireal::{Error, Result};
 use vit::VisionTower;
 
-/// A network of the published metrics, or one of the same form for the tabletop world.
+/// A feature network of the published metrics, or one of the same architecture for the tabletop world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Backbone {
@@ -37,21 +37,21 @@ pub enum Backbone {
     DinoS8,
     /// DINOv2 ViT-S/14.
     Dinov2Small,
-    /// A CLIP of the shape that its `config.json` gives.
+    /// A CLIP with the shape given by its `config.json`.
     Clip,
-    /// A DINO of the shape that its `config.json` gives.
+    /// A DINO with the shape given by its `config.json`.
     Dino,
 }
 
 impl Backbone {
-    /// Whether it reads captions.
+    /// Returns whether it encodes captions.
     pub fn has_text(self) -> bool {
         matches!(self, Backbone::ClipB32 | Backbone::ClipL14 | Backbone::Clip)
     }
 }
 
 impl Backbone {
-    /// How its authors prepare pictures; the tabletop's own see all of theirs.
+    /// Returns the preprocessing of the original authors; the tabletop's own backbones read the whole image.
     pub fn preprocess(self) -> Preprocess {
         match self {
             Backbone::ClipB32 | Backbone::ClipL14 => Preprocess::OpenAiClip,
@@ -61,7 +61,7 @@ impl Backbone {
     }
 }
 
-/// Pictures or captions that a thread computes at once.
+/// Maximum number of images or captions per batch of a thread.
 const BATCH: usize = 16;
 
 #[derive(Debug)]
@@ -81,7 +81,7 @@ pub struct Encoder {
     device: Device,
 }
 
-/// How captions become tokens; without a tokenizer, where it was looked for.
+/// The tokenizer of captions, or the path at which it is missing.
 #[derive(Debug)]
 pub(crate) struct Captions {
     tokenizer: std::result::Result<Tokenizer, PathBuf>,
@@ -122,10 +122,11 @@ impl Encoder {
         })
     }
 
-    /// As [`Features::images`], of files, which are decoded where they are encoded, so that memory holds few of them.
+    /// Returns the features of image files, as [`Features::images`]. Each batch is decoded just before it is encoded, which
+    /// bounds memory.
     ///
     /// # Errors
-    /// [`Error::Format`] that names a file that is no picture.
+    /// [`Error::Format`] with the name of a file that is not an image.
     pub fn files(&self, paths: &[PathBuf], preprocess: Preprocess) -> Result<Vec<Vec<f32>>> {
         in_threads(paths, &self.device, |batch| {
             let open = |path: &PathBuf| {
@@ -138,7 +139,7 @@ impl Encoder {
         })
     }
 
-    /// One batch of pictures.
+    /// Encodes one batch of images.
     fn batch(&self, pictures: &[Image], preprocess: Preprocess) -> Result<Vec<Vec<f32>>> {
         let (side, patch) = (self.side, self.patch);
         let rows: Vec<f32> = pictures
@@ -180,8 +181,7 @@ impl Features for Encoder {
     }
 }
 
-/// Most times that one side of a picture may be the other: its shorter side is scaled up to the backbone's, and the longer one with
-/// it.
+/// Maximum aspect ratio of an image: resizing scales the shorter side up to the backbone's input, and the longer one with it.
 const MAX_ASPECT: u32 = 256;
 
 fn usable(picture: &Image) -> std::result::Result<(), String> {
@@ -196,11 +196,11 @@ fn usable(picture: &Image) -> std::result::Result<(), String> {
     }
 }
 
-/// What a thread has done: numbers of batches, and their vectors.
+/// Results of a thread: batch indices with their vectors.
 type Done = Vec<(usize, Vec<Vec<f32>>)>;
 
-/// Results of `compute` for batches of `all`, in their order. On the CPU batches go through threads side by side: between the
-/// matrix products, most operations use one core.
+/// Applies `compute` to batches of `all` and returns the results in order. On the CPU the batches run in parallel threads,
+/// because most operations between the matrix products use one core.
 fn in_threads<T: Sync>(
     all: &[T],
     device: &Device,
@@ -211,7 +211,7 @@ fn in_threads<T: Sync>(
     } else {
         1
     };
-    // No batch is larger than an even share.
+    // Divides the items evenly among the threads.
     let size = all.len().div_ceil(threads).clamp(1, BATCH);
     let batches: Vec<&[T]> = all.chunks(size).collect();
     let next = AtomicUsize::new(0);
@@ -242,7 +242,7 @@ fn in_threads<T: Sync>(
     Ok(done.into_iter().flat_map(|(_, vectors)| vectors).collect())
 }
 
-/// Rows of `[b, d]`.
+/// Returns the rows of a tensor `[b, d]`.
 fn vectors(x: Tensor<2>) -> Result<Vec<Vec<f32>>> {
     let [_, d] = x.dims();
     let data = x
@@ -253,10 +253,10 @@ fn vectors(x: Tensor<2>) -> Result<Vec<Vec<f32>>> {
 }
 
 impl Captions {
-    /// For a tower of this shape, whose tokenizer is in `folder`.
+    /// Opens the tokenizer in `folder` for a tower of this shape.
     ///
     /// # Errors
-    /// [`Error::Format`] for a file that is no tokenizer, or has more tokens than the tower.
+    /// [`Error::Format`] for a file that is not a tokenizer or has more tokens than the tower.
     pub(crate) fn open(folder: &Path, shape: Text) -> Result<Captions> {
         let path = folder.join("tokenizer.json");
         let tokenizer = if path.exists() {
@@ -275,11 +275,11 @@ impl Captions {
         Ok(Captions { tokenizer, shape })
     }
 
-    /// Ids of every caption, filled up to the longest, and where each ends. What is too long is cut before its end, as
-    /// openai's `truncate=True` and transformers do.
+    /// Returns the ids of every caption, padded to the longest, and the position of each end token. Long captions are truncated
+    /// before their end token, as openai's `truncate=True` and transformers do.
     ///
     /// # Errors
-    /// [`Error::Request`] for a caption that cannot be tokenised, [`Error::Format`] where there is no tokenizer.
+    /// [`Error::Request`] for a caption that cannot be tokenised, [`Error::Format`] when there is no tokenizer.
     pub(crate) fn ids(&self, captions: &[String]) -> Result<(Vec<i32>, Vec<usize>)> {
         let tokenizer = self.tokenizer.as_ref().map_err(|path| {
             Error::format(path.display().to_string(), "not there; captions need it")
@@ -314,7 +314,7 @@ impl Captions {
 
     fn end(&self, ids: &[u32]) -> Option<usize> {
         let token = match self.shape.eos_token_id {
-            // What openai's early configurations say; the true end is the largest id.
+            // Openai's early configurations say 2; the actual end token is the largest id.
             2 if self.shape.vocab_size == 49408 => *ids.iter().max()?,
             token => token,
         };

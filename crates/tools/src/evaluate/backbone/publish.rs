@@ -1,4 +1,4 @@
-//! Encoders that training makes, in the layout in which transformers publishes its own: `config.json` and half floats.
+//! Saves and loads trained encoders in the layout of transformers: `config.json` and f16 weights.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -20,7 +20,7 @@ use unireal::{Error, Result};
 /// Writes a CLIP, without its tokenizer.
 ///
 /// # Errors
-/// [`Error::Format`] when the disk refuses, [`Error::DeviceLost`] when a parameter cannot be read.
+/// [`Error::Format`] when a file cannot be written, [`Error::DeviceLost`] when a parameter cannot be read.
 pub(crate) fn save_clip(clip: &Clip, shape: &ClipShape, folder: &Path) -> Result<()> {
     let mut config = serde_json::to_value(shape).unwrap_or_default();
     config["model_type"] = "clip".into();
@@ -39,7 +39,7 @@ pub(crate) fn save_dino(tower: &VisionTower, vision: &Vision, folder: &Path) -> 
     save(tower, &DINO[0], config, folder)
 }
 
-/// The CLIP that a folder holds; `None` when it holds none.
+/// Loads the CLIP in a folder; `None` when the folder has none.
 ///
 /// # Errors
 /// [`Error::Format`] when the weights have another shape.
@@ -52,7 +52,7 @@ pub(crate) fn load_clip(
     load(clip, &CLIP, &shape.vision_config, folder, device)
 }
 
-/// The tower that a folder holds; `None` when it holds none.
+/// Loads the tower in a folder; `None` when the folder has none.
 ///
 /// # Errors
 /// As [`load_clip`].
@@ -110,7 +110,7 @@ fn save<M: Module>(module: &M, naming: &Naming, config: Value, folder: &Path) ->
     write(&folder.join("model.safetensors"), &bytes)
 }
 
-/// The axes that transformers gives a tensor.
+/// Returns the shape that transformers gives a tensor.
 fn as_published(name: &str, shape: Vec<usize>) -> Vec<usize> {
     let patches = [
         "patch_embedding.weight",

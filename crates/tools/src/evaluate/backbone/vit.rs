@@ -1,4 +1,4 @@
-//! The transformer that all backbones are: norms before attention and feed-forward, full or causal attention.
+//! The transformer that all backbones share: pre-norm blocks with full or causal attention.
 
 use burn::module::{Module, Param};
 use burn::nn::Initializer;
@@ -48,7 +48,7 @@ struct Mlp {
     second: Linear,
 }
 
-/// One block; DINOv2 scales what attention and feed-forward add.
+/// One block; DINOv2 scales the outputs of attention and feed-forward before adding them.
 #[derive(Module, Debug)]
 pub(super) struct Block {
     norm1: LayerNorm,
@@ -62,7 +62,7 @@ pub(super) struct Block {
     activation: Activation,
 }
 
-/// `n` blocks of a tower.
+/// Creates the blocks of a tower.
 pub(super) fn blocks(shape: &Tower, scaled: bool, device: &Device) -> Vec<Block> {
     let d = shape.hidden_size;
     let linear = |i, o| Linear::new(i, o, Bias::Yes, Encoding::F32, device);
@@ -89,6 +89,8 @@ pub(super) fn blocks(shape: &Tower, scaled: bool, device: &Device) -> Vec<Block>
 }
 
 impl Block {
+    /// Computes the block.
+    ///
     /// # Shapes
     /// `x [b, n, d]`, `mask [1, n, n]`.
     pub(super) fn forward(&self, x: Tensor<3>, mask: Option<&Tensor<3>>) -> Tensor<3> {
@@ -96,7 +98,7 @@ impl Block {
         self.rest(x, a)
     }
 
-    /// The first token's state alone, which is all that a last block is asked for.
+    /// Computes only the first token's state, the only one that the last block needs.
     ///
     /// # Shapes
     /// `x [b, n, d]` to `[b, 1, d]`.
@@ -105,7 +107,7 @@ impl Block {
         self.rest(x.narrow(1, 0, 1), a.narrow(1, 0, 1))
     }
 
-    /// What the heads find, before their projection.
+    /// Returns the concatenated outputs of the heads, before the output projection.
     fn attended(&self, x: Tensor<3>, mask: Option<&Tensor<3>>) -> Tensor<3> {
         let qkv = self.attention.qkv.forward(self.norm1.forward(x));
         cpu::plain_attention(&qkv, self.heads, mask).unwrap_or_else(|| {
@@ -153,7 +155,7 @@ impl Activation {
     }
 }
 
-/// Patches and a class token to the class token's state.
+/// A vision transformer that returns the class token's state.
 #[derive(Module, Debug)]
 pub struct VisionTower {
     class: Param<Tensor<1>>,
@@ -164,19 +166,19 @@ pub struct VisionTower {
     norm: LayerNorm,
 }
 
-/// What tells the families of towers apart.
+/// Architectural differences between the towers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Family {
-    /// A norm before the blocks, patches without a bias.
+    /// A norm before the blocks; patch projection without a bias.
     Clip,
-    /// Neither.
+    /// No norm before the blocks; patch projection with a bias.
     Dino,
-    /// As DINO, with scaled layers.
+    /// As DINO, with layer scale.
     Dinov2,
 }
 
 impl VisionTower {
-    /// A tower of this shape with lazy random parameters, for pictures of `side` pixels.
+    /// Creates a tower of this shape with lazy random parameters, for images of `side` pixels.
     pub(super) fn new(shape: &Vision, side: usize, family: Family, device: &Device) -> Self {
         let d = shape.tower.hidden_size;
         let norm = || LayerNorm::new(d, shape.tower.layer_norm_eps, device);
@@ -200,13 +202,15 @@ impl VisionTower {
         }
     }
 
-    /// A DINO's tower for the pictures that its shape names.
+    /// Creates a DINO tower for images of the shape's own size.
     pub(crate) fn small(shape: &Vision, device: &Device) -> Self {
         Self::new(shape, shape.image_size, Family::Dino, device)
     }
 
+    /// Returns the class token's state after the final norm.
+    ///
     /// # Shapes
-    /// Patches `[b, n, 3 p^2]` to the class token's normed state `[b, 1, d]`.
+    /// Patches `[b, n, 3 p^2]` to `[b, 1, d]`.
     pub fn forward(&self, patches: Tensor<3>) -> Tensor<3> {
         let [b, _, _] = patches.dims();
         let patches = self.patch.forward(patches);

@@ -1,4 +1,4 @@
-//! One request of a benchmark, with what its result is compared with.
+//! One request of a benchmark, with the references for its result.
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -7,19 +7,19 @@ use unireal::Image;
 use unireal::Role;
 use unireal::{Error, Result};
 
-/// Where an input picture comes from.
+/// Source of an input image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Input {
     /// A file of the data set.
     File(PathBuf),
-    /// The result of an earlier case, by its id.
+    /// The result of an earlier case, given by its id.
     Result(String),
 }
 
-/// A change in pictures and in words.
+/// The source image of an edit, with captions before and after.
 #[derive(Clone, Debug)]
 pub(super) struct Change {
-    /// The picture before.
+    /// The source image.
     pub picture: PathBuf,
     /// Its caption.
     pub before: String,
@@ -30,40 +30,40 @@ pub(super) struct Change {
 /// One request.
 #[derive(Clone, Debug)]
 pub(super) struct Case {
-    /// Letters, digits, `-` and `_`; unlike every other's.
+    /// Unique; letters, digits, `-` and `_`.
     pub id: String,
-    /// Cases of one group are not independent of each other.
+    /// Group of dependent cases, such as the turns of one session.
     pub group: String,
-    /// Files without their ending under which somebody else's result may lie, the best known first.
+    /// File names without extension under which an external result may be found, the preferred first.
     pub names: Vec<String>,
-    /// What is asked for.
+    /// The prompt.
     pub prompt: String,
-    /// The picture that goes in.
+    /// The input image.
     pub input: Input,
-    /// What it is for.
+    /// Role of the input image.
     pub role: Role,
-    /// What the result is compared with.
+    /// Images to compare the result with.
     pub references: Vec<PathBuf>,
-    /// What CLIP's direction compares, where there is such a thing.
+    /// The change that the directional CLIP similarity compares, where the benchmark has captions for it.
     pub change: Option<Change>,
-    /// The caption of what is asked for.
+    /// Caption of the requested image.
     pub caption: String,
-    /// Whether the result counts; else it is only the input of another case.
+    /// Whether the result is scored; otherwise it is only the input of another case.
     pub counts: bool,
 }
 
 /// The cases of a benchmark.
 #[derive(Debug)]
 pub(super) struct Cases {
-    /// In an order in which a result is there before it is needed.
+    /// Ordered so that each result exists before it is needed.
     pub cases: Vec<Case>,
-    /// Names in a folder of results that belong to another setting of the same benchmark.
+    /// File names in a results folder that belong to another setting of the same benchmark.
     pub others: HashSet<String>,
-    /// Cases that the profile leaves out.
+    /// Number of cases that the profile leaves out.
     pub left_out: usize,
 }
 
-/// A name that is safe as a file's on every system.
+/// Joins `parts` into an id that is a safe file name on every system.
 pub(super) fn id(parts: &[&str]) -> String {
     let safe = |c: char| {
         if c.is_ascii_alphanumeric() || c == '_' {
@@ -75,7 +75,7 @@ pub(super) fn id(parts: &[&str]) -> String {
     parts.join("-").chars().map(safe).collect()
 }
 
-/// Nothing else lies in a folder of their results, and none is left out.
+/// A set of cases without other settings or omitted cases.
 impl From<Vec<Case>> for Cases {
     fn from(cases: Vec<Case>) -> Self {
         Cases {
@@ -87,10 +87,10 @@ impl From<Vec<Case>> for Cases {
 }
 
 impl Cases {
-    /// Checks what every benchmark promises: ids are unique, pictures exist, captions and prompts say something.
+    /// Checks the invariants of all benchmarks: unique ids, existing images, non-empty captions and prompts.
     ///
     /// # Errors
-    /// [`Error::Format`] that names the file, or `data` and the field.
+    /// [`Error::Format`] with the name of the file, or `data` and the field.
     pub(super) fn check(self, data: &Path) -> Result<Cases> {
         let fail = |field: &str, reason: String| {
             Error::format(data.display().to_string(), format!("{field}: {reason}"))
@@ -131,19 +131,19 @@ impl Cases {
     }
 }
 
-/// Endings of pictures.
+/// Extensions of image files.
 const ENDINGS: [&str; 4] = ["png", "jpg", "jpeg", "webp"];
 
-/// Whether a file's name is that of a picture.
+/// Returns whether a path has the extension of an image.
 pub(super) fn is_picture(path: &Path) -> bool {
     let ending = path.extension().and_then(|e| e.to_str());
     ending.is_some_and(|e| ENDINGS.contains(&e.to_ascii_lowercase().as_str()))
 }
 
-/// The pictures below a folder, by their path in it without the ending.
+/// Returns the images below a folder, keyed by their relative path without extension.
 ///
 /// # Errors
-/// [`Error::Format`] when a folder cannot be read, or when two pictures differ in nothing but their ending.
+/// [`Error::Format`] when a folder cannot be read, or when two images differ only in their extension.
 pub(super) fn pictures(folder: &Path) -> Result<HashMap<String, PathBuf>> {
     let mut found = HashMap::new();
     let mut folders = vec![folder.to_owned()];
@@ -167,7 +167,7 @@ pub(super) fn pictures(folder: &Path) -> Result<HashMap<String, PathBuf>> {
     Ok(found)
 }
 
-/// What lies in a folder, in order.
+/// Returns the entries of a folder, sorted.
 ///
 /// # Errors
 /// [`Error::Format`] when it cannot be read.
@@ -181,10 +181,10 @@ pub(super) fn listed(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// The results of a folder that somebody else filled, by the ids of the cases that count.
+/// Finds externally generated results in a folder, keyed by the ids of the scored cases.
 ///
 /// # Errors
-/// [`Error::Format`] when one is missing, or when pictures are left over: the folder is then another benchmark's.
+/// [`Error::Format`] when a result is missing, or when unexpected images show that the folder belongs to another benchmark.
 pub(super) fn find_results(cases: &Cases, folder: &Path) -> Result<HashMap<String, PathBuf>> {
     let mut there = pictures(folder)?;
     let (mut found, mut missing) = (HashMap::new(), Vec::new());
@@ -220,17 +220,17 @@ pub(super) fn find_results(cases: &Cases, folder: &Path) -> Result<HashMap<Strin
 /// Reads a JSON file.
 ///
 /// # Errors
-/// [`Error::Format`] when it is missing or not of this form.
+/// [`Error::Format`] when it is missing or does not have this structure.
 pub(in crate::evaluate) fn json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
     let fail = |e: &dyn std::fmt::Display| Error::format(path.display().to_string(), e);
     let text = std::fs::read(path).map_err(|e| fail(&e))?;
     serde_json::from_slice(&text).map_err(|e| fail(&e))
 }
 
-/// The first picture that goes into a case, given the results so far.
+/// Loads the first input image of a case, given the results so far.
 ///
 /// # Errors
-/// [`Error::Format`] when it is not a picture, [`Error::Internal`] when a result is not there yet.
+/// [`Error::Format`] when it is not an image, [`Error::Internal`] when a required result does not exist yet.
 pub(super) fn input(case: &Case, results: &HashMap<String, PathBuf>) -> Result<Image> {
     match &case.input {
         Input::File(path) => Image::open(path),

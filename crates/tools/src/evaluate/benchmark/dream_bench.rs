@@ -1,8 +1,8 @@
-//! DreamBench as google/dreambooth publishes it, a folder with `prompts_and_classes.txt` and a folder of pictures a subject; and
-//! DreamBench++, with `images/.../<n>.jpg` and `captions/.../<n>.txt`, whose first line is the subject.
+//! DreamBench as published by google/dreambooth: `prompts_and_classes.txt` and one folder of images per subject; and
+//! DreamBench++: `images/.../<n>.jpg` and `captions/.../<n>.txt`, whose first line is the subject.
 //!
-//! The first has no public evaluation, so no layout of results either: here `<subject>/<n>`, n being the prompt's number from 00.
-//! The second's are `<category>_<n>_<subject>/<prompt>_0`.
+//! DreamBench has no public evaluation code and so no results layout; this module uses `<subject>/<n>`, with the prompt number
+//! n from 00. DreamBench++ results are `<category>_<n>_<subject>/<prompt>_0`.
 
 use std::path::{Path, PathBuf};
 
@@ -10,24 +10,24 @@ use super::case::{Case, Cases, Input, id, is_picture, listed};
 use unireal::Role;
 use unireal::{Error, Result};
 
-/// Classes whose subjects are alive; the file has two lists of prompts but does not say whose they are. The paper counts 9 live
-/// subjects of 30: those of these classes.
+/// Classes of live subjects. The file has two lists of prompts but does not assign subjects to them; the paper counts 9 live
+/// subjects of 30, which are those of these classes.
 const LIVE: [&str; 2] = ["cat", "dog"];
 
-/// What `prompts_and_classes.txt` says.
+/// Contents of `prompts_and_classes.txt`.
 #[derive(Debug, Default, PartialEq)]
 struct Lists {
-    /// Subject and class.
+    /// Subjects with their classes.
     subjects: Vec<(String, String)>,
-    /// With `{0}` for the token and `{1}` for the class.
+    /// Prompts with `{0}` for the token and `{1}` for the class.
     objects: Vec<String>,
     live: Vec<String>,
 }
 
-/// The cases of DreamBench: every subject in every prompt.
+/// Loads the cases of DreamBench: every subject with every prompt.
 ///
 /// # Errors
-/// [`Error::Format`] that names file and field.
+/// [`Error::Format`] with the file and the field.
 pub(super) fn load(data: &Path) -> Result<Cases> {
     let file = data.join("prompts_and_classes.txt");
     let name = file.display().to_string();
@@ -61,7 +61,7 @@ pub(super) fn load(data: &Path) -> Result<Cases> {
                 role: Role::Asset,
                 references: pictures.clone(),
                 change: None,
-                // Without the rare token, which means nothing to CLIP.
+                // Without the rare token, which CLIP does not know.
                 caption: prompt.replace("{0} {1}", class),
                 counts: true,
             });
@@ -70,7 +70,7 @@ pub(super) fn load(data: &Path) -> Result<Cases> {
     Cases::from(cases).check(data)
 }
 
-/// Reads the text that is half a table and half Python.
+/// Parses the file, which mixes a table with Python code.
 fn parse(text: &str) -> std::result::Result<Lists, String> {
     let mut lists = Lists::default();
     let mut heading = "";
@@ -113,10 +113,10 @@ fn parse(text: &str) -> std::result::Result<Lists, String> {
     Ok(lists)
 }
 
-/// The cases of DreamBench++.
+/// Loads the cases of DreamBench++.
 ///
 /// # Errors
-/// [`Error::Format`] that names file and field.
+/// [`Error::Format`] with the file and the field.
 pub(super) fn load_plus(data: &Path) -> Result<Cases> {
     let (images, captions) = (data.join("images"), data.join("captions"));
     let images_there = below(&images, "jpg")?;
@@ -176,7 +176,7 @@ pub(super) fn load_plus(data: &Path) -> Result<Cases> {
     Cases::from(cases).check(data)
 }
 
-/// The prompt with the place at which it speaks of the subject marked; where it does not, the subject is added.
+/// Inserts `of IMG1` after the first mention of the subject; a prompt that does not mention the subject gets it appended.
 fn of_image(prompt: &str, subject: &str) -> String {
     if !subject.is_empty() && prompt.contains(subject) {
         prompt.replacen(subject, &format!("{subject} of IMG1"), 1)
@@ -185,7 +185,7 @@ fn of_image(prompt: &str, subject: &str) -> String {
     }
 }
 
-/// The files with this ending below a folder, by their path in it without the ending, in order.
+/// Returns the files with this extension below a folder, as sorted relative paths without extension.
 fn below(folder: &Path, ending: &str) -> Result<Vec<PathBuf>> {
     let (mut found, mut folders) = (Vec::new(), vec![folder.to_owned()]);
     while let Some(at) = folders.pop() {

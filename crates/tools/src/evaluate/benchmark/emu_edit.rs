@@ -1,7 +1,7 @@
-//! The EMU Edit test set as its authors publish it: parquet files `test-00000-of-00001-....parquet` and `validation-...`, here or
-//! in `data/`, whose rows hold `instruction`, `input_caption`, `output_caption`, `idx`, `task` and `image`, a file's bytes.
+//! The EMU Edit test set as published: parquet files `test-00000-of-00001-....parquet` and `validation-...`, in the data folder
+//! or its `data/`. Each row has `instruction`, `input_caption`, `output_caption`, `idx`, `task` and the encoded `image`.
 //!
-//! Results lie under `<task>_<idx>`, or under `<idx>` where that is enough.
+//! Results are named `<task>_<idx>`, or `<idx>` where that is unique.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -15,10 +15,10 @@ use crate::train::checkpoint;
 use unireal::Role;
 use unireal::{Error, Result};
 
-/// The cases of a split. Its pictures are unpacked into `unpacked`, once.
+/// Loads the cases of a split and unpacks their images into `unpacked` where they are not there yet.
 ///
 /// # Errors
-/// [`Error::Format`] that names file, row and column.
+/// [`Error::Format`] with the file, row and column.
 pub(super) fn load(data: &Path, split: &str, unpacked: &Path) -> Result<Cases> {
     let mut rows = Vec::new();
     for file in files(data, split)? {
@@ -54,7 +54,7 @@ pub(super) fn load(data: &Path, split: &str, unpacked: &Path) -> Result<Cases> {
     Cases::from(cases.collect::<Vec<_>>()).check(data)
 }
 
-/// A row with its picture unpacked.
+/// A row with the path of its unpacked image.
 struct Edit {
     idx: i64,
     task: String,
@@ -64,7 +64,7 @@ struct Edit {
     picture: PathBuf,
 }
 
-/// The files of a split, in order.
+/// Returns the files of a split, sorted.
 fn files(data: &Path, split: &str) -> Result<Vec<PathBuf>> {
     let inner = data.join("data");
     let folder = if inner.is_dir() { &inner } else { data };
@@ -101,7 +101,7 @@ fn read(path: &Path, unpacked: &Path, rows: &mut Vec<Edit>) -> Result<()> {
     Ok(())
 }
 
-/// Why a row is of no use.
+/// Why a row cannot be used.
 enum Broken {
     Row(String),
     Disk(Error),
@@ -150,7 +150,7 @@ fn edit(row: &Row, unpacked: &Path) -> std::result::Result<Edit, Broken> {
     let format = image::guess_format(bytes).map_err(|e| Broken::Row(format!("image: {e}")))?;
     let ending = format.extensions_str().first().copied().unwrap_or("bin");
     let picture = unpacked.join(format!("{}.{ending}", id(&[&task, &idx.to_string()])));
-    // Of another length, it is another data set's.
+    // A file of another length belongs to another data set.
     let there = std::fs::metadata(&picture).is_ok_and(|facts| facts.len() == bytes.len() as u64);
     if !there {
         checkpoint::write(&picture, bytes).map_err(Broken::Disk)?;

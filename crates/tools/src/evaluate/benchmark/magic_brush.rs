@@ -1,7 +1,7 @@
-//! MagicBrush as its authors publish it: `edit_sessions.json`, `edit_turns.json`, `global_descriptions.json`,
-//! `local_descriptions.json` and `images/<session>/<session>-input.png`, `-output1.png`, `-mask1.png` and so on. Results lie as
-//! their evaluation reads them: `<session>/<session>_1`, `<session>_inde_2` from the true source, `<session>_iter_2` from the
-//! result of the turn before.
+//! MagicBrush as published: `edit_sessions.json`, `edit_turns.json`, `global_descriptions.json`, `local_descriptions.json` and
+//! `images/<session>/<session>-input.png`, `-output1.png`, `-mask1.png` and so on. Results have the names that the authors'
+//! evaluation reads: `<session>/<session>_1`, `<session>_inde_2` edited from the true source, `<session>_iter_2` from the
+//! result of the previous turn.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
@@ -12,7 +12,7 @@ use super::case::{Case, Cases, Change, Input, id, json};
 use unireal::Role;
 use unireal::{Error, Result};
 
-/// A turn.
+/// One turn of an editing session.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 struct Turn {
     input: String,
@@ -20,18 +20,18 @@ struct Turn {
     instruction: String,
 }
 
-/// Captions by session and by picture.
+/// Captions by session and by image.
 type Captions = BTreeMap<String, BTreeMap<String, String>>;
 
-/// The cases of a folder: all turns, or the final ones.
+/// Loads the cases of a folder: all turns, or each session's final turn.
 ///
 /// # Errors
-/// [`Error::Format`] that names file and field.
+/// [`Error::Format`] with the file and the field.
 pub(super) fn load(data: &Path, final_turn: bool) -> Result<Cases> {
     let sessions: BTreeMap<String, Vec<Turn>> = json(&data.join("edit_sessions.json"))?;
     same_turns(&sessions, data)?;
     let global = data.join("global_descriptions.json");
-    // The evaluation's own description calls it so.
+    // The documentation of the authors' evaluation uses the second name.
     let local = ["local_descriptions.json", "local_captions.json"].map(|name| data.join(name));
     let local = if local[0].is_file() {
         &local[0]
@@ -99,7 +99,8 @@ fn caption<'a>(
     })
 }
 
-/// `edit_turns.json` lists the turns of the sessions, in their order; a folder whose two files differ was put together wrongly.
+/// Checks that `edit_turns.json` lists the turns of the sessions; otherwise the two files belong to different copies of the
+/// data set.
 fn same_turns(sessions: &BTreeMap<String, Vec<Turn>>, data: &Path) -> Result<()> {
     let path = data.join("edit_turns.json");
     let turns: Vec<Turn> = json(&path)?;

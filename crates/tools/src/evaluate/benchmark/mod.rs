@@ -1,4 +1,4 @@
-//! `unireal evaluate benchmark` and `compare`: the tables of the literature, by the profile of each.
+//! `unireal evaluate benchmark` and `compare`: the benchmarks of the literature, each by a profile of its published evaluation.
 
 mod case;
 mod dream_bench;
@@ -33,19 +33,19 @@ use unireal::Request;
 use unireal::internals::weights::source::hex;
 use unireal::{Error, Result};
 
-/// Cases that go through the networks together.
+/// Number of cases scored together.
 const BATCH: usize = 8;
 
-/// What `unireal evaluate benchmark` is asked for.
+/// Options of `unireal evaluate benchmark`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
-    /// How the numbers are computed, such as emu-edit/ultraedit; an unknown name lists all
+    /// Evaluation protocol, such as emu-edit/ultraedit; an unknown name prints the list
     #[arg(long)]
     pub profile: String,
-    /// The data set's folder, as its authors publish it
+    /// Data set folder, as published by its authors
     #[arg(long, value_name = "DIR")]
     pub data: PathBuf,
-    /// Make the results with this pack: a folder or an address
+    /// Generate the results with this pack: a folder or a URL
     #[arg(
         long,
         value_name = "DIR|URL",
@@ -53,49 +53,49 @@ pub struct Options {
         conflicts_with = "images"
     )]
     pub pack: Option<String>,
-    /// Measure the results in this folder
+    /// Score the results in this folder
     #[arg(long, value_name = "DIR")]
     pub images: Option<PathBuf>,
-    /// The folder of the networks: clip-b32, clip-l14, dino-s16, dino-s8 and dinov2-small, as far as the profile needs them;
-    /// without it only pixels are compared
+    /// Folder of the feature networks: clip-b32, clip-l14, dino-s16, dino-s8 and dinov2-small, as far as the profile needs
+    /// them; without it only pixels are compared
     #[arg(long, value_name = "DIR")]
     pub backbones: Option<PathBuf>,
-    /// The run's folder; a run that was interrupted goes on in it
+    /// Run folder; an interrupted run resumes in it
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
-    /// What the run is called in tables
+    /// Name of the run in tables
     #[arg(long, default_value = "this run")]
     pub name: String,
-    /// Of EMU Edit: test or validation
+    /// Split of EMU Edit: test or validation
     #[arg(long, default_value = "test")]
     pub split: String,
-    /// Ids of cases that do not count, one to a line; for profiles with a list
+    /// File with the ids of cases to leave out, one per line; for profiles that exclude a list of cases
     #[arg(long, value_name = "FILE")]
     pub exclude: Option<PathBuf>,
-    /// Seed of the first case's noise; each case adds its number
+    /// Seed of the first case's noise; each case adds its index
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
-    /// How the pack makes them
+    /// Sampling options of the pack
     #[command(flatten)]
     pub sampling: Sampling,
-    /// Print JSON
+    /// Print the report as JSON
     #[arg(long)]
     pub json: bool,
 }
 
-/// What `unireal evaluate compare` is asked for.
+/// Options of `unireal evaluate compare`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct CompareOptions {
-    /// Folders of runs, all of one profile; the first is what the others are compared with
+    /// Run folders, all of one profile; the first is the baseline
     #[arg(value_name = "DIR", num_args = 2.., required = true)]
     pub runs: Vec<PathBuf>,
 }
 
-/// Measures and prints.
+/// Scores a benchmark and prints the report.
 ///
 /// # Errors
-/// [`Error::Format`] that names the file and the field that is wrong; [`Error::Request`] for an unknown profile or a folder of
-/// another run; as the pack's and the networks'.
+/// [`Error::Format`] with the file and the invalid field; [`Error::Request`] for an unknown profile or the folder of another
+/// run; errors of the pack and the networks.
 pub fn run(options: &Options) -> Result<()> {
     let profile = Profile::named(&options.profile)?;
     let report = measure(options, profile, |towers| open(options, profile, towers))?;
@@ -108,10 +108,10 @@ pub fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Compares runs and prints.
+/// Compares runs and prints their differences.
 ///
 /// # Errors
-/// [`Error::Format`] when a folder holds no run; [`Error::Request`] when the runs were not measured alike.
+/// [`Error::Format`] when a folder has no finished run; [`Error::Request`] when the runs are not comparable.
 pub fn compare(options: &CompareOptions) -> Result<()> {
     let runs: Vec<Run> = options
         .runs
@@ -139,7 +139,7 @@ pub fn compare(options: &CompareOptions) -> Result<()> {
     Ok(())
 }
 
-/// The report as text.
+/// Formats reports as text.
 fn text(reports: &[&Report], profile: &Profile) -> String {
     let mut text = report::markdown(&report::table(reports, profile));
     text += &format!(
@@ -164,10 +164,10 @@ fn text(reports: &[&Report], profile: &Profile) -> String {
     text
 }
 
-/// The networks of a run, with a hash of each one's weights by its name.
+/// The networks of a run, and the hash of each network's weights by name.
 type Towers = (HashMap<Tower, Box<dyn Features>>, BTreeMap<String, String>);
 
-/// Opens what the metrics need.
+/// Opens the networks that the metrics need.
 fn open(options: &Options, profile: &Profile, needed: &HashSet<Tower>) -> Result<Towers> {
     let (mut towers, mut hashes) = (HashMap::new(), BTreeMap::new());
     let Some(folder) = &options.backbones else {
@@ -195,7 +195,7 @@ fn open(options: &Options, profile: &Profile, needed: &HashSet<Tower>) -> Result
     Ok((towers, hashes))
 }
 
-/// The cases of a profile.
+/// Loads the cases of a profile.
 fn load(options: &Options, profile: &Profile) -> Result<Cases> {
     let data = &options.data;
     let mut cases = match profile.benchmark {
@@ -236,7 +236,7 @@ fn load(options: &Options, profile: &Profile) -> Result<Cases> {
     cases.check(data)
 }
 
-/// The list of cases to leave out.
+/// Reads the list of cases to leave out.
 fn excluded(options: &Options, profile: &Profile) -> Result<HashSet<String>> {
     let Some(path) = &options.exclude else {
         let reason = "leaves out a list of cases that its authors have not published; give one as --exclude (an empty file leaves \
@@ -249,7 +249,7 @@ fn excluded(options: &Options, profile: &Profile) -> Result<HashSet<String>> {
     Ok(lines.map(str::to_owned).collect())
 }
 
-/// Makes or finds the results, scores them and writes the report; `open` opens the networks.
+/// Generates or finds the results, scores them and writes the report; `open` opens the networks.
 fn measure(
     options: &Options,
     profile: &Profile,
@@ -262,7 +262,7 @@ fn measure(
         .iter()
         .filter_map(|metric| Tower::of(*metric))
         .collect();
-    // Before hours of generating, so that weights that are missing are known at once.
+    // First, so that missing weights are reported before hours of generation.
     let (towers, backbones) = open(&needed)?;
     let (results, settings) = results(options, profile, &cases)?;
     let scored = score(options, profile, &cases, &results, &towers, &backbones)?;
@@ -297,7 +297,7 @@ fn how(profile: &Profile) -> Result<serde_json::Value> {
     serde_json::to_value(profile).map_err(|e| Error::Internal(e.to_string()))
 }
 
-/// The results' files by the cases' ids, and what they are.
+/// Returns the result files by case id, and the settings of the run.
 fn results(
     options: &Options,
     profile: &Profile,
@@ -334,7 +334,7 @@ fn results(
     };
     let (pipeline, weights) = pollster::block_on(options.sampling.open(pack))?;
     settings.weights = Some(weights);
-    // The number of steps itself: the pack may come to say another.
+    // Records the resolved number of steps, because the pack's default may change.
     settings.sampling = Some(Sampling {
         steps: Some(pipeline.steps(options.sampling.steps)),
         ..options.sampling.clone()
@@ -349,7 +349,7 @@ fn results(
     Ok((made, settings))
 }
 
-/// A hash of what the cases ask for.
+/// Returns a hash of the ids, prompts and inputs of the cases.
 fn fingerprint(cases: &Cases) -> String {
     let mut hash = Sha256::new();
     for case in &cases.cases {
@@ -358,7 +358,7 @@ fn fingerprint(cases: &Cases) -> String {
     hex(&hash.finalize())
 }
 
-/// The numbers of all cases that count; those that are there and were computed from the same are taken as they are.
+/// Returns the scores of all scored cases, reusing stored scores whose key is unchanged.
 fn score<'a>(
     options: &Options,
     profile: &Profile,
@@ -384,7 +384,7 @@ fn score<'a>(
             let chain = chain(cases, case);
             let asked: Vec<&str> = chain.iter().map(|case| case.prompt.as_str()).collect();
             let path = out.join("cases").join(format!("{}.json", case.id));
-            // A file that cannot be read is made again.
+            // An unreadable file is recomputed.
             match case::json::<Scored>(&path) {
                 Ok(scored) if scored.key == key => all.push((*case, scored)),
                 _ => open.push((
@@ -435,7 +435,7 @@ fn score<'a>(
     Ok(all)
 }
 
-/// The cases whose results led to this one, it being the last: a person judges what was asked for since the first.
+/// Returns the chain of cases whose results led to this one, this one last; a human judge sees all prompts since the first.
 fn chain<'a>(cases: &'a Cases, case: &'a Case) -> Vec<&'a Case> {
     let mut chain = vec![case];
     while let Input::Result(id) = &chain[0].input
@@ -447,7 +447,7 @@ fn chain<'a>(cases: &'a Cases, case: &'a Case) -> Vec<&'a Case> {
     chain
 }
 
-/// A hash of what a case's numbers depend on.
+/// Returns a hash of everything that a case's scores depend on.
 fn key(basis: &str, case: &Case, result: &Path) -> Result<String> {
     let mut hash = Sha256::new();
     hash.update(basis);
@@ -470,7 +470,7 @@ fn key(basis: &str, case: &Case, result: &Path) -> Result<String> {
     Ok(hex(&hash.finalize()))
 }
 
-/// Removes the numbers of cases that no longer count, such as those that a data set has lost since.
+/// Removes the stored scores of cases that are no longer part of the run, such as those removed from the data set.
 fn forget_others(folder: &Path, cases: &[&Case]) -> Result<()> {
     if !folder.is_dir() {
         return Ok(());

@@ -1,5 +1,5 @@
-//! A run as static pages to browse: the table, and every case with its pictures, a hundred to a page. They hold no script, open from
-//! a disk as from a host, and all text of the data set is escaped.
+//! Renders a run as static HTML pages: the table, and every case with its images, a hundred per page. The pages have no
+//! scripts, work from a disk or a server, and escape all text of the data set.
 
 use std::path::{Path, PathBuf};
 
@@ -11,13 +11,13 @@ use crate::train::checkpoint;
 use unireal::Image;
 use unireal::Result;
 
-/// Cases of a page.
+/// Maximum number of cases per page.
 const CASES: usize = 100;
 
-/// Longest side of a picture on the page.
+/// Maximum side of an image on the page, in pixels.
 const SIDE: u32 = 320;
 
-/// Text as HTML shows it, also in an attribute's quotes.
+/// Escapes text for HTML, including quoted attributes.
 pub(in crate::evaluate) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
@@ -33,7 +33,7 @@ pub(in crate::evaluate) fn escape(text: &str) -> String {
     escaped
 }
 
-/// The start of a page without scripts of its own text; `scripts` names one file beside it.
+/// Returns the head of a page with a policy against inline scripts; `script` is the name of one allowed file.
 pub(in crate::evaluate) fn head(title: &str, style: &str, script: Option<&str>) -> String {
     let policy = "default-src 'none'; base-uri 'none'; form-action 'none'; img-src 'self' file:; style-src 'self' file:";
     let (policy, script) = match script {
@@ -52,7 +52,7 @@ pub(in crate::evaluate) fn head(title: &str, style: &str, script: Option<&str>) 
     )
 }
 
-/// The pictures of a case on the page: what it is called, its file in the run's folder and where it comes from.
+/// Returns the images of a case: label, path in the run's folder and source file.
 pub(super) fn pictures(
     case: &Case,
     profile: &Profile,
@@ -68,10 +68,10 @@ pub(super) fn pictures(
     all
 }
 
-/// Writes a case's pictures for the page.
+/// Writes the images of a case for the page.
 ///
 /// # Errors
-/// [`unireal::Error::Format`] when one cannot be read or written.
+/// [`unireal::Error::Format`] when an image cannot be read or written.
 pub(super) fn write_pictures(
     case: &Case,
     profile: &Profile,
@@ -90,7 +90,7 @@ pub(super) fn write_pictures(
     Ok(())
 }
 
-/// A picture that is no larger than the page shows it.
+/// Returns the image, scaled down to at most [`SIDE`].
 pub(in crate::evaluate) fn shown(image: &Image) -> Image {
     let long = image.width.max(image.height);
     if long <= SIDE {
@@ -103,7 +103,7 @@ pub(in crate::evaluate) fn shown(image: &Image) -> Image {
 /// Writes the pages; the first is `index.html`.
 ///
 /// # Errors
-/// [`unireal::Error::Format`] when the disk refuses.
+/// [`unireal::Error::Format`] when a file cannot be written.
 pub(super) fn write(
     out: &Path,
     report: &Report,

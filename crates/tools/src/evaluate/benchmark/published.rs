@@ -1,19 +1,19 @@
-//! Rows of the literature, to stand beside ours. Each names its protocol where that is known; rows of different protocols say
-//! nothing about each other, also where the literature prints them in one table.
+//! Published results, shown beside ours. Each row names its protocol where known; rows of different protocols are not
+//! comparable, even where the literature prints them in one table.
 
 use super::super::profile::Metric::{ClipDirection, ClipImage, ClipText, Dino, L1, L2};
 use super::super::profile::{Benchmark, Metric};
 
-/// One row.
+/// One published result.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Row {
     /// The method.
     pub method: &'static str,
-    /// What it reaches.
+    /// Its scores.
     pub values: &'static [(Metric, f64)],
-    /// How it was computed, as far as that is known.
+    /// How the scores were computed, as far as known.
     pub protocol: &'static str,
-    /// Where it stands.
+    /// The publication.
     pub source: &'static str,
 }
 
@@ -22,7 +22,7 @@ const TABLE_3: &str = "UniReal, table 3";
 const UNSTATED: &str = "not stated";
 const COPIED: &str = "not stated; from the literature";
 
-/// The five columns of UniReal's table 2.
+/// A row with the five columns of UniReal's table 2.
 macro_rules! edit {
     ($method:literal, $protocol:expr, $dir:literal $image:literal $text:literal $l1:literal $dino:literal) => {
         Row {
@@ -40,7 +40,7 @@ macro_rules! edit {
     };
 }
 
-/// Rows of which columns are missing.
+/// A row with some of the columns.
 macro_rules! some {
     ($method:literal, $protocol:expr, $source:expr, $($metric:ident $value:literal)+) => {
         Row {
@@ -85,7 +85,7 @@ const MAGIC_BRUSH: &[Row] = &[
         L1 0.0656 L2 0.0217 ClipImage 0.9253 Dino 0.8895 ClipText 0.2722),
 ];
 
-/// The three columns of UniReal's table 3.
+/// A row with the three columns of UniReal's table 3.
 macro_rules! subject {
     ($method:literal, $protocol:expr, $text:literal $image:literal $dino:literal) => {
         Row {
@@ -110,7 +110,7 @@ const DREAM_BENCH: &[Row] = &[
     subject!("UniReal", UNSTATED, 0.326 0.806 0.702),
 ];
 
-/// The rows of a benchmark. DreamBench++ has none here: UniReal does not report it.
+/// Returns the rows of a benchmark. DreamBench++ has none, because UniReal does not report it.
 pub(super) fn rows(benchmark: Benchmark) -> &'static [Row] {
     match benchmark {
         Benchmark::EmuEdit => EMU_EDIT,

@@ -1,5 +1,5 @@
-//! What a run comes to: means with intervals, beside the rows of the literature; and the comparison of runs, which is refused where
-//! their numbers were not computed alike.
+//! The report of a run: means with confidence intervals, beside published results; and the comparison of runs, which is refused
+//! when their scores were computed differently.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,7 +14,7 @@ use super::results::Settings;
 use super::scores::Scored;
 use unireal::{Error, Result};
 
-/// A run's numbers.
+/// The report of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct Report {
@@ -22,23 +22,23 @@ pub(crate) struct Report {
     pub profile: String,
     /// How the profile's numbers are computed.
     pub how: serde_json::Value,
-    /// What is called by this name in tables.
+    /// Name of the run in tables.
     pub name: String,
-    /// What was measured.
+    /// Settings of the run.
     pub settings: Settings,
-    /// Cases that count.
+    /// Number of scored cases.
     pub cases: usize,
-    /// Groups of cases that are not independent, such as sessions and subjects.
+    /// Number of independent groups of cases, such as sessions and subjects.
     pub groups: usize,
-    /// Cases that the profile leaves out.
+    /// Number of cases that the profile leaves out.
     pub left_out: usize,
-    /// The networks that were looked through, and a hash of their weights.
+    /// The networks used, and a hash of their weights.
     pub backbones: BTreeMap<String, String>,
-    /// By [`Metric::name`]: the mean, and an interval that holds it with 95% confidence.
+    /// By [`Metric::name`]: the mean, with its 95% confidence interval.
     pub metrics: BTreeMap<String, Interval>,
 }
 
-/// Means over the cases, with intervals.
+/// Returns the means over the cases, with intervals.
 pub(super) fn means(cases: &[Scored]) -> BTreeMap<String, Interval> {
     let of = |metric: Metric| {
         let values = cases.iter().filter_map(|case| {
@@ -50,15 +50,15 @@ pub(super) fn means(cases: &[Scored]) -> BTreeMap<String, Interval> {
     Metric::ALL.into_iter().filter_map(of).collect()
 }
 
-/// Cells of a table; [`markdown`] and the page write it down.
+/// Cells of a table, rendered by [`markdown`] and the page.
 pub(super) struct Table {
-    /// One row.
+    /// Column headings.
     pub heading: Vec<String>,
-    /// Rows of as many cells.
+    /// Rows of the same number of cells.
     pub rows: Vec<Vec<String>>,
 }
 
-/// The rows of runs of one profile, and those of the literature.
+/// Returns the table of the runs of one profile, followed by the published results.
 pub(super) fn table(reports: &[&Report], profile: &Profile) -> Table {
     let metrics = profile.metrics;
     let mut heading = vec!["method".to_owned()];
@@ -91,7 +91,7 @@ pub(super) fn table(reports: &[&Report], profile: &Profile) -> Table {
     Table { heading, rows }
 }
 
-/// A table as Markdown.
+/// Formats a table as Markdown.
 pub(super) fn markdown(table: &Table) -> String {
     let cell = |text: &String| text.replace('|', "\\|").replace(['\n', '\r'], " ");
     let line = |cells: &[String]| {
@@ -105,11 +105,11 @@ pub(super) fn markdown(table: &Table) -> String {
     line(&table.heading) + &line(&rule) + &rows
 }
 
-/// A finished run as it lies in its folder.
+/// A finished run, read from its folder.
 pub(in crate::evaluate) struct Run {
-    /// Its numbers.
+    /// The report.
     pub report: Report,
-    /// Its cases, by id.
+    /// The scored cases, by id.
     pub cases: BTreeMap<String, Scored>,
 }
 
@@ -117,7 +117,7 @@ impl Run {
     /// Reads a run's folder.
     ///
     /// # Errors
-    /// [`Error::Format`] when the run has not ended, a file is not of its form, an id is there twice or the counts differ.
+    /// [`Error::Format`] when the run is not finished, a file is invalid, an id is duplicated or the counts differ.
     pub(in crate::evaluate) fn read(folder: &Path) -> Result<Run> {
         let path = folder.join("report.json");
         let fail = |reason: String| Error::format(path.display().to_string(), reason);
@@ -153,10 +153,10 @@ impl Run {
     }
 }
 
-/// Whether two runs may be compared.
+/// Checks that two runs are comparable.
 ///
 /// # Errors
-/// [`Error::Request`] that says what differs.
+/// [`Error::Request`] with the difference.
 pub(super) fn check_alike(a: &Run, b: &Run) -> Result<()> {
     let names = format!("\"{}\" and \"{}\"", a.report.name, b.report.name);
     let refuse = |what: &str, a: &str, b: &str| {
@@ -176,10 +176,10 @@ pub(super) fn check_alike(a: &Run, b: &Run) -> Result<()> {
     check_same_cases(a, b)
 }
 
-/// Whether two runs have the same cases.
+/// Checks that two runs have the same cases.
 ///
 /// # Errors
-/// [`Error::Request`] that names one that differs.
+/// [`Error::Request`] with a case that differs.
 pub(in crate::evaluate) fn check_same_cases(a: &Run, b: &Run) -> Result<()> {
     let names = format!("\"{}\" and \"{}\"", a.report.name, b.report.name);
     let refuse = |what: &str, a: &str, b: &str| {
@@ -196,7 +196,7 @@ pub(in crate::evaluate) fn check_same_cases(a: &Run, b: &Run) -> Result<()> {
             &b.cases.len().to_string(),
         );
     }
-    // The same id with other words is another data set's.
+    // The same id with another prompt belongs to another data set.
     let other = a
         .cases
         .values()
@@ -211,7 +211,7 @@ pub(in crate::evaluate) fn check_same_cases(a: &Run, b: &Run) -> Result<()> {
     }
 }
 
-/// The difference of two runs, case by case: positive where the second is larger.
+/// Returns the mean per-case differences of two runs; positive where the second is larger.
 pub(super) fn differences(a: &Run, b: &Run) -> BTreeMap<String, Interval> {
     let of = |metric: Metric| {
         let pairs = a.cases.values().filter_map(|case| {

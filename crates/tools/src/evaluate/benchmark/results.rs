@@ -1,5 +1,4 @@
-//! The pictures that are measured: found in a folder that somebody else filled, or made by a pack, one after the other, so that a
-//! run that was interrupted goes on where it was.
+//! The images to score: found in a folder, or generated one at a time by a pack, so that an interrupted run can resume.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -13,37 +12,37 @@ use crate::train::checkpoint;
 use unireal::Image;
 use unireal::{Error, Result};
 
-/// What a folder of a run holds. A run goes on only with the same.
+/// Settings of a run. A run resumes only with the same settings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct Settings {
     /// The profile's name.
     pub profile: String,
-    /// The data set's folder.
+    /// Data set folder.
     pub data: String,
-    /// A hash of its cases: ids, prompts and inputs.
+    /// A hash of the ids, prompts and inputs of the cases.
     pub cases: String,
-    /// Its split, where it has several.
+    /// Split of the data set, where it has several.
     pub split: String,
-    /// A hash of the list of cases that are left out, where there is one.
+    /// A hash of the list of excluded cases, where there is one.
     pub exclude: Option<String>,
-    /// The folder of results, where somebody else made them.
+    /// Folder of externally generated results.
     pub images: Option<String>,
-    /// The pack that made the results.
+    /// The pack that generated the results.
     pub pack: Option<String>,
-    /// A hash of its weights.
+    /// A hash of the pack's weights.
     pub weights: Option<String>,
-    /// How it made them.
+    /// Sampling options of the pack.
     pub sampling: Option<Sampling>,
-    /// Seed of the first case; each has one of its own.
+    /// Seed of the first case; each case adds its index.
     pub seed: Option<u64>,
 }
 
 impl Settings {
-    /// Writes them into the run's folder, or compares them with those that are there.
+    /// Writes the settings into the run's folder, or compares them with those already there.
     ///
     /// # Errors
-    /// [`Error::Request`] that names the first setting that differs.
+    /// [`Error::Request`] with the first setting that differs.
     pub(super) fn keep(&self, out: &Path) -> Result<()> {
         let path = out.join("settings.json");
         let fail = |e: &dyn std::fmt::Display| Error::format(path.display().to_string(), e);
@@ -63,7 +62,7 @@ impl Settings {
     }
 }
 
-/// The first field in which two values differ, with both contents.
+/// Returns the first field in which two values differ, with both values.
 fn first_difference(a: &Value, b: &Value, field: &str) -> Option<(String, String, String)> {
     match (a, b) {
         (Value::Object(x), Value::Object(y)) => x.keys().chain(y.keys()).find_map(|key| {
@@ -80,11 +79,11 @@ fn first_difference(a: &Value, b: &Value, field: &str) -> Option<(String, String
     }
 }
 
-/// Makes what is not there yet, each picture written whole; gives all of them by their cases' ids. `make` is given a case, its
-/// number and its input.
+/// Generates the missing results, writing each image atomically, and returns the paths of all by case id. `make` gets a case,
+/// its index and its input.
 ///
 /// # Errors
-/// [`Error::Format`] when an input is no picture or the disk refuses; as `make`'s.
+/// [`Error::Format`] when an input is not an image or a file cannot be written; errors of `make`.
 pub(super) fn make_results(
     cases: &Cases,
     out: &Path,

@@ -1,4 +1,4 @@
-//! A case's numbers, as the profile's public code computes them.
+//! Computes the scores of a case as the profile's public code does.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -13,25 +13,25 @@ use super::case::Case;
 use unireal::Image;
 use unireal::{Error, Result};
 
-/// What is kept of a case: a file of its own.
+/// The stored scores of one case, one file each.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct Scored {
-    /// The case.
+    /// Id of the case.
     pub id: String,
-    /// Cases of one group are not independent.
+    /// Group of dependent cases.
     pub group: String,
-    /// What was asked for.
+    /// The prompt, or the prompts of all turns.
     pub prompt: String,
-    /// The caption of it.
+    /// Caption of the requested image.
     pub caption: String,
-    /// The picture that went in.
+    /// The input image.
     pub input: PathBuf,
-    /// The result's file.
+    /// The result image.
     pub result: PathBuf,
-    /// A hash of all that the numbers depend on.
+    /// A hash of everything that the scores depend on.
     pub key: String,
-    /// By [`Metric::name`].
+    /// Scores by [`Metric::name`].
     pub scores: BTreeMap<String, f64>,
 }
 
@@ -44,7 +44,7 @@ pub(super) enum Tower {
 }
 
 impl Tower {
-    /// The network that a metric looks through, if it is one of features.
+    /// Returns the network that a metric uses; `None` for pixel metrics.
     pub(super) fn of(metric: Metric) -> Option<Tower> {
         match metric {
             Metric::ClipDirection | Metric::ClipImage | Metric::ClipText => Some(Tower::Clip),
@@ -55,7 +55,7 @@ impl Tower {
     }
 }
 
-/// Computes a profile's metrics. Vectors of references and captions are kept: many cases share them.
+/// Computes a profile's metrics. Caches the features of references and captions, which many cases share.
 pub(super) struct Scorer<'a> {
     profile: &'a Profile,
     towers: &'a HashMap<Tower, Box<dyn Features>>,
@@ -64,7 +64,7 @@ pub(super) struct Scorer<'a> {
 }
 
 impl<'a> Scorer<'a> {
-    /// With the networks that are there; metrics of the others are left out.
+    /// Creates a scorer with the available networks; metrics that need others are omitted.
     pub(super) fn new(profile: &'a Profile, towers: &'a HashMap<Tower, Box<dyn Features>>) -> Self {
         Scorer {
             profile,
@@ -74,7 +74,7 @@ impl<'a> Scorer<'a> {
         }
     }
 
-    /// The metrics that are computed.
+    /// Returns the metrics that can be computed.
     pub(super) fn metrics(&self) -> impl Iterator<Item = Metric> {
         let there = |metric: &Metric| {
             Tower::of(*metric).is_none_or(|tower| self.towers.contains_key(&tower))
@@ -82,10 +82,10 @@ impl<'a> Scorer<'a> {
         self.profile.metrics.iter().copied().filter(there)
     }
 
-    /// The numbers of some cases with their results, which go through the networks together.
+    /// Returns the scores of a batch of cases and results.
     ///
     /// # Errors
-    /// [`Error::Format`] for a picture that cannot be read; as the networks'.
+    /// [`Error::Format`] for an image that cannot be read; errors of the networks.
     pub(super) fn scores(
         &mut self,
         cases: &[(&Case, &Image)],
@@ -136,7 +136,7 @@ impl<'a> Scorer<'a> {
         }
     }
 
-    /// Vectors of the references, the pictures before and the captions of these cases.
+    /// Computes the missing features of the references, source images and captions of these cases.
     fn prepare(&mut self, cases: &[(&Case, &Image)]) -> Result<()> {
         let directed = self.profile.metrics.contains(&Metric::ClipDirection);
         for (&tower, network) in self.towers {
@@ -156,7 +156,7 @@ impl<'a> Scorer<'a> {
             paths.retain(|path| !self.pictures.contains_key(&(tower, (*path).clone())));
             let pictures: Vec<Image> = paths
                 .iter()
-                .map(|path| Image::open(path))
+                .map(Image::open)
                 .collect::<Result<_>>()?;
             let vectors = network.images(&pictures, self.preprocess(tower))?;
             for (path, vector) in paths.into_iter().zip(vectors) {
@@ -217,7 +217,7 @@ impl<'a> Scorer<'a> {
     }
 }
 
-/// Cosine of two vectors; 0 where one has no length, as torch's `cosine_similarity` gives it.
+/// Returns the cosine similarity of two vectors; 0 where one is zero, as torch's `cosine_similarity`.
 pub(in crate::evaluate) fn cosine(a: &[f32], b: &[f32]) -> f64 {
     let dot = |a: &[f32], b: &[f32]| -> f64 {
         std::iter::zip(a, b)
@@ -228,7 +228,7 @@ pub(in crate::evaluate) fn cosine(a: &[f32], b: &[f32]) -> f64 {
     dot(a, b) / (length(a) * length(b))
 }
 
-/// Cosine of the change in pictures and the change in captions, each as before and after.
+/// Returns the cosine similarity of the change in images and the change in captions, each given as before and after.
 pub(in crate::evaluate) fn direction(
     coding: Direction,
     pictures: [&[f32]; 2],

@@ -1,4 +1,4 @@
-//! The raters' answers, and how often they preferred whose results.
+//! Reads the raters' answers and computes how often each run was preferred.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -10,21 +10,21 @@ use super::super::statistics::Interval;
 use super::{Key, QUESTIONS, Whose};
 use unireal::{Error, Result};
 
-/// What `unireal evaluate answers` is asked for.
+/// Options of `unireal evaluate answers`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct AnswersOptions {
-    /// The key of the study
+    /// Key file of the study
     #[arg(long, value_name = "FILE")]
     pub key: PathBuf,
-    /// The files that raters have saved
+    /// Answer files saved by the raters
     #[arg(value_name = "FILE", required = true)]
     pub answers: Vec<PathBuf>,
-    /// Print JSON
+    /// Print the report as JSON
     #[arg(long)]
     pub json: bool,
 }
 
-/// A side, or none.
+/// The preferred side, or neither.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Choice {
@@ -33,7 +33,7 @@ pub(super) enum Choice {
     Right,
 }
 
-/// What a rater has saved.
+/// The answer file of a rater.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Answers {
     pub study: String,
@@ -41,7 +41,7 @@ pub(super) struct Answers {
     pub answers: Vec<Answer>,
 }
 
-/// The answers about a pair.
+/// The answers to the questions about one pair.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Answer {
     pub pair: usize,
@@ -49,24 +49,24 @@ pub(super) struct Answer {
     pub choices: HashMap<String, Choice>,
 }
 
-/// Parts of the answers to a question.
+/// Shares of the answers to one question, 0 to 1.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(super) struct Rates {
-    /// Ours was preferred.
+    /// Share that prefers ours.
     pub ours: f64,
-    /// No difference was seen.
+    /// Share that sees no difference.
     pub same: f64,
-    /// Theirs was preferred.
+    /// Share that prefers theirs.
     pub theirs: f64,
-    /// Ours, with half of what looked the same: over 0.5 is in our favour. The pairs are what is resampled: several raters' answers
-    /// about one pair are not independent.
+    /// Share of ours plus half of `same`: above 0.5 favours ours. The bootstrap resamples pairs, because several raters'
+    /// answers about one pair are not independent.
     pub preference: Interval,
 }
 
-/// Reads answers and prints how often whose results were preferred.
+/// Reads answers and prints how often each run was preferred.
 ///
 /// # Errors
-/// [`Error::Format`] that names file and field for answers that belong to another study, are not complete or are there twice.
+/// [`Error::Format`] with the file and field for answers that belong to another study, are incomplete or are duplicated.
 pub fn run(options: &AnswersOptions) -> Result<()> {
     let key: Key = read_json(&options.key)?;
     let rates = rates(&key, &options.answers)?;
@@ -97,7 +97,7 @@ pub fn run(options: &AnswersOptions) -> Result<()> {
     Ok(())
 }
 
-/// By question.
+/// Computes the shares of each question.
 pub(super) fn rates(key: &Key, files: &[PathBuf]) -> Result<BTreeMap<&'static str, Rates>> {
     let (study, mut raters, mut all) = (key.study()?, HashSet::new(), Vec::new());
     for path in files {
@@ -110,7 +110,7 @@ pub(super) fn rates(key: &Key, files: &[PathBuf]) -> Result<BTreeMap<&'static st
         all.extend(answers.answers);
     }
     let of = |name: &'static str| {
-        // 1 for ours, 0 for theirs, a half for none.
+        // 1 for ours, 0 for theirs, 0.5 for no difference.
         let value = |answer: &Answer| match (answer.choices[name], key.pairs[answer.pair - 1].left)
         {
             (Choice::Same, _) => 0.5,
@@ -140,7 +140,7 @@ pub(super) fn rates(key: &Key, files: &[PathBuf]) -> Result<BTreeMap<&'static st
     QUESTIONS.iter().map(|[name, _, _]| of(name)).collect()
 }
 
-/// Whether a file answers this study, each pair once and every question.
+/// Checks that a file answers this study: each pair exactly once, and every question.
 fn check(answers: &Answers, key: &Key, study: &str, path: &Path) -> Result<()> {
     let fail = |reason: String| Err(Error::format(path.display().to_string(), reason));
     if answers.study != study {

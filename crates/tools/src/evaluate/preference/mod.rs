@@ -1,8 +1,8 @@
-//! `unireal evaluate preference` and `answers`: the paper's user study as a page. Raters see the results of two runs beside each
-//! other without knowing whose is whose, and say for each pair which keeps the details better, which follows the request better and
-//! which is the better picture. Where they see no difference they may say so.
+//! `unireal evaluate preference` and `answers`: the paper's user study as a page. Raters see the results of two runs side by
+//! side, without knowing which run each is from, and say for each pair which preserves the details better, which follows the
+//! request better and which is the better image. They may also answer that they see no difference.
 //!
-//! Choice: the paper's ten raters ranked methods; how they were asked is not said. Pairs are the simplest question.
+//! Choice: the paper's ten raters ranked methods; how they were asked is not published. Pairs are the simplest question.
 
 mod answers;
 #[cfg(test)]
@@ -26,10 +26,10 @@ use unireal::{Error, Result};
 
 pub use answers::{AnswersOptions, run as answers};
 
-/// Longest side of a picture that is shown.
+/// Maximum side of a displayed image, in pixels.
 const SIDE: u32 = 768;
 
-/// Name, title and text of the questions, which are the paper's three (section 4.3).
+/// Name, title and text of the paper's three questions (section 4.3).
 const QUESTIONS: [[&str; 3]; 3] = [
     [
         "detail",
@@ -44,27 +44,27 @@ const QUESTIONS: [[&str; 3]; 3] = [
     ["quality", "Quality", "which result is the better picture?"],
 ];
 
-/// What `unireal evaluate preference` is asked for.
+/// Options of `unireal evaluate preference`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
-    /// The folder of a run of `unireal evaluate benchmark`
+    /// Run folder of `unireal evaluate benchmark`
     #[arg(long, value_name = "DIR")]
     pub ours: PathBuf,
-    /// The folder of another run on the same cases
+    /// Run folder of another run on the same cases
     #[arg(long, value_name = "DIR")]
     pub theirs: PathBuf,
-    /// Where the study is written: page/ for the raters, key.json for nobody but you
+    /// Output folder: page/ for the raters, and key.json, which they must not see
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
-    /// Pairs, drawn from the cases; all when left out
+    /// Number of pairs, drawn from the cases; default: all
     #[arg(long)]
     pub pairs: Option<usize>,
-    /// Seed of the drawing, the order and the sides
+    /// Seed for the choice, the order and the sides of the pairs
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
 }
 
-/// Which run a picture is from.
+/// The run that an image is from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Whose {
@@ -72,38 +72,38 @@ enum Whose {
     Theirs,
 }
 
-/// What the raters must not know.
+/// The secret part of the study.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Key {
-    /// What the runs are called.
+    /// Names of the runs.
     ours: String,
     theirs: String,
-    /// The pairs as they are shown, numbered from 1.
+    /// The pairs in the order shown, numbered from 1.
     pairs: Vec<Pair>,
 }
 
-/// A pair.
+/// One pair of results.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Pair {
-    /// The case.
+    /// Id of the case.
     id: String,
-    /// Whose result is on the left.
+    /// The run whose result is on the left.
     left: Whose,
 }
 
 impl Key {
-    /// A name of the study that gives nothing away: a hash of the key.
+    /// Returns the study's id: a hash of the key, which does not reveal it.
     fn study(&self) -> Result<String> {
         let text = serde_json::to_vec(self).map_err(|e| Error::Internal(e.to_string()))?;
         Ok(hex(&Sha256::digest(text))[..16].to_owned())
     }
 }
 
-/// Writes a study.
+/// Writes a study: the page and its key.
 ///
 /// # Errors
-/// [`Error::Format`] when a run cannot be read, [`Error::Request`] when the runs have other cases or too few, or when the folder
-/// holds another study.
+/// [`Error::Format`] when a run cannot be read, [`Error::Request`] when the runs have different cases or too few, or when the
+/// folder contains another study.
 pub fn run(options: &Options) -> Result<()> {
     let (ours, theirs) = (Run::read(&options.ours)?, Run::read(&options.theirs)?);
     check_same_cases(&ours, &theirs)?;
@@ -159,7 +159,7 @@ pub fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Cases in a random order, half of them with ours on the left.
+/// Draws cases in random order, half of them with ours on the left.
 fn draw(ours: &Run, theirs: &Run, options: &Options) -> Result<Key> {
     let rng = &mut ChaCha8Rng::seed_from_u64(options.seed);
     let mut ids: Vec<&String> = ours.cases.keys().collect();
@@ -194,7 +194,7 @@ fn draw(ours: &Run, theirs: &Run, options: &Options) -> Result<Key> {
     })
 }
 
-/// A picture that is no larger than a rater sees it, so that no run is known by its file's size.
+/// Returns the image, scaled down to at most [`SIDE`], so that the image size does not reveal the run.
 fn fitted(image: &Image) -> Image {
     let long = image.width.max(image.height);
     let side = |side: u32| (side * SIDE / long).max(1);
@@ -205,9 +205,9 @@ fn fitted(image: &Image) -> Image {
     }
 }
 
-/// The page; `study` is JSON.
+/// Returns the page; `study` is JSON.
 fn html(study: &str) -> String {
-    // In a script element, only "<" could end it or begin a comment.
+    // In a script element, only "<" can start an end tag or a comment.
     let study = study.replace('<', "\\u003c");
     let words = "You will see pairs of pictures, A and B, that were made from the same input picture and the same request. For each \
                  pair, answer three questions. There is no right answer and no time limit. Inside a question, the keys 1, 2 and 3 \

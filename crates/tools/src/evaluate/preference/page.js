@@ -1,14 +1,14 @@
-/** The pairs of a study, one after the other: which of two results is better, by three questions. All text is set as text. */
+/** Shows the pairs of a study one at a time, with three questions about which result is better. Inserts all strings as text. */
 "use strict";
 
 const study = JSON.parse(document.getElementById("study").textContent);
 const at = (id) => document.getElementById(id);
 const KEPT = `unireal-preference-${study.study}`;
 const CHOICES = ["left", "same", "right"];
-/** What is kept between visits: who answers, what was answered, and which pair is next. */
+/** State stored between visits: the rater, the answers, and the index of the next pair. */
 let state = { rater: "", answers: study.pairs.map(() => ({})), next: 0 };
 
-/** Pages of a disk may be refused a storage; then nothing outlasts the visit. */
+/** Stores the state. Browsers may deny storage to pages opened from a disk; then the state lasts for one visit. */
 function keep() {
   try {
     localStorage.setItem(KEPT, JSON.stringify(state));
@@ -86,7 +86,7 @@ function step(by) {
   showPair();
 }
 
-/** A question: three choices, which 1, 2 and 3 choose as well while the keyboard is inside. */
+/** Returns a question with three choices; while it has the focus, the keys 1, 2 and 3 select them. */
 function question({ name, title, text }, index) {
   const box = document.createElement("fieldset");
   const legend = document.createElement("legend");

@@ -1,11 +1,11 @@
-//! A study from two small runs, and what its answers come to.
+//! Creates a study from two small runs and evaluates answers.
 
 use super::answers::{Answer, Answers, Choice, rates};
 use super::*;
 use crate::evaluate::benchmark::tests::{finished_run, says};
 use crate::evaluate::statistics::Interval;
 
-/// A study of eight pairs; gives its folder too.
+/// Creates a study of eight pairs; returns its folder and options.
 fn study() -> (tempfile::TempDir, Options) {
     let folder = tempfile::tempdir().unwrap();
     let run = |name: &str, seed| finished_run(folder.path(), name, 8, seed);
@@ -24,7 +24,7 @@ fn key(options: &Options) -> Key {
     super::super::benchmark::read_json(&options.out.join("key.json")).unwrap()
 }
 
-/// Nothing that raters get says whose a picture is, and each side has both runs' as often.
+/// The raters' files do not reveal the runs, and each run is on each side equally often.
 #[test]
 fn raters_cannot_know_whose_a_picture_is() {
     let (_folder, options) = study();
@@ -56,7 +56,7 @@ fn raters_cannot_know_whose_a_picture_is() {
         let expected = expected.map(|path| Image::open(path).unwrap());
         assert_eq!([shown("left"), shown("right")], expected);
     }
-    // The same seed makes the same study; another one does not take its place.
+    // The same seed writes the same study; another study does not overwrite it.
     super::run(&options).unwrap();
     let other = Options {
         seed: 4,
@@ -75,7 +75,8 @@ fn raters_cannot_know_whose_a_picture_is() {
     );
 }
 
-/// Answers of a rater who takes ours in the first pairs, then sees no difference, and theirs in the rest.
+/// Returns the answers of a rater who prefers ours in the first pairs, sees no difference in the next ones and prefers theirs
+/// in the rest.
 fn answered(key: &Key, rater: &str, ours: usize, same: usize) -> Answers {
     let choice = |i: usize| match (i < ours, i < ours + same, key.pairs[i].left) {
         (false, true, _) => Choice::Same,

@@ -13,7 +13,7 @@ fn settings(folder: &Path) -> Settings {
     serde_json::from_str(&json).unwrap()
 }
 
-/// A pack of random weights, also in the layers that a fresh model begins with as zeros.
+/// Writes a pack of random weights, also in layers that are zero in a fresh model.
 fn random_pack(config: &Config, folder: &Path) {
     let device = Device::flex();
     let random = |mut tensors: Vec<CpuTensor>| {
@@ -45,7 +45,7 @@ fn random_pack(config: &Config, folder: &Path) {
     config.write(folder).unwrap();
 }
 
-/// The loss of one fixed batch with the networks of a folder.
+/// Returns the loss of one fixed batch with the networks of a folder.
 fn loss(folder: &Path) -> f32 {
     let device = Device::flex();
     device.seed(3);
@@ -96,7 +96,7 @@ fn loss(folder: &Path) -> f32 {
     losses.into_scalar::<f32>()
 }
 
-/// What the autoencoder of a folder makes of one fixed picture.
+/// Returns the reconstruction of one fixed image by the autoencoder of a folder.
 fn reconstruction(folder: &Path) -> Vec<f32> {
     let device = Device::flex();
     let config = Config::read(folder).unwrap();
@@ -147,12 +147,12 @@ fn deeper_networks_begin_as_the_shallow_ones() {
         );
     };
     refused(|config| config.transformer.hidden_size = 384, &[]);
-    // Fewer channels are no smaller patch.
+    // Fewer channels do not count as a smaller patch.
     let only = [Network::Transformer];
     refused(|config| config.transformer.in_channels /= 4, &only);
 }
 
-/// As InstructPix2Pix begins: what a network of frames knows of noise stays, and the canvas is not seen yet.
+/// As in InstructPix2Pix, the weights of the noisy channels stay, and those of the canvas channels start at zero.
 #[test]
 fn a_canvas_of_channels_begins_unseen() {
     let folder = tempfile::tempdir().unwrap();

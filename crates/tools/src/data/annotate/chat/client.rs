@@ -1,4 +1,4 @@
-//! One request, as often as is sensible.
+//! HTTP client of a chat endpoint, with time limits, retries and a cache of answers on disk.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -11,9 +11,9 @@ use super::Settings;
 use crate::train::checkpoint;
 use unireal::{Error, Result};
 
-/// Most bytes of an answer.
+/// Maximum size of a response body, in bytes.
 const MOST: u64 = 1 << 20;
-/// After so many requests in a row that failed for good, no further one is sent.
+/// Number of consecutive failed requests after which no further one is sent.
 const GIVE_UP: u32 = 3;
 
 pub(super) struct Client {
@@ -23,7 +23,7 @@ pub(super) struct Client {
     failures: AtomicU32,
 }
 
-/// Why a try failed, and whether another may help.
+/// Why a try failed, and whether a retry may help.
 enum Failure {
     Final(String),
     Passing(String, Option<Duration>),
@@ -43,7 +43,7 @@ impl Client {
         }
     }
 
-    /// The answer that `parse` takes, from the disk or from the endpoint; one that it refuses is asked for again.
+    /// Returns the first answer that `parse` accepts, from the cache or from the endpoint; a rejected answer is requested again.
     pub(super) fn ask<T>(
         &self,
         request: &Value,
@@ -92,7 +92,7 @@ impl Client {
         unreachable!("the loop ends by a return")
     }
 
-    /// Answers are found by the address and all of the request, but not by the key.
+    /// Returns the cache path of a request: a hash of the address and the whole request, without the API key.
     fn path(&self, request: &Value) -> PathBuf {
         let hash = Sha256::digest(format!("{} {request}", self.settings.url).as_bytes());
         let name: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();

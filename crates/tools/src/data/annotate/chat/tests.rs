@@ -9,17 +9,17 @@ use crate::data::fit::Fit;
 use unireal::Error;
 use unireal::Image;
 
-/// What the server does with a connection.
+/// How the test server treats a connection.
 #[derive(Clone)]
 enum Act {
     Answer(u16, &'static str, String),
     Stall,
     HangUp,
-    /// Declares more than it sends.
+    /// Declares more bytes than it sends.
     Cut,
 }
 
-/// A request as the server saw it: the header and the JSON.
+/// A request as received by the server: the header and the JSON.
 type Seen = (String, Value);
 
 fn serve(acts: Vec<Act>) -> (String, Receiver<Seen>) {
@@ -171,7 +171,7 @@ fn an_endpoint_that_misbehaves_is_asked_again_and_its_answer_is_kept() {
         let expected = base64(&shot().clip.frames[0].to_png().unwrap());
         assert_eq!(url, format!("data:image/png;base64,{expected}"));
     }
-    // The server is gone by now; the answer is on the disk.
+    // The server is gone by now; the answer comes from the cache.
     let mut again = shot();
     chat.annotate(&mut again, &mut Counts::default()).unwrap();
     assert_eq!(again.clip.captions, first.clip.captions);
@@ -257,7 +257,7 @@ fn answers_that_do_not_fit_the_question_are_refused() {
     }
 }
 
-/// The examples of RFC 4648.
+/// The test vectors of RFC 4648.
 #[test]
 fn base64_is_that_of_the_standard() {
     for (plain, text) in [

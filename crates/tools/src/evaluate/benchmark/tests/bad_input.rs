@@ -1,4 +1,4 @@
-//! What is wrong with a data set, a folder of results or a request is said with the file and the field.
+//! Error messages for invalid data sets, results folders and requests name the file and the field.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use super::fixtures::{
 };
 use super::{run_with, says};
 
-/// The message with which a run is refused.
+/// Returns the error message of a run.
 #[track_caller]
 fn refused(options: &Options) -> String {
     run_with(options).unwrap_err().to_string()
@@ -45,7 +45,7 @@ fn rows_of_emu_edit() {
     says(&refused(&options), &["caption of add-0", "empty"]);
     let (_folder, options) = emu_edit(|rows| rows[3].instruction.clear());
     says(&refused(&options), &["prompt of global-3", "empty"]);
-    // A picture that breaks off.
+    // A truncated image.
     let (_folder, options) = emu_edit(|rows| rows[0].image.truncate(60));
     says(&refused(&options), &["inputs/add-0.png"]);
 
@@ -109,7 +109,7 @@ fn requests_that_cannot_be_right() {
     };
     says(&refused(&listed), &["emu-edit/omnigen", "another profile"]);
 
-    // A folder of one run does not become that of another.
+    // A run's folder is refused for another run.
     run_with(&options).unwrap();
     let copies = folder.path().join("copies");
     std::fs::create_dir(&copies).unwrap();
@@ -126,7 +126,7 @@ fn requests_that_cannot_be_right() {
     other[0].instruction = "something else".into();
     write_emu_edit(&folder.path().join("set"), &other);
     says(&refused(&options), &["another cases"]);
-    // Networks that are needed and not given.
+    // Required networks that are not given.
     let blind = open(
         &options,
         Profile::named("dreambench").unwrap(),

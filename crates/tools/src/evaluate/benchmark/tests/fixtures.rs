@@ -1,4 +1,4 @@
-//! Small data sets in the published layouts, and a network that is no more than a few numbers of a picture.
+//! Small data sets in the published layouts, and a feature extractor that computes a few numbers per image.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -22,20 +22,20 @@ use unireal::Image;
 use unireal::Result;
 use unireal::internals::gpu::device::Choice;
 
-/// A picture of its own for every seed.
+/// Returns a random image, different for every seed.
 pub(super) fn picture(seed: u64, width: u32, height: u32) -> Image {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let rgb = (0..3 * width * height).map(|_| rng.random()).collect();
     Image::from_rgb(width, height, rgb).unwrap()
 }
 
-/// Saves a picture, with its folders.
+/// Saves an image and creates its folder.
 pub(super) fn save(path: PathBuf, image: &Image) {
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     image.save(&path).unwrap();
 }
 
-/// What a run is asked for: results in `results`, a list that leaves out nothing.
+/// Returns options with results in `results` and an exclusion list that is empty.
 pub(super) fn options(profile: &str, folder: &Path) -> Options {
     let exclude = folder.join("exclude.txt");
     let listed = profile.ends_with("ultraedit");
@@ -55,9 +55,9 @@ pub(super) fn options(profile: &str, folder: &Path) -> Options {
         seed: 0,
         sampling: Sampling {
             steps: Some(1),
-            guidance: 1.0,
+            guidance: Some(1.0),
             image_guidance: 1.0,
-            no_keep: false,
+            no_composite: false,
             device: Choice::Cpu,
         },
         json: false,
@@ -75,7 +75,7 @@ pub(super) struct Row {
     pub image: Vec<u8>,
 }
 
-/// Rows with pictures of their own; the last has equal captions.
+/// Returns rows with different images; the last has equal captions.
 pub(super) fn rows(count: i64) -> Vec<Row> {
     (0..count)
         .map(|idx| Row {
@@ -93,7 +93,7 @@ pub(super) fn rows(count: i64) -> Vec<Row> {
         .collect()
 }
 
-/// Writes rows as the data set's authors do: one file of a split, pictures as bytes and a path.
+/// Writes rows in the published layout: one file per split, images as bytes and a path.
 pub(super) fn write_emu_edit(folder: &Path, rows: &[Row]) {
     let schema = "message schema { OPTIONAL BYTE_ARRAY instruction (UTF8); OPTIONAL GROUP image { OPTIONAL BYTE_ARRAY bytes; \
                   OPTIONAL BYTE_ARRAY path (UTF8); } OPTIONAL BYTE_ARRAY task (UTF8); OPTIONAL INT64 idx; \
@@ -110,7 +110,7 @@ pub(super) fn write_emu_edit(folder: &Path, rows: &[Row]) {
     let texts = |of: &dyn Fn(&Row) -> Vec<u8>| -> Vec<ByteArray> {
         rows.iter().map(|row| of(row).into()).collect()
     };
-    // How many optional parents of a value are there.
+    // Definition levels: the number of optional ancestors of a value that are present.
     let (deep, flat) = (vec![2i16; rows.len()], vec![1i16; rows.len()]);
     let columns: [Vec<ByteArray>; 7] = [
         texts(&|row| row.instruction.clone().into_bytes()),
@@ -138,7 +138,7 @@ pub(super) fn write_emu_edit(folder: &Path, rows: &[Row]) {
     writer.close().unwrap();
 }
 
-/// Writes MagicBrush: sessions of as many turns as are given.
+/// Writes MagicBrush: one session per element of `turns`, of that number of turns.
 pub(super) fn write_magic_brush(folder: &Path, turns: &[usize]) {
     let (mut sessions, mut flat) = (serde_json::Map::new(), Vec::new());
     let (mut global, mut local) = (serde_json::Map::new(), serde_json::Map::new());
@@ -183,7 +183,7 @@ pub(super) fn write_json(folder: &Path, name: &str, value: &serde_json::Value) {
     std::fs::write(folder.join(name), serde_json::to_vec(value).unwrap()).unwrap();
 }
 
-/// Writes DreamBench: an object of three pictures and a dog of two, two prompts each.
+/// Writes DreamBench: an object with three images and a dog with two, with two prompts each.
 pub(super) fn write_dream_bench(folder: &Path) {
     let text = "Classes\n\nsubject_name,class\nmug,cup\nrex,dog\n\nPrompts\n\nObject Prompts\n\nprompt_list = [\n\
                 'a {0} {1} in the sea'.format(unique_token, class_token),\n'a red {0} {1}'.format(unique_token, class_token)\n]\n\n\
@@ -200,7 +200,7 @@ pub(super) fn write_dream_bench(folder: &Path) {
     }
 }
 
-/// Means of a picture's eighths and of a text's letters; counts how many pictures it was shown.
+/// Computes features from the eighths of an image and from the bytes of a text; counts the images.
 pub(super) struct Few(pub Rc<Cell<usize>>);
 
 impl Features for Few {
@@ -226,7 +226,7 @@ impl Features for Few {
     }
 }
 
-/// The three networks, and what they are called.
+/// Returns the three networks and their names.
 pub(super) fn towers(seen: &Rc<Cell<usize>>) -> Towers {
     let mut towers: HashMap<Tower, Box<dyn Features>> = HashMap::new();
     for tower in [Tower::Clip, Tower::Dino, Tower::Dinov2] {

@@ -14,7 +14,7 @@ use fixtures::{
     options, picture, rows, save, towers, write_dream_bench, write_emu_edit, write_magic_brush,
 };
 
-/// Runs with the few-number networks; gives the report and how many pictures they saw.
+/// Runs with the small fixture networks; returns the report and the number of images that they encoded.
 fn run_with(options: &Options) -> Result<(Report, usize)> {
     let seen = Rc::new(Cell::new(0));
     let profile = Profile::named(&options.profile)?;
@@ -26,7 +26,7 @@ fn run_with(options: &Options) -> Result<(Report, usize)> {
     Ok((report, seen.get()))
 }
 
-/// The folder of a run on `count` rows of EMU Edit with results of their own.
+/// Creates a finished run on `count` rows of EMU Edit, with results drawn from `seed`, and returns its folder.
 pub(in crate::evaluate) fn finished_run(
     folder: &Path,
     name: &str,
@@ -48,7 +48,7 @@ pub(in crate::evaluate) fn finished_run(
     options.out
 }
 
-/// Fails unless a message has all these parts.
+/// Fails unless a message contains all these parts.
 #[track_caller]
 pub(in crate::evaluate) fn says(message: &str, parts: &[&str]) {
     for part in parts {
@@ -56,7 +56,7 @@ pub(in crate::evaluate) fn says(message: &str, parts: &[&str]) {
     }
 }
 
-/// Fails unless two reports say the same; numbers that were written and read may differ in their last digit.
+/// Fails unless two reports are equal; values that were written and read back may differ in their last digit.
 #[track_caller]
 fn same(a: &Report, b: &Report) {
     let plain = |report: &Report| Report {
@@ -75,7 +75,7 @@ fn near(a: f64, b: f64) -> bool {
     (a - b).abs() < 1e-6
 }
 
-/// The input as the result: nothing differs, and no direction is taken.
+/// With the input as the result nothing differs, and the directional similarity is 0.
 #[test]
 fn copying_the_input_scores_as_the_definitions_say() {
     let folder = tempfile::tempdir().unwrap();
@@ -96,18 +96,18 @@ fn copying_the_input_scores_as_the_definitions_say() {
     assert!(near(mean("clip-dir"), 0.0), "{}", mean("clip-dir"));
     assert!(seen > 0);
 
-    // A second run takes everything as it is; a case whose picture has changed is measured again.
+    // A second run reuses all scores; a case whose result has changed is scored again.
     let (again, seen) = run_with(&options).unwrap();
     assert_eq!(seen, 0);
     same(&again, &report);
     save(folder.path().join("results/3.png"), &picture(9, 20, 16));
     let (changed, seen) = run_with(&options).unwrap();
     assert!(changed.metrics["l1"].mean > 0.01 && seen > 0);
-    // What was cut short while it was written is made again.
+    // A truncated score file is recomputed.
     std::fs::write(options.out.join("cases/add-0.json"), "{\"id\": \"ad").unwrap();
     same(&run_with(&options).unwrap().0, &changed);
 
-    // Rows with equal captions.
+    // Excludes rows with equal captions.
     let filtered = Options {
         profile: "emu-edit/icedit".into(),
         exclude: None,
@@ -116,7 +116,7 @@ fn copying_the_input_scores_as_the_definitions_say() {
     };
     let (report, _) = run_with(&filtered).unwrap();
     assert_eq!((report.cases, report.left_out), (4, 1));
-    // Rows of a list.
+    // Excludes rows of a list.
     let list = folder.path().join("list.txt");
     std::fs::write(&list, "add-0\n\nglobal-3\n").unwrap();
     let listed = Options {
@@ -128,7 +128,7 @@ fn copying_the_input_scores_as_the_definitions_say() {
     assert_eq!((report.cases, report.left_out), (3, 2));
 }
 
-/// The true results score perfectly in both settings, which pair other files.
+/// The true results score perfectly in both settings, which pair different files.
 #[test]
 fn magic_brush_pairs_its_turns() {
     let folder = tempfile::tempdir().unwrap();
@@ -165,7 +165,7 @@ fn magic_brush_pairs_its_turns() {
             near(report.metrics["l2"].mean, 0.0) && near(report.metrics["dino"].mean, 1.0);
         assert!(perfect, "{report:?}");
     }
-    // A person reads all that was asked for since the picture that is shown.
+    // Human judges see all prompts since the input image.
     let run_of = Run::read(&folder.path().join("magicbrush/final-turn")).unwrap();
     let told = &run_of.cases["140-3"];
     assert_eq!(
@@ -173,14 +173,14 @@ fn magic_brush_pairs_its_turns() {
         "change 1 of 140; then change 2 of 140; then change 3 of 140"
     );
     assert!(told.input.ends_with("140-input.png"), "{told:?}");
-    // Another result of the second turn counts where turns are measured by themselves.
+    // In the independent setting, another result of the second turn changes the score.
     save(results.join("140/140_inde_2.png"), &picture(5, 18, 14));
     save(results.join("140/140_iter_2.png"), &picture(5, 18, 14));
     assert!(run("magicbrush/all-turn").metrics["l1"].mean > 0.01);
     assert_eq!(run("magicbrush/final-turn").metrics["l1"].mean, 0.0);
 }
 
-/// The iterative setting gives each turn the result of the one before, and the independent one the truth.
+/// The iterative setting uses the previous turn's result as input, the independent one the true source.
 #[test]
 fn turns_go_on_from_results_or_from_the_truth() {
     let folder = tempfile::tempdir().unwrap();
@@ -206,7 +206,7 @@ fn turns_go_on_from_results_or_from_the_truth() {
     );
 }
 
-/// However often it is interrupted, a run ends with the same pictures and makes none twice.
+/// However often it is interrupted, a run ends with the same images and generates each only once.
 #[test]
 fn generation_goes_on_where_it_was_interrupted() {
     let folder = tempfile::tempdir().unwrap();
@@ -224,7 +224,7 @@ fn generation_goes_on_where_it_was_interrupted() {
             made.push(case.id.clone());
             Ok(picture(number, 8, 8))
         });
-        // A kill while a picture is written leaves such a file.
+        // A process killed while writing an image leaves such a file.
         std::fs::write(out.join("images/rex-01.partial"), "half").unwrap();
         if matches!(result, Err(Error::Aborted)) {
             continue;
@@ -239,7 +239,7 @@ fn generation_goes_on_where_it_was_interrupted() {
     assert_eq!(made, ["mug-00", "mug-01", "rex-00", "rex-01"]);
 }
 
-/// A subject's score is the mean over all its pictures, and prompts differ between objects and live subjects.
+/// A subject's score is the mean over all its images; objects and live subjects have different prompts.
 #[test]
 fn dream_bench_compares_with_every_picture_of_the_subject() {
     let folder = tempfile::tempdir().unwrap();
@@ -258,7 +258,7 @@ fn dream_bench_compares_with_every_picture_of_the_subject() {
         ("a wet dog of IMG1", "a wet dog", 2),
     ];
     assert_eq!(told, expected);
-    // JPEG files change when they are read: the first picture of the cup as it is read.
+    // JPEG is lossy, so the expected image is the decoded file.
     let cup = Image::open(&set.join("mug/00.jpg")).unwrap();
     for name in ["mug/00", "mug/01", "rex/00", "rex/01"] {
         save(folder.path().join(format!("results/{name}.png")), &cup);
@@ -297,7 +297,7 @@ fn dream_bench_plus_reads_captions_beside_pictures() {
     }
 }
 
-/// Runs are compared case by case, and only if they were measured alike.
+/// Runs are compared case by case, and only if their scores were computed the same way.
 #[test]
 fn only_runs_of_one_profile_and_set_are_compared() {
     let folder = tempfile::tempdir().unwrap();
@@ -362,7 +362,7 @@ fn only_runs_of_one_profile_and_set_are_compared() {
     assert!(fails(folder.path()).contains("report.json"));
 }
 
-/// Text of a data set is text on the page, whatever it looks like.
+/// Text of the data set is escaped on the page.
 #[test]
 fn captions_and_prompts_stay_text() {
     let folder = tempfile::tempdir().unwrap();
@@ -385,7 +385,7 @@ fn captions_and_prompts_stay_text() {
     for markup in ["<script", "<img src=x", "<b>&lt;/li"] {
         assert!(!html.contains(markup), "{markup}");
     }
-    // Each picture of the page is there.
+    // Every image of the page exists.
     let sources = html.split("src=\"").skip(1);
     let sources: HashSet<&str> = sources.filter_map(|rest| rest.split('"').next()).collect();
     assert_eq!(sources.len(), 4);

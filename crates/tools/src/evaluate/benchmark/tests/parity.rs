@@ -1,4 +1,4 @@
-//! The numbers of `tests/golden/metrics.py`, which knows nothing of this code.
+//! Compares scores with those of `tests/golden/metrics.py`, an independent implementation.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -61,7 +61,7 @@ impl Golden {
     }
 }
 
-/// Gives the vectors of the pictures that it knows.
+/// Returns the stored features of the fixture's images and captions.
 struct Known {
     pictures: Vec<(Image, Vec<f32>)>,
     captions: HashMap<String, Vec<f32>>,

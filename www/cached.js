@@ -1,6 +1,6 @@
-/** What the browser keeps of a pack, read without starting the engine. */
+/** Reads the size of a cached pack without starting the engine. */
 
-/** The folder of all packs, and that of one: as src/web/cache.rs names them. */
+/** The folder of all packs. The names of folders are those of src/web/cache.rs. */
 const ROOT = "unireal";
 
 async function folderName(url) {
@@ -9,8 +9,8 @@ async function folderName(url) {
   return [...new Uint8Array(digest, 0, 16)].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-/** Bytes of the files that are kept of the pack at the absolute `url`. @param {string} url @returns {Promise<number>} */
-export async function keptBytes(url) {
+/** Returns the bytes of the cached files of the pack at the absolute `url`. @param {string} url @returns {Promise<number>} */
+export async function cachedBytes(url) {
   try {
     const root = await (await navigator.storage.getDirectory()).getDirectoryHandle(ROOT);
     const folder = await root.getDirectoryHandle(await folderName(url));
@@ -20,7 +20,7 @@ export async function keptBytes(url) {
     }
     return sum;
   } catch {
-    // Nothing was kept, the browser has no such storage, or a load is renaming a file just now.
+    // Nothing is cached, the browser has no such storage, or a load is renaming a file.
     return 0;
   }
 }
