@@ -1,4 +1,4 @@
-# Says in words where a run is, for scripts/train: awk -F, -f progress.awk -v stage=NAME [curves/NAME.csv] [milestones/scores.csv]
+# Prints the progress of a run, for scripts/train: awk -F, -f progress.awk -v stage=NAME [curves/NAME.csv] [milestones/scores.csv]
 FNR == 1 { split($0, name, ","); next }
 
 # A line of a curve: step, samples, seconds, rate, loss.

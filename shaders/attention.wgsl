@@ -1,13 +1,13 @@
-// y[i] = sum over j of softmax_j(q[i] . k[j] / sqrt(d) + mask[i, j]) v[j], for every batch and head.
+// Attention: y[i] = sum over j of softmax_j(q[i] . k[j] / sqrt(d) + mask[i, j]) v[j], for every batch and head.
 // q, y [b h, n, d], k, v [b h, m, d], f32, row-major, d a multiple of 4; mask [b or 1, h or 1, n, m].
 //
-// Grid: a thread makes ROWS queries of one head, id = (query / ROWS, head). It goes over the keys COLUMNS at a time with a
-// running maximum and sum (the online softmax), and keeps its weighted sum of values in y itself, which it scales down when
-// the maximum grows. No n by m matrix exists anywhere, and d is free.
-// sizes: n, m, d / 4, heads, the mask's batches (0: no mask, 1: one for all, else one for each), its heads (1: one for all).
+// Grid: a thread computes ROWS queries of one head, id = (query / ROWS, head). It loops over the keys COLUMNS at a time with a
+// running maximum and sum (online softmax). It accumulates the weighted sum of values in y itself and scales y down when the
+// maximum grows. No n by m matrix is stored, and d is not limited.
+// sizes: n, m, d / 4, heads, batches of the mask (0: no mask, 1: one for all, else one each), heads of the mask (1: one for all).
 //
-// Why: burn's own operations take 49 times as long for 8 heads of 512 tokens by 64 on SwiftShader in a page and hold 8 matrices
-// of 512 by 512 (tests/bench.rs); this holds none.
+// Why: burn's own operations take 49 times as long for 8 heads of 512 tokens by 64 on SwiftShader in a page and allocate 8 matrices
+// of 512 by 512 (tests/bench.rs); this shader allocates none.
 @group(0) @binding(0) var<storage, read_write> q: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read_write> k: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> v: array<vec4<f32>>;
@@ -15,20 +15,20 @@
 @group(0) @binding(4) var<storage, read_write> y: array<vec4<f32>>;
 @group(0) @binding(5) var<storage, read_write> sizes: array<u32>;
 
-// Far below every score, and still finite: infinities are not portable in WGSL.
+// Far below every score, but finite: infinities are not portable in WGSL.
 const LOWEST = -3.0e38;
 
-// acc + the sum of four vectors with these weights.
+// Returns acc plus the weighted sum of four vectors.
 fn gather(acc: vec4<f32>, weights: vec4<f32>, a: vec4<f32>, b: vec4<f32>, c: vec4<f32>, d: vec4<f32>) -> vec4<f32> {
   return fma(d, vec4(weights.w), fma(c, vec4(weights.z), fma(b, vec4(weights.y), fma(a, vec4(weights.x), acc))));
 }
 
-// Which of the keys key..key+3 there are.
+// Returns which of the keys key..key+3 exist.
 fn present(key: u32) -> vec4<bool> {
   return vec4(key, key + 1u, key + 2u, key + 3u) < vec4(sizes[1]);
 }
 
-// Scaled and masked scores of one query (row `row` of the mask, from 0 on over batches and heads) against keys key..key+3.
+// Returns the scaled and masked scores of one query against keys key..key+3; `row` is its row of the mask, over batches and heads.
 fn score(dots: vec4<f32>, row: u32, key: u32) -> vec4<f32> {
   let m = sizes[1];
   var out = dots * inverseSqrt(4.0 * f32(sizes[2]));
@@ -71,7 +71,7 @@ fn main(
       let w$q_$j = Factor(k[k$q_$j + t]); // alone
       s$r_$q_$j = advance(s$r_$q_$j, x$r, w$q_$j);
     }
-    // In loops, not a line for each: what is written out here takes a compiler seconds.
+    // Loops instead of expanded lines, which would take a compiler seconds.
     tile[$r * COLUMNS / 4u + $q] = vec4(s$r_$q_0, s$r_$q_1, s$r_$q_2, s$r_$q_3);
     for (var r = 0u; r < ROWS; r++) {
       let row = plane * n + min(query + r, bottom);
@@ -93,7 +93,7 @@ fn main(
     let a$r_$q = tile[$r * COLUMNS / 4u + $q];
     for (var t = 0u; t < depth; t++) {
       var o$r = vec4(0.0);
-      // The first round must not read y: what lies there may be NaN.
+      // The first iteration must not read y, which is uninitialised and may hold NaN.
       if (key > 0u) {
         o$r = y[q$r + t] * keep$r;
       }
@@ -101,7 +101,7 @@ fn main(
       let w$q_$j = quadBroadcast(own$q, $ju); // quad
       let w$q_$j = v[k$q_$j + t]; // alone
       o$r = gather(o$r, a$r_$q, w$q_0, w$q_1, w$q_2, w$q_3);
-      // A thread past the end works for its neighbours' sake and must not touch the last query, which is another's.
+      // A thread past the end only helps its quad load; it must not write the last query, which belongs to another thread.
       if (query < n) {
         y[q$r + t] = o$r;
       }

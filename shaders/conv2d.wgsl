@@ -1,17 +1,18 @@
-// y[b, v, u, o] = sum over taps (i, j) and channels c of x[b, v s + i - top, u s + j - left, c] weight[o, i, j, c], + bias[o],
-// where x is 0 outside. All f32, channels last, row-major; the number of channels is a multiple of 4.
+// Convolution: y[b, v, u, o] = sum over kernel positions (i, j) and channels c of
+// x[b, v s + i - top, u s + j - left, c] weight[o, i, j, c], + bias[o], where x is 0 outside. All f32, channels last, row-major;
+// the number of channels is a multiple of 4.
 //
-// A linear layer is the convolution of one tap over one row of pixels, as fast in this form as in one without taps, and one
-// pipeline less: compiling it takes a software adapter half a second.
+// A linear layer is a 1x1 convolution over one row of pixels. A separate GEMM shader is no faster and needs another pipeline, which
+// a software adapter compiles in half a second.
 //
-// Grid: a tile of ROWS pixels (of all pixels of the batch in a row) by COLUMNS channels a thread, id = (pixel / ROWS, channel /
-// COLUMNS); src/gpu/tile.rs says what is repeated. Pixels and channels past the edge read the last valid one and are not stored.
-// sizes: pixels b v u, o, c / 4, whether there is a bias, whether GELU follows, height, width of x, height, width of y, of the
-// kernel, s, top, left.
+// Grid: a thread computes ROWS pixels (counted over the batch) by COLUMNS channels, id = (pixel / ROWS, channel / COLUMNS);
+// src/gpu/tile.rs defines the template syntax. Pixels and channels past the edge read the last valid one and are not stored.
+// sizes: pixels b v u, o, c / 4, whether there is a bias, whether GELU follows, height and width of x, of y and of the kernel, s,
+// top, left.
 //
-// Why: burn's own product takes 25 times as long for 1024x512x1536 on SwiftShader in a page, its convolution three times as long
-// for 64 to 64 channels, 3x3, 64x64 pixels (tests/bench.rs). A large tile in registers loads 32 vectors for 1024 multiply-adds, and
-// where threads share what they load, 20; it needs no workgroup memory, and no patch matrix is written.
+// Why: burn's own GEMM takes 25 times as long for 1024x512x1536 on SwiftShader in a page, its convolution three times as long for
+// 64 to 64 channels, 3x3, 64x64 pixels (tests/bench.rs). A large tile in registers loads 32 vectors for 1024 multiply-adds, or 20
+// if threads share loads. It needs no workgroup memory and no im2col matrix.
 @group(0) @binding(0) var<storage, read_write> x: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read_write> weight: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> bias: array<f32>;
@@ -35,7 +36,7 @@ fn main(
   let height = i32(sizes[5]);
   let width = i32(sizes[6]);
   let plane = sizes[7] * sizes[8];
-  // Where each output pixel's first tap lies in x. In loops, not a line for each: what is written out takes a compiler seconds.
+  // Start in x of each output pixel's window. Loops instead of expanded lines, which would take a compiler seconds.
   var image: array<i32, ROWS>;
   var top: array<i32, ROWS>;
   var left: array<i32, ROWS>;
@@ -55,7 +56,7 @@ fn main(
     for (var r = 0u; r < ROWS; r++) {
       let v = top[r] + i;
       let u = left[r] + j;
-      // A number below zero is a large one here. Without branches, each of which takes a compiler seconds.
+      // A negative i32 becomes a large u32. There are no branches, each of which would take a compiler seconds.
       inside[r] = select(0.0, 1.0, (u32(v) < u32(height)) & (u32(u) < u32(width)));
       start[r] = u32(image[r] + clamp(v, 0, height - 1) * width + clamp(u, 0, width - 1)) * depth;
     }

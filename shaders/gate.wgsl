@@ -1,8 +1,8 @@
-// y = x + a gate for every token, f32, row-major: x, a, y [b n, d], modulation clean [6 d] and noise [b, 6 d]; the first n_clean
+// y = x + a * gate for every token, f32, row-major: x, a, y [b n, d], modulation clean [6 d] and noise [b, 6 d]. The first n_clean
 // tokens of a sample take the gate from clean, the others from noise.
 //
-// Grid: a thread makes four numbers, id = (column / 4, token); a workgroup is 64 threads.
-// sizes: n, n_clean, d / 4, which part is the gate, tokens in all.
+// Grid: a thread computes four values, id = (column / 4, token); a workgroup is 64 threads.
+// sizes: n, n_clean, d / 4, index of the gate among the six parts, number of tokens b n.
 @group(0) @binding(0) var<storage, read_write> x: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read_write> a: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> clean: array<vec4<f32>>;

@@ -1,12 +1,12 @@
-// y[n, o] = sum over k of x[n, k] value[o, k] scale[o, k / 32], + bias[o]; the values are dequantised in registers.
-// x, y, bias f32, row-major; packed u32, as values_q8.wgsl or values_q4.wgsl reads it; scales u32 [o, k / 64], two f16 a word,
+// Quantised GEMM: y[n, o] = sum over k of x[n, k] value[o, k] scale[o, k / 32], + bias[o]; values are dequantised in registers.
+// x, y, bias f32, row-major; packed u32, as values_q8.wgsl or values_q4.wgsl reads it; scales u32 [o, k / 64] of two f16 each,
 // the lower half first; k is a multiple of 64.
 //
-// Grid: as conv2d.wgsl: a tile of ROWS by COLUMNS of y a thread, id = (row / ROWS, column / COLUMNS).
+// Grid: as in conv2d.wgsl, a thread computes a tile of ROWS by COLUMNS of y, id = (row / ROWS, column / COLUMNS).
 // sizes: n, o, k / 64, whether there is a bias, whether GELU follows.
 //
-// Why: a matrix keeps a quarter of its bytes on the device, or a seventh, near the speed of floats (tests/bench.rs), since a
-// value is unpacked once for ROWS rows, and where threads share what they load, once for all of theirs.
+// Why: the matrix takes a quarter (q8) or a seventh (q4) of the bytes of floats on the device, at nearly the same speed
+// (tests/bench.rs): a value is unpacked once for ROWS rows or, if threads share loads, once for the rows of all of them.
 @group(0) @binding(0) var<storage, read_write> x: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read_write> packed: array<u32>;
 @group(0) @binding(2) var<storage, read_write> scales: array<u32>;

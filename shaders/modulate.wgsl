@@ -1,11 +1,12 @@
-// y = (x - mean) / sqrt(variance + eps) * (1 + scale) + shift for every token, f32, row-major: x, y [b n, d], modulation clean
-// [6 d] and noise [b, 6 d]; the first n_clean tokens of a sample take shift and scale from clean, the others from noise.
+// Modulated layer norm: y = (x - mean) / sqrt(variance + eps) * (1 + scale) + shift for every token, f32, row-major:
+// x, y [b n, d], modulation clean [6 d] and noise [b, 6 d]. The first n_clean tokens of a sample take shift and scale from clean,
+// the others from noise.
 //
-// Grid: a workgroup of 32 threads makes a token, id = (lane, token): the lanes go over the row side by side, so that a GPU reads
-// whole lines of memory.
-// sizes: n, n_clean, d / 4, which part is the shift (the next is the scale), eps as the bits of its f32.
+// Grid: a workgroup of 32 threads computes a token, id = (lane, token). Neighbouring lanes read neighbouring vectors, so a GPU
+// coalesces their loads.
+// sizes: n, n_clean, d / 4, index of the shift among the six parts (the scale is next), eps as the bits of its f32.
 //
-// Why: as operations of their own, norm, scale and shift go over the tokens ten times (scripts/bench has the gain).
+// Why: as separate operations, norm, scale and shift read the tokens ten times (scripts/bench measures the gain).
 @group(0) @binding(0) var<storage, read_write> x: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read_write> clean: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> noise: array<vec4<f32>>;
@@ -16,7 +17,7 @@ const LANES = 32u;
 
 var<workgroup> parts: array<f32, LANES>;
 
-// The sum of all lanes' values, in every lane.
+// Returns the sum of all lanes' values in every lane.
 fn total(lane: u32, value: f32) -> f32 {
   workgroupBarrier();
   parts[lane] = value;

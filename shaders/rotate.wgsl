@@ -1,11 +1,11 @@
-// One of the three parts of qkv [b, n, 3, h, d], heads first: y [b, h, n, d], f32, d a multiple of 4. With tables, each head's row
-// is divided by its root mean square, weighted, and its pairs (u0, u1) are turned to (u0 cos - u1 sin, u1 cos + u0 sin);
-// cos and sin [n, d] hold each angle's number twice.
+// Queries, keys or values from qkv [b, n, 3, h, d], heads first: y [b, h, n, d], f32, d a multiple of 4. With tables, each head's
+// row is divided by its root mean square, weighted, and its pairs (u0, u1) are rotated to (u0 cos - u1 sin, u1 cos + u0 sin); cos
+// and sin [n, d] hold each angle's value twice.
 //
-// Grid: a thread makes a row, id = (token, sample h + head); a workgroup is 16 threads.
-// sizes: n, h, d / 4, part, eps as the bits of its f32, whether there are tables, rows of the grid.
+// Grid: a thread computes a row, id = (token, sample h + head); a workgroup is 16 threads.
+// sizes: n, h, d / 4, part (0: queries, 1: keys, 2: values), eps as the bits of its f32, whether there are tables, b h.
 //
-// Why: as operations of their own, order, norm and rotation go over queries and keys a dozen times (scripts/bench has the gain).
+// Why: as separate operations, transposition, norm and rotation read queries and keys a dozen times (scripts/bench has the gain).
 @group(0) @binding(0) var<storage, read_write> qkv: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read_write> weight: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> cosines: array<vec4<f32>>;

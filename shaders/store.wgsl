@@ -1,13 +1,12 @@
-// How a tile of a product leaves its registers. Where it stands, y is the output, bias what is added, and sizes begin with rows,
+// Stores a GEMM tile from registers. The shader that includes this has the output y, the bias, and sizes that begin with rows,
 // columns, depth, whether there is a bias, whether GELU follows.
 
-// GELU in its tanh form, as x sigmoid(2 u).
+// GELU, tanh approximation, as x sigmoid(2 u) with u the argument of tanh.
 fn gelu(x: f32) -> f32 {
   return x / (1.0 + exp(min(80.0, -x * (1.5957691 + 0.07135481 * x * x))));
 }
 
-// Writes a tile's numbers, with the bias and the activation, as far as they exist. One loop, not a line for each: what is written
-// out takes a compiler seconds.
+// Stores the part of a tile that is inside y, with bias and activation. Loops replace expanded lines, which take a compiler seconds.
 fn store(row: u32, column: u32, tile: ptr<function, Tile>) {
   let o = sizes[1];
   let across = min(COLUMNS, max(o, column) - column);

@@ -118,7 +118,7 @@ impl Image {
         planes
     }
 
-    /// Converts the first image of `[b, 3, y, x]` in -1..1 to 8 bits, rounded; values outside the range are clamped.
+    /// Converts the first image of `[b, 3, y, x]` in -1..1 to 8 bits with rounding; values outside the range are clamped.
     ///
     /// # Errors
     /// [`Error::DeviceLost`] when the device cannot be read, [`Error::Internal`] when a value is not finite.
@@ -158,7 +158,7 @@ mod files {
         /// Reads a PNG, JPEG or WebP file.
         ///
         /// # Errors
-        /// [`Error::Format`] when the file is missing or is not a picture.
+        /// [`Error::Io`] when the file cannot be read, [`Error::Format`] when it is not an image.
         pub fn open(path: impl AsRef<Path>) -> Result<Image> {
             let path = path.as_ref();
             let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
@@ -244,7 +244,7 @@ mod files {
         /// Writes a PNG or JPEG file, by its extension.
         ///
         /// # Errors
-        /// [`Error::Format`] when the file cannot be written.
+        /// [`Error::Io`] when the file cannot be written, [`Error::Format`] when the image cannot be encoded.
         pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
             let path = path.as_ref();
             image::save_buffer(

@@ -1,8 +1,8 @@
-//! Flow-matching samplers, which integrate a velocity field from noise to image: free functions over closures,
-//! independent of the model.
+//! Flow-matching samplers: free functions over closures that integrate a velocity field from noise to image, independent of the
+//! model.
 //!
-//! Convention: `x_t = (1 - t) x0 + t eps` and `v = eps - x0`, so time runs from 1 (noise) to 0 (image). The schedule
-//! and the Euler step are those of diffusers' `FlowMatchEulerDiscreteScheduler` with sigmas from 1 to 1/n.
+//! Convention: `x_t = (1 - t) x0 + t eps` and `v = eps - x0`, so time runs from 1 (noise) to 0 (image). The schedule and the
+//! Euler step are those of diffusers' `FlowMatchEulerDiscreteScheduler` with sigmas from 1 to 1/n.
 
 use std::ops::ControlFlow;
 
@@ -92,9 +92,9 @@ pub enum Branch {
     Nothing,
 }
 
-/// Returns the branches that classifier-free guidance with these two scales evaluates, and their weights:
-/// `v = v(0,0) + image (v(I,0) - v(0,0)) + text (v(I,T) - v(I,0))` (InstructPix2Pix, equation 3). Branches of weight 0
-/// are omitted, so no guidance costs one evaluation.
+/// Returns the branches that classifier-free guidance needs, with their weights:
+/// `v = v(0,0) + image (v(I,0) - v(0,0)) + text (v(I,T) - v(I,0))` (InstructPix2Pix, equation 3). Branches of weight 0 are
+/// omitted, so no guidance costs one evaluation.
 pub fn guidance(text: f64, image: f64, has_images: bool) -> Vec<(Branch, f64)> {
     let weights = if has_images {
         vec![

@@ -1,8 +1,8 @@
-//! Speed in the page: our kernels against burn's own, against what the adapter can do at most, and whole evaluations of the
-//! transformer against onnxruntime-web on the same network. All times of a comparison are taken in turns, in one page.
+//! Speed in the browser: our kernels against burn's and against the adapter's peak rate, and whole evaluations of the
+//! transformer against onnxruntime-web on the same network. All times of a comparison alternate within one page.
 //!
-//! `scripts/bench browser` makes the networks, serves them beside onnxruntime-web, runs this, and holds the lines of JSON that
-//! are printed against the bars.
+//! `scripts/bench browser` creates the networks, serves them beside onnxruntime-web, runs these tests and checks the printed
+//! JSON lines against the required ratios.
 #![cfg(target_arch = "wasm32")]
 
 use burn::tensor::{Device, Distribution, Int, Tensor, TensorData, activation::gelu};
@@ -36,7 +36,7 @@ extern "C" {
     async fn peak() -> Result<JsValue, JsValue>;
 }
 
-/// Where `scripts/bench` serves the cases.
+/// The address at which `scripts/bench` serves the cases.
 const HOST: &str = "http://127.0.0.1:8571/";
 const ROUNDS: usize = 3;
 
@@ -62,7 +62,7 @@ fn median(mut times: Vec<f64>) -> f64 {
     times[times.len() / 2]
 }
 
-/// Milliseconds until the result is there: reading one number waits for all of it.
+/// Returns the milliseconds until the result is computed; reading one value waits for all of it.
 async fn time<const D: usize>(run: impl Fn() -> Tensor<D>) -> f64 {
     let start = now();
     let y = run();
@@ -71,7 +71,7 @@ async fn time<const D: usize>(run: impl Fn() -> Tensor<D>) -> f64 {
     now() - start
 }
 
-/// Alternates the two, after one round of ours that only compiles, and gives the median milliseconds of each.
+/// Alternates both after one warm-up round of ours, and returns the median milliseconds of each.
 async fn race<const D: usize, const E: usize>(
     rounds: usize,
     ours: impl Fn() -> Tensor<D>,
@@ -90,7 +90,7 @@ fn random<const D: usize>(shape: [usize; D], device: &Device) -> Tensor<D> {
     Tensor::random(shape, Distribution::Uniform(-1.0, 1.0), device)
 }
 
-/// One line of the results: what, the milliseconds of both, and how many times as fast ours is.
+/// Prints one line of results: name, milliseconds of both, and our speedup.
 fn report(what: &str, against: &str, (ours, theirs): (f64, f64)) {
     let ratio = theirs / ours;
     console_log!(
@@ -106,7 +106,7 @@ async fn webgpu() -> Device {
     device
 }
 
-/// The linear layer in every encoding, and attention and convolution: against burn's own kernels and the adapter's rate.
+/// Benchmarks the linear layer in every encoding, attention and convolution against burn's kernels and the adapter's peak rate.
 #[wasm_bindgen_test]
 async fn kernels() {
     let device = webgpu().await;
@@ -129,7 +129,7 @@ async fn kernels() {
     let times = race(ROUNDS, linear, slow).await;
     report("linear 1024x512x1536", "burn", times);
     let flop = (2 * n * k * o) as f64;
-    // The time that the adapter's highest rate would take: the ratio is the share of it.
+    // The time at the adapter's peak rate, so that the ratio is the fraction of the peak.
     let ideal = |flop: f64| flop / most / 1e6;
     report(
         "linear 1024x512x1536",
@@ -167,7 +167,7 @@ async fn kernels() {
     let [q, k, v] = [0; 3].map(|_| random([1, h, tokens, d], &device));
     let fast = || gpu::attention(q.clone(), k.clone(), v.clone(), None);
     let (ours, per_linear) = race(1, fast, linear).await;
-    // In floating point: more than 32 bits can count.
+    // In floating point, because the product overflows 32 bits.
     let fair = per_linear * 4.0 * (h * d) as f64 * (tokens as f64).powi(2) / flop;
     report(
         "attention 8x4096x64",
@@ -185,7 +185,7 @@ async fn kernels() {
     report("conv2d 64x64x64 3x3", "burn", race(1, fast, slow).await);
 }
 
-/// What is fused into one pass over memory, against the same in operations of their own.
+/// Benchmarks fused kernels against the same computation in separate operations.
 #[wasm_bindgen_test]
 async fn fused_passes() {
     let device = webgpu().await;
@@ -225,7 +225,7 @@ async fn fused_passes() {
     let norm = random([d], &device);
     let fused = || {
         let heads = gpu::rotated(&qkv, h, [&norm, &norm], rope.tables(), 1e-6);
-        // The last to be launched.
+        // The last one launched.
         heads
             .expect("a shader")
             .into_iter()
@@ -242,7 +242,7 @@ async fn fused_passes() {
             let size = (x.clone().square().mean_dim(3) + 1e-6).sqrt();
             rope.rotate(x / size * norm.clone().unsqueeze())
         };
-        // All three are computed, and one is read.
+        // Computes all three; one value of the sum is read.
         rotated_pairs(part(0)) + rotated_pairs(part(1)) + part(2)
     };
     let times = race(ROUNDS, fused, plain).await;
@@ -253,7 +253,7 @@ async fn fused_passes() {
     );
 }
 
-/// A network with one set of arguments.
+/// A network with the inputs of one evaluation.
 struct Step {
     model: Model,
     patch: usize,
@@ -299,14 +299,14 @@ impl Step {
         Tensor::from_data(TensorData::new(values.clone(), shape.clone()), &self.device)
     }
 
-    /// The velocity, as the pipeline computes it: tokens of text and input are made anew too, as the peer's graph does.
+    /// Computes the velocity without a KV cache: text and input tokens are recomputed, as in the peer's graph.
     fn velocity(&self) -> Tensor<4> {
         let (text, inputs, grid) = self.arguments();
         let sequence = self.model.transformer.sequence(&text, &inputs, &[grid]);
         self.forward(&sequence)
     }
 
-    /// What goes before the noise.
+    /// Returns the inputs other than the noise.
     fn arguments(&self) -> (TextStates, [InputFrame; 1], Grid) {
         let states = self.tensor::<3>("text");
         let [b, n, _] = states.dims();
@@ -332,7 +332,7 @@ impl Step {
             .remove(0)
     }
 
-    /// The arguments for the peer.
+    /// Returns the inputs for the peer.
     fn inputs(&self) -> Object {
         let all = Object::new();
         for (name, shape, values) in &self.tensors {
@@ -351,7 +351,7 @@ impl Step {
         all
     }
 
-    /// The largest difference from the velocity that torch found, relative to the largest number in it.
+    /// Returns the maximum absolute difference from torch's velocity, relative to its maximum absolute value.
     fn error(&self, found: &[f32]) -> f32 {
         let (.., expected) = self.named("velocity");
         assert_eq!(found.len(), expected.len());
@@ -368,8 +368,8 @@ impl Step {
     }
 }
 
-/// Ours and the peer in turns, for each form of the peer's graph; reports the form in which the peer does best. A machine's speed
-/// drifts over minutes, so times are compared within a round.
+/// Alternates our evaluation with the peer's for each variant of its graph, and reports the variant in which the peer is
+/// fastest. A machine's speed drifts over minutes, so times are compared within a round.
 async fn against_onnxruntime(case: &Case, pack: &str, bound: f32, on: Device, provider: &str) {
     let step = Step::load(&case.name, pack, Attention::Full, on).await;
     let (_, found) = step.ours().await;
@@ -411,7 +411,7 @@ async fn against_onnxruntime(case: &Case, pack: &str, bound: f32, on: Device, pr
                 "{path} on {provider} is {error} away from torch"
             );
             let (ours, _) = step.ours().await;
-            // The first round compiles; of what takes ten seconds, two more say enough.
+            // The first round compiles; for evaluations above ten seconds, two more rounds suffice.
             if round > 0 {
                 a.push(ours);
                 b.push(theirs);
@@ -453,7 +453,7 @@ async fn transformer_on_webgpu() {
     let device = webgpu().await;
     for case in cases().await {
         against_onnxruntime(&case, "f32", 1e-4, device.clone(), "webgpu").await;
-        // Eight bits move the velocity itself; how much is the pack's own test.
+        // q8 changes the velocity itself; the pack's own test bounds by how much.
         against_onnxruntime(&case, "q8", 0.1, device.clone(), "webgpu").await;
     }
 }
@@ -465,7 +465,7 @@ async fn transformer_on_the_cpu() {
     }
 }
 
-/// A step of the block's case when text and input are computed once, against one that computes them anew.
+/// Benchmarks a step with a KV cache for text and input against one that recomputes them.
 async fn kept(on: Device, name: &str) {
     for (attention, what) in [
         (Attention::InputsApart, "input kept"),

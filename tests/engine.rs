@@ -1,5 +1,5 @@
-//! The engine without the page, in a dedicated worker of a real browser. Hosts are scripted, so that each can fail in its
-//! own way; files lie in the browser's own file system.
+//! Tests the web engine without a page, in a dedicated worker of a real browser. Scripted HTTP servers simulate each failure;
+//! files are stored in the browser's origin private file system.
 #![cfg(target_arch = "wasm32")]
 
 #[path = "engine/caching.rs"]

@@ -1,5 +1,5 @@
-//! The shaders against their references, with inputs that are new in each run (the seed is printed): every shader in the browser's
-//! WebGPU, and natively where there is an adapter. Natively the references are held against naive loops besides.
+//! Compares the shaders with their references on random inputs (each run prints its seed): every shader on the browser's
+//! WebGPU, and natively where there is an adapter. Natively, the references are also compared with naive loops.
 //!
 //! In the browser: `CHROMEDRIVER=$(command -v chromedriver) wasm-pack test --headless --chrome --mode no-install --release . --test kernels`.
 
@@ -11,7 +11,7 @@ use rand_chacha::ChaCha8Rng;
 use unireal::internals::gpu::{self, Activation};
 use unireal::internals::weights::quant::Encoding;
 
-/// Inputs for one test.
+/// Random inputs of one test.
 struct Inputs(ChaCha8Rng);
 
 impl Inputs {
@@ -19,7 +19,7 @@ impl Inputs {
         Inputs(ChaCha8Rng::seed_from_u64(seed))
     }
 
-    /// Values in `-bound..bound`.
+    /// Returns values in `-bound..bound`.
     fn floats(&mut self, shape: &[usize], bound: f32) -> TensorData {
         let count = shape.iter().product();
         let values: Vec<f32> = (0..count)
@@ -28,7 +28,7 @@ impl Inputs {
         TensorData::new(values, shape.to_vec())
     }
 
-    /// 0, or for about a third a number that keeps a key out; never a whole row of those.
+    /// Returns an additive mask: 0, or -1e9 for about a third of the keys, but never for a whole row.
     fn mask(&mut self, shape: [usize; 3]) -> TensorData {
         let keys = shape[2];
         let values: Vec<f32> = (0..shape.iter().product())
@@ -44,7 +44,7 @@ impl Inputs {
     }
 }
 
-/// A quantised matrix: the device's two tensors and the values that they stand for.
+/// A quantised matrix: the device's two tensors and the dequantised values.
 struct Quantised {
     packed: TensorData,
     scales: TensorData,
@@ -70,7 +70,7 @@ fn numbers(data: &TensorData) -> Vec<f32> {
     data.iter::<f32>().collect()
 }
 
-/// Largest absolute difference, over the largest expected value; NaN anywhere makes it NaN.
+/// Returns the maximum absolute difference relative to the maximum expected magnitude; NaN if any value is NaN.
 fn error(actual: &[f32], expected: &[f32]) -> f32 {
     assert_eq!(actual.len(), expected.len());
     let size = expected.iter().fold(1e-6f32, |size, v| size.max(v.abs()));
@@ -81,7 +81,7 @@ fn error(actual: &[f32], expected: &[f32]) -> f32 {
     ) / size
 }
 
-/// Every test of a shader, for a macro that makes each a test of the platform.
+/// Passes the names of all shader tests to a macro that declares them for the platform.
 macro_rules! shaders {
     ($test:ident) => {
         $test! {

@@ -1,4 +1,4 @@
-/** Reads what `npm audit --json` found of a folder: fails where a package has a weakness that is high or critical. */
+/** Reads the output of `npm audit --json` for a folder. Fails if a package has a high or critical vulnerability. */
 import { text } from "node:stream/consumers";
 
 const [folder] = process.argv.slice(2);

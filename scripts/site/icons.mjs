@@ -1,5 +1,5 @@
 /**
- * Draws the icons that an installed page needs, from the one drawing that there is.
+ * Renders the PNG icons of the installed page from an SVG.
  *
  *   node icons.mjs DRAWING.svg DIR
  */
@@ -7,12 +7,12 @@ import { mkdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import sharp from "sharp";
 
-/** The drawing's own background. */
+/** The background colour of the SVG. */
 const GROUND = "#0f766e";
 
 /**
- * A system cuts a maskable icon into a shape of its own, of which only the inner four fifths are sure to stay: there the
- * drawing lies, on a ground that runs to the edge.
+ * Returns a maskable icon. Systems crop maskable icons, and only the inner 80% is always visible: the drawing is scaled
+ * to that, on a background that fills the icon.
  */
 const maskable = (drawing) => `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 64 64">
   <rect width="64" height="64" fill="${GROUND}"/>
@@ -27,7 +27,7 @@ if (!from || !to) {
 const drawing = await readFile(from, "utf8");
 await mkdir(to, { recursive: true });
 for (const [name, side, svg] of [["192", 192, drawing], ["512", 512, drawing], ["maskable-512", 512, maskable(drawing)]]) {
-  // At 72 dots an inch a unit of the drawing is a pixel, and the drawing has 64.
+  // At 72 dots per inch, a unit of the SVG is a pixel; the SVG is 64 units wide.
   const density = (72 * side) / 64;
   await sharp(Buffer.from(svg), { density }).resize(side, side).png({ compressionLevel: 9 }).toFile(join(to, `${name}.png`));
 }

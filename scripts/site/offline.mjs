@@ -1,6 +1,6 @@
 /**
- * Gives a built site the service worker that keeps it for visits without a network: the page, its code and its pictures,
- * whole and of one version. Models stay out of it: the engine has a cache of its own for them.
+ * Adds a service worker to a built site, which caches a complete version of the page, its code and its images for
+ * offline visits. Models are excluded, because the engine caches them itself.
  *
  *   node offline.mjs DIR
  */
@@ -10,19 +10,19 @@ import { basename, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { generateSW } from "workbox-build";
 
-/** The page's modules of wasm: the engine, and the tabletop's scenes. */
+/** The page's wasm modules: the engine and the tabletop renderer. */
 const MODULES = ["www/wasm/unireal", "www/wasm/tabletop"];
 
 const hash = (bytes, encoding) => createHash("sha256").update(bytes).digest(encoding);
 
 /**
- * Puts a part of a wasm's hash into the address by which the code next to it asks for it. The page and the service
- * worker may then share one download of it (the address stands for these bytes, so any cache may answer). The code gets the
- * whole hash as well and runs nothing else: so code and wasm of two versions cannot meet even on a first visit, and a wasm
- * that a host or a cache has changed does not start.
+ * Adds a prefix of the wasm's hash to the URL in the code next to it, so that the page and the service worker share one
+ * download: the URL identifies the bytes, and any cache may answer. The code also gets the full hash as `integrity`.
+ * Code and wasm of different versions can therefore not meet, even on a first visit, and a corrupted wasm does not
+ * start.
  * @param {string} folder
- * @param {string} module its path without the endings
- * @returns {Promise<[string, string]>} its path, and the address, relative to the site
+ * @param {string} module its path without the extensions
+ * @returns {Promise<[string, string]>} its path and its URL, relative to the site
  */
 async function addressWasm(folder, module) {
   const path = `${module}_bg.wasm`;
@@ -41,10 +41,10 @@ async function addressWasm(folder, module) {
   return [path, `${path}?v=${version}`];
 }
 
-/** Makes DIR/service-worker.js. Whatever changes a file of the site has to come before. @param {string} folder */
+/** Writes DIR/service-worker.js. Run it after every other step that changes the site. @param {string} folder */
 export async function makeOffline(folder) {
   const wasm = new Map(await Promise.all(MODULES.map((module) => addressWasm(folder, module))));
-  /** A file that is not the one that was built, as while a new version is being copied to its host, ends the installation. */
+  /** Adds a file's hash: the installation fails if the server has another version of it, for example during a deployment. */
   const withIntegrity = async (entry) => {
     const integrity = `sha256-${hash(await readFile(join(folder, entry.url)), "base64")}`;
     return wasm.has(entry.url) ? { ...entry, url: wasm.get(entry.url), revision: null, integrity } : { ...entry, integrity };
@@ -57,9 +57,9 @@ export async function makeOffline(folder) {
     manifestTransforms: [async (entries) => ({ manifest: await Promise.all(entries.map(withIntegrity)), warnings: [] })],
     maximumFileSizeToCacheInBytes: 2 ** 30,
     cacheId: "unireal",
-    // Whatever stands in the address of the page: were it to come from the network, its code would still be the kept one.
+    // Ignores all query parameters: a page from the network would still run the cached code.
     ignoreURLParametersMatching: [/./],
-    // The first visit is served by what it has brought; a later version waits until the page asks for it.
+    // The first visit is served from the cache immediately; a later version waits until the page activates it.
     clientsClaim: true,
     skipWaiting: false,
     inlineWorkboxRuntime: true,

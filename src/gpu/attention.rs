@@ -1,17 +1,17 @@
-//! Attention without its matrix: `shaders/attention.wgsl`.
+//! Attention without a matrix of scores: `shaders/attention.wgsl`.
 
 use burn::tensor::{Tensor, activation::softmax};
 
 use super::launch::{self, Shader, Threads};
 
-/// `softmax(q k^T / sqrt(d) + mask) v`, for each batch and head.
+/// Computes `softmax(q k^T / sqrt(d) + mask) v` for each batch and head.
 ///
 /// # Shapes
-/// `q [b, h, n, d]`, `k` and `v [b, h, m, d]`, `mask [b or 1, h or 1, n, m]` to `[b, h, n, d]`. The mask is added: 0 lets a
-/// key in, a large negative number keeps it out.
+/// `q [b, h, n, d]`, `k` and `v [b, h, m, d]`, `mask [b or 1, h or 1, n, m]` to `[b, h, n, d]`. The mask is added to the scores:
+/// 0 shows a key, a large negative number hides it.
 ///
 /// # Panics
-/// When the shapes do not fit one another.
+/// When the shapes do not match.
 pub fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, mask: Option<Tensor<4>>) -> Tensor<4> {
     match on_gpu(&q, &k, &v, mask.as_ref()) {
         Some(y) => y,
@@ -19,7 +19,7 @@ pub fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, mask: Option<Tensor<4
     }
 }
 
-/// [`attention`] in plain operations: what the CPU runs, and what training differentiates.
+/// [`attention`] in plain tensor operations, which the CPU runs and training differentiates.
 pub fn attention_reference(
     q: Tensor<4>,
     k: Tensor<4>,
@@ -43,11 +43,11 @@ fn on_gpu(
 ) -> Option<Tensor<4>> {
     let [b, h, n, d] = q.dims();
     let [_, _, m, _] = k.dims();
-    // A mismatch is the reference's to report, and so is what has no vectors of four.
+    // The reference reports mismatched shapes and handles widths that are not a multiple of 4.
     if k.dims() != [b, h, m, d] || v.dims() != [b, h, m, d] || !d.is_multiple_of(4) {
         return None;
     }
-    // Not by their product, which wasm's 32 bits cannot count where there are many tokens.
+    // Check each size, since their product can overflow wasm's 32-bit `usize`.
     if [b, h, n, m, d].contains(&0) {
         return None;
     }

@@ -1,4 +1,4 @@
-//! Convolution, and with it every product with floats: `shaders/conv2d.wgsl`.
+//! Convolution, and every GEMM with float weights: `shaders/conv2d.wgsl`.
 
 use burn::tensor::{Shape, Tensor, module, ops::ConvOptions};
 use burn_wgpu::CubeTensor;
@@ -6,14 +6,14 @@ use burn_wgpu::CubeTensor;
 use super::launch::{self, Shader, Threads};
 use super::linear::{Activation, STORE};
 
-/// Cross-correlation with zeros around the input, as in every framework's `conv2d`.
+/// Computes the cross-correlation with zero padding, as in every framework's `conv2d`.
 ///
 /// # Shapes
 /// `x [b, c, h, w]`, `weight [o, c, i, j]`, `bias [o]` to `[b, o, (h + top + bottom - i) / stride + 1, ...]`; `padding` is
 /// top, left, bottom, right, in pixels.
 ///
 /// # Panics
-/// When the shapes do not fit one another, or the kernel is larger than the padded input.
+/// When the shapes do not match, or the kernel is larger than the padded input.
 pub fn conv2d(
     x: Tensor<4>,
     weight: Tensor<4>,
@@ -48,7 +48,7 @@ pub fn conv2d_reference(
     module::conv2d(x, weight, bias, options)
 }
 
-/// Rows and columns of the result; `None` when the kernel is larger than the padded input.
+/// Returns rows and columns of the result; `None` when the kernel is larger than the padded input.
 pub(crate) fn output_sides(
     [height, width]: [usize; 2],
     [rows, columns]: [usize; 2],
@@ -72,7 +72,7 @@ fn on_gpu(
     let [top, left, ..] = padding;
     let [b, c, height, width] = x.dims();
     let [o, channels, rows, columns] = weight.dims();
-    // A mismatch is the reference's to report.
+    // The reference reports mismatched shapes.
     if channels != c || bias.is_some_and(|bias| bias.dims() != [o]) || stride == 0 {
         return None;
     }
@@ -80,7 +80,7 @@ fn on_gpu(
         return None;
     }
     let [v, u] = output_sides([height, width], [rows, columns], stride, padding)?;
-    // Asked before anything is laid out anew, so that another device does not pay for it.
+    // Return early on other devices, before any tensor is copied to a new layout.
     x.clone().try_into_primitive::<burn_wgpu::Wgpu>().ok()?;
     let input = launch::floats(&channels_last(x))?;
     let kernel = launch::floats(&channels_last(weight))?;
@@ -102,19 +102,19 @@ fn on_gpu(
     Some(launch::tensor::<4>(y).permute([0, 3, 1, 2]))
 }
 
-/// A run of `shaders/conv2d.wgsl`.
+/// A launch of `shaders/conv2d.wgsl`.
 pub(super) struct Product {
     /// Pixels and channels, or rows and columns, of the result.
     pub(super) outputs: [usize; 2],
-    /// Vectors of four that are summed over, for each tap.
+    /// Number of vectors of four channels summed at each kernel position.
     pub(super) vectors: usize,
     /// Whether there is a bias.
     pub(super) biased: bool,
-    /// What follows.
+    /// The activation of the result.
     pub(super) activation: Activation,
 }
 
-/// What a convolution sums over.
+/// The window geometry of a convolution.
 pub(super) struct ConvGeometry {
     /// Height and width of the input.
     input: [usize; 2],
@@ -123,12 +123,12 @@ pub(super) struct ConvGeometry {
     /// Height and width of the kernel.
     kernel: [usize; 2],
     stride: usize,
-    /// Zeros above and to the left of the input.
+    /// Zero padding above and to the left of the input.
     start: [usize; 2],
 }
 
 impl ConvGeometry {
-    /// One for each of so many pixels, which lie in a row: the product with a matrix.
+    /// Returns the geometry of a 1x1 convolution over one row of `pixels` pixels, which is a GEMM.
     pub(super) fn one(pixels: usize) -> Self {
         ConvGeometry {
             input: [1, pixels],
@@ -141,7 +141,7 @@ impl ConvGeometry {
 }
 
 impl Product {
-    /// Of input, weights and bias.
+    /// Launches the shader on `inputs`: input, weights and bias.
     pub(super) fn launch(
         self,
         geometry: ConvGeometry,
@@ -176,7 +176,7 @@ impl Product {
     }
 }
 
-/// `[n, c, i, j]` to `[n, i, j, c]`, with zeros up to the next multiple of four channels.
+/// Converts `[n, c, i, j]` to `[n, i, j, c]`, zero-padded to the next multiple of four channels.
 fn channels_last(x: &Tensor<4>) -> Tensor<4> {
     let [n, c, i, j] = x.dims();
     let x = x.clone().permute([0, 2, 3, 1]);

@@ -1,4 +1,4 @@
-//! Launching a hand-written shader on the client that burn computes with.
+//! Launches hand-written WGSL shaders on burn's compute client.
 
 use burn::tensor::{DType, Int, Shape, Tensor};
 use burn_wgpu::{CubeTensor, KernelSource, SourceKernel, SourceTemplate, Wgpu, into_contiguous};
@@ -8,13 +8,13 @@ use cubecl::{CubeCount, CubeDim};
 
 use super::tile::{Tile, tiles};
 
-/// A WGSL kernel: bindings are its inputs, its output, then its sizes as `array<u32>`, all `read_write`, since burn may
-/// keep several tensors in one buffer and WebGPU allows one kind of use of a buffer at a time. Its entry point is `main`.
+/// A WGSL kernel with the entry point `main`. Bindings are its inputs, its output, then its sizes as `array<u32>`. All are
+/// `read_write`, since burn may place several tensors in one buffer and WebGPU allows one kind of use of a buffer at a time.
 #[derive(Clone, Copy)]
 pub(super) struct Shader {
-    /// Tells shaders apart in the cache of pipelines.
+    /// Identifies the shader in the pipeline cache.
     pub(super) name: &'static str,
-    /// The text, in parts: valid WGSL as it stands, or, with a tile, as [`Tile::write_out`] makes it.
+    /// The source in parts: valid WGSL or, with a tile, a template for [`Tile::write_out`].
     pub(super) texts: &'static [&'static str],
     /// How the grid is divided.
     pub(super) threads: Threads,
@@ -23,14 +23,14 @@ pub(super) struct Shader {
 /// How a shader divides its grid among threads.
 #[derive(Clone, Copy)]
 pub(super) enum Threads {
-    /// A thread for each place, in workgroups of so many in x and y, as the text says.
+    /// One thread per grid cell, in workgroups of this size in x and y, as the source declares.
     Each([usize; 2]),
-    /// A thread for each tile, and a workgroup for so many places in x and y.
+    /// One thread per tile; a workgroup covers `covers` grid cells in x and y.
     Tiled { tile: Tile, covers: [usize; 2] },
 }
 
 impl Threads {
-    /// For a product with a matrix that has so many rows and columns of results, each the sum of so many products.
+    /// Returns the threads for a GEMM with a result of `[rows, columns]` and an inner dimension of `depth`.
     pub(super) fn product([rows, columns]: [usize; 2], depth: usize) -> Self {
         let tile = tiles()
             .linear(multiply_adds(&[rows, columns, depth]))
@@ -39,7 +39,7 @@ impl Threads {
         Threads::Tiled { tile, covers }
     }
 
-    /// For attention of so many heads, each of so many queries to so many keys of so many features.
+    /// Returns the threads for attention of shape `[heads, queries, keys, features]`.
     pub(super) fn attention(heads: usize, [queries, keys]: [usize; 2], features: usize) -> Self {
         let work = multiply_adds(&[2, heads, queries, keys, features]);
         let tile = tiles().attention(work).fit(queries);
@@ -48,7 +48,7 @@ impl Threads {
     }
 }
 
-/// The product of all, in 64 bits: wasm's 32 cannot count it.
+/// Returns the product of all sizes in 64 bits, since it can overflow wasm's 32-bit `usize`.
 fn multiply_adds(sizes: &[usize]) -> u64 {
     sizes.iter().map(|&size| size as u64).product()
 }
@@ -75,8 +75,8 @@ impl KernelSource for Shader {
 }
 
 impl Shader {
-    /// Runs the shader over `grid`, the extents in its x and y, and gives its output of `shape`. Nothing where a limit of
-    /// the device does not allow that; the caller then takes its reference.
+    /// Runs the shader over `grid`, the extents in x and y, and returns its output of `shape`. Returns `None` when a device limit
+    /// or overlapping inputs prevent that; the caller then runs its reference.
     pub(super) fn launch(
         self,
         grid: [usize; 2],
@@ -100,11 +100,11 @@ impl Shader {
         let bytes = |shape: &Shape| shape.num_elements() as u64 * size_of::<f32>() as u64;
         let largest = inputs.iter().map(|input| bytes(input.meta.shape()));
         let largest = largest.max().unwrap_or(0).max(bytes(&shape));
-        // Shaders count in u32, and a buffer is one binding.
+        // Shaders index in u32, and each buffer is one binding.
         if largest > properties.memory.max_page_size.min(u32::MAX.into()) {
             return None;
         }
-        // Two writable bindings must not be the same memory.
+        // Two writable bindings must not overlap in memory.
         for (i, input) in inputs.iter().enumerate() {
             if inputs[..i].iter().any(|other| overlap(input, other)) {
                 return None;
@@ -138,23 +138,23 @@ impl Shader {
 }
 
 fn overlap(a: &CubeTensor, b: &CubeTensor) -> bool {
-    // Slices of one allocation may lie apart, but callers have none that do: the plain answer is the safe one.
+    // Slices of one allocation may be disjoint, but callers have none, so comparing allocations is safe.
     a.handle.memory.descriptor().id == b.handle.memory.descriptor().id
 }
 
-/// The tensor's memory, row by row, where it is a tensor of 32-bit floats on WebGPU that records no gradients.
+/// Returns the tensor's contiguous buffer if it is a tensor of 32-bit floats on WebGPU that records no gradients.
 pub(super) fn floats<const D: usize>(tensor: &Tensor<D>) -> Option<CubeTensor> {
     let primitive = tensor.clone().try_into_primitive::<Wgpu>().ok()?;
     (primitive.dtype == DType::F32).then(|| into_contiguous(primitive))
 }
 
-/// As [`floats`], for 32-bit integers.
+/// Like [`floats`], for 32-bit integers.
 pub(super) fn packed<const D: usize>(tensor: &Tensor<D, Int>) -> Option<CubeTensor> {
     let primitive = tensor.clone().try_into_primitive::<Wgpu>().ok()?;
     matches!(primitive.dtype, DType::I32 | DType::U32).then(|| into_contiguous(primitive))
 }
 
-/// As [`floats`]; without a tensor, four floats beside `beside` that fill the binding and are not read.
+/// Like [`floats`]; without a tensor, returns four floats on the device of `beside`, which fill the binding and are not read.
 pub(super) fn optional<const D: usize>(
     tensor: Option<&Tensor<D>>,
     beside: &CubeTensor,
@@ -171,7 +171,7 @@ pub(super) fn optional<const D: usize>(
     }
 }
 
-/// The tensor that a shader made.
+/// Converts a shader's output to a tensor.
 pub(super) fn tensor<const D: usize>(primitive: CubeTensor) -> Tensor<D> {
     Tensor::from_primitive::<Wgpu>(primitive)
 }

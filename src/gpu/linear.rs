@@ -1,24 +1,24 @@
-//! The product with a matrix of floats: a convolution of one tap.
+//! GEMM with a float matrix: a 1x1 convolution.
 
 use burn::tensor::{Tensor, activation::sigmoid};
 
 use super::conv2d::{ConvGeometry, Product};
 use super::launch;
 
-/// How the shaders that are a product with a matrix write their results.
+/// WGSL with which the GEMM shaders store their results.
 pub(super) const STORE: &str = include_str!("../../shaders/store.wgsl");
 
-/// What is applied to a layer's results before they are written.
+/// The activation function applied to a layer's results before they are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activation {
-    /// Nothing.
+    /// The identity.
     None,
-    /// GELU in its tanh form.
+    /// GELU, tanh approximation.
     Gelu,
 }
 
 impl Activation {
-    /// As the shaders know it.
+    /// Returns the activation's number in the shaders.
     pub(super) fn code(self) -> usize {
         match self {
             Activation::None => 0,
@@ -26,7 +26,7 @@ impl Activation {
         }
     }
 
-    /// In operations of its own.
+    /// Applies the activation in separate operations.
     pub(super) fn apply(self, y: Tensor<3>) -> Tensor<3> {
         match self {
             Activation::None => y,
@@ -35,8 +35,8 @@ impl Activation {
     }
 }
 
-/// GELU in its tanh form, `x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))`, written as `x sigmoid(2 u)`: the same
-/// function with one exponential, where tanh and a power cost a fifth of a training step on the CPU.
+/// GELU, tanh approximation: `x / 2 (1 + tanh(u))` with `u = sqrt(2 / pi) (x + 0.044715 x^3)`, computed as `x sigmoid(2 u)`. This
+/// has one exponential, while tanh and a power cost a fifth of a training step on the CPU.
 fn gelu(x: Tensor<3>) -> Tensor<3> {
     if let Some(y) = crate::cpu::gelu(&x, crate::cpu::GeluApproximation::Tanh) {
         return y;
@@ -46,13 +46,13 @@ fn gelu(x: Tensor<3>) -> Tensor<3> {
     x * sigmoid(u)
 }
 
-/// `y = activation(x W^T + b)`.
+/// Computes `y = activation(x W^T + b)`.
 ///
 /// # Shapes
 /// `x [b, n, k]`, `weight [o, k]`, `bias [o]` to `[b, n, o]`.
 ///
 /// # Panics
-/// When the shapes do not fit one another.
+/// When the shapes do not match.
 pub fn linear(
     x: Tensor<3>,
     weight: Tensor<2>,
@@ -69,7 +69,7 @@ pub fn linear(
     activation.apply(y)
 }
 
-/// [`linear`] in plain operations, without an activation.
+/// [`linear`] in plain tensor operations, without an activation.
 pub fn linear_reference(x: Tensor<3>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<3> {
     let [b, n, k] = x.dims();
     let [o, _] = weight.dims();
@@ -89,7 +89,7 @@ fn on_gpu(
 ) -> Option<Tensor<3>> {
     let [b, n, k] = x.dims();
     let [o, inner] = weight.dims();
-    // A mismatch is the reference's to report, and so is what has no vectors of four.
+    // The reference reports mismatched shapes and handles widths that are not a multiple of 4.
     if inner != k || bias.is_some_and(|bias| bias.dims() != [o]) || !k.is_multiple_of(4) {
         return None;
     }

@@ -1,10 +1,10 @@
-//! What the model asks of a device beyond plain tensor operations: one file a kernel, with the launch of the WGSL in
-//! `shaders/` and, beside it, the same function in plain operations.
+//! GPU kernels beyond plain tensor operations. Each file holds one kernel: the launch of its WGSL in `shaders/`, and the same
+//! function in plain tensor operations, its reference.
 //!
-//! Each function looks at where its tensors lie. On WebGPU, in 32-bit floats and with sizes that the shader takes, it
-//! launches the shader; on the CPU it takes its form in `src/cpu`, where there is one; anywhere else (an odd size, a
-//! device that records gradients) it is its `*_reference`. All forms are tested against the references, the shaders in a
-//! browser, so they are one function for the caller.
+//! Each function dispatches on the device of its tensors. On WebGPU, with 32-bit floats and sizes that the shader supports, it
+//! launches the shader. On the CPU it calls the kernel in `src/cpu`, if there is one. Otherwise (an unsupported size, a device
+//! that records gradients) it calls its `*_reference`. All variants are tested against the references, the shaders in a browser,
+//! so callers need not distinguish them.
 
 mod attention;
 mod conv2d;

@@ -1,10 +1,10 @@
-//! What surrounds attention and feed-forward in a block: `shaders/modulate.wgsl` before, `shaders/gate.wgsl` after.
+//! AdaLN modulation in a block: `shaders/modulate.wgsl` before attention and feed-forward, `shaders/gate.wgsl` after.
 
 use burn::tensor::{Tensor, module::layer_norm};
 
 use super::launch::{self, Shader, Threads};
 
-/// Threads that share a token.
+/// Number of threads per token.
 const ROW: usize = 32;
 
 const MODULATE: Shader = Shader {
@@ -19,25 +19,25 @@ const GATE: Shader = Shader {
     threads: Threads::Each([64, 1]),
 };
 
-/// Shifts, scales and gates of a block for the two kinds of token: the first `n_clean` tokens of a sequence, and the others.
-/// Each has six parts of `d` numbers.
+/// AdaLN shifts, scales and gates of a block for two kinds of token: the first `n_clean` tokens of a sequence, and the others.
+/// Each has six parts of `d` values.
 #[derive(Clone, Debug)]
 pub struct Modulation {
-    /// `[1, 1, 6 d]`, of text and input tokens.
+    /// Of text and input tokens, `[1, 1, 6 d]`.
     pub clean: Tensor<3>,
-    /// `[b, 1, 6 d]`, of noise tokens.
+    /// Of noise tokens, `[b, 1, 6 d]`.
     pub noise: Tensor<3>,
-    /// How many tokens are clean.
+    /// Number of clean tokens.
     pub n_clean: usize,
 }
 
 impl Modulation {
-    /// Whether it is one for `b` samples of tokens of width `d`.
+    /// Returns whether the shapes match `b` samples of width `d`.
     pub(crate) fn fits(&self, b: usize, d: usize) -> bool {
         self.clean.dims() == [1, 1, 6 * d] && self.noise.dims() == [b, 1, 6 * d]
     }
 
-    /// One of the six parts, spread over the tokens: `[b, n, d]`.
+    /// Returns one of the six parts, repeated for each token: `[b, n, d]`.
     fn per_token(&self, part: usize, [b, n, d]: [usize; 3]) -> Tensor<3> {
         let rows = [(&self.clean, self.n_clean), (&self.noise, n - self.n_clean)]
             .into_iter()
@@ -46,24 +46,24 @@ impl Modulation {
         Tensor::cat(rows.collect(), 1)
     }
 
-    /// The shape of `x`, when a shader can modulate it: rows are whole vectors of four.
+    /// Returns the shape of `x` if a shader can modulate it: shapes match, none is empty, and `d` is a multiple of 4.
     fn shape(&self, x: &Tensor<3>) -> Option<[usize; 3]> {
         let [b, n, d] = x.dims();
         (self.fits(b, d) && d.is_multiple_of(4) && b * n * d > 0).then_some([b, n, d])
     }
 }
 
-/// The layer norm of `x [b, n, d]`, scaled and shifted by the parts `at` (shift) and `at + 1` (scale).
+/// Returns the layer norm of `x [b, n, d]`, scaled by part `at + 1` and shifted by part `at`.
 ///
 /// # Panics
-/// When the shapes do not fit one another.
+/// When the shapes do not match.
 pub fn modulated(x: Tensor<3>, by: &Modulation, at: usize, epsilon: f64) -> Tensor<3> {
     modulated_on_gpu(&x, by, at, epsilon)
         .or_else(|| crate::cpu::modulated(&x, by, at, epsilon))
         .unwrap_or_else(|| modulated_reference(x, by, at, epsilon))
 }
 
-/// [`modulated`] in plain operations.
+/// [`modulated`] in plain tensor operations.
 pub fn modulated_reference(x: Tensor<3>, by: &Modulation, at: usize, epsilon: f64) -> Tensor<3> {
     let shape = x.dims();
     let ones = Tensor::ones([shape[2]], &x.device());
@@ -71,17 +71,17 @@ pub fn modulated_reference(x: Tensor<3>, by: &Modulation, at: usize, epsilon: f6
     layer_norm(x, ones, None, epsilon) * scale.add_scalar(1.0) + shift
 }
 
-/// `x + a` times the gate, the part `at`; both `[b, n, d]`.
+/// Returns `x + a * gate`, where the gate is part `at`; `x` and `a` are `[b, n, d]`.
 ///
 /// # Panics
-/// When the shapes do not fit one another.
+/// When the shapes do not match.
 pub fn gated(x: Tensor<3>, a: Tensor<3>, by: &Modulation, at: usize) -> Tensor<3> {
     gated_on_gpu(&x, &a, by, at)
         .or_else(|| crate::cpu::gated(&x, &a, by, at))
         .unwrap_or_else(|| gated_reference(x, a, by, at))
 }
 
-/// [`gated`] in plain operations.
+/// [`gated`] in plain tensor operations.
 pub fn gated_reference(x: Tensor<3>, a: Tensor<3>, by: &Modulation, at: usize) -> Tensor<3> {
     let gate = by.per_token(at, x.dims());
     x + a * gate
@@ -93,7 +93,7 @@ fn modulated_on_gpu(x: &Tensor<3>, by: &Modulation, at: usize, epsilon: f64) -> 
     let inputs = [&launch::floats(x)?, &clean, &noise];
     let epsilon = (epsilon as f32).to_bits() as usize;
     let sizes = [n, by.n_clean, d / 4, at, epsilon];
-    // A workgroup is a token: its lanes are the grid's x.
+    // One workgroup per token: its threads span the grid's x.
     let grid = [ROW, b * n];
     let y = MODULATE.launch(grid, &inputs, &sizes, [b, n, d])?;
     Some(launch::tensor(y))

@@ -1,4 +1,4 @@
-//! The product with a matrix that stays quantised: `shaders/linear_quant.wgsl`.
+//! GEMM with a quantised matrix: `shaders/linear_quant.wgsl`.
 
 use burn::tensor::{Int, Tensor};
 
@@ -10,14 +10,13 @@ const PRODUCT: &str = include_str!("../../shaders/linear_quant.wgsl");
 const VALUES_Q8: &str = include_str!("../../shaders/values_q8.wgsl");
 const VALUES_Q4: &str = include_str!("../../shaders/values_q4.wgsl");
 
-/// `y = activation(x W^T + b)` with a quantised `W` ([`crate::weights::quant`] has the layout).
+/// Computes `y = activation(x W^T + b)` with a quantised `W` (layout: [`crate::weights::quant`]).
 ///
 /// # Shapes
-/// `x [b, n, k]`, `packed [o, k / 4]` (q8) or `[o, k / 8]` (q4), `scales [o, k / 64]` words of two f16, `bias [o]` to
-/// `[b, n, o]`.
+/// `x [b, n, k]`, `packed [o, k / 4]` (q8) or `[o, k / 8]` (q4), `scales [o, k / 64]` of two f16 each, `bias [o]` to `[b, n, o]`.
 ///
 /// # Panics
-/// When the shapes do not fit one another, and in an encoding that is not quantised.
+/// When the shapes do not match, or `encoding` is not quantised.
 pub fn quant_linear(
     x: Tensor<3>,
     packed: Tensor<2, Int>,
@@ -36,7 +35,7 @@ pub fn quant_linear(
     }
 }
 
-/// [`quant_linear`] in plain operations, without an activation. The dequantised matrix lives as long as the call.
+/// [`quant_linear`] in plain tensor operations, without an activation. The dequantised matrix exists only during the call.
 pub fn quant_linear_reference(
     x: Tensor<3>,
     packed: Tensor<2, Int>,
@@ -47,17 +46,17 @@ pub fn quant_linear_reference(
     linear_reference(x, dequantize(packed, scales, encoding), bias)
 }
 
-/// The matrix `[o, k]` that `packed` and `scales` stand for.
+/// Returns the dequantised matrix `[o, k]`.
 ///
 /// # Panics
-/// When the shapes do not fit one another, and in an encoding that is not quantised.
+/// When the shapes do not match, or `encoding` is not quantised.
 pub fn dequantize(packed: Tensor<2, Int>, scales: Tensor<2, Int>, encoding: Encoding) -> Tensor<2> {
     let [o, integers] = packed.dims();
     let k = integers * encoding.values_per_word();
     let lanes = |integers: Tensor<2, Int>, bits: usize| -> Tensor<3, Int> {
         let [rows, columns] = integers.dims();
         let parts = (0..32 / bits).map(|i| {
-            // The mask also undoes the sign that a shift to the right of a signed word drags along.
+            // The mask also removes the sign bits that an arithmetic right shift inserts.
             integers
                 .clone()
                 .bitwise_right_shift_scalar((i * bits) as i32)
@@ -69,7 +68,7 @@ pub fn dequantize(packed: Tensor<2, Int>, scales: Tensor<2, Int>, encoding: Enco
     let values = match encoding {
         Encoding::Q8 => {
             let bytes = lanes(packed, 8).float();
-            // 128..=255 stand for -128..=-1.
+            // 128..=255 represent -128..=-1.
             let negative = bytes.clone().greater_equal_elem(128.0).float();
             bytes - negative * 256.0
         }
@@ -81,8 +80,8 @@ pub fn dequantize(packed: Tensor<2, Int>, scales: Tensor<2, Int>, encoding: Enco
     (values * scales.reshape([o, k / BLOCK, 1])).reshape([o, k])
 }
 
-/// The values of f16 bit patterns, exactly, in operations that every device has. Infinities and NaN, which no scale is,
-/// come out as large numbers.
+/// Converts f16 bit patterns to floats exactly, with operations that every device has. Infinities and NaN, which no scale is,
+/// become large numbers.
 fn half_to_float(bits: Tensor<3, Int>) -> Tensor<3> {
     let field = |shift: i32, mask: i32| {
         let bits = bits.clone().bitwise_right_shift_scalar(shift);
@@ -90,7 +89,7 @@ fn half_to_float(bits: Tensor<3, Int>) -> Tensor<3> {
     };
     let (sign, exponent, mantissa) = (field(15, 1), field(10, 31), field(0, 1023));
     let subnormal = exponent.clone().equal_elem(0.0);
-    // A power of two as a product of the powers that the exponent's bits choose: exact, where exp2 may round.
+    // 2^exponent as the product of the powers that the exponent's bits select: exact, while exp2 may round.
     let mut power = Tensor::ones_like(&exponent);
     for bit in 0..5 {
         let factor = f64::from(1u32 << (1 << bit)).min(65536.0);

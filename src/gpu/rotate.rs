@@ -1,5 +1,5 @@
-//! From a block's joint projection to what attention reads: `shaders/rotate.wgsl`. The plain form is in
-//! [`crate::model::transformer`].
+//! Queries, keys and values from a block's qkv projection, with q/k norm and rotary embedding: `shaders/rotate.wgsl`. The
+//! reference is in [`crate::model::transformer`].
 
 use burn::tensor::Tensor;
 
@@ -11,8 +11,8 @@ const SHADER: Shader = Shader {
     threads: Threads::Each([16, 1]),
 };
 
-/// Queries, keys and values, heads first; queries and keys normalised, with the weights `norms`, and rotated. `None` where no
-/// shader runs.
+/// Returns queries, keys and values, heads first. Queries and keys are normalised, with the weights `norms`, and rotated. Returns
+/// `None` when the shader cannot run.
 ///
 /// # Shapes
 /// `qkv [b, n, 3 h d]`, `norms [d]`, `cos` and `sin [1, 1, n, d]` to three tensors `[b, h, n, d]`.

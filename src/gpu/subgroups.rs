@@ -1,5 +1,5 @@
-//! Subgroups in a browser. wgpu 30 does not know that a browser may offer them, and so asks for none: its request is completed
-//! on the way.
+//! Enables subgroups in a browser. wgpu 30 does not know that a browser may offer them, so it does not request them; this module
+//! adds the feature to its request.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -12,21 +12,21 @@ use wasm_bindgen_futures::{JsFuture, future_to_promise};
 const FEATURE: &str = "subgroups";
 const ADAPTER: &str = "requestAdapter";
 
-/// While this lives, an adapter that has subgroups gives devices that have them.
+/// While this value lives, devices of an adapter that supports subgroups are requested with them.
 pub(super) struct Request {
     given: Rc<Cell<bool>>,
     gpu: Option<JsValue>,
 }
 
 impl Request {
-    /// Begins. What cannot be replaced stays as it is, and devices come without them.
+    /// Starts to intercept requests. If the function cannot be replaced, devices have no subgroups.
     pub(super) fn completed() -> Self {
         let given = Rc::new(Cell::new(false));
         let gpu = replace_request(given.clone()).ok();
         Request { given, gpu }
     }
 
-    /// Whether a device was asked for them.
+    /// Returns whether a device was requested with subgroups.
     pub(super) fn given(&self) -> bool {
         self.given.get()
     }
@@ -34,7 +34,7 @@ impl Request {
 
 impl Drop for Request {
     fn drop(&mut self) {
-        // The browser's own function is the prototype's.
+        // Deleting the replacement uncovers the browser's own function on the prototype.
         if let Some(gpu) = self.gpu.as_ref().and_then(|gpu| gpu.dyn_ref::<Object>()) {
             let _ = Reflect::delete_property(gpu, &ADAPTER.into());
         }
@@ -45,7 +45,7 @@ fn function(of: &JsValue, name: &str) -> Result<Function, JsValue> {
     Reflect::get(of, &name.into())?.dyn_into()
 }
 
-/// Gives the object whose function is replaced.
+/// Replaces `navigator.gpu.requestAdapter` and returns `navigator.gpu`.
 fn replace_request(given: Rc<Cell<bool>>) -> Result<JsValue, JsValue> {
     let navigator = Reflect::get(&js_sys::global(), &"navigator".into())?;
     let gpu = Reflect::get(&navigator, &"gpu".into())?;
@@ -79,7 +79,7 @@ fn replace_device_request(adapter: &JsValue, given: Rc<Cell<bool>>) -> Result<()
     let request = function(adapter, "requestDevice")?;
     let holder = adapter.clone();
     let completed = move |descriptor: JsValue| -> Result<JsValue, JsValue> {
-        // wgpu always describes the device, and lists features.
+        // wgpu always passes a descriptor with a list of features.
         let listed = Reflect::get(&descriptor, &"requiredFeatures".into())?;
         let features: Array = listed.dyn_into()?;
         features.push(&FEATURE.into());

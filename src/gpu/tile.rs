@@ -1,11 +1,11 @@
-//! Tiled shaders: texts that say a tile once, written out for the tile that suits the adapter.
+//! Tiled shaders: WGSL templates, expanded for the tile sizes that suit the adapter.
 //!
-//! WGSL has no arrays in registers, so a shader that keeps a tile of results there has to name each of them. Such a text has
-//! three signs: a line with `$r` stands for one line a row of the tile, with `$q` one for every four of its columns, with `$j`
-//! one for each of those four; with several signs, one for each combination, rows first. `ROWS`, `COLUMNS` and `THREADS` are
-//! the tile's numbers. A line that ends in `// quad` is only there where four neighbouring threads load four columns once and
-//! pass them to one another, one that ends in `// alone` only where every thread loads its own. `Factor` is what is multiplied:
-//! a vector of 32-bit floats, or of 16-bit ones; a line that ends in `// single` or in `// half` is for one of the two.
+//! WGSL has no arrays in registers, so a shader that keeps a tile of results in registers has to name each result. A template has
+//! three placeholders: a line with `$r` is repeated for each row of the tile, with `$q` for each group of four columns, with `$j`
+//! for each of those four; with several placeholders, for each combination, rows first. `ROWS`, `COLUMNS` and `THREADS` are the
+//! tile's sizes. A line that ends in `// quad` is used only if four neighbouring threads load four columns once and share them,
+//! one that ends in `// alone` only if every thread loads its own. `Factor` is the operand type, a vector of 32-bit or 16-bit
+//! floats; a line that ends in `// single` or in `// half` is for one of the two.
 
 use std::fmt::Write;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -16,29 +16,29 @@ use super::device::canary;
 use super::{Activation, attention, launch, linear};
 use crate::weights::quant::Encoding;
 
-/// What a thread of a tiled shader makes, and with how many others.
+/// The results that a thread of a tiled shader computes, and the size of its workgroup.
 #[derive(Clone, Copy, Debug, Hash, PartialEq, Eq)]
 pub(super) struct Tile {
     /// Rows of results.
     pub(super) rows: usize,
     /// Columns of results, a multiple of four.
     pub(super) columns: usize,
-    /// Threads of a workgroup, which lie below one another; a multiple of four.
+    /// Threads of a workgroup, which are stacked along the rows; a multiple of four.
     pub(super) threads: usize,
-    /// Whether four threads share what they load, through a subgroup's quads.
+    /// Whether four threads share their loads through subgroup quad operations.
     pub(super) subgroup_quads: bool,
-    /// Whether factors are 16-bit floats.
+    /// Whether operands are 16-bit floats.
     pub(super) f16_enabled: bool,
 }
 
-/// Multiply-adds of one launch from which a larger tile is worth its compiling: a tenth of a second on a processor.
+/// Number of multiply-adds of one launch, a tenth of a second on a CPU, from which a larger tile is worth compiling.
 const MUCH: u64 = 1 << 29;
 
-/// What every tiled shader has.
+/// WGSL that all tiled shaders share.
 const SHARED: &str = include_str!("../../shaders/tile.wgsl");
 
 impl Tile {
-    /// The text of a shader for this tile, after what all of them have.
+    /// Returns a shader's source for this tile: the header, the shared WGSL and the expanded template.
     pub(super) fn write_out(self, texts: &[&str]) -> String {
         let mut out = self.head();
         let dropped = [
@@ -77,7 +77,7 @@ impl Tile {
         out
     }
 
-    /// What the texts for this tile begin with, and no others.
+    /// Returns the header with which only sources for this tile begin.
     fn head(self) -> String {
         let mut out = String::new();
         let factor = if self.f16_enabled {
@@ -88,9 +88,9 @@ impl Tile {
         if self.f16_enabled {
             out.push_str("enable f16;\n");
         }
-        // Browsers want to be told of subgroups; wgpu's own compiler knows them where the device has them, and refuses to be told.
+        // Browsers require this directive; wgpu's own compiler enables subgroups with the device's feature and rejects it.
         if self.subgroup_quads && cfg!(target_arch = "wasm32") {
-            // A size that lies in a buffer counts as different for every thread, though it is not.
+            // The uniformity analysis takes a size in a buffer for non-uniform, although all threads read the same value.
             out.push_str("enable subgroups;\ndiagnostic(off, subgroup_uniformity);\n");
         }
         for (name, number) in [
@@ -104,8 +104,8 @@ impl Tile {
         out
     }
 
-    /// This tile for a matrix of `rows` rows: with one of them, where that covers all that there are. No sizes between, since each
-    /// is a pipeline to compile, which takes a software adapter half a second.
+    /// Returns this tile for a matrix of `rows` rows: with one row per thread, if a workgroup then covers all of them. There are
+    /// no sizes in between, since each needs a pipeline that a software adapter compiles in half a second.
     pub(super) fn fit(mut self, rows: usize) -> Self {
         if rows <= self.threads {
             self.rows = 1;
@@ -114,14 +114,14 @@ impl Tile {
     }
 }
 
-/// Tiles that suit a kind of adapter.
+/// A set of tiles that suits a kind of adapter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Tiles {
-    /// By which they are chosen and remembered.
+    /// Name by which the set is selected and stored.
     name: &'static str,
-    /// Of products with a matrix, and of convolutions: for little work, and for much.
+    /// For GEMM and convolution: tile for small launches, tile for large launches.
     linear: [Tile; 2],
-    /// Of attention, queries by keys: for little work, and for much.
+    /// For attention, queries by keys: tile for small launches, tile for large launches.
     attention: [Tile; 2],
 }
 
@@ -135,9 +135,9 @@ const fn tile(rows: usize, columns: usize, threads: usize, subgroup_quads: bool)
     }
 }
 
-/// What is tried on an adapter. The large ones are for adapters whose registers cost nothing beside their loads, such as
-/// processors, where a larger tile loads less and is compiled for longer (attention by 16 x 64: a quarter faster on SwiftShader, and
-/// minutes of compiling on Mesa); the small ones leave a GPU registers for many threads.
+/// The sets of tiles that are measured on an adapter. The large ones are for adapters where registers are free compared with
+/// loads, such as CPUs: a larger tile loads less and compiles longer (attention with 16 x 64 is a quarter faster on SwiftShader
+/// and takes minutes to compile on Mesa). The small ones leave a GPU registers for many threads.
 const ALL: [Tiles; 4] = [
     Tiles {
         name: "large",
@@ -161,50 +161,50 @@ const ALL: [Tiles; 4] = [
     },
 ];
 
-/// Where in [`ALL`] those for GPUs begin, and with them those that 16-bit floats may have: a processor would turn each into 32 bits.
+/// Index in [`ALL`] of the first set for GPUs. Only these may have 16-bit operands, since a CPU would convert each to 32 bits.
 const FOR_GPUS: usize = 2;
 
-/// Which of [`ALL`] is used. A process has one WebGPU device.
+/// Index in [`ALL`] of the set in use. A process has one WebGPU device.
 static CHOSEN: AtomicUsize = AtomicUsize::new(0);
 
 /// Whether the device has subgroups.
 static QUADS: AtomicBool = AtomicBool::new(false);
 
-/// Whether factors are 16-bit floats.
+/// Whether operands are 16-bit floats.
 static HALVES: AtomicBool = AtomicBool::new(false);
 
-/// Says whether the device has subgroups.
+/// Sets whether the device has subgroups.
 pub(super) fn allow_subgroup_quads(has: bool) {
     QUADS.store(has, Ordering::Relaxed);
 }
 
-/// Says whether factors are 16-bit floats from now on, which the device must have.
+/// Sets whether operands are 16-bit floats, which the device must support.
 pub(super) fn enable_f16(f16_enabled: bool) {
     HALVES.store(f16_enabled, Ordering::Relaxed);
     CHOSEN.fetch_max(first(), Ordering::Relaxed);
 }
 
-/// The first of [`ALL`] that may be used with these factors.
+/// Returns the index in [`ALL`] of the first set that supports the current operands.
 fn first() -> usize {
     if f16_enabled() { FOR_GPUS } else { 0 }
 }
 
-/// Whether factors are 16-bit floats.
+/// Returns whether operands are 16-bit floats.
 pub fn f16_enabled() -> bool {
     HALVES.load(Ordering::Relaxed)
 }
 
-/// The tiles that are used.
+/// Returns the set in use.
 pub(super) fn tiles() -> Tiles {
     ALL[CHOSEN.load(Ordering::Relaxed)].of(f16_enabled())
 }
 
-/// The names of the tiles that `device` can use; none where it is no WebGPU device.
+/// Returns the names of the sets that `device` supports; none unless it is a WebGPU device.
 pub fn tile_names(device: &Device) -> Vec<&'static str> {
     usable(device).into_iter().map(|i| ALL[i].name).collect()
 }
 
-/// Which of [`ALL`] `device` can use.
+/// Returns the indices in [`ALL`] of the sets that `device` supports.
 fn usable(device: &Device) -> Vec<usize> {
     if launch::floats(&Tensor::<1>::zeros([4], device)).is_none() {
         return Vec::new();
@@ -215,7 +215,7 @@ fn usable(device: &Device) -> Vec<usize> {
 }
 
 impl Tiles {
-    /// The same with factors of 16 bits, or of 32.
+    /// Returns the set with 16-bit or 32-bit operands.
     fn of(mut self, f16_enabled: bool) -> Self {
         for tile in self.linear.iter_mut().chain(&mut self.attention) {
             tile.f16_enabled = f16_enabled;
@@ -223,12 +223,12 @@ impl Tiles {
         self
     }
 
-    /// For a product or a convolution of so many multiply-adds.
+    /// Returns the tile for a GEMM or a convolution with this number of multiply-adds.
     pub(super) fn linear(self, multiply_adds: u64) -> Tile {
         self.linear[usize::from(multiply_adds >= MUCH)]
     }
 
-    /// For attention of so many multiply-adds, both products together.
+    /// Returns the tile for attention with this number of multiply-adds, both products together.
     pub(super) fn attention(self, multiply_adds: u64) -> Tile {
         self.attention[usize::from(multiply_adds >= MUCH)]
     }
@@ -237,14 +237,15 @@ impl Tiles {
         self.linear.into_iter().chain(self.attention)
     }
 
-    /// Whether a shader's text is for one of these tiles.
+    /// Returns whether a shader's source is for a tile of this set.
     fn have(&self, text: &str) -> bool {
         let mut tiles = self.all().flat_map(|tile| [tile, tile.fit(1)]);
         tiles.any(|tile| text.starts_with(&tile.head()))
     }
 }
 
-/// Whether a shader's text may be used again: it is for the tiles that are used, or for no tiles. The others were only measured.
+/// Returns whether a shader's source may be used again: it is for the set in use, or is not tiled. Sources of the other sets were
+/// only measured.
 pub fn in_use(text: &str) -> bool {
     let mut others = [false, true]
         .into_iter()
@@ -256,16 +257,16 @@ fn choose(index: usize) {
     CHOSEN.store(index, Ordering::Relaxed);
 }
 
-/// Measures which tiles are the fastest on `device`, by a product and an attention of a small model's size, and uses the
-/// fastest that pass the start-up check in these quantised encodings. Gives their name; none where `device` is no WebGPU device, or none of them works there.
-/// `now` is a clock in milliseconds.
+/// Measures the sets of tiles on `device` with a GEMM and an attention of a small model's size, and uses the fastest that passes
+/// the start-up check in these quantised encodings. Returns its name; `None` when `device` is not a WebGPU device or no set works
+/// on it. `now` is a clock in milliseconds.
 pub async fn measure_tiles(
     device: &Device,
     quantized: &[Encoding],
     now: impl Fn() -> f64,
 ) -> Option<&'static str> {
     let mut measured: Vec<(usize, f64)> = Vec::new();
-    // The first run compiles, and shows which of them the adapter's compiler takes.
+    // The first run compiles the shaders and excludes sets that the adapter's compiler rejects.
     for index in usable(device) {
         choose(index);
         if run(device).await.is_some() {
@@ -277,7 +278,7 @@ pub async fn measure_tiles(
             choose(*index);
             let start = now();
             if run(device).await.is_some() {
-                // The fastest counts: a machine may be busy for a moment, never idle.
+                // The minimum counts, since other load on the machine only slows a run.
                 *best = best.min(now() - start);
             }
         }
@@ -293,7 +294,7 @@ pub async fn measure_tiles(
     None
 }
 
-/// How often each kind of tiles is measured.
+/// Number of timed runs of each set.
 const ROUNDS: usize = 4;
 
 async fn run(device: &Device) -> Option<()> {
@@ -306,7 +307,7 @@ async fn run(device: &Device) -> Option<()> {
     y.into_data_async().await.ok().map(drop)
 }
 
-/// Uses the tiles of this name from now on; whether there are such tiles for `device`.
+/// Uses the set with this name from now on. Returns whether `device` supports it.
 pub fn use_tiles(device: &Device, name: &str) -> bool {
     let found = usable(device).into_iter().find(|&i| ALL[i].name == name);
     found.map(choose).is_some()

@@ -1,4 +1,4 @@
-//! The linear layer, and the only place in `model` that knows that weights may be quantised.
+//! The linear layer, the only place in `model` that knows about quantised weights.
 
 use burn::module::{Module, Param};
 use burn::nn::Initializer;
@@ -7,7 +7,7 @@ use burn::tensor::{Device, Int, Tensor};
 use crate::gpu::{self, Activation};
 use crate::weights::quant::Encoding;
 
-/// `y = x W^T + b`, with `W` stored `[out, in]` as in PyTorch's checkpoints.
+/// A linear layer `y = x W^T + b`, with `W` stored `[out, in]` as in PyTorch's checkpoints.
 #[derive(Module, Debug)]
 pub struct Linear {
     /// `[out, in]`.
@@ -16,28 +16,28 @@ pub struct Linear {
     pub bias: Option<Param<Tensor<1>>>,
 }
 
-/// A matrix as it lies on the device.
+/// A weight matrix on the device.
 #[derive(Module, Debug)]
 pub enum Weight {
-    /// Numbers.
+    /// Floats.
     Float(Param<Tensor<2>>),
-    /// Blocks of 32 small integers that share a scale; the product dequantises them.
+    /// Blocks of 32 small integers that share a scale, dequantised when multiplied.
     Quantized(QuantizedWeight),
 }
 
-/// The two tensors of a quantised matrix, see [`crate::weights`].
+/// The two tensors of a quantised matrix, see [`crate::weights::quant`].
 #[derive(Module, Debug)]
 pub struct QuantizedWeight {
-    /// `[out, in / 4]` (q8) or `[out, in / 8]` (q4) words.
+    /// Packed integers, `[out, in / 4]` (q8) or `[out, in / 8]` (q4).
     pub packed: Param<Tensor<2, Int>>,
-    /// `[out, in / 64]` words of two f16 scales.
+    /// Pairs of f16 scales, `[out, in / 64]`.
     pub scales: Param<Tensor<2, Int>>,
     #[module(skip)]
     encoding: Encoding,
 }
 
 impl Linear {
-    /// A layer with lazy Xavier-uniform weights and a zero bias.
+    /// Creates a layer with lazy Xavier-uniform weights and, with [`Bias::Yes`], a zero bias.
     pub fn new(
         input: usize,
         output: usize,
@@ -55,7 +55,7 @@ impl Linear {
         )
     }
 
-    /// A layer whose weights start at zero, so that what it gates starts as the identity (AdaLN-zero).
+    /// Creates a layer with zero weights, so that the residual it gates starts as the identity (AdaLN-zero).
     pub fn zeros(input: usize, output: usize, encoding: Encoding, device: &Device) -> Self {
         Self::init(
             input,
@@ -67,7 +67,7 @@ impl Linear {
         )
     }
 
-    /// A layer without a bias whose weights are normal numbers of this standard deviation.
+    /// Creates a layer without a bias, with normally distributed weights of standard deviation `std`.
     pub fn normal(
         input: usize,
         output: usize,
@@ -105,7 +105,7 @@ impl Linear {
         self.activated(x, Activation::None)
     }
 
-    /// With a GELU behind it.
+    /// Applies the layer, then a GELU.
     ///
     /// # Shapes
     /// `[b, n, in]` to `[b, n, out]`.
@@ -152,8 +152,8 @@ impl QuantizedWeight {
 /// Whether a layer adds a bias.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bias {
-    /// It does.
+    /// With a bias.
     Yes,
-    /// It does not.
+    /// Without a bias.
     No,
 }

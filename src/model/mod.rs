@@ -1,5 +1,4 @@
-//! The networks. Nothing here knows of files, addresses or JavaScript; parameters are lazy until a loader or a trainer
-//! fills them.
+//! The networks, independent of files, URLs and JavaScript. Parameters are lazy until a loader or a trainer fills them.
 
 pub mod linear;
 pub mod rope;
@@ -16,26 +15,26 @@ use text::TextEncoder;
 use transformer::Transformer;
 use vae::Autoencoder;
 
-/// How the linear layers of each network are held.
+/// The encodings of the linear layers of each network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Encodings {
-    /// Of the text encoder.
+    /// The text encoder's.
     pub text_encoder: Encoding,
-    /// Of the transformer.
+    /// The transformer's.
     pub transformer: Encoding,
-    /// Of the autoencoder's attention; its convolutions are always floats.
+    /// That of the autoencoder's attention; its convolutions are always floats.
     pub vae: Encoding,
 }
 
 impl Encodings {
-    /// Those of them that stay quantised on the device.
+    /// Returns the encodings among these that stay quantised on the device.
     pub fn quantized(self) -> Vec<Encoding> {
         let used = [self.text_encoder, self.transformer, self.vae];
         let all = Encoding::QUANTIZED.into_iter();
         all.filter(|encoding| used.contains(encoding)).collect()
     }
 
-    /// Floats everywhere, as training needs.
+    /// 32-bit floats everywhere, as training needs.
     pub const FLOAT: Encodings = Encodings {
         text_encoder: Encoding::F32,
         transformer: Encoding::F32,
@@ -46,16 +45,16 @@ impl Encodings {
 /// The three networks.
 #[derive(Debug)]
 pub struct Model {
-    /// Tokens to states.
+    /// Token ids to text states.
     pub text: TextEncoder,
-    /// Pictures to latents and back.
+    /// Images to latents and back.
     pub vae: Autoencoder,
     /// Sequence and time to velocity.
     pub transformer: Transformer,
 }
 
 impl Model {
-    /// Networks of this shape with lazy random parameters.
+    /// Creates the networks of `config` with lazy random parameters.
     pub fn new(config: &Config, encodings: Encodings, device: &Device) -> Self {
         Model {
             text: TextEncoder::new(&config.text_encoder, encodings.text_encoder, device),

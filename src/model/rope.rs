@@ -1,14 +1,13 @@
-//! Rotary positions over three axes: frame, y and x.
+//! Rotary position embedding over three axes: frame, y and x.
 //!
-//! Choice: the paper adds a position embedding to image and noise tokens without saying which. A rotation by
-//! differences of positions lets any size and any number of frames work, and makes "the same place in another frame"
-//! an easy thing to attend to.
+//! Choice: the paper adds a position embedding to image and noise tokens without saying which. Rotary embeddings encode position
+//! differences, so they work for any size and number of frames, and a token can easily attend to the same place in another frame.
 
 use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::gpu::{self, Activation};
 
-/// Cosines and sines for the tokens of one sequence, and the rotation of neighbouring features.
+/// Cosine and sine tables for the tokens of one sequence, and the matrix that rotates pairs of neighbouring features.
 #[derive(Clone, Debug)]
 pub struct Rope {
     cos: Tensor<4>,
@@ -17,7 +16,7 @@ pub struct Rope {
 }
 
 impl Rope {
-    /// Tables for tokens at `positions` (frame, y, x), with `axes_dims` rotary features of a head for each axis.
+    /// Computes the tables for tokens at `positions` (frame, y, x), with `axes_dims` rotary features per head for each axis.
     pub fn new(positions: &[[f32; 3]], axes_dims: [usize; 3], theta: f64, device: &Device) -> Self {
         let width: usize = axes_dims.iter().sum();
         let mut cos = Vec::with_capacity(positions.len() * width);
@@ -32,7 +31,7 @@ impl Rope {
                 }
             }
         }
-        // Row i of `turn` picks what stands beside feature i of a pair: -u1 for u0, and u0 for u1.
+        // `turn` maps each pair (u0, u1) to (-u1, u0).
         let mut turn = vec![0f32; width * width];
         for pair in 0..width / 2 {
             let (even, odd) = (2 * pair, 2 * pair + 1);
@@ -47,13 +46,13 @@ impl Rope {
         }
     }
 
-    /// Cosines and sines, `[1, 1, n, head_dim]`.
+    /// Returns the cosines and the sines, both `[1, 1, n, head_dim]`.
     pub fn tables(&self) -> [&Tensor<4>; 2] {
         [&self.cos, &self.sin]
     }
 
-    /// Rotates every pair (u0, u1) to (u0 cos - u1 sin, u0 sin + u1 cos). The exchange within pairs is a product with a
-    /// constant matrix, which costs less than strided copies on every backend.
+    /// Rotates every pair (u0, u1) to (u0 cos - u1 sin, u0 sin + u1 cos). A product with a constant matrix swaps the features of
+    /// each pair, which costs less than strided copies on every backend.
     ///
     /// # Shapes
     /// `[b, h, n, head_dim]`, unchanged.

@@ -1,8 +1,8 @@
-//! Images and text as one sequence (paper, section 3.1 and figure 2): frames become tokens; an index embedding ties
-//! each image to its word in the text, a category embedding says what an input is for.
+//! Images and text as one sequence (paper, section 3.1 and figure 2). Frames become tokens. An index embedding ties each image to
+//! its IMGk or RESk token in the text, and a category embedding encodes the role of an input.
 //!
-//! Order: text, input frames, output frames. Only output frames change while sampling, so a [`Sequence`] holds the
-//! tokens of everything before them, the positions of all, and where each output frame lies.
+//! Order: text, input frames, output frames. Only output frames change during sampling, so a [`Sequence`] holds the text and
+//! input tokens, the positions of all tokens, and the size of each output frame.
 
 use std::ops::Range;
 
@@ -14,19 +14,19 @@ use crate::config::{Attention, Conditioning, TransformerConfig};
 use crate::error::{Error, Result};
 use crate::request::Role;
 
-/// What the text encoder made of a batch of prompts.
+/// The text encoder's output for a batch of prompts.
 #[derive(Clone, Debug)]
 pub struct TextStates {
     /// `[b, n, text_dim]`.
     pub states: Tensor<3>,
-    /// `[b, n]`, the word that each token is, see [`ImageRef::row`].
+    /// The image reference of each token, `[b, n]`, see [`ImageRef::row`].
     pub image_refs: Tensor<2, Int>,
     /// `[b, n]`, 1 for tokens and 0 for padding; `None` when nothing is padded.
     pub mask: Option<Tensor<2>>,
 }
 
 impl TextStates {
-    /// One prompt of a batch without its padding: its first `n` tokens.
+    /// Returns one prompt of a batch without its padding: its first `n` tokens.
     pub fn sample(&self, index: usize, n: usize) -> Self {
         TextStates {
             states: self.states.clone().narrow(0, index, 1).narrow(1, 0, n),
@@ -36,10 +36,10 @@ impl TextStates {
     }
 }
 
-/// A token that names an image.
+/// The image that a text token refers to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ImageRef {
-    /// Any other token.
+    /// No image.
     None,
     /// IMGk, k from 1.
     Input(usize),
@@ -48,7 +48,8 @@ pub enum ImageRef {
 }
 
 impl ImageRef {
-    /// The row in the table (nothing, inputs, outputs) of index embeddings.
+    /// Returns the row in the table of index embeddings, which holds (none, inputs, outputs). An index beyond the model's maximum
+    /// gives row 0.
     pub fn row(self, config: &TransformerConfig) -> i32 {
         let row = match self {
             ImageRef::None => 0,
@@ -60,12 +61,12 @@ impl ImageRef {
     }
 }
 
-/// An input image, encoded.
+/// An encoded input image.
 #[derive(Clone, Debug)]
 pub struct InputFrame {
     /// `[b, c, y, x]`.
     pub latent: Tensor<4>,
-    /// What it is for.
+    /// The role of the image.
     pub role: Role,
 }
 
@@ -79,7 +80,7 @@ pub struct Grid {
 }
 
 impl Grid {
-    /// The tokens of a latent.
+    /// Returns the token grid of a latent, with patches of side `patch`.
     pub fn of(latent: &Tensor<4>, patch: usize) -> Self {
         let [_, _, y, x] = latent.dims();
         Grid {
@@ -88,7 +89,7 @@ impl Grid {
         }
     }
 
-    /// How many tokens.
+    /// Returns the number of tokens.
     pub fn tokens(self) -> usize {
         self.rows * self.columns
     }
@@ -99,25 +100,24 @@ impl Grid {
     }
 }
 
-/// Everything that stays while the output frames are denoised.
+/// The inputs of the transformer that are constant during sampling.
 #[derive(Clone, Debug)]
 pub struct Sequence {
     /// Text and input tokens that every step computes, `[b, n_clean, d]`; `None` when there are none.
     pub clean: Option<Tensor<3>>,
-    /// The canvas's latent `[b, c, y, x]`, where it is channels of the output; see [`crate::config::Conditioning`].
+    /// The canvas's latent `[b, c, y, x]`, only with [`Conditioning::Channels`].
     pub canvas: Option<Tensor<4>>,
     /// The output frames, RES1 first.
     pub outputs: Vec<Grid>,
-    /// Positions of the clean tokens and of the outputs'.
+    /// Rotary tables of the clean tokens, then of the output tokens.
     pub rope: Rope,
-    /// Added to the attention scores, `[1 or b, n, n]`; `None` when everything may be seen.
+    /// Mask `[1 or b, n, n]` that is added to the attention scores; `None` when nothing is masked.
     pub mask: Option<Tensor<3>>,
-    /// Keys and values `[b, h, m, head_dim]` of further clean tokens, for each block, that were computed once; empty when there are
-    /// none.
+    /// KV cache of the other clean tokens: keys and values `[b, h, m, head_dim]` for each block; empty when there are none.
     pub kv_cache: Vec<[Tensor<4>; 2]>,
 }
 
-/// Where the tokens lie: the geometry of a sequence, without values.
+/// The geometry of a sequence: the number of text tokens and the size of each frame, without values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout {
     /// Number of text tokens.
@@ -138,13 +138,13 @@ impl Layout {
         self.clean_tokens() + outputs
     }
 
-    /// Which tokens see only one another.
+    /// Returns the range of the tokens that attend only to each other.
     fn apart(&self, attention: Attention) -> Range<usize> {
         let [_, others] = self.split(attention);
         others.clean_tokens()..self.clean_tokens()
     }
 
-    /// The layout of the tokens that see only one another, and that of the others.
+    /// Returns the layout of the tokens that attend only to each other, and that of the other tokens.
     pub fn split(&self, attention: Attention) -> [Layout; 2] {
         let nothing = Layout {
             text: 0,
@@ -161,13 +161,13 @@ impl Layout {
         [apart, others]
     }
 
-    /// How many tokens are text or of input images.
+    /// Returns the number of tokens of text and input images.
     pub fn clean_tokens(&self) -> usize {
         self.text + self.input_tokens()
     }
 
-    /// Rotary positions. Choice: text stays unrotated, since T5's states know their order; input k stands at frame k
-    /// and output k at frame -k, so that a frame's position does not depend on how many others there are.
+    /// Returns the rotary tables. Choice: text is not rotated, since T5's states encode their order. Input k has frame position k
+    /// and output k has -k, so a frame's position does not depend on the number of other frames.
     pub fn rope(&self, config: &TransformerConfig, device: &Device) -> Rope {
         let mut positions = vec![[0.0; 3]; self.text];
         for (k, grid) in self.inputs.iter().enumerate() {
@@ -179,7 +179,7 @@ impl Layout {
         Rope::new(&positions, config.axes_dims, config.rope_theta, device)
     }
 
-    /// What [`Attention`] and the text's padding hide, as `[1 or b, n, n]`.
+    /// Returns the mask for [`Attention`] and the text's padding, `[1 or b, n, n]`; `None` when nothing is masked.
     pub fn mask(
         &self,
         attention: Attention,
@@ -214,10 +214,11 @@ impl Layout {
     }
 }
 
-/// Whether a network takes such inputs and makes so many outputs.
+/// Checks that a model supports these inputs and this number of outputs.
 ///
 /// # Errors
-/// [`Error::Request`] for more than it has places for, and where the canvas is channels and something else is asked for.
+/// [`Error::Request`] for more images than the model supports; with [`Conditioning::Channels`], for anything but one output and
+/// at most one input, a canvas.
 pub fn check_frames(config: &TransformerConfig, inputs: &[Role], outputs: usize) -> Result<()> {
     if config.conditioning == Conditioning::Frames {
         for (what, count, most) in [
@@ -242,7 +243,7 @@ pub fn check_frames(config: &TransformerConfig, inputs: &[Role], outputs: usize)
     )))
 }
 
-/// Latents to patches: cells of a `p` x `p` patch become one token's features, ordered (c, py, px).
+/// Converts latents to patches: the cells of a `p` x `p` patch become one token's features, ordered (c, py, px).
 ///
 /// # Shapes
 /// `[b, c, y, x]` to `[b, (y / p) (x / p), c p p]`.

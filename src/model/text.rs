@@ -11,7 +11,7 @@ use crate::config::{FeedForward as Kind, TextConfig};
 use crate::gpu;
 use crate::weights::quant::Encoding;
 
-/// From this module's parameter paths to transformers' names.
+/// Maps this module's parameter paths to transformers' names.
 pub const NAMES: &[(&str, &str)] = &[
     ("embedding", "shared"),
     (
@@ -26,10 +26,10 @@ pub const NAMES: &[(&str, &str)] = &[
     ("feed_forward.", "layer.1.DenseReluDense."),
 ];
 
-/// Added to the scores of keys that must not be seen: far below any score, still a number.
+/// Added to the scores of masked keys: far below any score, but finite.
 pub const HIDDEN: f32 = -1e9;
 
-/// Token ids to states.
+/// The T5 text encoder: token ids to states.
 #[derive(Module, Debug)]
 pub struct TextEncoder {
     embedding: Table,
@@ -40,7 +40,7 @@ pub struct TextEncoder {
     max_distance: usize,
 }
 
-/// Rows to look up.
+/// An embedding table.
 #[derive(Module, Debug)]
 pub struct Table {
     /// `[rows, width]`.
@@ -48,7 +48,7 @@ pub struct Table {
 }
 
 impl Table {
-    /// Draws a table from a normal distribution.
+    /// Creates a table with normally distributed values of standard deviation `std`.
     pub fn new(rows: usize, width: usize, std: f64, device: &Device) -> Self {
         Table {
             weight: Initializer::Normal { mean: 0.0, std }.init([rows, width], device),
@@ -56,7 +56,7 @@ impl Table {
     }
 }
 
-/// `x / rms(x) * weight` over the last axis.
+/// RMS norm over the last axis: `x / rms(x) * weight`.
 #[derive(Module, Debug)]
 pub struct RmsNorm {
     pub(super) weight: Param<Tensor<1>>,
@@ -105,8 +105,8 @@ struct FeedForward {
 }
 
 impl TextEncoder {
-    /// An encoder of this shape with lazy random parameters, of T5's own spread: its scores are not scaled, so its queries start
-    /// small, or content would drown positions.
+    /// Creates an encoder of this shape with lazy random parameters, initialised as in T5. T5 does not scale its scores, so query
+    /// weights start small; otherwise content would outweigh positions.
     pub fn new(config: &TextConfig, encoding: Encoding, device: &Device) -> Self {
         let (d, inner) = (config.d_model, config.num_heads * config.d_kv);
         let linear = |i: usize, o, shrunk: usize| {
@@ -145,7 +145,7 @@ impl TextEncoder {
     }
 
     /// # Shapes
-    /// Ids `[b, n]`; `mask` `[b, n]` is 1 for tokens and 0 for padding, which no token attends to. States `[b, n, d]`.
+    /// `ids` `[b, n]` to states `[b, n, d]`. `mask` `[b, n]` is 1 for tokens and 0 for padding, which no token attends to.
     pub fn forward(&self, ids: Tensor<2, Int>, mask: Option<Tensor<2>>) -> Tensor<3> {
         let [b, n] = ids.dims();
         let mut x = embed(self.embedding.weight.val(), ids); // [b, n, d]
@@ -177,9 +177,9 @@ impl TextEncoder {
     }
 }
 
-/// Position biases to start from: the first head sees the word before, the second the word after, the others what is near sooner than
-/// what is far. Nothing else tells a word from the same word elsewhere, and from noise a small encoder seldom finds it: one that
-/// did not hardly knew which noun an adjective belongs to.
+/// Returns initial position biases: the first head attends to the previous token, the second to the next token, and the others to
+/// near tokens more than to far ones. Only these biases encode positions, and a small encoder seldom learns them from noise:
+/// without this initialisation, small encoders fail to bind adjectives to nouns.
 fn near_words(config: &TextConfig, device: &Device) -> Table {
     let (rows, heads) = (config.relative_attention_num_buckets, config.num_heads);
     let half = rows / 2;
@@ -203,8 +203,8 @@ fn near_words(config: &TextConfig, device: &Device) -> Table {
     }
 }
 
-/// The bucket of a key's position relative to its query: half of the buckets for each direction, the nearer half of
-/// those exact, the rest logarithmic up to `max_distance`.
+/// Returns the bucket of a key's position relative to its query. Each direction has half of the buckets: the nearer half of those
+/// is exact, the rest is logarithmic up to `max_distance`.
 fn bucket(offset: i64, buckets: usize, max_distance: usize) -> usize {
     let half = buckets / 2;
     let side = if offset > 0 { half } else { 0 };
@@ -218,7 +218,7 @@ fn bucket(offset: i64, buckets: usize, max_distance: usize) -> usize {
     side + far.min(half - 1)
 }
 
-/// Rows of `table` `[rows, d]` at `ids` `[b, n]`, as `[b, n, d]`.
+/// Looks up the rows of `table` `[rows, d]` at `ids` `[b, n]`; returns `[b, n, d]`.
 pub fn embed(table: Tensor<2>, ids: Tensor<2, Int>) -> Tensor<3> {
     let [b, n] = ids.dims();
     let [_, d] = table.dims();
@@ -226,7 +226,7 @@ pub fn embed(table: Tensor<2>, ids: Tensor<2, Int>) -> Tensor<3> {
 }
 
 impl Attention {
-    /// T5 does not scale its scores, which attention does; the position bias is part of them.
+    /// Undoes the scaling in `gpu::attention`, since T5 does not scale its scores. The position bias is added to the scores.
     fn forward(&self, x: Tensor<3>, bias: Tensor<4>, heads: usize) -> Tensor<3> {
         let [b, n, _] = x.dims();
         let split = |y: Tensor<3>| {

@@ -1,9 +1,9 @@
-//! The diffusion transformer: full attention over one sequence, modulation by time on noise tokens only.
+//! The diffusion transformer: full attention over one sequence, with timestep modulation on noise tokens only.
 //!
-//! Fixed by the paper (section 3.1): index and category embeddings, timestep embedding on noise tokens alone, one
-//! sequence, full attention. Choice: modulation is AdaLN-zero, chosen per token (noise tokens by the time, all others by
-//! one learnt row), from one projection that all blocks share plus an offset of each block, which saves a third of the
-//! parameters at equal width; queries and keys are normalised; the feed-forward layer is a GELU of four times the width.
+//! Fixed by the paper (section 3.1): index and category embeddings, timestep embedding on noise tokens only, one sequence, full
+//! attention. Choice: AdaLN-zero modulation per token (noise tokens by the timestep, all others by one learnt row), from one
+//! projection that all blocks share plus an offset per block, which saves a third of the parameters at equal width. Queries and
+//! keys are normalised. The feed-forward layer is a GELU MLP of four times the width.
 
 #[cfg(test)]
 mod tests;
@@ -22,7 +22,7 @@ use crate::gpu::{self, Modulation};
 use crate::request::Role;
 use crate::weights::quant::Encoding;
 
-/// From this module's parameter paths to the checkpoint's names.
+/// Maps this module's parameter paths to the checkpoint's names.
 pub const NAMES: &[(&str, &str)] = &[
     ("time_in.first", "time_in.0"),
     ("time_in.second", "time_in.2"),
@@ -30,7 +30,7 @@ pub const NAMES: &[(&str, &str)] = &[
     ("mlp.second", "mlp.2"),
 ];
 
-/// Sequence and time to velocity.
+/// The diffusion transformer: sequence and time to velocity.
 #[derive(Module, Debug)]
 pub struct Transformer {
     text_in: Linear,
@@ -55,7 +55,7 @@ struct Pair {
     second: Linear,
 }
 
-/// What a block's attention reads besides its tokens.
+/// The inputs of a block's attention besides its tokens.
 #[derive(Clone, Copy)]
 struct Seen<'a> {
     rope: &'a Rope,
@@ -64,7 +64,7 @@ struct Seen<'a> {
 }
 
 impl<'a> Seen<'a> {
-    /// Nothing hidden and nothing kept.
+    /// No mask and no KV cache.
     fn all(rope: &'a Rope) -> Self {
         Seen {
             rope,
@@ -90,7 +90,7 @@ struct Attention {
 }
 
 impl Transformer {
-    /// A transformer of this shape with lazy random parameters. Modulation and output start at zero.
+    /// Creates a transformer of this shape with lazy random parameters. Modulation and output start at zero.
     pub fn new(config: &TransformerConfig, encoding: Encoding, device: &Device) -> Self {
         let d = config.hidden_size;
         let linear = |i, o| Linear::new(i, o, Bias::Yes, encoding, device);
@@ -131,10 +131,10 @@ impl Transformer {
         }
     }
 
-    /// Tokens of text and input images, and the places of the outputs.
+    /// Returns the sequence of text, input images and outputs, without a KV cache.
     ///
     /// # Shapes
-    /// All latents `[b, c, y, x]` with sides that are a multiple of the patch; `outputs` in tokens.
+    /// All latents are `[b, c, y, x]`, with sides that are multiples of the patch size; `outputs` are in tokens.
     pub fn sequence(&self, text: &TextStates, inputs: &[InputFrame], outputs: &[Grid]) -> Sequence {
         let device = text.states.device();
         let (inputs, canvas) = self.canvas(inputs);
@@ -149,8 +149,9 @@ impl Transformer {
         }
     }
 
-    /// [`Transformer::sequence`] for many steps: the tokens that [`TransformerConfig::attention`] lets see no noise go through all
-    /// blocks here, and the steps read their keys and values. Velocities are the same.
+    /// Returns a sequence for many steps. The tokens that do not attend to noise (see [`TransformerConfig::attention`]) pass
+    /// through all blocks once, here, and each step reads their keys and values from the KV cache. The velocities equal those of
+    /// [`Transformer::sequence`].
     pub fn prepare(&self, text: &TextStates, inputs: &[InputFrame], outputs: &[Grid]) -> Sequence {
         let all = inputs;
         let (inputs, canvas) = self.canvas(all);
@@ -158,14 +159,14 @@ impl Transformer {
             .layout(text, inputs, outputs)
             .split(self.config.attention);
         let n_apart = apart.clean_tokens();
-        // What is padded differs from sample to sample; only training has that, and it makes one step.
+        // Padding differs between samples. It occurs only in training, which makes one step.
         if n_apart == 0 || text.mask.is_some() {
             return self.sequence(text, all, outputs);
         }
         let device = text.states.device();
         let clean = self.clean_tokens(text, inputs);
         let n_others = others.clean_tokens();
-        // Of both, those that every step computes come first: text, where the inputs alone are apart.
+        // The tokens that every step computes come first: the text with `Attention::InputsApart`, none with `CleanApart`.
         let cached = clean.clone().narrow(1, n_others, n_apart);
         Sequence {
             canvas,
@@ -177,7 +178,7 @@ impl Transformer {
         }
     }
 
-    /// The inputs that are frames, and the latent of the one that is channels.
+    /// Returns the inputs that are frames and, with [`Conditioning::Channels`], the canvas's latent.
     fn canvas<'a>(&self, inputs: &'a [InputFrame]) -> (&'a [InputFrame], Option<Tensor<4>>) {
         match self.config.conditioning {
             Conditioning::Frames => (inputs, None),
@@ -185,7 +186,7 @@ impl Transformer {
         }
     }
 
-    /// Keys and values in every block of tokens that see only one another.
+    /// Returns the KV cache of tokens that attend only to each other: keys and values for each block.
     fn keys_and_values(&self, tokens: Tensor<3>, rope: &Rope) -> Vec<[Tensor<4>; 2]> {
         let modulation = self.all_clean(&tokens);
         let (heads, eps) = (self.config.num_attention_heads, self.config.norm_eps);
@@ -204,8 +205,8 @@ impl Transformer {
         cached
     }
 
-    /// What the first `blocks` blocks make of text and input frames where there is no output: text first, then each frame,
-    /// `[b, n, d]`.
+    /// Returns the states of text and input frames after the first `blocks` blocks, without outputs: `[b, n, d]`, text first,
+    /// then each frame.
     pub fn clean_states(
         &self,
         text: &TextStates,
@@ -230,7 +231,7 @@ impl Transformer {
         x
     }
 
-    /// How many blocks there are.
+    /// Returns the number of blocks.
     pub fn depth(&self) -> usize {
         self.blocks.len()
     }
@@ -260,13 +261,13 @@ impl Transformer {
         Tensor::cat(tokens, 1)
     }
 
-    /// How every token that is not noise is modulated, `[1, 1, 6 d]`.
+    /// Returns the modulation of all tokens except noise tokens, `[1, 1, 6 d]`.
     fn clean_modulation(&self) -> Tensor<3> {
         self.modulation
             .forward(silu(self.clean.weight.val().unsqueeze()))
     }
 
-    /// The modulation of tokens `[b, n, d]` none of which is noise.
+    /// Returns the modulation for `tokens` `[b, n, d]` without noise tokens.
     fn all_clean(&self, tokens: &Tensor<3>) -> Modulation {
         let [b, n, d] = tokens.dims();
         let clean = self.clean_modulation();
@@ -277,10 +278,10 @@ impl Transformer {
         }
     }
 
-    /// The velocity of every output frame at time `t`.
+    /// Returns the velocity of every output frame at time `t`.
     ///
     /// # Shapes
-    /// `noisy`: one `[b, c, y, x]` for each output of the sequence; `t`: `[b]` in 0..1; the result is like `noisy`.
+    /// `noisy`: one `[b, c, y, x]` for each output of the sequence; `t`: `[b]` in 0..1; the result has the shapes of `noisy`.
     pub fn forward(
         &self,
         sequence: &Sequence,
@@ -290,8 +291,8 @@ impl Transformer {
         self.forward_with_hook(sequence, noisy, t, |_, _| ())
     }
 
-    /// [`Transformer::forward`], which shows `after` what every block makes of the tokens: how many blocks they have passed,
-    /// and all of them, `[b, n, d]`, those of the outputs last.
+    /// [`Transformer::forward`] with a hook on the hidden states: after each block, `after` receives the number of blocks run and
+    /// the tokens `[b, n, d]`, those of the outputs last.
     pub fn forward_with_hook(
         &self,
         sequence: &Sequence,
@@ -311,7 +312,7 @@ impl Transformer {
             let latent = match self.config.conditioning {
                 Conditioning::Frames => latent.clone(),
                 Conditioning::Channels => {
-                    // No canvas is a canvas of zeros.
+                    // Without a canvas, its channels are zero.
                     let canvas = sequence.canvas.clone();
                     let canvas = canvas.unwrap_or_else(|| latent.zeros_like());
                     Tensor::cat(vec![latent.clone(), canvas], 1)
@@ -374,7 +375,7 @@ impl Transformer {
             .forward(patchify(latent, self.config.patch_size))
     }
 
-    /// Silu of the timestep embedding, the form in which every modulation reads it: `[b]` to `[b, 1, d]`.
+    /// Returns the SiLU of the timestep embedding, which every modulation reads: `[b]` to `[b, 1, d]`.
     fn time_embedding(&self, t: Tensor<1>) -> Tensor<3> {
         let half = self.config.frequency_dim / 2;
         let frequencies: Vec<f32> = (0..half)
@@ -407,7 +408,7 @@ impl Block {
         gpu::gated(x, m, &modulation, 5)
     }
 
-    /// The shared modulation with this block's offset.
+    /// Returns the shared modulation plus this block's offset.
     fn offset(&self, shared: &Modulation) -> Modulation {
         let offset: Tensor<3> = self.modulation_offset.val().unsqueeze();
         Modulation {
@@ -442,7 +443,7 @@ impl Attention {
         self.out.forward(y)
     }
 
-    /// Queries, keys and values `[b, h, n, head_dim]`, queries and keys normalised and rotated.
+    /// Returns queries, keys and values `[b, h, n, head_dim]`; queries and keys are normalised and rotated.
     fn heads(&self, qkv: Tensor<3>, rope: &Rope, heads: usize) -> [Tensor<4>; 3] {
         let norms = [self.query_norm.weight.val(), self.key_norm.weight.val()];
         let (norms, eps) = (norms.each_ref(), self.query_norm.epsilon);
@@ -450,7 +451,7 @@ impl Attention {
             .unwrap_or_else(|| self.plain_heads(qkv, rope, heads))
     }
 
-    /// [`Self::heads`] in plain operations.
+    /// [`Self::heads`] in plain tensor operations.
     fn plain_heads(&self, qkv: Tensor<3>, rope: &Rope, heads: usize) -> [Tensor<4>; 3] {
         let [b, n, triple] = qkv.dims();
         let qkv = qkv
@@ -465,7 +466,7 @@ impl Attention {
     }
 }
 
-/// Each token with mean 0 and variance 1.
+/// Normalises each token to mean 0 and variance 1 (layer norm without parameters).
 pub fn norm(x: Tensor<3>, eps: f64) -> Tensor<3> {
     let ones = Tensor::ones([x.dims()[2]], &x.device());
     layer_norm(x, ones, None, eps)

@@ -1,4 +1,4 @@
-//! The autoencoder: diffusers' `AutoencoderKL`, with tiled forms for large pictures and small devices.
+//! The autoencoder: diffusers' `AutoencoderKL`, with tiled encoding and decoding for large images and small devices.
 //! <https://github.com/huggingface/diffusers/blob/main/src/diffusers/models/autoencoders/autoencoder_kl.py>
 
 use burn::module::{Module, Param};
@@ -11,7 +11,7 @@ use crate::config::VaeConfig;
 use crate::gpu;
 use crate::weights::quant::Encoding;
 
-/// From this module's parameter paths to diffusers' names.
+/// Maps this module's parameter paths to diffusers' names.
 pub const NAMES: &[(&str, &str)] = &[
     ("gamma", "weight"),
     ("beta", "bias"),
@@ -21,7 +21,7 @@ pub const NAMES: &[(&str, &str)] = &[
     ("attention.", "attentions.0."),
 ];
 
-/// Pictures to latents and back.
+/// The autoencoder: images to latents and back.
 #[derive(Module, Debug)]
 pub struct Autoencoder {
     encoder: Encoder,
@@ -32,16 +32,16 @@ pub struct Autoencoder {
     shift: f64,
 }
 
-/// How large pictures are cut: tiles overlap, and the overlaps are blended linearly.
+/// Tiling of large images: tiles overlap, and the overlaps are blended linearly.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Tiling {
     /// Side of a tile in latent cells.
     pub latent: usize,
-    /// Part of a tile that it shares with its neighbour.
+    /// Fraction of a tile that overlaps its neighbour.
     pub overlap: f64,
 }
 
-/// A convolution with its padding of top, left, bottom and right.
+/// A convolution with padding in the order top, left, bottom, right.
 #[derive(Module, Debug)]
 struct Conv {
     weight: Param<Tensor<4>>,
@@ -75,7 +75,7 @@ struct Middle {
     attention: Option<Attention>,
 }
 
-/// Residual layers at one resolution, then a step to the next.
+/// Residual layers at one resolution, then a step to the next resolution.
 #[derive(Module, Debug)]
 struct Stage {
     resnets: Vec<Resnet>,
@@ -101,7 +101,7 @@ struct Decoder {
     conv_out: Conv,
 }
 
-/// Makes layers with one configuration on one device.
+/// Creates layers with one configuration on one device.
 struct Builder<'a> {
     config: &'a VaeConfig,
     encoding: Encoding,
@@ -218,7 +218,7 @@ impl Builder<'_> {
 }
 
 impl Autoencoder {
-    /// An autoencoder of this shape with lazy random parameters.
+    /// Creates an autoencoder of this shape with lazy random parameters.
     pub fn new(config: &VaeConfig, encoding: Encoding, device: &Device) -> Self {
         let build = Builder {
             config,
@@ -237,7 +237,7 @@ impl Autoencoder {
         }
     }
 
-    /// Mean and log variance of the latent's distribution.
+    /// Returns mean and log variance of the latent's distribution.
     ///
     /// # Shapes
     /// `[b, 3, y, x]` in -1..1, sides a multiple of the stride, to `[b, 2 c, y / stride, x / stride]`.
@@ -249,7 +249,7 @@ impl Autoencoder {
         }
     }
 
-    /// The latent that the transformer reads: the mean, shifted and scaled.
+    /// Encodes images to the latents that the transformer reads: the mean, shifted and scaled.
     ///
     /// # Shapes
     /// `[b, 3, y, x]` to `[b, c, y / stride, x / stride]`.
@@ -263,7 +263,7 @@ impl Autoencoder {
         mean.sub_scalar(self.shift).mul_scalar(self.scale)
     }
 
-    /// The picture of a latent as the transformer writes it.
+    /// Decodes the transformer's latents to images.
     ///
     /// # Shapes
     /// `[b, c, y, x]` to `[b, 3, stride y, stride x]`, roughly in -1..1.
@@ -275,7 +275,7 @@ impl Autoencoder {
         }
     }
 
-    /// The picture of a latent as the encoder writes it, neither shifted nor scaled.
+    /// Decodes latents as the encoder outputs them, neither shifted nor scaled, to images.
     ///
     /// # Shapes
     /// As [`Autoencoder::decode`].
@@ -310,7 +310,7 @@ impl Tiling {
         self.run(latents, self.latent, self.latent * stride, f)
     }
 
-    /// Applies `f` to tiles of side `from`, each giving a tile of side `to`, and blends them into one map.
+    /// Applies `f` to overlapping tiles of side `from`, each giving a tile of side `to`, and blends them into one map.
     fn run(
         self,
         x: Tensor<4>,
@@ -350,7 +350,7 @@ impl Tiling {
     }
 }
 
-/// `after`, its first `extent` rows (axis 2) or columns (axis 3) faded in from the last of `before`.
+/// Returns `after` with its first `extent` rows (axis 2) or columns (axis 3) faded in from the last ones of `before`.
 fn blend_edges(before: Tensor<4>, after: Tensor<4>, extent: usize, axis: usize) -> Tensor<4> {
     let (n, m) = (before.dims()[axis], after.dims()[axis]);
     let extent = extent.min(n).min(m);
@@ -404,7 +404,7 @@ impl Resnet {
 }
 
 impl Attention {
-    /// One head over all positions.
+    /// Applies single-head self-attention over all positions.
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let [b, c, height, width] = x.dims();
         let tokens = self
@@ -447,7 +447,7 @@ impl Stage {
     }
 }
 
-/// Nearest-neighbour upsampling by two along both sides.
+/// Upsamples by two along both sides (nearest neighbour).
 fn double(x: Tensor<4>) -> Tensor<4> {
     let [b, c, h, w] = x.dims();
     x.reshape([b * c, h, 1, w, 1])

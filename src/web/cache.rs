@@ -325,7 +325,7 @@ impl Cache {
 }
 
 impl Partial {
-    /// Writes the bytes of `bytes`, the shard so far, that are not in the file yet, if there are [`PIECE`] of them or
+    /// Writes the bytes of `bytes`, the shard so far, that are not in the file yet, if there are `PIECE` of them or
     /// `now` is set. Returns false if the write fails; the file is then useless.
     pub fn follow(&mut self, bytes: &[u8], now: bool) -> bool {
         let gained = bytes.len().saturating_sub(self.written);

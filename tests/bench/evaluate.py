@@ -94,7 +94,7 @@ def published(name: str, folder: Path) -> nn.Module:
     randomise(model, 7)
     with torch.no_grad():
         for parameter, value in model.named_parameters():
-            # Residual branches of a depth at which nothing overflows, and queries that leave the softmax from one-hot.
+            # Scale residual branches so that activations do not overflow, and queries so that the softmax is not one-hot.
             if parameter.endswith(("out_proj.weight", "o_proj.weight", "fc2.weight")) or "q_proj.weight" in parameter:
                 value *= 0.3
     model = model.eval()

@@ -21,9 +21,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from packs import UniRealTransformer, read_config, transformer, twin_of
-import twin  # packs makes it known
+import twin  # packs adds it to sys.path
 
-# Opsets of the peer: with the newer, attention and RMS norm are operations of their own, with the older plain ones.
+# Opsets of the peer: the newer has attention and RMS norm as operations, the older composes them of basic ones.
 OPSETS = {"opset23": 23, "opset20": 20}
 
 
@@ -126,7 +126,7 @@ def export(name: str, made: tuple[dict, UniRealTransformer], pack: Path, out: Pa
         onnx.save(program.model_proto, path)
         optimised = folder / f"{variant}-optimised.onnx"
         options = onnxruntime.SessionOptions()
-        # Further levels write operations of the CPU provider alone.
+        # Higher levels emit operations that only the CPU provider has.
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
         options.optimized_model_filepath = str(optimised)
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
@@ -147,7 +147,7 @@ def main() -> None:
     twin.time_features = time_features
     cases = [
         export("block", block(pack), pack, out, b=1, n_text=56, cells=44),
-        # Two branches of guidance: the prompt's words and none, padded to one length.
+        # Two branches of guidance: the prompt and the empty prompt, padded to one length.
         export("step", transformer(pack), pack, out, b=2, n_text=40, cells=8),
     ]
     (out / "cases.json").write_text(json.dumps(cases, indent=1))

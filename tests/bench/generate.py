@@ -108,7 +108,7 @@ def main() -> None:
     for round_ in range(rounds + 1):
         for name, run in runs.items():
             taken = run()
-            if round_ > 0:  # The first warms up.
+            if round_ > 0:  # The first round warms up.
                 times[name].append(taken)
     medians = {name: statistics.median(taken) for name, taken in times.items()}
     best = min(("one by one", "batched"), key=medians.get)

@@ -20,9 +20,9 @@ import packs
 
 TOKENS = [256, 512, 1024, 2048, 4096, 8192]
 WIDTHS = [128, 256, 512, 1024, 2048]
-# A GPU of today's laptops: arithmetic and memory at their rates.
+# Assumed peak rates of a current laptop GPU: FLOP/s and bytes/s.
 FLOPS, BANDWIDTH = 10e12, 400e9
-# The paper's size, and a picture of 1024 pixels with one input picture: 128 words and two frames of 64 x 64 tokens.
+# The paper's model, and an image of 1024 pixels with one input image: 128 text tokens and two frames of 64 x 64 tokens.
 LARGE = {"hidden_size": 3072, "num_layers": 42, "num_attention_heads": 24, "axes_dims": [16, 56, 56], "text_dim": 4096, "in_channels": 16, "patch_size": 2}
 LARGE_TEXT, LARGE_CELLS = 128, 128
 

@@ -17,7 +17,7 @@ import tempfile
 
 BINARY, ROUNDS = sys.argv[1], int(sys.argv[2])
 SPEED = pathlib.Path(__file__).parent.parent / "golden" / "speed.py"
-# Name, options, whether torch is run beside it. The first is the shape of the first shipped model.
+# Name, options, and whether torch is measured too. The first is the shape of the first shipped model.
 SHAPES = [
     ("8 x 192", ["--width", "192", "--heads", "6"], True),
     ("the preset", [], True),

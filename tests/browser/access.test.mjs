@@ -1,4 +1,4 @@
-/** The demo page by keyboard, on a phone, in both colour schemes. */
+/** Accessibility of the demo page: keyboard, phone layout, contrast in both colour schemes. */
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { test } from "node:test";
@@ -87,13 +87,13 @@ for (const colorScheme of ["light", "dark"]) {
   });
 }
 
-/** Whether the focus, in the editor or outside of it, is on what a selector names. Runs in the page. */
+/** Returns whether the focused element, in the editor or outside, matches a selector. Runs in the page. */
 function focusMatches(selector) {
   const { activeElement } = document;
   return (activeElement.shadowRoot?.activeElement ?? activeElement).matches(selector);
 }
 
-/** Texts whose contrast with what lies behind them is below 4.5 (WCAG AA). Runs in the page. */
+/** Returns texts whose contrast with their background is below 4.5 (WCAG AA). Runs in the page. */
 function contrasts() {
   const context = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
   const paint = (color) => {

@@ -1,4 +1,4 @@
-/** One request, one seed, one picture: by the native command, in the browser on the CPU and in the browser on WebGPU. */
+/** Compares the image of one request and seed by the native command, by wasm on the CPU and by WebGPU in the browser. */
 import assert from "node:assert/strict";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -36,7 +36,7 @@ test("native, wasm on the CPU and WebGPU make the same picture", { timeout: 400_
     console.log(`${one} and ${other}: mean absolute difference ${found.toFixed(4)} of 255`);
     assert.ok(found <= MOST, `${one} and ${other} differ by ${found} of 255`);
   }
-  // Three times the untouched input would agree too.
+  // Rules out that all three merely return the input.
   assert.ok(difference(pictures.native, await pixels(page, request.input)) > MOST, "the picture is the input");
   await page.close();
 });

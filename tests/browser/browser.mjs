@@ -1,16 +1,16 @@
-/** What the tests and the headless demo share: Chromium with or without WebGPU, and the demo page's own words. */
+/** Helpers for the tests and the headless demo: Chromium with or without WebGPU, and the demo page's status. */
 import { execFileSync } from "node:child_process";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
 
-/** The built site. */
+/** The folder of the built site. */
 export const DIST = fileURLToPath(new URL("../../dist", import.meta.url));
 
-/** The native command, as `cargo build --release -p unireal-tools` leaves it. */
+/** The native command that `cargo build --release -p unireal-tools` builds. */
 export const NATIVE = join(process.env.CARGO_TARGET_DIR ?? fileURLToPath(new URL("../../target", import.meta.url)), "release/unireal");
 
-/** WebGPU in a headless browser; on a machine without a GPU it is computed by SwiftShader. */
+/** Flags for WebGPU in a headless browser. A machine without a GPU runs it on SwiftShader. */
 const WEBGPU = ["--enable-unsafe-webgpu", `--use-webgpu-adapter=${process.env.WEBGPU_ADAPTER ?? "swiftshader"}`];
 
 function executable() {
@@ -18,7 +18,7 @@ function executable() {
     try {
       return execFileSync("sh", ["-c", `command -v ${name}`], { encoding: "utf8" }).trim();
     } catch {
-      // The next name.
+      // Try the next name.
     }
   }
   throw new Error("no chromium on the PATH; on Debian: apt-get install chromium");
@@ -30,13 +30,13 @@ const flags = (webgpu) => ({
   ignoreDefaultArgs: webgpu ? ["--disable-gpu"] : [],
 });
 
-/** That something left the tab. */
+/** A request that sends data or reaches another host. */
 class Stray extends Error {}
 
-/** The longest address that a page asks for: a picture would not fit in. */
+/** Maximum length of a URL in characters, too short for an image. */
 const LONGEST = 2048;
 
-/** Why a request must not be: pages ask their own host or folder, which in all tests is this machine's, and send nothing. Null for one that may. */
+/** Returns why a request is forbidden, or null if it is allowed: pages may only read from localhost and may send nothing. */
 function stray(request) {
   const { protocol, hostname } = new URL(request.url());
   if (["data:", "blob:", "file:"].includes(protocol)) {
@@ -49,8 +49,7 @@ function stray(request) {
 }
 
 /**
- * Watches all that the pages of a context ask for, and makes closing it, or its browser, an error where anything left the tab that
- * must not.
+ * Records forbidden requests of a context's pages. Closing the context or its browser then throws.
  * @param {import("playwright-core").BrowserContext} context
  * @param {string[]} strays
  */
@@ -70,7 +69,7 @@ function guard(context, strays) {
 }
 
 /**
- * A browser whose pages are private ones. Closing it is an error where a page asked another host for anything, or sent anything.
+ * Launches a browser with private pages. Closing it throws if a page reached another host or sent data.
  * @param {{ webgpu?: boolean }} [options]
  */
 export async function launch({ webgpu = true } = {}) {
@@ -81,7 +80,7 @@ export async function launch({ webgpu = true } = {}) {
   browser.newPage = async (options) => {
     const context = await browser.newContext(options);
     const page = await context.newPage();
-    // A page that closes with its browser has no context to close any more.
+    // Closing the context fails if the browser has already closed; only forbidden requests count.
     page.once("close", () => context.close().catch((error) => error instanceof Stray && strays.push(error.message)));
     return page;
   };
@@ -95,7 +94,7 @@ export async function launch({ webgpu = true } = {}) {
   return browser;
 }
 
-/** A browser that keeps a profile, as people's do: there a page can be installed. Its requests are watched as well. */
+/** Launches a browser with a persistent profile, which can install pages. Records forbidden requests too. */
 export const launchProfile = async (folder, { webgpu = false } = {}) => guard(await chromium.launchPersistentContext(folder, flags(webgpu)), []);
 
 /**
@@ -120,7 +119,7 @@ export async function reach(page, states, timeout = 30_000) {
   return now();
 }
 
-/** The text of a notice of the page. */
+/** Returns the text of a notice on the page. */
 export const notice = (page, id) => page.$eval(`#${id}`, (box) => box.innerText.replace(/\s+/g, " ").trim());
 
 /** Opens the demo and loads the model. @param {import("playwright-core").Page} page @param {string} address */
@@ -138,7 +137,7 @@ export async function load(page, address, timeout = 60_000) {
   }
 }
 
-/** Sets a field of the settings as a person would; what the field does not take is an error. */
+/** Sets a field of the settings. Throws if the field does not accept the value. */
 export async function set(page, id, value) {
   const problem = await page.$eval(`#${id}`, (field, text) => {
     field.value = text;

@@ -1,12 +1,12 @@
 /**
- * Drives the demo page in headless Chromium, as a person would, and writes what it shows.
+ * Runs the demo page in headless Chromium and writes the result.
  *
  *   node demo.mjs --image ROLE=PATH... --prompt TEXT --out B.png
  *     [--context TAG]... [--seed N] [--steps N] [--guidance G] [--image-guidance G] [--outputs N]
  *     [--device auto|webgpu|cpu] [--pack URL] [--json FILE] [--timeout SECONDS]
  *
- * Progress goes to stderr. The exit code is 0 only when the picture and the JSON of timings were written; 2 means that the
- * options are wrong, 1 that something failed.
+ * Prints progress to stderr. The exit code is 0 if the image and the JSON of timings were written, 2 for invalid
+ * options, and 1 for any other failure.
  */
 import { access, constants, writeFile } from "node:fs/promises";
 import { parse, resolve } from "node:path";
@@ -18,7 +18,7 @@ const ROLES = ["canvas", "asset", "control"];
 
 class Usage extends Error {}
 
-/** The options, checked as far as that goes without the page. */
+/** Parses and validates the options as far as possible without the page. */
 async function options() {
   const text = { type: "string" };
   let values;
@@ -69,7 +69,7 @@ async function options() {
 
 const say = (text) => process.stderr.write(`${text}\n`);
 
-/** Chooses the pictures, with their roles in their order. */
+/** Adds the images in order and sets their roles. */
 async function choosePictures(page, images) {
   if (images.length === 0) {
     return;
@@ -100,7 +100,7 @@ async function chooseTags(page, tags) {
   }
 }
 
-/** Presses Generate and says on stderr how far it is. */
+/** Presses Generate and prints the progress to stderr. */
 async function generate(page, prompt, timeout) {
   await page.fill("#prompt", prompt);
   await page.click("#generate");
@@ -122,7 +122,7 @@ async function generate(page, prompt, timeout) {
   }
 }
 
-/** Downloads every result through the page's own button: B.png, B-2.png, ... */
+/** Downloads every result with the page's own button: B.png, B-2.png, ... */
 async function save(page, out) {
   const { dir, name, ext } = parse(resolve(out));
   const count = Number(await page.getAttribute("#result", "data-count"));

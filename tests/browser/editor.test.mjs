@@ -1,4 +1,4 @@
-/** `<unireal-editor>` on pages of others: what the page says to it and hears from it, its theme, and two beside each other. */
+/** `<unireal-editor>` embedded in other pages: properties, events, theme, and two editors on one page. */
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { after, before, test } from "node:test";
@@ -7,7 +7,7 @@ import { serve } from "./server.mjs";
 import { WORK, choose, options, red } from "./site.mjs";
 
 const PACK = "/www/models/tabletop/";
-/** The strictest policy that the editor can work with. */
+/** The strictest content security policy that the editor works with. */
 const POLICY = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; style-src 'self'; img-src blob:; connect-src 'self'";
 
 const files = new Map();
@@ -25,7 +25,7 @@ after(async () => {
   assert.deepEqual(problems, [], "something was thrown that nobody caught");
 });
 
-/** A page with this body, under the strict policy. */
+/** Returns a page with this body under the strict policy. */
 async function open(t, body, head = "") {
   files.set("/host.html", Buffer.from(`<!doctype html><html lang="en"><meta charset="utf-8"><title>Host</title>
     <meta http-equiv="Content-Security-Policy" content="${POLICY}">${head}${body}`));
@@ -134,7 +134,7 @@ test("two editors on one page do not disturb each other or the page", { timeout:
   await one.locator("#steps").fill("2");
   await one.locator('#tasks [data-task="find"]').click();
 
-  // Keys, drops and pastes reach the editor that they are meant for, and it alone.
+  // Keys, drops and pastes reach only the editor that they target.
   await two.locator("#prompt").focus();
   await page.keyboard.press("Control+Enter");
   assert.match(await two.locator("#status").textContent(), /First download/);
@@ -159,7 +159,7 @@ test("two editors on one page do not disturb each other or the page", { timeout:
   assert.deepEqual(outside, ["prompt", "one", "two"]);
   assert.equal(await two.locator("#result").getAttribute("data-state"), "empty");
 
-  // One that is taken away lets go of its model; put back, it has what it had, and loads again.
+  // A removed editor frees its model. Inserted again, it keeps its images and prompt and loads the model again.
   const kept = await page.evaluate(async () => {
     const editor = document.querySelector("#one");
     const { model } = editor;

@@ -1,4 +1,4 @@
-/** Hostile hosts against the real module in a real browser: each fault is its typed error, in time, and undoes nothing. */
+/** Faulty servers and packs: each fault returns its error code in time and leaves the cache usable. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
@@ -6,11 +6,11 @@ import { DIST, launch } from "./browser.mjs";
 import { assemble, index, indexPath, pack, parts, readPack, reshard, unpack, withFile, withJson, withShard } from "./packs.mjs";
 import { serve } from "./server.mjs";
 
-/** Milliseconds that any load may take, whatever the host does. */
+/** Time limit of any load in milliseconds. */
 const LIMIT = 40_000;
 const SHARDS = 12;
 
-/** Files that the server holds in memory, and what it does to requests for them. */
+/** Files in the server's memory, and its hook for requests. */
 const files = new Map();
 let intercept = () => false;
 let server, browser, page, good, names;
@@ -45,7 +45,7 @@ after(async () => {
   await server?.close();
 });
 
-/** Puts a pack on the host, in a folder of its own: what a cache keeps of another is not its. */
+/** Serves a pack from a folder of its own, so that the cache of another pack is not used. */
 function host(content, folder = `/packs/${(folders += 1)}`) {
   for (const path of files.keys()) {
     if (path.startsWith(`${folder}/`)) {
@@ -58,12 +58,12 @@ function host(content, folder = `/packs/${(folders += 1)}`) {
   return folder;
 }
 
-/** Loads what lies in the folder; with steps, makes a picture too. */
+/** Loads the pack in a folder; with `steps`, generates an image too. */
 const loadFrom = (folder, steps = 0) => page.evaluate((given) => window.load(...given), [folder, steps, LIMIT]);
 
 const shardPath = (i) => `transformer/${names[i]}`;
 
-/** The pack fails with one of these codes. @returns the folder where it lay */
+/** Asserts that the pack fails with one of these codes. @returns the folder of the pack */
 async function failing(damaged, codes, reason) {
   const folder = host(damaged);
   const { code, message, pictures } = await loadFrom(folder);
@@ -73,7 +73,7 @@ async function failing(damaged, codes, reason) {
   return folder;
 }
 
-/** A pack whose descriptions are wrong: no shard of it is asked for. */
+/** Tests a pack with wrong descriptions, of which no shard is requested. */
 function refused(title, codes, damage) {
   test(title, { timeout: 2 * LIMIT }, async () => {
     const from = server.requests.length;
@@ -82,7 +82,7 @@ function refused(title, codes, damage) {
   });
 }
 
-/** A pack whose shards are wrong: what arrived of it is in the cache, and undoes nothing once the host has the right ones. */
+/** Tests a pack with wrong shards. Their cached bytes must not affect a later load of the correct pack. */
 function fails(title, codes, damage, reason = /./) {
   test(title, { timeout: 3 * LIMIT }, async () => {
     const folder = await failing(damage(good), codes, reason);
@@ -91,7 +91,7 @@ function fails(title, codes, damage, reason = /./) {
   });
 }
 
-/** A pack that is what its index promises, and cannot be a model. */
+/** Tests a pack that matches its index but is not a valid model. */
 function nonsense(title, damage) {
   test(title, { timeout: LIMIT }, () => failing(damage(good), "format", /transformer/));
 }
@@ -100,7 +100,7 @@ test("a pack in many shards loads", { timeout: LIMIT }, async () => {
   assert.deepEqual(await loadFrom(host(good), 1), { pictures: 1 });
 });
 
-// Shards that are not the promised ones.
+// Shards that differ from the index.
 fails("a truncated shard", "integrity", (pack) => withFile(pack, shardPath(2), pack.get(shardPath(2)).subarray(0, -7)));
 fails("a shard with more than was promised", "integrity", (pack) =>
   withFile(pack, shardPath(2), Buffer.concat([pack.get(shardPath(2)), Buffer.alloc(5)])));
@@ -114,7 +114,7 @@ fails("two shards in each other's place", "integrity", (pack) =>
   withFile(withFile(pack, shardPath(1), pack.get(shardPath(3))), shardPath(3), pack.get(shardPath(1))));
 fails("a missing shard", "network", (pack) => withFile(pack, shardPath(4), null), /404/);
 
-// Indexes that promise nonsense.
+// Invalid indexes.
 const indexed = (change) => (pack) => withJson(pack, indexPath("transformer"), change);
 const renamed = (name) => indexed(({ metadata: { shards }, weight_map: map }) => {
   shards[name] = shards[names[0]];
@@ -159,7 +159,7 @@ for (const [title, change] of [
   }
 }
 
-// Shards that are the promised ones and hold nonsense.
+// Shards that match the index but hold invalid data.
 const lying = (change) => (pack) => {
   const { header, data } = parts(pack.get(shardPath(0)));
   change(header, Object.keys(header).filter((name) => name !== "__metadata__"), data);
@@ -189,7 +189,7 @@ nonsense("a header longer than the file", (pack) => {
 nonsense("a shard of noise", (pack) =>
   withShard(pack, "transformer", names[0], Buffer.from(Array.from({ length: 4096 }, (_, i) => (i * 167) % 251))));
 
-/** A number that is none, in the first tensor that `wanted` finds. */
+/** Writes NaN into the first tensor that `wanted` selects. */
 const poisoned = (component, wanted) => (files) => {
   for (const name of Object.keys(index(files, component).metadata.shards)) {
     const tensors = unpack(Buffer.from(files.get(`${component}/${name}`)));
@@ -215,7 +215,7 @@ test("NaN among the scales", { timeout: 2 * LIMIT }, async (t) => {
 });
 fails("NaN among the weights", "format", poisoned("vae", ([name, { dtype }]) => !isScale([name]) && /^F(16|32)$/.test(dtype)), /NaN|finite/);
 
-// Hosts that are no hosts of packs.
+// Servers that do not serve packs.
 test("404, HTML and a cut connection for everything", { timeout: 4 * LIMIT }, async () => {
   const answers = {
     "not there": (response) => response.writeHead(404).end(),
@@ -234,8 +234,8 @@ test("404, HTML and a cut connection for everything", { timeout: 4 * LIMIT }, as
 });
 
 /**
- * Sends so many bytes of what was promised, then cuts the connection: late enough that the worker has read them, since a
- * stream that breaks drops what nobody has read.
+ * Sends the first `bytes` of a response, then cuts the connection. Waits until the worker has read them, because a
+ * stream that breaks drops unread bytes.
  */
 function cut(response, bytes, length, headers = {}) {
   response.writeHead(200, { "Content-Type": "application/octet-stream", "Content-Length": length, ...headers });

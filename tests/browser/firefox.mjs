@@ -1,8 +1,8 @@
-/** Firefox by geckodriver, in the W3C's WebDriver protocol: as much of a browser as the tests of the CPU path need. */
+/** A minimal WebDriver client for Firefox through geckodriver, for the tests of the CPU path. */
 import { execFileSync, spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 
-/** Milliseconds that a script in the page may take. */
+/** Time limit of a script in the page in milliseconds. */
 const SCRIPT = 300_000;
 /** The key of an element's reference in the protocol. */
 const ELEMENT = "element-6066-11e4-a52e-4f735466cecf";
@@ -12,26 +12,26 @@ function found(names) {
     try {
       return execFileSync("sh", ["-c", `command -v ${name}`], { encoding: "utf8" }).trim();
     } catch {
-      // The next name.
+      // Try the next name.
     }
   }
   return null;
 }
 
-/** What of Firefox and its driver is missing here, in words; null where both are there. */
+/** Returns a message if Firefox or its driver is not installed, else null. */
 export function missing() {
   const parts = [[found(["firefox-esr", "firefox"]), "Firefox"], [found(["geckodriver"]), "geckodriver"]];
   const names = parts.filter(([path]) => !path).map(([, name]) => name);
   return names.length > 0 ? `${names.join(" and ")} is not installed` : null;
 }
 
-/** The driver's process and the address that it prints. */
+/** Starts geckodriver. Returns its process and the address that it prints. */
 async function drive() {
   const process = spawn(found(["geckodriver"]), ["--port", "0"], { stdio: ["ignore", "pipe", "inherit"] });
   for await (const line of createInterface({ input: process.stdout })) {
     const port = /Listening on 127\.0\.0\.1:(\d+)/.exec(line)?.[1];
     if (port) {
-      // Its log goes on; unread, it would fill the pipe.
+      // Drain the log, because an unread pipe would block the driver.
       process.stdout.resume();
       return { process, address: `http://127.0.0.1:${port}` };
     }
@@ -40,11 +40,11 @@ async function drive() {
 }
 
 /**
- * A page in a new Firefox without a window.
+ * Opens a page in a new headless Firefox.
  * @returns {Promise<{ version: string, goto: (url: string) => Promise<void>, evaluate: (act: Function, value?: unknown) => Promise<any>,
  *   click: (find: Function) => Promise<void>, until: (act: Function, value?: unknown) => Promise<any>, close: () => Promise<void> }>}
- *   `evaluate` runs a function that needs nothing of here in the page, with one value that is plain data; `click` does what a
- *   person does to the element that a function finds; `until` waits for a function to return something true
+ *   `evaluate` runs a self-contained function in the page with a serialisable value; `click` clicks the element that a function
+ *   returns; `until` waits until a function returns something truthy
  */
 export async function launchFirefox() {
   const { process, address } = await drive();

@@ -1,4 +1,4 @@
-/** The CPU path from end to end in Firefox: the page's flow, and the picture that the native command and Chromium make. */
+/** The CPU path in Firefox: the page's flow, and agreement with the images of the native command and Chromium. */
 import assert from "node:assert/strict";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -44,7 +44,7 @@ test("the page's flow in Firefox: download, new scene, edit, and all of it again
     return [name, "error"].includes(state) && state;
   }, name).then(async (found) => assert.equal(found, name, await state()));
 
-  // Nothing is kept yet: this is the first test.
+  // The profile is new, so nothing is cached yet.
   await page.goto(`${server.url}?device=auto`);
   await reach("waiting");
   await page.click(() => document.querySelector("unireal-editor").shadowRoot.getElementById("load"));

@@ -1,6 +1,6 @@
 /**
- * How much memory a load takes while it runs: a pack in many shards goes to WebGPU, and neither wasm nor JavaScript ever
- * holds more than a few of them.
+ * Peak memory of a load. Loads a pack of many shards onto WebGPU and checks that neither wasm nor JavaScript ever holds
+ * more than a few of them.
  */
 import assert from "node:assert/strict";
 import { join } from "node:path";
@@ -11,15 +11,15 @@ import { deepen, readPack, reshard } from "./packs.mjs";
 import { serve } from "./server.mjs";
 import { watchHeap } from "./watch.mjs";
 
-/** About 98 MB in all, 6 MB a shard. */
+/** About 98 MB in total, 6 MB per shard. */
 const LAYERS = 200;
 const SHARDS = 16;
 
-/** Shards that a load may hold at once: two on their way, one being checked and uploaded. */
+/** Maximum number of shards that a load holds at once: two in transfer, one being verified and uploaded. */
 const HELD = 3;
 /**
- * Bytes besides: in wasm the opened device, the table of some 2,600 tensors, and the gaps that shards of unequal sizes
- * leave (measured: 7 to 13 MB); in JavaScript what the network has brought and nobody has read yet (measured: up to 8 MB).
+ * Additional bytes. In wasm: the device, the table of about 2,600 tensors, and gaps between shards of different sizes
+ * (measured: 7 to 13 MB). In JavaScript: unread network data (measured: up to 8 MB).
  */
 const ALLOWANCE = 24e6;
 

@@ -1,16 +1,16 @@
-/** The real module in a real browser, a pack in many shards, and a host that does what a test wants. */
+/** A fixture with the real module in a browser, a pack in many shards, and a server that a test can control. */
 import { join } from "node:path";
 import { after, afterEach, before } from "node:test";
 import { DIST, launch } from "./browser.mjs";
 import { index, readPack, reshard } from "./packs.mjs";
 import { serve } from "./server.mjs";
 
-/** Milliseconds of most tests. */
+/** Timeout of most tests in milliseconds. */
 export const LIMIT = 120_000;
-/** Shards of the transformer. */
+/** Number of shards of the transformer. */
 export const SHARDS = 6;
 
-/** What the tests call in a page. Runs there. */
+/** Defines the functions that the tests call in a page. Runs in the page. */
 async function prepare() {
   const { UniReal, UniRealError } = await import("/www/unireal.js");
   window.UniReal = UniReal;
@@ -37,8 +37,9 @@ async function prepare() {
 }
 
 /**
- * For the tests of one file: `files` that the host holds in memory, `intercept`, which sees each request first and is
- * forgotten after each test, the pack as `good` with its transformer's shards as `names`, `server` and `browser`.
+ * Sets up the fixture for a test file: `files` in the server's memory; `intercept`, which gets each request first and
+ * is reset after each test; the pack as `good` and the names of its transformer's shards as `names`; `server` and
+ * `browser`.
  */
 export function workshop() {
   const files = new Map([["/blank.html", Buffer.from("<!doctype html><title>blank</title>")]]);
@@ -47,7 +48,7 @@ export function workshop() {
     files,
     intercept: () => false,
 
-    /** Puts the pack on the host, in a folder of its own: what a cache keeps of another is not its. */
+    /** Serves the pack from a folder of its own, so that the cache of another pack is not used. */
     host() {
       const folder = `/packs/${(folders += 1)}`;
       for (const [path, bytes] of shop.good) {
@@ -56,7 +57,7 @@ export function workshop() {
       return folder;
     },
 
-    /** A page, of a private profile where none is given. */
+    /** Opens a page, in a new private context by default. */
     async open(context) {
       const page = await (context ?? (await shop.browser.newContext())).newPage();
       await page.goto(`${shop.server.url}blank.html`);

@@ -1,4 +1,4 @@
-/** After the first visit: without a network, installed, and when there is a new version. */
+/** The service worker: offline visits, installation and new versions. */
 import assert from "node:assert/strict";
 import { appendFile, cp, mkdtemp, readFile, rename, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -25,7 +25,7 @@ after(async () => {
   assert.deepEqual(problems, [], "something was thrown that nobody caught");
 });
 
-/** The site on a host, until the test is over. */
+/** Serves the site until the test ends. */
 async function host(t, ...given) {
   const server = await serve(...given);
   t.after(() => server.close());
@@ -45,7 +45,7 @@ async function tab(context) {
   return page;
 }
 
-/** Waits until the service worker has all of the page and serves it. */
+/** Waits until the service worker is active and controls the page. */
 const settled = (page) => page.waitForFunction(() => navigator.serviceWorker.controller?.state === "activated", null,
   { timeout: WORK });
 
@@ -58,14 +58,14 @@ async function edit(page) {
   return pixels(page);
 }
 
-/** Waits until the page says this of its storage. @param {RegExp} text */
+/** Waits until the page's storage text matches. @param {RegExp} text */
 const storageText = (page, text) => page.waitForFunction((source) =>
   new RegExp(source).test(document.querySelector("unireal-editor").shadowRoot.getElementById("storage-text").textContent), text.source);
 
 test("one visit, then an edit without a network", { timeout: 240_000 }, async (t) => {
   const server = await host(t, DIST);
   const context = await visitor(t);
-  // What a browser would decide by itself, or ask the person.
+  // Replaces the browser's decision about persistent storage.
   await context.addInitScript(() => {
     window.timesAsked = 0;
     StorageManager.prototype.persist = async () => (window.timesAsked += 1) > 0;
@@ -98,11 +98,11 @@ test("one visit, then an edit without a network", { timeout: 240_000 }, async (t
   await second.click("#slots .remove");
   assert.equal(await edit(second), online);
 
-  // The renderer of new scenes is kept as well, though nobody has asked for one yet.
+  // The renderer of new scenes is cached too, although it was not used online.
   await second.click("#scene");
   await second.waitForSelector('#scene-status:text("Here it is")', { timeout: WORK });
 
-  // The model is the engine's to keep: the service worker has nothing of it and answers for nothing of it.
+  // The engine caches the model; the service worker neither caches nor serves it.
   const kept = await second.evaluate(async (pack) => {
     const caches = await Promise.all((await window.caches.keys()).map((name) => window.caches.open(name)));
     const urls = (await Promise.all(caches.map((cache) => cache.keys()))).flat().map(({ url }) => url);
@@ -142,7 +142,7 @@ test("a model that does not open can be deleted", options, async (t) => {
   await storageText(page, /^$/);
 });
 
-/** What a visitor has of each part: the page, its code, its worker, its wasm. */
+/** Returns the version of the page, its code, its worker and its wasm. */
 async function versions(page) {
   await reach(page, ["waiting"], WORK);
   return page.evaluate(async (pack) => {
@@ -166,7 +166,7 @@ async function change(file, from, to) {
   await writeFile(file, text.replace(from, to));
 }
 
-/** A copy of a site, without the models, which it shares. */
+/** Copies a site without the models, which are linked. */
 async function copy(from, name) {
   const to = join(folder, name);
   await cp(from, to, { recursive: true, filter: (path) => !path.endsWith("/www/models") });
@@ -174,17 +174,17 @@ async function copy(from, name) {
   return to;
 }
 
-/** The next version of a site: another page, other code, another worker, another wasm. */
+/** Creates the next version of a site, with another page, code, worker and wasm. */
 async function nextVersion(site) {
   await change(join(site, "index.html"), /<h1 id="title">.*?<\/h1>/, '<h1 id="title">Version B</h1>');
   await change(join(site, "www/editor/words.js"), /"remove the red cube"/, '"make it version B"');
   await change(join(site, "www/worker.js"), /Engine\.check\(url, device\)/, '$&.then((found) => ({ ...found, name: "B" }))');
-  // A custom section, called B.
+  // Appends a custom section named B.
   await appendFile(join(site, "www/wasm/unireal_bg.wasm"), Buffer.from([0, 2, 1, 66]));
   await makeOffline(site);
 }
 
-/** Looks for a new version and says what became of it. */
+/** Checks for a new version and returns the state of its service worker. */
 const lookForNew = (page) => page.evaluate(async () => {
   const registration = await navigator.serviceWorker.getRegistration();
   await registration.update();
@@ -207,7 +207,7 @@ test("a new version waits for a press, and never meets the old one", { timeout: 
   assert.deepEqual(await versions(page), all("A"));
   assert.equal(await lookForNew(page), "none");
 
-  // A host in the middle of being copied to: the new service worker is there, the files that it stands for are not.
+  // A deployment in progress: the new service worker is there, but not the files that it lists.
   await cp(join(next, "service-worker.js"), join(site, "service-worker.js"));
   assert.equal(await lookForNew(page), "redundant");
   assert.equal(await page.isVisible("#update-actions"), false);
@@ -231,7 +231,7 @@ test("a new version waits for a press, and never meets the old one", { timeout: 
   await page.reload();
   await page.waitForSelector("#update-actions");
 
-  // Another tab would lose its files under its feet.
+  // With another tab open, the update must wait, because that tab would lose its files.
   const other = await tab(context);
   await other.goto(server.url);
   await other.waitForSelector("#update-actions");
@@ -241,7 +241,7 @@ test("a new version waits for a press, and never meets the old one", { timeout: 
   assert.deepEqual(await versions(other), all("A"));
   assert.deepEqual(await versions(page), all("A"));
   await other.close();
-  // The browser takes a moment to let go of the closed one.
+  // The browser releases the closed tab's lock asynchronously.
   await page.evaluate(async () => {
     while ((await navigator.locks.query()).held.length > 1) {
       await new Promise((resolve) => setTimeout(resolve, 50));

@@ -1,4 +1,4 @@
-/** The npm package as others get it: packed, installed in a fresh Vite application, built with no settings, and run; and served as it is. */
+/** The npm package: packed, installed in a fresh Vite application, built with default settings and run; and served unbundled. */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { mkdir, mkdtemp, readdir, rm, symlink, writeFile } from "node:fs/promises";
@@ -42,7 +42,7 @@ after(async () => {
   await rm(app, { recursive: true, force: true });
 });
 
-/** What an application does: an edit by the module, and the editor's tag that comes up beside it. */
+/** Runs an edit by the module and loads the editor element beside it. */
 async function runs(folder) {
   const server = await serve(folder, 0);
   const page = await (await browser.newContext()).newPage();
@@ -64,7 +64,7 @@ async function runs(folder) {
     assert.deepEqual(result, { width: 64, height: 64, typed: true, code: "request" });
     const editor = page.locator("unireal-editor");
     await editor.locator("#load").waitFor();
-    // The style sheet came along, wherever the bundler put it.
+    // The style sheet was found, wherever the bundler put it.
     assert.equal(await editor.locator('link[rel="stylesheet"]').evaluate(({ sheet }) => sheet !== null), true);
     assert.deepEqual(problems, []);
   } finally {

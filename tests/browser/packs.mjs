@@ -1,4 +1,4 @@
-/** Packs in memory, to be damaged: safetensors shards taken apart and put together, indexes that promise what is there. */
+/** Packs in memory for fault tests: unpacks and packs safetensors shards and updates their indexes. */
 import { createHash } from "node:crypto";
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -25,7 +25,7 @@ export function unpack(shard) {
   ]));
 }
 
-/** A shard with this header before this data, whether they fit or not. */
+/** Builds a shard from any header and data, whether they match or not. */
 export function assemble(header, data) {
   const text = JSON.stringify(header);
   const padded = Buffer.from(text.padEnd(Math.ceil(text.length / 8) * 8));
@@ -34,7 +34,7 @@ export function assemble(header, data) {
   return Buffer.concat([length, padded, data]);
 }
 
-/** A shard's header and data, for a header that is to lie. @param {Buffer} shard */
+/** Splits a shard into header and data. @param {Buffer} shard */
 export function parts(shard) {
   const length = Number(shard.readBigUInt64LE());
   return { header: JSON.parse(shard.toString("utf8", 8, 8 + length)), data: shard.subarray(8 + length) };
@@ -55,7 +55,7 @@ export const indexPath = (component) => `${component}/model.safetensors.index.js
 /** @param {Pack} files @param {string} component */
 export const index = (files, component) => JSON.parse(files.get(indexPath(component)).toString());
 
-/** The pack with one file changed. @param {Pack} files @param {string} path @param {Buffer | string | null} content */
+/** Returns the pack with one file changed. @param {Pack} files @param {string} path @param {Buffer | string | null} content */
 export function withFile(files, path, content) {
   const changed = new Map(files);
   if (content === null) {
@@ -66,13 +66,13 @@ export function withFile(files, path, content) {
   return changed;
 }
 
-/** The pack with one JSON file changed by `change`. */
+/** Returns the pack with one JSON file changed by `change`. */
 export function withJson(files, path, change) {
   const value = JSON.parse(files.get(path).toString());
   return withFile(files, path, JSON.stringify(change(value) ?? value));
 }
 
-/** The pack with another shard in the place of one, which the index promises. */
+/** Returns the pack with a shard replaced, and the index updated to match. */
 export function withShard(files, component, name, shard) {
   const changed = withFile(files, `${component}/${name}`, shard);
   return withJson(changed, indexPath(component), ({ metadata }) => {
@@ -81,7 +81,7 @@ export function withShard(files, component, name, shard) {
 }
 
 /**
- * The same weights in `count` shards of about equal size.
+ * Splits a component's weights into `count` shards of about equal size.
  * @param {Pack} files
  * @param {string} component
  * @param {number} count
@@ -117,8 +117,8 @@ export function reshard(files, component, count) {
 }
 
 /**
- * The same model with `layers` transformer blocks, its own ones over and over: a large pack without a large model in git.
- * @param {Pack} files in one shard a component
+ * Deepens the transformer to `layers` blocks by repeating its own: a large pack without a large model in git.
+ * @param {Pack} files with one shard per component
  * @param {number} layers
  * @returns {Pack}
  */
@@ -149,9 +149,9 @@ export function deepen(files, layers) {
 }
 
 /**
- * A transformer `times` as wide, with `layers` blocks: a large pack of few and large tensors, as real ones are. Its weights are the
- * own ones over and over, so it computes, but nothing sensible.
- * @param {Pack} files in one shard a component, with q8 weights
+ * Widens the transformer `times` times, with `layers` blocks: a large pack of few large tensors, like those of real
+ * models. Its weights repeat the original ones, so it runs but generates no meaningful images.
+ * @param {Pack} files with one shard per component and q8 weights
  * @param {number} times
  * @param {number} layers
  * @returns {Pack}
@@ -159,7 +159,7 @@ export function deepen(files, layers) {
 export function widen(files, times, layers) {
   const deep = deepen(files, layers);
   const { hidden_size: d, mlp_ratio: ratio } = JSON.parse(files.get("transformer/config.json").toString());
-  // Sides that are parts or multiples of the width: of matrices, of their words of four values, and of their blocks of 32.
+  // Sides that scale with the width: of matrices, of their packed words of four values, and of their blocks of 32.
   const sides = [d, 2 * d, 3 * d, 6 * d, ratio * d].flatMap((side) => [side, side / 4, side / 32]);
   const own = new Set(sides.filter((side) => Number.isInteger(side) && side >= d / 32));
   const { metadata } = index(deep, "transformer");

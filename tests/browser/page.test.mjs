@@ -1,4 +1,4 @@
-/** The demo page's whole flow, from the first visit to the downloaded picture, in a real browser with the real model. */
+/** The demo page from the first visit to the downloaded image, in a browser with the real model. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { launch, load, notice, reach, set } from "./browser.mjs";
@@ -96,7 +96,7 @@ test("without WebGPU: auto takes the CPU, webgpu is unsupported", { timeout: 180
     const { code } = await reach(page, ["error"], WORK);
     assert.equal(code, "unsupported");
     await page.click("#settings summary");
-    // What is kept needs no download, so the choice alone loads it there.
+    // A cached model needs no download, so selecting the device loads it.
     await page.selectOption("#device", "cpu");
     await reach(page, ["ready"], WORK);
     await set(page, "steps", 1);

@@ -1,4 +1,4 @@
-/** What Lighthouse asks of a page: it shows itself before the engine is there, holds still, is small, and says what it is. */
+/** Lighthouse criteria: first paint before the engine loads, layout stability, page weight and metadata. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { reach } from "./browser.mjs";
@@ -6,11 +6,11 @@ import { WORK, options, site } from "./site.mjs";
 
 const shared = site();
 
-/** Bytes that a first look at the page takes, before the engine: pages, code, styles and pictures, not compressed. */
+/** Maximum number of uncompressed bytes of a first visit without the engine: pages, code, styles and images. */
 const LIGHT = 400_000;
-/** Milliseconds until something is seen, from a host on this machine; Lighthouse calls up to 1800 good. */
+/** Maximum time to the first paint from localhost in milliseconds; Lighthouse rates up to 1800 as good. */
 const PAINTED = 1800;
-/** Lighthouse's bound of a page that holds still. */
+/** Maximum cumulative layout shift that Lighthouse rates as good. */
 const SHIFT = 0.1;
 
 for (const viewport of [{ width: 1280, height: 800 }, { width: 360, height: 740 }]) {
@@ -30,7 +30,7 @@ for (const viewport of [{ width: 1280, height: 800 }, { width: 360, height: 740 
         .observe({ type: "layout-shift", buffered: true });
     });
     await page.goto(shared.address());
-    // The whole page is there and can be used while the engine is on its way.
+    // The whole page is visible and usable while the engine loads.
     await page.waitForSelector("#tasks .tag");
     await page.fill("#prompt", "remove the red cube");
     await page.waitForFunction(() => performance.getEntriesByName("first-contentful-paint").length > 0);
@@ -44,7 +44,7 @@ for (const viewport of [{ width: 1280, height: 800 }, { width: 360, height: 740 
       };
     });
     assert.equal(kinds, 0, "wasm had arrived");
-    // The worker asks for it by itself, which may come after the page's first paint.
+    // The worker requests the wasm by itself, possibly after the first paint.
     for (let waited = 0; asked === 0 && waited < 5000; waited += 20) {
       await new Promise((resolve) => setTimeout(resolve, 20));
     }

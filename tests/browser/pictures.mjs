@@ -1,4 +1,4 @@
-/** Pictures for the tests, made from nothing but numbers. */
+/** Synthetic images for the tests. */
 import { deflateSync } from "node:zlib";
 
 function chunk(type, data) {
@@ -10,7 +10,7 @@ function chunk(type, data) {
   return bytes;
 }
 
-/** CRC-32 as PNG has it; Node has one of its own only since 20.15. */
+/** CRC-32 as in PNG; Node has it built in only since 20.15. */
 function checksum(bytes) {
   let sum = 0xffffffff;
   for (const byte of bytes) {
@@ -22,7 +22,7 @@ function checksum(bytes) {
   return (sum ^ 0xffffffff) >>> 0;
 }
 
-/** A PNG whose rows come from `row(y)`: 8 bits RGBA, or 1 bit grey for very large ones. */
+/** Encodes a PNG whose rows are `row(y)`: 8-bit RGBA, or 1-bit grey for very large ones. */
 function png(width, height, { bits, kind }, row) {
   const header = Buffer.alloc(13);
   header.writeUInt32BE(width);
@@ -37,19 +37,19 @@ function png(width, height, { bits, kind }, row) {
   ]);
 }
 
-/** @param {(x: number, y: number) => number[]} color RGBA of a pixel */
+/** Encodes an RGBA PNG. @param {(x: number, y: number) => number[]} color RGBA of a pixel */
 export function rgba(width, height, color) {
   return png(width, height, { bits: 8, kind: 6 }, (y) =>
     Buffer.from(Array.from({ length: width }, (_, x) => color(x, y)).flat()));
 }
 
-/** Black and white stripes, small as a file however large as a picture. */
+/** Encodes black and white stripes, a small file even for a very large image. */
 export function stripes(width, height) {
   const row = Buffer.alloc(Math.ceil(width / 8), 0xf0);
   return png(width, height, { bits: 1, kind: 0 }, () => row);
 }
 
-/** Width and height that a PNG states. @param {Buffer} bytes */
+/** Returns the width and height in a PNG's header. @param {Buffer} bytes */
 export function pngSize(bytes) {
   if (bytes.toString("latin1", 1, 4) !== "PNG" || bytes.toString("latin1", 12, 16) !== "IHDR") {
     throw new Error("not a PNG");
@@ -57,7 +57,7 @@ export function pngSize(bytes) {
   return { width: bytes.readUInt32BE(16), height: bytes.readUInt32BE(20) };
 }
 
-/** A JPEG with an EXIF orientation, put in behind its start. @param {Buffer} jpeg @param {number} orientation */
+/** Inserts an EXIF orientation into a JPEG. @param {Buffer} jpeg @param {number} orientation */
 export function rotated(jpeg, orientation) {
   const tiff = Buffer.from([
     0x4d, 0x4d, 0, 0x2a, 0, 0, 0, 8, // big-endian, the directory is at 8

@@ -1,4 +1,4 @@
-/** What a visit compiled is compiled before it is asked for in the next one, and what is kept of it can do no harm. */
+/** The pipeline cache: a second visit compiles its pipelines ahead of use, and a corrupted cache does no harm. */
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -6,7 +6,7 @@ import { after, before, test } from "node:test";
 import { DIST, launch } from "./browser.mjs";
 import { serve } from "./server.mjs";
 
-/** Counts what the browser itself is asked to make when a pipeline is used, under the worker's own replacement. */
+/** Counts the pipelines that the browser compiles at their first use, below the worker's wrapper. */
 const COUNT = `
 self.compiled = 0;
 const { createComputePipeline } = GPUDevice.prototype;
@@ -35,7 +35,7 @@ after(async () => {
   await server?.close();
 });
 
-/** A visit: one picture in a tab of its own; its pixels, and how many pipelines were compiled when they were asked for. */
+/** Generates an image in a new tab. Returns its pixels and the number of pipelines that were compiled at their first use. */
 async function visit() {
   const page = await context.newPage();
   await page.goto(`${server.url}blank.html`);
@@ -56,7 +56,7 @@ async function visit() {
   return { pixels, compiled };
 }
 
-/** Replaces what is kept by what `change` makes of it. */
+/** Replaces the cache's content by the result of `change`. */
 async function change(change) {
   const page = await context.newPage();
   await page.goto(`${server.url}blank.html`);
@@ -76,7 +76,7 @@ test("a second visit finds its pipelines ready, and makes the same picture", { t
   assert.equal(second.compiled, 0);
   assert.deepEqual(second.pixels, first.pixels);
 
-  // A shader that is none, one that the engine never asks for, and an entry of another form.
+  // An invalid shader, one that the engine never uses, and an entry of another format.
   await change((kept) => JSON.stringify([
     { recipe: { code: "no shader", entryPoint: "main", groups: "auto" }, idle: 0 },
     { recipe: { code: "@compute @workgroup_size(1) fn main() {}", entryPoint: "main", groups: "auto" }, idle: 0 },

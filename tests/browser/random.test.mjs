@@ -1,6 +1,7 @@
 /**
- * Random requests to the engine itself, past all that the module checks before: each is refused with a typed error or makes
- * pictures, and none ends the engine. `REQUESTS=5000` is a long run; the seed is printed, `SEED=N` repeats a run.
+ * Fuzzes the engine with random requests, without the checks of the module. Each must be refused with a typed error or
+ * return images, and none may end the engine. `REQUESTS=5000` is a long run; `SEED=N` repeats a run with its printed
+ * seed.
  */
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
@@ -23,13 +24,13 @@ after(async () => {
   await server?.close();
 });
 
-/** Runs in the page. @returns how often each outcome came, and the outcomes that must not be */
+/** Runs in the page. @returns the number of requests for each outcome, and the forbidden outcomes */
 async function ask({ count, seed, model }) {
   const { default: init, Engine } = await import("/www/wasm/unireal.js");
   await init();
   const engine = await Engine.open(model, { device: "cpu", cache: "none" }, undefined, undefined);
   let state = seed;
-  /** mulberry32 */
+  /** The mulberry32 generator. */
   const random = () => {
     state = (state + 0x6d2b79f5) | 0;
     let t = Math.imul(state ^ (state >>> 15), state | 1);
@@ -81,7 +82,7 @@ async function ask({ count, seed, model }) {
           request[name] = rarely(good, 0.04);
         }
       }
-      // What is right in all but its length would take a day.
+      // Limits valid requests that would run too long.
       for (const [name, most] of [["steps", 2], ["outputs", 2], ["width", 128], ["height", 128]]) {
         if (typeof request[name] === "number" && request[name] > most && request[name] <= 1000) {
           request[name] = most;

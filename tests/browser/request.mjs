@@ -1,22 +1,22 @@
-/** One request that every way to the model must answer with the same picture: the native command's, and a page's. */
+/** A request whose image must be the same by the native command and by a page. */
 import { execFile } from "node:child_process";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { DIST, NATIVE } from "./browser.mjs";
 
-/** Seeds from here on are held out: the scene is one that no training run has seen. */
+/** The seed of a held-out scene, which training never uses. */
 const SCENE = 2 ** 40 + 8;
 const REQUEST = { steps: 4, guidance: 2, seed: 11 };
-/** The largest mean difference of a channel, of 255. */
+/** Maximum mean absolute difference per channel, of 255. */
 export const MOST = 1;
 
-/** A page without anything on it, which may import the module. */
+/** A blank page that may import the module. */
 export const BLANK = Buffer.from("<!doctype html><title>blank</title>");
 
 const native = (...args) => promisify(execFile)(NATIVE, args.map(String));
 
-/** Runs the native command in a folder. @returns what was asked, the PNG that was given and the one that was made */
+/** Runs the native command in a folder. @returns the prompt, the input PNG and the output PNG */
 export async function byCommand(folder) {
   await native("world", "--out", folder, "--seed", SCENE, "--count", 1, "--size", 64, "--frames", 1);
   const clip = join(folder, String(SCENE));
@@ -31,7 +31,8 @@ export async function byCommand(folder) {
 }
 
 /**
- * What the module makes of it in a page, and what else is compared, as stored values. No previews: each would be one more decoding.
+ * Runs the request by the module in a page and returns the stored pixel values. No previews, because each needs one
+ * more decoding.
  * @param {{ evaluate: (act: Function, value: unknown) => Promise<any> }} page that may import the module
  * @param {string} device
  * @param {Awaited<ReturnType<typeof byCommand>>} request
@@ -56,14 +57,14 @@ export async function byModule(page, device, { prompt, input }) {
   return picture;
 }
 
-/** The stored values of a PNG, as the module reads them. */
+/** Decodes a PNG to its stored values with the module's decoder. */
 export const pixels = (page, png) => page.evaluate(async (bytes) => {
   const { decode } = await import("/www/pictures.js");
   const { width, height, data } = await decode(new Blob([new Uint8Array(bytes)]), "the picture");
   return { width, height, data: [...data] };
 }, [...png]);
 
-/** The mean difference of a channel of two pictures, of 255. */
+/** Returns the mean absolute difference per channel of two images, of 255. */
 export function difference(one, other) {
   if (one.width !== other.width || one.height !== other.height) {
     throw new Error(`${one.width}x${one.height} and ${other.width}x${other.height} pixels`);

@@ -1,4 +1,4 @@
-/** Requests to the demo page, sensible and not: each makes its picture or says why not, and undoes nothing. */
+/** Valid and invalid requests on the demo page: each returns an image or an error, and the next one works. */
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { load, notice, reach, set } from "./browser.mjs";
@@ -56,7 +56,7 @@ describe("with the model on the CPU", () => {
         context.drawImage(picture, 0, 0, 64, 64);
         return context.getImageData(0, 0, 64, 64).data;
       };
-      // At the model's own size, so that nothing is resized on the way.
+      // The input has the model's own size, so that nothing is resized.
       const before = numbers(await createImageBitmap(example));
       const image = new ImageData(before, 64, 64);
       const same = async (options) => {
@@ -104,7 +104,7 @@ describe("with the model on the CPU", () => {
       const clipboardData = new DataTransfer();
       clipboardData.items.add(new File([new Uint8Array(bytes)], "pasted.png", { type: "image/png" }));
       document.body.dispatchEvent(new ClipboardEvent("paste", { clipboardData, bubbles: true, cancelable: true }));
-      // A spreadsheet's text with a picture of it: into a field goes the text.
+      // A spreadsheet's clipboard holds a text and an image of it: a text field takes the text.
       clipboardData.setData("text/plain", "a red cube");
       const field = document.querySelector("unireal-editor").shadowRoot.getElementById("prompt");
       const paste = new ClipboardEvent("paste", { clipboardData, bubbles: true, cancelable: true, composed: true });

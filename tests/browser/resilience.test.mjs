@@ -1,4 +1,4 @@
-/** What goes wrong while it works: hosts that stutter, tabs and devices that go, storage that is refused. The next request works. */
+/** Failures during use: unreliable servers, closed tabs, lost devices, refused storage. The next request must work. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -8,13 +8,13 @@ import { LIMIT, SHARDS, load, picture, workshop } from "./module.mjs";
 import { readPack, reshard } from "./packs.mjs";
 import { watchHeap } from "./watch.mjs";
 
-/** Mixed requests of the soak; `SOAK=200` is a long one. */
+/** Number of requests of the soak test; `SOAK=200` is a long run. */
 const SOAK = Number(process.env.SOAK ?? 60);
 
 const shop = workshop();
 const { files } = shop;
 
-/** `loaded` never falls, `total` never changes, "ready" comes once and last, when all is there. */
+/** Asserts that `loaded` never decreases, `total` never changes, and "ready" comes once and last with everything loaded. */
 function assertLaws(events) {
   assert.ok(events.length > 1, `${events.length} events`);
   const total = events[0].total;
@@ -31,7 +31,7 @@ function assertLaws(events) {
 test("ten cuts at random bytes are taken up with If-Range, and progress keeps its laws", { timeout: LIMIT }, async (t) => {
   const folder = shop.host();
   const paths = [...shop.good.keys()].filter((path) => path.endsWith(".safetensors")).map((path) => `${folder}/${path}`);
-  // A host that cuts the same file over and over without sending much is given up, so none is cut more than twice.
+  // The engine gives up on a server that keeps cutting a file without progress, so no file is cut more than twice.
   const cuts = new Map();
   const places = [];
   shop.intercept = ({ url, headers, method }, response) => {
@@ -88,7 +88,7 @@ test("too many requests and a failing host are waited out", { timeout: LIMIT }, 
 
 test("a pack that is replaced in mid-download is never mixed", { timeout: LIMIT }, async () => {
   const folder = shop.host();
-  // The same weights in other shards: each fits its own index alone.
+  // The same weights in other shards, which match only their own index.
   const other = reshard(await readPack(join(DIST, "www/models/tabletop")), "transformer", SHARDS + 1);
   shop.intercept = ({ url }) => {
     if (url === `${folder}/transformer/${shop.names[3]}`) {
@@ -132,7 +132,7 @@ test("two tabs load the same pack at once", { timeout: LIMIT }, async () => {
   for (const page of pages) {
     assert.deepEqual(await picture(page), { ok: true });
   }
-  // Whatever they kept between them is whole.
+  // The cache that both tabs wrote is complete.
   const third = await shop.open(context);
   assert.equal((await load(third, folder)).ok, true);
   await context.close();
@@ -143,7 +143,7 @@ test("a tab that is closed in mid-write: the next one goes on from there", { tim
   const path = `${folder}/transformer/${shop.names[0]}`;
   const bytes = files.get(path);
   const half = bytes.length >> 1;
-  // It never ends: the tab is closed while it waits for the rest.
+  // The response never ends: the tab is closed while it waits.
   shop.intercept = ({ url, headers }, response) => {
     if (url !== path || headers.range) {
       return false;
@@ -174,8 +174,8 @@ test("a tab that is closed in mid-write: the next one goes on from there", { tim
   const again = await shop.open(context);
   assert.equal((await load(again, folder)).ok, true);
   const asked = shop.server.requests.slice(start).filter((request) => request.path === path);
-  // What was written goes out in pieces of a MiB, and the whole of a smaller one when the tab's worker is ended in order; a tab that
-  // is killed loses at most a piece.
+  // Bytes are written in pieces of 1 MiB, and the rest of less than a MiB when the worker ends regularly. A tab that is killed loses at
+  // most one piece.
   assert.ok(asked.length === 1, JSON.stringify(asked));
   assert.deepEqual(await picture(again), { ok: true });
   await context.close();
@@ -200,7 +200,7 @@ test("the device goes away during a step, twice", { timeout: LIMIT }, async () =
     await worker.evaluate(() => self.device.destroy());
     const { code, message } = await running;
     assert.equal(code, "device-lost", message);
-    // The same model: its worker is replaced and loads what is kept.
+    // The worker is replaced and loads the cached model.
     assert.deepEqual(await picture(page), { ok: true });
     await page.evaluate(() => window.model.dispose());
   }

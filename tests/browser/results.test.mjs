@@ -1,4 +1,4 @@
-/** What one does with results: compare, copy, save, go back and on, choose among variations, share the request. */
+/** Actions on results: compare, copy, save, undo and redo, choose a variation, share the request. */
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { after, before, describe, test } from "node:test";
@@ -42,7 +42,7 @@ describe("with a model on the CPU", () => {
     assert.equal(await page.getAttribute("#compare-range", "aria-valuetext"), "100% after, 0% before");
     await page.keyboard.press("Home");
     assert.match(await cut(), /100%\)$/);
-    // It stays on for the next result, and hides while that is made.
+    // The comparison stays on for the next result, and is hidden while that is generated.
     await make("make it red");
     assert.equal(await page.isVisible("#compare"), true);
     await page.click("#compare-toggle");
@@ -119,7 +119,7 @@ describe("with a model on the CPU", () => {
     assert.deepEqual([await roles(), await page.inputValue("#steps"), await page.inputValue("#seed")], [["canvas", "control"], "2", "4"]);
     assert.equal(await pixels(page), second);
 
-    // In a field for words the key is the field's.
+    // In a text field, the undo key belongs to the field.
     await page.focus("#prompt");
     await page.keyboard.type("x");
     await page.keyboard.press("Control+z");
@@ -148,7 +148,7 @@ describe("with a model on the CPU", () => {
     assert.equal(new Set(all).size, 4);
     await choices.nth(2).click();
     assert.deepEqual(await choices.evaluateAll((buttons) => buttons.map((one) => one.getAttribute("aria-pressed"))), ["false", "false", "true", "false"]);
-    // Its seed is the one in the field now: kept, it makes the same picture.
+    // The field shows the chosen variation's seed; with that seed fixed, the request returns the same image.
     const seed = await page.inputValue("#seed");
     assert.equal(await page.getAttribute("#download", "download"), `unireal-${seed}.png`);
     await set(page, "seed", seed);
@@ -196,7 +196,7 @@ describe("with a model on the CPU", () => {
     assert.deepEqual(await other.$$eval("#slots .role", (all) => all.map(({ value }) => value)), ["canvas", "control"]);
     assert.equal(await other.textContent("#needs"), "");
 
-    // Whatever somebody writes into a link, the editor takes what is in its limits.
+    // A link may hold any values; the editor clamps them to its limits.
     await other.goto(`${shared.address()}#unireal=1&prompt=%3Cimg%20src%3Dx%3E&steps=1e9&outputs=99&seed=-4&guidance=NaN&tag=sunny&tag=static+scenario&tag=dynamic+scenario&role=canvas&role=mask`);
     await other.reload();
     await reach(other, ["ready"], WORK);

@@ -1,4 +1,4 @@
-/** New scenes: rendered in the page as the native command renders them, and the true answer beside the model's. */
+/** New scenes: the page renders them like the native command, and shows the ground truth beside the model's result. */
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
@@ -9,11 +9,12 @@ import { promisify } from "node:util";
 import { NATIVE, load, notice, set } from "./browser.mjs";
 import { WORK, generate, options, site } from "./site.mjs";
 
-/** Held-out seeds start here (crates/tabletop/src/still.rs); a scene's number counts from it. */
+/** The first held-out seed (crates/tabletop/src/still.rs); a scene's number is its offset from it. */
 const HELD_OUT = 2 ** 40;
 /**
- * The largest mean difference of a channel, of 255. Physics is the same to the bit on all machines, but sine and power are the
- * platform's own, and a last digit of theirs sends a path another way now and then: of 105 pictures two differed, by 0.0005.
+ * Maximum mean absolute difference per channel, of 255. The physics is bit-identical on all machines, but sine and
+ * power depend on the platform, and a difference in their last digit sometimes changes a path: 2 of 105 images
+ * differed, by 0.0005.
  */
 const MOST = 0.05;
 
@@ -26,7 +27,7 @@ before(async () => {
 
 after(() => rm(folder, { recursive: true, force: true }));
 
-/** What the native command makes of the scene: its folder, and the instructions with their numbers. */
+/** Renders the scene with the native command. Returns its folder and the instructions with their numbers. */
 async function native(number, side) {
   await promisify(execFile)(NATIVE, ["world", "--out", folder, "--seed", HELD_OUT + number, "--count", 1, "--size", side, "--frames", 1].map(String));
   const clip = join(folder, String(HELD_OUT + number));
@@ -34,7 +35,7 @@ async function native(number, side) {
   return { clip, asked: edits.flatMap(({ instruction }, index) => (instruction ? [{ instruction, index }] : [])) };
 }
 
-/** The mean difference of what an element of the page shows from a file, of 255. */
+/** Returns the mean absolute difference per channel between an image element and a file, of 255. */
 async function difference(page, selector, path) {
   const bytes = [...(await readFile(path))];
   return page.locator(selector).evaluate(async (image, bytes) => {
@@ -48,14 +49,14 @@ async function difference(page, selector, path) {
       throw new Error(`${image.naturalWidth}x${image.naturalHeight} is shown, ${file.width}x${file.height} is right`);
     }
     const [one, other] = [pixels(image, file), pixels(file, file)];
-    // Three of four: alpha is 255 in both.
+    // Three of four channels: alpha is 255 in both.
     return one.reduce((sum, value, i) => sum + Math.abs(value - other[i]), 0) / ((3 * one.length) / 4);
   }, bytes);
 }
 
 const ideas = (page) => page.$$eval("#ideas .chip", (all) => all.map(({ textContent }) => textContent));
 const truths = (page) => page.$$eval(".truth img", (all) => all.map(({ alt }) => alt));
-/** Waits until so many true answers are shown; to be shown, or taken away, takes a moment. */
+/** Waits until `count` ground truths are shown, because showing and removing them is asynchronous. */
 const untilTruths = (page, count) => page.waitForFunction((n) => document.querySelectorAll(".truth img").length === n, count, { timeout: WORK });
 
 /** Presses the button and waits for the scene. @returns its number */
@@ -68,7 +69,7 @@ async function newScene(page) {
 }
 
 test("a new scene, what may be asked of it, and the true answer are the native command's", { timeout: 4 * WORK }, async (t) => {
-  // Without the service worker, which fetches everything that the page may want.
+  // Blocks the service worker, which would fetch the renderer in advance.
   const page = await shared.visit({ serviceWorkers: "block" });
   await page.addInitScript(() => {
     window.long = [];
@@ -101,7 +102,7 @@ test("a new scene, what may be asked of it, and the true answer are the native c
   }
   t.diagnostic(`scene ${number}: ${scene.toFixed(4)} of 255 from the native picture; true answers ${answers.map((one) => one.toFixed(4)).join(", ")}`);
   assert.ok(scene <= MOST && answers.every((one) => one <= MOST), `scene ${number}: ${scene}, ${answers}`);
-  // No answer is the scene itself.
+  // The ground truth differs from the scene.
   assert.ok((await difference(page, ".truth img", join(truth.clip, "edit-before.png"))) > 0);
   await page.context().close();
 });
@@ -121,14 +122,14 @@ test("the true answer stands beside its own result only", { timeout: 4 * WORK },
   assert.ok(left.right <= right.left && Math.abs(left.top - right.top) < 2 && Math.abs(left.width - right.width) < 2,
     `not side by side: ${JSON.stringify([left, right])}`);
 
-  // Asked in other words, nobody knows the true answer.
+  // The ground truth of any other prompt is unknown.
   assert.equal((await generate(page, `${own} twice`)).state, "done");
   await untilTruths(page, 0);
   await page.locator("#history-list .thumb").first().click();
   await untilTruths(page, 1);
   assert.deepEqual(await truths(page), [`The true answer to: ${own}`]);
 
-  // Another scene takes nothing away from what is on show, and undo goes back to the one before.
+  // A new scene does not remove the shown result, and undo restores the scene before.
   const before = await page.inputValue("#prompt");
   await newScene(page);
   assert.notEqual(await page.inputValue("#prompt"), before);
@@ -147,7 +148,7 @@ test("where the renderer does not load it is said, and the next press works", op
   await page.unroute("**/wasm/tabletop_bg.wasm*");
   await newScene(page);
   assert.match(await page.textContent("#scene-status"), /^Here it is/);
-  // Before the model was downloaded: the scene waits for it.
+  // The model is not loaded yet, but the scene is the input already.
   assert.notEqual(await page.inputValue("#prompt"), "");
   await page.waitForFunction(() => document.querySelector("unireal-editor").images.length === 1);
   await page.context().close();

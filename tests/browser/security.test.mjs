@@ -1,4 +1,4 @@
-/** What the page's policy promises: text stays text, and only the page's own scripts run. That no request leaves its host and none sends anything, every test checks. */
+/** The page's content security policy: text stays text, and only the page's own scripts run. browser.mjs checks all requests. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { launch, load, reach } from "./browser.mjs";
@@ -16,7 +16,7 @@ test("a request to another host, or one that sends something, is noticed whereve
     for (const inWorker of [false, true]) {
       const browser = await launch({ webgpu: false });
       const page = await browser.newPage();
-      // A page without the demo's policy, which lets none of these out.
+      // A page without the demo's policy, which would block all of these.
       await page.goto(new URL("www/icon.svg", shared.address("")).href);
       if (inWorker) {
         const [worker] = await Promise.all([page.waitForEvent("worker"), page.evaluate(() => void (window.worker = new Worker("/www/cached.js", { type: "module" })))]);
@@ -52,7 +52,7 @@ test("no text becomes HTML or a script", options, async () => {
   assert.deepEqual(tried, {
     html: "TypeError", script: "TypeError", address: "TypeError", worker: "TypeError", policy: "TypeError",
   });
-  // The console tells of four refusals, which were the test's purpose.
+  // The console reports four refusals, as expected.
   const end = Date.now() + 5000;
   while (shared.problems.length < 4 && Date.now() < end) {
     await page.waitForTimeout(20);
@@ -65,7 +65,7 @@ test("a wasm that is not the one of its code does not start, and the right one d
   const page = await shared.visit({ serviceWorkers: "block" });
   await page.route("**/wasm/unireal_bg.wasm*", async (route) => {
     const response = await route.fetch();
-    // A custom section: it would run as before.
+    // Appends a custom section, which would not affect the execution.
     await route.fulfill({ response, body: Buffer.concat([await response.body(), Buffer.from([0, 2, 1, 66])]) });
   });
   await page.goto(shared.address());

@@ -1,6 +1,6 @@
 /**
- * A small static server: byte ranges with If-Range, ETags, the right types. Every answer must be revalidated, so a log
- * of requests shows what a browser really asked for.
+ * A small static HTTP server with byte ranges, If-Range, ETags and MIME types. Every response must be revalidated, so the log of
+ * requests shows all that a browser needs.
  *
  *   node server.mjs DIR [PORT]     serves DIR and prints the address
  */
@@ -27,7 +27,7 @@ const TYPES = {
   ".webp": "image/webp",
 };
 
-/** The file that a URL names inside `root`, or null; a folder means its index.html. */
+/** Returns the file of a URL inside `root`, or null; a folder means its index.html. */
 async function find(root, url) {
   let path;
   try {
@@ -43,14 +43,14 @@ async function find(root, url) {
   return facts?.isFile() ? { file, size: facts.size, etag: `"${facts.size.toString(36)}-${facts.mtimeMs.toString(36)}"` } : null;
 }
 
-/** A file that lies in memory, as `find` would answer. */
+/** Returns a file in memory in the format of `find`. */
 function held(files, url) {
   const path = new URL(url, "http://localhost").pathname;
   const bytes = files.get(path);
   return bytes && { file: path, size: bytes.length, etag: `"${createHash("sha256").update(bytes).digest("hex").slice(0, 16)}"`, bytes };
 }
 
-/** `bytes=a-b`, `bytes=a-` or `bytes=-n` of `size` bytes: the first and last byte, "bad", or null for the whole. */
+/** Parses `bytes=a-b`, `bytes=a-` or `bytes=-n` of `size` bytes to the first and last byte, "bad", or null for the whole file. */
 function span(header, size) {
   const found = /^bytes=(\d*)-(\d*)$/.exec(header ?? "");
   if (!found || (found[1] === "" && found[2] === "")) {
@@ -84,7 +84,7 @@ async function answer(root, files, request, response) {
     response.writeHead(304, headers).end();
     return;
   }
-  // A range of a file that has changed since is of no use: then the whole file is the answer.
+  // A range of an older version is ignored: the response is the whole file.
   const fresh = (request.headers["if-range"] ?? etag) === etag;
   const range = fresh ? span(request.headers.range, size) : null;
   if (range === "bad") {
@@ -114,8 +114,8 @@ async function answer(root, files, request, response) {
 /**
  * Serves a folder on the loopback address.
  *
- * For tests, `files` holds further files by their path (they hide those of the folder and may change at any time), and
- * `intercept` sees each request first: where it returns true it has answered, or cut the connection, itself.
+ * For tests, `files` holds further files by path, which override those of the folder and may change at any time. `intercept` gets
+ * each request first; it returns true if it has answered or cut the connection itself.
  * @param {string} dir
  * @param {number} [port] 0 for any free one
  * @param {{ files?: Map<string, Uint8Array>, intercept?: (request: import("node:http").IncomingMessage,

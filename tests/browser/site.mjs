@@ -1,4 +1,4 @@
-/** A person at the demo page: the built site on a server, a browser, and what one does there. */
+/** A fixture for the demo page: the built site on a server, a browser, and user actions. */
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { after, before } from "node:test";
@@ -6,18 +6,18 @@ import { DIST, launch, notice, reach } from "./browser.mjs";
 import { rgba } from "./pictures.mjs";
 import { serve } from "./server.mjs";
 
-/** Milliseconds for a request of a few steps on a slow machine. */
+/** Timeout in milliseconds of a request with a few steps on a slow machine. */
 export const WORK = 60_000;
-/** What most tests take. */
+/** Options of most tests. */
 export const options = { timeout: 120_000 };
 
 export const red = { name: "red.png", mimeType: "image/png", buffer: rgba(64, 64, (x, y) => [200, x, y, 255]) };
 export const blue = { name: "blue.png", mimeType: "image/png", buffer: rgba(48, 64, (x, y) => [x, y, 200, 255]) };
 
 /**
- * The site and a browser for the tests of one file.
- * @returns what they share: `offline`, while true the host of the model does not answer; `requests` to the server;
- *   `problems`, errors that nobody caught; `visit`, a page in a browser that has never been here; `address` of the demo
+ * Sets up the site and a browser for a test file.
+ * @returns `offline`, which makes the model's server refuse connections while true; `requests` to the server;
+ * `problems`, a list of uncaught errors; `visit`, which opens a page in a new context; `address` of the demo
  */
 export function site() {
   let server, browser;
@@ -33,7 +33,7 @@ export function site() {
       const page = await context.newPage();
       page.setDefaultTimeout(20_000);
       page.on("pageerror", (error) => shared.problems.push(error.message));
-      // axe sets styles of its own, which are refused; the editor's test looks for those of the page.
+      // axe injects styles, which the policy refuses; the editor's test checks the page's own styles.
       page.on("console", (message) => /Content Security Policy directive '(?!style-src)|TrustedHTML|TrustedScript/.test(message.text()) && shared.problems.push(message.text()));
       return page;
     },
@@ -52,7 +52,7 @@ export function site() {
   return shared;
 }
 
-/** Chooses pictures by the file dialog and waits until they are there, or until the page says why not. */
+/** Adds images with the file dialog and waits until they are there, or until the page reports a problem. */
 export async function choose(page, given, count) {
   await page.setInputFiles("#file", given);
   await page.waitForSelector(`#slots[data-count="${count}"], #picture-note:not([hidden])`, { state: "attached" });
@@ -64,7 +64,7 @@ export async function clear(page) {
   }
 }
 
-/** Presses Generate and waits for how it ends. */
+/** Presses Generate and waits until the request ends. */
 export async function generate(page, prompt) {
   await page.fill("#prompt", prompt);
   await page.$eval("#status", ({ dataset }) => (dataset.state = "asked"));
@@ -72,7 +72,7 @@ export async function generate(page, prompt) {
   return reach(page, ["done", "error", "cancelled"], WORK);
 }
 
-/** The first result's pixels as text, to be compared. */
+/** Returns the first result's pixels as text for comparison. */
 export const pixels = (page) => page.$eval("#result canvas", (canvas) =>
   canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data.join());
 
@@ -83,7 +83,7 @@ export async function download(page) {
   return { name: file.suggestedFilename(), bytes: await readFile(await file.path()) };
 }
 
-/** A request that works, to show that the page does. */
+/** Runs a valid request to check that the page still works. */
 export async function stillWorks(page) {
   const { state } = await generate(page, "remove the red cube");
   assert.equal(state, "done", await notice(page, "error"));

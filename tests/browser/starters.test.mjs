@@ -1,4 +1,4 @@
-/** Ways to start: each arranges roles, tags and ideas and says what it needs; the mask painter; the roles' chips. */
+/** The tasks to start from, which set roles, tags and ideas and list the images they need; the mask painter; role chips. */
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { notice, reach, set } from "./browser.mjs";
@@ -48,7 +48,7 @@ describe("ways to start", () => {
     assert.deepEqual([(await roles())[0], await tags()], ["canvas", "automatic"]);
     const words = await page.inputValue("#prompt");
 
-    // What a start puts away comes back by undo.
+    // Undo restores the images that a task removed.
     await start("make");
     await page.waitForSelector('#slots[data-count="0"]', { state: "attached" });
     assert.equal(await page.inputValue("#prompt"), words);
@@ -57,7 +57,7 @@ describe("ways to start", () => {
     await clear(page);
   });
 
-  /** The picture at a place, as pixels. */
+  /** Returns facts about the image at an index. */
   const picture = (place) => page.evaluate(async (at) => {
     const { image, role } = document.querySelector("unireal-editor").images[at];
     const bitmap = await createImageBitmap(image);
@@ -98,7 +98,7 @@ describe("ways to start", () => {
     assert.deepEqual(mask, { role: "control", width: 120, height: 80, values: [0, 255], corner: 0, middle: 255, right: 0 });
     assert.equal(await needs(), "");
 
-    // Opened again, what was painted is still there; a new mask takes the place of the old one.
+    // Reopening keeps the strokes; a new mask replaces the old one.
     await page.click("#paint");
     await page.waitForSelector("#painter[open]");
     await page.waitForSelector('#painter-status:text("1 area is")');
@@ -178,7 +178,7 @@ describe("ways to start", () => {
     assert.equal(await page.locator("#slots .dragged, #slots .target").count(), 0);
     assert.match(await page.textContent("#status"), /control is now IMG1/);
 
-    // Let go beside all pictures, nothing moves; a press alone moves nothing either.
+    // A drop outside all images moves nothing, and neither does a click.
     const order = await chips();
     const again = await page.locator("#slots .handle").nth(1).boundingBox();
     await page.mouse.move(again.x + 8, again.y + 8);

@@ -1,4 +1,4 @@
-/** The pages that the evaluation writes, opened from a disk: a run to browse, and the study in which people prefer results. */
+/** The pages that the evaluation writes, opened from disk: the browser of a run, and the preference study. */
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
@@ -21,7 +21,7 @@ async function save(path, contents) {
   await writeFile(path, contents);
 }
 
-/** MagicBrush's layout: sessions of one turn; the instructions and captions are as hostile as text can be. */
+/** Writes a data set in MagicBrush's layout: sessions of one turn with hostile instructions and captions. */
 async function dataSet() {
   const sessions = {}, captions = {};
   for (const [i, id] of SESSIONS.entries()) {
@@ -39,7 +39,7 @@ async function dataSet() {
   }
 }
 
-/** A run on results of one colour. */
+/** Evaluates a run whose results have one colour. */
 async function run(name, red) {
   for (const id of SESSIONS) {
     await save(join(folder, `${name}-results`, id, `${id}_1.png`), rgba(40, 40, (x, y) => [red, x, y, 255]));
@@ -72,7 +72,7 @@ async function open(path) {
   await page.goto(pathToFileURL(join(folder, path)).href);
 }
 
-/** Every picture that the page shows has arrived. */
+/** Waits for all visible images. Returns their alt text and width. */
 const pictures = () => page.evaluate(async () => {
   const shown = [...document.images].filter((image) => image.checkVisibility());
   shown.forEach((image) => (image.loading = "eager"));
@@ -80,7 +80,7 @@ const pictures = () => page.evaluate(async () => {
   return shown.map((image) => [image.alt, image.naturalWidth]);
 });
 
-/** Nothing of the data set's text became markup, and nothing failed. */
+/** Asserts that no text of the data set became markup, and that there were no errors. */
 async function unharmed() {
   assert.equal(await page.evaluate(() => window.struck), undefined);
   assert.equal(await page.locator("img[src=x]").count(), 0);
@@ -119,11 +119,11 @@ test("a study is answered by keyboard, goes on after a visit, and its answers ar
   assert.equal((await pictures()).length, 3);
   await axe();
 
-  // What is not answered is asked for, and the keyboard is there.
+  // Missing answers are reported, and the first one gets the focus.
   await page.click("#next");
   assert.match(await page.locator("#problem").innerText(), /Details, Request, Quality/);
   assert.equal(await page.evaluate(() => document.activeElement.id), "detail-left");
-  /** The picture of the first run is the red one; the rater always takes it. */
+  /** Returns the red value of the left image. The first run's images are red, and the rater always prefers that run. */
   const red = () => page.evaluate(() => {
     const canvas = document.createElement("canvas");
     const context = canvas.getContext("2d");
@@ -131,7 +131,7 @@ test("a study is answered by keyboard, goes on after a visit, and its answers ar
     try {
       return context.getImageData(0, 0, 1, 1).data[0];
     } catch {
-      return null; // a page of a disk may not read its pictures
+      return null; // pages from disk may not read image pixels
     }
   });
   for (const [i, { left }] of key.pairs.entries()) {
@@ -144,7 +144,7 @@ test("a study is answered by keyboard, goes on after a visit, and its answers ar
     await page.keyboard.press(left === "ours" ? "1" : "3");
     assert.equal(await page.evaluate(() => document.activeElement.id), "next");
     if (i === 1) {
-      // Away and back: what was answered is still there.
+      // A reload keeps the answers.
       await page.reload();
       assert.equal(await page.inputValue("#rater"), "Ada");
       await page.keyboard.press("Tab");

@@ -1,4 +1,4 @@
-/** What browsers and devices take away: room, memory, right answers, time. Each is said or waited out, and the next request works. */
+/** Failures of storage, memory, GPU results and timing. Each is reported or tolerated, and the next request works. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
@@ -6,10 +6,10 @@ import { LIMIT, load, picture, workshop } from "./module.mjs";
 import { watchHeap } from "./watch.mjs";
 
 const shop = workshop();
-/** What was asked of the host since, of the shards. */
+/** Returns the shards that were requested since `start`. */
 const askedSince = (start) => shop.server.requests.slice(start).map(({ path }) => path).filter((path) => path.endsWith(".safetensors"));
 
-/** Starts the worker that the next load takes, and does something to it first. */
+/** Starts the worker of the next load and runs `act` in it. */
 async function inWorker(page, folder, act) {
   await page.evaluate((url) => window.UniReal.check(url), `${folder}/`);
   const worker = page.workers().at(-1);
@@ -31,7 +31,7 @@ test("a quota that is used up: the model loads and says that it is not kept; wit
   const stored = await page.evaluate((url) => window.UniReal.storedBytes(url), `${folder}/`);
   assert.ok(stored <= room, `${stored} bytes are stored where ${room} are allowed`);
 
-  // What is kept of it is no whole model, and harms none.
+  // The incomplete model in the cache does no harm.
   await session.send("Storage.overrideQuotaForOrigin", { origin });
   assert.deepEqual(await load(page, folder), { ok: true, note: null, device: "cpu" });
   const start = shop.server.requests.length;
@@ -41,7 +41,7 @@ test("a quota that is used up: the model loads and says that it is not kept; wit
   await page.context().close();
 });
 
-/** An adapter that gives small buffers only. Runs in the worker. */
+/** Limits the adapter to small buffers. Runs in the worker. */
 function smallBuffers() {
   const limits = Object.getOwnPropertyDescriptor(GPUAdapter.prototype, "limits").get;
   Object.defineProperty(GPUAdapter.prototype, "limits", {
@@ -75,7 +75,7 @@ test("a GPU with too little room for the model: a check says so, and the CPU tak
     assert.equal((await check(device)).ok, true, device);
   }
   assert.equal(await check("abacus").catch(({ message }) => /use auto, webgpu, webgpu-f16 or cpu/.test(message)), true);
-  // The worker that ran out of memory is thrown away.
+  // The worker that ran out of memory is terminated.
   const gone = new Promise((resolve) => worker.once("close", resolve));
   const refused = await load(page, folder, "webgpu");
   await gone;
@@ -94,9 +94,9 @@ test("a GPU that runs out of memory during a request", { timeout: LIMIT }, async
   const folder = shop.host();
   const page = await shop.open();
   const full = {
-    // What a full device does cannot be had without filling this machine's memory: its event is the browser's own.
+    // A real out-of-memory error would need to fill this machine's memory, so the test dispatches the browser's event.
     "no room": () => self.device.dispatchEvent(new GPUUncapturedErrorEvent("uncapturederror", { error: new GPUOutOfMemoryError("no room") })),
-    // A buffer that no device gives.
+    // A buffer that is larger than any device supports.
     "max buffer size": () => (self.size = 2 ** 46),
   };
   for (const [reason, act] of Object.entries(full)) {
@@ -117,7 +117,7 @@ test("a GPU that runs out of memory during a request", { timeout: LIMIT }, async
     const { code, message } = await running;
     assert.equal(code, "memory", message);
     assert.match(message, new RegExp(reason));
-    // The same model, on a new worker.
+    // A new worker loads the same model.
     assert.deepEqual(await picture(page), { ok: true });
     await page.evaluate(() => window.model.dispose());
   }
@@ -128,7 +128,7 @@ test("a GPU that computes wrongly: the CPU takes over and says so", { timeout: L
   const folder = shop.host();
   const page = await shop.open();
   await inWorker(page, folder, () => {
-    // A GPU of one's own, as far as it tells; what it computes is off by one.
+    // Fakes a hardware GPU whose results are off by one.
     for (const holder of [GPUAdapter.prototype, GPUAdapterInfo.prototype]) {
       Object.defineProperty(holder, "isFallbackAdapter", { get: () => false });
     }
@@ -170,7 +170,7 @@ test("a tab in the background, and one that the browser freezes, finish their re
   await page.context().close();
 });
 
-/** Sends bytes in so many pieces, with a pause before each. */
+/** Sends a response in `pieces` parts, with a pause before each. */
 async function drip(response, bytes, pieces, ms) {
   response.writeHead(200, { "Content-Type": "application/octet-stream", "Content-Length": bytes.length });
   const piece = Math.ceil(bytes.length / pieces);
@@ -183,7 +183,7 @@ async function drip(response, bytes, pieces, ms) {
 
 test("an abort at every stage of a load and of a request", { timeout: LIMIT }, async () => {
   const folder = shop.host();
-  // The page is told of progress once a frame: a load in fewer frames would end before the later aborts.
+  // Progress is reported once per frame: a load within fewer frames would end before the later aborts.
   shop.intercept = ({ url, headers }, response) => {
     const bytes = url.endsWith(".safetensors") && !headers.range && shop.files.get(url);
     bytes && drip(response, bytes, 4, 20);
@@ -196,7 +196,7 @@ test("an abort at every stage of a load and of a request", { timeout: LIMIT }, a
       const end = new AbortController();
       names.push(await act(end).then(() => "done", window.code));
     };
-    /** Aborts when the call has told of so many events. */
+    /** Aborts after `count` events. */
     const after = (count, end) => () => (count -= 1) < 0 && end.abort();
     const device = "cpu";
     await aborted((end) => (end.abort(), window.UniReal.load(url, { device, signal: end.signal })));
@@ -228,7 +228,7 @@ test("a slow drip is waited for, a socket that falls silent is asked again", { t
   let times = 0;
   shop.intercept = ({ url }, response) => {
     if (url === silent && (times += 1) === 1) {
-      // Neither an answer nor an end.
+      // Neither respond nor close the connection.
       return true;
     }
     if (url !== slow) {

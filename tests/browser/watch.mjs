@@ -1,6 +1,6 @@
-/** What a script cannot see of the engine's worker: its buffers and wasm's memory, by DevTools' protocol, and what it holds on the device. */
+/** Measures the engine's worker from outside: wasm memory and ArrayBuffers over DevTools' protocol, and buffers on the device. */
 
-/** Calls to the worker of a page in DevTools' protocol. @param {import("playwright-core").Page} page */
+/** Opens a DevTools session to a page's worker. @param {import("playwright-core").Page} page */
 async function devtools(page) {
   const session = await page.context().newCDPSession(page);
   const attached = new Promise((resolve) => session.once("Target.attachedToTarget", resolve));
@@ -22,10 +22,11 @@ async function devtools(page) {
 }
 
 /**
- * A function that samples the memory of the page's one worker, which must have started its wasm (`UniReal.check` does that):
- * bytes of wasm's memory, which never shrinks, and of all ArrayBuffers, after a garbage collection.
+ * Returns a function that samples the memory of the page's only worker after a garbage collection: bytes of wasm's
+ * memory, which never shrinks, and of all ArrayBuffers. The worker must have started its wasm (`UniReal.check` does
+ * that).
  * @param {import("playwright-core").Page} page
- * @param {string} wasm address of the wasm's module
+ * @param {string} wasm URL of the wasm's module
  * @returns {Promise<() => Promise<{ wasm: number, buffers: number }>>}
  */
 export async function watchHeap(page, wasm) {
@@ -34,7 +35,7 @@ export async function watchHeap(page, wasm) {
   return async () => {
     await call("HeapProfiler.collectGarbage");
     const { backingStorageSize: buffers } = await call("Runtime.getHeapUsage");
-    // The wasm runs already: to start it once more only returns what it exports.
+    // The wasm is already running: initialising it again only returns its exports.
     const bytes = await worker.evaluate(async (url) => {
       const { default: start } = await import(url);
       return (await start()).memory.buffer.byteLength;
@@ -44,7 +45,8 @@ export async function watchHeap(page, wasm) {
 }
 
 /**
- * Counts the bytes of the buffers that the page's one worker makes on its device from now on, until they are destroyed or collected.
+ * Counts the bytes of device buffers that the page's only worker creates from now on, until they are destroyed or
+ * collected.
  * @param {import("playwright-core").Page} page
  * @returns {Promise<() => Promise<{ now: number, most: number }>>}
  */

@@ -1,4 +1,4 @@
-//! What is kept, what is taken for complete, and what happens when keeping fails.
+//! The shard cache: which files are stored, which count as complete, and failures to store.
 
 use unireal::internals::web::cache::Cache;
 use unireal::internals::web::fetch::{Http, Patience};
@@ -54,7 +54,7 @@ async fn a_kept_shard_comes_back_without_a_request() {
         assert!(Cache::find(&prefix).await.unwrap().holds(&shard));
         let done = format!("{}.done", shard.sha256);
         assert_eq!(kept().await.contains(&done), !can);
-        // Another pack's folder does not hold it.
+        // Another pack's cache does not contain it.
         assert!(!Cache::open("/keep-other/").await.unwrap().holds(&shard));
         can_rename(true);
     }
@@ -68,13 +68,13 @@ async fn bytes_that_were_not_verified_are_never_taken_for_complete() {
         let prefix = format!("/unverified-{can}/");
         let (shard, bytes) = shard(21, 300_000);
         put(&prefix, &shard.path, &bytes);
-        // The page ends between the last byte and the verification: `keep` is never called.
+        // The page closes between the last byte and the verification: `cache` is never called.
         let (fetched, _) = fetch(&http(&prefix).await, &shard, Origin::Any).await;
         assert_eq!(fetched.bytes, bytes);
         let partial = format!("{}.partial", shard.sha256);
         assert!(kept().await.contains(&partial));
         assert!(!Cache::find(&prefix).await.unwrap().holds(&shard));
-        // Nor does a whole file that nobody vouched for count as arrived.
+        // Nor do the bytes of a complete but unverified file count as downloaded.
         assert_eq!(fetch_and_keep(&http(&prefix).await, &shard).await, 0);
         assert!(Cache::find(&prefix).await.unwrap().holds(&shard));
         can_rename(true);
@@ -119,7 +119,7 @@ async fn a_resumed_shard_that_is_wrong_gets_a_second_chance() {
     answer("/mixed/", 206, ETAG, &bytes[200_000..], "end");
     let second = http("/mixed/").await;
     let (fetched, _) = fetch(&second, &shard, Origin::Any).await;
-    // `cached` is what makes the loader ask the host once more.
+    // The loader asks the server again only for shards marked as `cached`.
     assert!(fetched.cached);
     assert!(VerifiedShard::new(&shard, fetched.bytes).is_err());
     answer("/mixed/", 200, ETAG, &bytes, "end");
@@ -185,12 +185,12 @@ async fn clearing_deletes_one_pack_and_not_the_others() {
         put(prefix, &shard.path, &bytes);
         fetch_and_keep(&http(prefix).await, &shard).await;
     }
-    // A key in the query, or a missing slash, is still the same pack.
+    // A query or a missing trailing slash does not change the pack's cache.
     assert!(Cache::find("/clear?key=1").await.unwrap().holds(&shard));
     Cache::clear("/clear/?key=2").await.unwrap();
     assert!(Cache::find("/clear/").await.is_none());
     assert!(Cache::find("/stay/").await.unwrap().holds(&shard));
-    // What is not there is as good as deleted.
+    // Clearing an absent cache succeeds.
     Cache::clear("/clear/").await.unwrap();
     assert_eq!(fetch_and_keep(&http("/clear/").await, &shard).await, 0);
 }
@@ -215,7 +215,7 @@ async fn kept_descriptions_are_used_only_while_every_shard_is_there() {
     let kept_now = ("first".to_owned(), true);
     assert_eq!(load(&http("/pack/").await).await, kept_now);
     assert_eq!(requests("/pack/").len(), before, "a second load asked");
-    // The host has a new version by now; the kept one serves until something of it is missing.
+    // The server has a new version; the cached one is used until part of it is missing.
     put_pack("/pack/", "second");
     assert_eq!(load(&http("/pack/").await).await, kept_now);
     damage(&shards[1].sha256, 10, true).await;
@@ -226,7 +226,7 @@ async fn kept_descriptions_are_used_only_while_every_shard_is_there() {
     assert!(VerifiedShard::new(one, fetched.bytes).is_err());
     drop(source);
     assert_eq!(load(&http("/pack/").await).await, from_host("second"));
-    // Of the first version nothing is left.
+    // Nothing of the first version remains.
     let names = kept().await;
     assert_eq!(names.len(), shards.len() + 1, "{names:?}");
     assert!(shards.iter().all(|shard| !names.contains(&shard.sha256)));

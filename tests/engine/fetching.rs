@@ -1,4 +1,4 @@
-//! Hosts that fail in every way that hosts do.
+//! Downloads from servers that fail in various ways.
 
 use std::cell::RefCell;
 
@@ -26,7 +26,7 @@ fn host(name: &str) -> (String, Http) {
     (prefix, http)
 }
 
-/// Fetches a shard; every report of progress is checked to add up.
+/// Fetches a shard and checks that the progress adds up.
 async fn fetch(http: &Http, shard: &Shard) -> Result<VerifiedShard> {
     let sum = RefCell::new(0);
     let mut arrived = |piece: Arrived| {
@@ -123,7 +123,7 @@ async fn a_last_modified_date_serves_where_there_is_no_strong_etag() {
 async fn a_host_that_sends_the_whole_file_again_or_another_version_starts_it_anew() {
     let (prefix, http) = host("anew");
     let (shard, bytes) = shard(4, 200_000);
-    // The whole file in answer to a range; then a rest of another version; then what has no version at all.
+    // The server answers a range request with the whole file; then with the rest of another version; then without any version.
     answer(&prefix, 200, ETAG, &bytes[..70_000], "cut");
     answer(&prefix, 200, ETAG, &bytes[..90_000], "cut");
     let other = r#"{"etag":"\"two\""}"#;
@@ -183,7 +183,7 @@ async fn a_host_that_stays_broken_is_given_up_after_the_last_retry() {
 
 #[wasm_bindgen_test]
 async fn connections_that_bring_much_do_not_use_up_the_retries() {
-    // The last one is cut too, after its last byte: nothing is missing then.
+    // The last connection is cut after its last byte, so nothing is missing.
     let (prefix, http) = host("much");
     let (shard, bytes) = shard(8, 8 * 300_000);
     for start in (0..bytes.len()).step_by(300_000) {

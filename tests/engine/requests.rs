@@ -1,4 +1,4 @@
-//! What pages ask, right and wrong.
+//! Parsing of valid and invalid requests from pages.
 
 use unireal::internals::web::request::parse;
 use unireal::{Method, Role, Tag};
@@ -32,7 +32,7 @@ fn every_field_arrives() {
         panic!("{} frames", request.frames.len());
     };
     assert_eq!((canvas.role, asset.role), (Role::Canvas, Role::Asset));
-    // What is transparent shows white.
+    // Transparent pixels become white.
     assert_eq!(canvas.image.rgb, [1, 2, 3, 255, 255, 255]);
     assert_eq!(asset.image.rgb, [7, 8, 9]);
 }

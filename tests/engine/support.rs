@@ -1,4 +1,4 @@
-//! What the tests share: scripted hosts, shards and a small pack with random weights.
+//! Shared helpers: scripted HTTP servers, shards and a small pack with random weights.
 
 use burn::tensor::Device;
 use serde_json::{Value, json};
@@ -33,7 +33,7 @@ extern "C" {
     pub(crate) async fn hold(name: &str) -> JsValue;
 }
 
-/// A request as the scripted host saw it.
+/// A request received by a scripted server.
 #[derive(Debug, serde::Deserialize)]
 pub(crate) struct Seen {
     pub(crate) path: String,
@@ -46,7 +46,7 @@ pub(crate) fn requests(prefix: &str) -> Vec<Seen> {
     serde_json::from_str(&requests_json(prefix)).unwrap()
 }
 
-/// Names of all kept files.
+/// Returns the names of all cached files.
 pub(crate) async fn kept() -> Vec<String> {
     serde_json::from_str(&kept_json().await.as_string().unwrap()).unwrap()
 }
@@ -55,7 +55,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
-/// A shard and its bytes, other ones for each seed.
+/// Returns a shard and its bytes, which depend on the seed.
 pub(crate) fn shard(seed: u32, length: usize) -> (Shard, Vec<u8>) {
     let bytes: Vec<u8> = (0..length as u32)
         .map(|i| (i.wrapping_mul(2_654_435_761).wrapping_add(seed * 97) >> 13) as u8)
@@ -71,7 +71,7 @@ pub(crate) fn describe(path: &str, bytes: &[u8]) -> Shard {
     }
 }
 
-/// The code and the message of what the engine threw.
+/// Returns the code and the message of an error thrown by the engine.
 pub(crate) fn thrown(error: &JsValue) -> (String, String) {
     let get = |name: &str| {
         let value = js_sys::Reflect::get(error, &name.into()).unwrap();
@@ -90,7 +90,7 @@ pub(crate) fn number(value: &JsValue, path: &str) -> f64 {
     get(value, path).as_f64().unwrap()
 }
 
-/// Puts a pack with random weights on the host at `prefix`, one shard a component; returns all shards.
+/// Serves a pack with random weights at `prefix`, with one shard per component; returns all shards.
 pub(crate) fn put_pack(prefix: &str, name: &str) -> Vec<Shard> {
     let mut config = Config::preset("tiny").unwrap();
     config.index.name = name.to_owned();
@@ -147,7 +147,7 @@ fn safetensors(tensors: &[CpuTensor]) -> Vec<u8> {
     serialize(views, None).unwrap()
 }
 
-/// A tokenizer of whole words.
+/// Returns a word-level tokenizer.
 fn tokenizer() -> Value {
     let names = ["<pad>", "</s>", "<unk>", "remove", "the", "red", "cube"].map(str::to_owned);
     let images = (1..=10).flat_map(|k| [format!("IMG{k}"), format!("RES{k}")]);

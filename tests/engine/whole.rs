@@ -39,7 +39,7 @@ async fn from_an_address_to_pictures_and_again_from_the_cache() {
     let weights = number(&memory, "weights");
     assert!((bytes as f64..=2.0 * bytes as f64).contains(&weights));
     assert!(number(&memory, "activations") > 0.0);
-    // The test's browser has an adapter, and its largest buffer holds far more than this pack.
+    // The test browser has an adapter whose largest buffer far exceeds this pack.
     assert!(number(&memory, "largest") < weights && weights < number(&memory, "limit"));
     assert_eq!(number(&support, "sampleSize"), 64.0);
     assert_eq!(
@@ -88,7 +88,7 @@ async fn from_an_address_to_pictures_and_again_from_the_cache() {
         (64.0, 64.0)
     );
 
-    // The same from the cache: no request, the same pixels, and a check says that all is there.
+    // From the cache: no request, the same pixels, and `check` reports that everything is cached.
     let before = requests("/whole/").len();
     take_down("/whole/");
     let events = run("(globalThis.events = [], (event) => { events.push(event); })");
@@ -109,7 +109,7 @@ async fn from_an_address_to_pictures_and_again_from_the_cache() {
     };
     assert_eq!(pixels(&first), pixels(&second));
 
-    // A damaged shard of a pack that the host no longer has is an error, not a picture.
+    // A damaged shard of a pack that is no longer on the server is an error.
     damage(&shards[1].sha256, 5_000, false).await;
     let (code, _) = thrown(&open("/whole/", "{ device: 'cpu' }").await.unwrap_err());
     assert_eq!(code, "network");
@@ -207,7 +207,7 @@ async fn one_request_at_a_time_and_none_after_an_abort_is_stuck() {
     assert_eq!(second.0, "busy");
     JsFuture::from(first).await.unwrap();
 
-    // Aborted from within a step: the next step does not come.
+    // Aborted within a step: there is no next step.
     let controller = run("globalThis.stop = new AbortController()");
     let on_step =
         run("(globalThis.steps = [], async ({ step }) => { steps.push(step); stop.abort(); })");
@@ -215,7 +215,7 @@ async fn one_request_at_a_time_and_none_after_an_abort_is_stuck() {
     let error = JsFuture::from(run_aborted).await.unwrap_err();
     assert_eq!(thrown(&error).0, "abort");
     assert_eq!(run("steps.join()"), JsValue::from("1"));
-    // Aborted before it began.
+    // Aborted before it starts.
     let late = engine.generate(run(EDIT), NONE, get(&controller, "signal"));
     assert_eq!(thrown(&JsFuture::from(late).await.unwrap_err()).0, "abort");
 
@@ -228,7 +228,7 @@ async fn one_request_at_a_time_and_none_after_an_abort_is_stuck() {
     assert_eq!(code, "internal");
     assert!(message.contains("mine"), "{message}");
 
-    // Freed under a running request: the request goes on, and nothing breaks.
+    // A request completes after its engine is dropped.
     let last = engine.generate(run(EDIT), NONE, NONE);
     drop(engine);
     let images: Array = get(&JsFuture::from(last).await.unwrap(), "images").unchecked_into();

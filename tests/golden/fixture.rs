@@ -1,5 +1,5 @@
-//! Fixtures in safetensors, and the way of their weights into modules and out again. It knows nothing of the library's
-//! own loader, so that neither can hide the other's mistakes.
+//! Reads safetensors fixtures, and copies weights into and out of modules. Independent of the library's own loader, so that
+//! neither hides errors of the other.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 pub(crate) struct Fixture {
     name: String,
     bytes: Vec<u8>,
-    /// What the reference script says of it.
+    /// Metadata written by the reference script.
     pub(crate) metadata: HashMap<String, String>,
 }
 
@@ -31,19 +31,19 @@ impl Fixture {
         }
     }
 
-    /// A metadata value that is JSON.
+    /// Returns a metadata value parsed as JSON.
     pub(crate) fn json<T: DeserializeOwned>(&self, key: &str) -> T {
         serde_json::from_str(&self.metadata[key])
             .unwrap_or_else(|e| panic!("{}: {key}: {e}", self.name))
     }
 
-    /// The names of its tensors.
+    /// Returns the names of its tensors.
     pub(crate) fn names(&self) -> BTreeSet<String> {
         let tensors = SafeTensors::deserialize(&self.bytes).expect("a safetensors file");
         tensors.names().into_iter().map(str::to_owned).collect()
     }
 
-    /// A tensor's shape and its words of 32 bits, little-endian.
+    /// Returns a tensor's shape and its 32-bit values as little-endian bytes.
     pub(crate) fn words(&self, name: &str, dtype: Dtype) -> (Vec<usize>, Vec<[u8; 4]>) {
         let tensors = SafeTensors::deserialize(&self.bytes).expect("a safetensors file");
         let view = tensors
@@ -54,20 +54,21 @@ impl Fixture {
         (view.shape().to_vec(), words)
     }
 
-    /// A tensor of f32.
+    /// Returns an f32 tensor.
     pub(crate) fn floats<const D: usize>(&self, name: &str, device: &Device) -> Tensor<D> {
         let (shape, words) = self.words(name, Dtype::F32);
         let values: Vec<f32> = words.into_iter().map(f32::from_le_bytes).collect();
         Tensor::from_data(TensorData::new(values, shape), device)
     }
 
-    /// The shape and the values of a tensor of i32.
+    /// Returns the shape and values of an i32 tensor.
     pub(crate) fn integers(&self, name: &str) -> (Vec<usize>, Vec<i32>) {
         let (shape, words) = self.words(name, Dtype::I32);
         (shape, words.into_iter().map(i32::from_le_bytes).collect())
     }
 
-    /// Puts the fixture's weights into a module. Each has to be there, in the same shape, and none may be left over.
+    /// Loads the fixture's weights into a module. Every parameter must have a weight of the same shape, and no weight may be
+    /// left over.
     pub(crate) fn load<M: Module>(&self, module: M, names: &[(&str, &str)], device: &Device) -> M {
         let mut weights = Weights {
             fixture: self,
@@ -83,13 +84,13 @@ impl Fixture {
     }
 }
 
-/// What a step into a module adds to a parameter's name: enum variants add nothing.
+/// Returns the name component of a module field; enum variants add none.
 fn field(name: &str, container: &str) -> String {
     let is_field = !container.starts_with("Enum:");
     if is_field { name.into() } else { String::new() }
 }
 
-/// The checkpoint's name for a path of fields.
+/// Returns the checkpoint's name of a parameter path.
 fn renamed(path: &[String], names: &[(&str, &str)]) -> String {
     let fields: Vec<&str> = path
         .iter()
@@ -101,7 +102,7 @@ fn renamed(path: &[String], names: &[(&str, &str)]) -> String {
     })
 }
 
-/// Replaces parameters by the fixture's tensors.
+/// Replaces parameters with the fixture's tensors.
 struct Weights<'a> {
     fixture: &'a Fixture,
     names: &'a [(&'a str, &'a str)],
@@ -128,11 +129,11 @@ impl ModuleMapper for Weights<'_> {
         let value = self.fixture.floats::<D>(&name, self.device);
         assert_eq!(param.lazy_shape(), value.shape(), "{name}");
         let id = param.id;
-        param.transform_for_load(value, id) // unlike `map`, it keeps whether gradients are wanted
+        param.transform_for_load(value, id) // unlike `map`, preserves the requires-grad flag
     }
 }
 
-/// The largest absolute difference; infinite where something is not a number.
+/// Returns the maximum absolute difference; infinity if any is NaN.
 fn difference<const D: usize>(actual: &Tensor<D>, expected: &Tensor<D>) -> f32 {
     assert_eq!(actual.dims(), expected.dims());
     let difference: Vec<f32> = (actual.clone() - expected.clone())
@@ -145,7 +146,7 @@ fn difference<const D: usize>(actual: &Tensor<D>, expected: &Tensor<D>) -> f32 {
         .fold(0.0, f32::max)
 }
 
-/// Compares by the largest absolute difference.
+/// Asserts that the maximum absolute difference is at most `bar`.
 pub(crate) fn assert_close<const D: usize>(
     what: &str,
     actual: &Tensor<D>,
@@ -160,14 +161,14 @@ pub(crate) fn assert_close<const D: usize>(
     );
 }
 
-/// Reads parameters out.
+/// Collects parameters.
 struct Collect<'a> {
     names: &'a [(&'a str, &'a str)],
     path: Vec<String>,
     values: HashMap<String, Vec<f32>>,
 }
 
-/// All parameters of a module by the checkpoint's names.
+/// Returns all parameters of a module by the checkpoint's names.
 pub(crate) fn parameters<M: Module>(
     module: &M,
     names: &[(&str, &str)],

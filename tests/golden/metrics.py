@@ -50,7 +50,7 @@ def main() -> None:
     for i in range(CASES):
         source = smooth(rng, *SIZE)
         target = smooth(rng, *SIZE)
-        # The last results have another size than what they are compared with.
+        # The last two results differ in size from their references.
         height, width = [SIZE, SIZE, (29, 25), (13, 15)][i]
         result = target.resize((width, height), Image.BICUBIC)
         noise = rng.integers(-20, 21, (height, width, 3))
@@ -58,7 +58,7 @@ def main() -> None:
         names = [add(f"{kind}{i}", picture) for kind, picture in (("source", source), ("target", target), ("result", result))]
         before, after, local = f"before {i}", f"after {i}", f"local {i}"
         if i == 1:
-            after = before  # EMU Edit has such rows: no change in words
+            after = before  # EMU Edit has rows with equal captions
         for text in (before, after, local):
             captions.setdefault(text, vector())
         subjects = [f"source{j}" for j in range(i + 1)]
@@ -107,7 +107,7 @@ def main() -> None:
             rows.append(row)
         expected[name] = rows
 
-    # Pictures of one size, as those of the tabletop are.
+    # Images of one size, like those of the tabletop.
     array = lambda name: np.array(pictures[name]["rgb"], dtype=np.uint8).reshape(*SIZE, 3)  # noqa: E731
     plain = []
     for i in range(2):

@@ -15,7 +15,7 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 BLOCK = 32
-# The step of the value furthest from 0, and the steps that there are.
+# Quantised value of the element of largest magnitude in a block, and the range of quantised values.
 FURTHEST = {"q8": 127, "q4": -8}
 STEPS = {"q8": (-127, 127), "q4": (-8, 7)}
 
@@ -24,7 +24,7 @@ def quantise(weights: np.ndarray, encoding: str) -> tuple[np.ndarray, np.ndarray
     """`[out, in]` floats to words `[out, in / 4 or in / 8]` and f16 scales `[out, in / 32]`."""
     rows, columns = weights.shape
     blocks = weights.reshape(rows, columns // BLOCK, BLOCK).astype(np.float32)
-    # In q4 the scale has the sign of the value furthest from 0, so that this is step -8.
+    # In q4 the scale has the sign of the element of largest magnitude, so that this element becomes -8.
     furthest = np.abs(blocks).argmax(axis=-1)[..., None]
     peak = np.take_along_axis(blocks, furthest, axis=-1)[..., 0]
     peak = np.abs(peak) if encoding == "q8" else peak
@@ -79,7 +79,7 @@ def check(pack: Path, checkpoint: Path | None) -> None:
             values = dequantise(tensors[name], scales, encoding)
             if original:
                 off = np.abs(values - original[weight].astype(np.float32))
-                # A step of the block's scale is what it can represent; half of it is the rounding.
+                # The resolution is one step of the block's scale; rounding errors are about half a step.
                 step = np.repeat(scales.astype(np.float32), BLOCK, axis=1)
                 worst = max(worst, float((off / np.maximum(step, 1e-12)).max()))
         line = f"{folder.name}: {encoding}, {len(tensors)} tensors, {len(packed)} quantised matrices"

@@ -35,7 +35,7 @@ def text_encoder(name: str, seed: int, length: int, padding: int, **variant: obj
     randomise(model, seed)
     with torch.no_grad():
         for block in model.encoder.block:
-            # T5 does not scale its scores by the width of a head; smaller queries keep the softmax from one-hot.
+            # T5 does not scale attention scores by the head dimension; smaller queries keep the softmax from being one-hot.
             block.layer[0].SelfAttention.q.weight *= 0.5
     generator = torch.Generator().manual_seed(seed + 1)
     ids = torch.randint(0, fields["vocab_size"], (2, length), generator=generator)
@@ -110,7 +110,7 @@ def autoencoders() -> None:
     with torch.no_grad():
         for part in (plain.encoder.conv_in, plain.decoder.conv_in):
             for parameter in part.parameters():
-                parameter *= 0.02  # so small a variance that the epsilon of the first group norm, 1e-6, is seen
+                parameter *= 0.02  # a variance so small that the first group norm's epsilon of 1e-6 affects the result
     made_by = f"diffusers {diffusers.__version__}"
     notes = (
         "picture [b, 3, y, x] in -1..1 gives mean, the unscaled mean of the posterior; latent, unscaled as well, "
@@ -179,7 +179,7 @@ def schedules() -> None:
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)  # the order of sums, and with it the last digits, would depend on the machine
+    torch.set_num_threads(1)  # with more threads, the order of sums and so the last digits depend on the machine
     text_encoder(
         "t5_v10.safetensors",
         seed=10,
@@ -189,12 +189,12 @@ if __name__ == "__main__":
         feed_forward_proj="relu",
         relative_attention_num_buckets=8,
         relative_attention_max_distance=16,
-        layer_norm_epsilon=1e-2,  # large enough to be seen
+        layer_norm_epsilon=1e-2,  # large enough to affect the result
     )
     text_encoder(
         "t5_v11.safetensors",
         seed=12,
-        length=68,  # distances 16, 32 and 64 lie exactly on borders of the logarithmic buckets
+        length=68,  # distances 16, 32 and 64 fall exactly on boundaries of the logarithmic buckets
         padding=30,
         d_ff=48,
         feed_forward_proj="gated-gelu",

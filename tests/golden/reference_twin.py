@@ -21,10 +21,10 @@ TRANSFORMER = {
     "max_inputs": 3,
     "max_outputs": 2,
     "frequency_dim": 16,
-    "norm_eps": 1e-2,  # large enough to be seen
+    "norm_eps": 1e-2,  # large enough to affect the result
 }
 
-# Words: k stands for IMGk, -k for RESk, 0 for a word without an index. Sizes are (y, x) in latent cells.
+# `words` has k for IMGk, -k for RESk, 0 for other tokens. Sizes are (y, x) in latent cells.
 CASES = {
     "a": {"words": [[0, 0, -1, 0, 0]], "inputs": [], "outputs": [(4, 6)]},
     "b": {

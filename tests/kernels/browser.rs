@@ -1,4 +1,4 @@
-//! The shaders' tests in a browser's worker.
+//! Runs the shader tests in a browser's worker.
 
 use super::shaders;
 use wasm_bindgen_test::{console_log, wasm_bindgen_test, wasm_bindgen_test_configure};
@@ -9,7 +9,7 @@ pub(super) fn tell(text: String) {
     console_log!("{text}");
 }
 
-/// Milliseconds, as a seed.
+/// Returns the time in milliseconds, as a seed.
 pub(super) fn now() -> u64 {
     js_sys::Date::now() as u64
 }

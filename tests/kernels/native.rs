@@ -1,4 +1,4 @@
-//! The references against naive loops, on the CPU.
+//! Compares the references with naive loops on the CPU, and runs the shader tests natively.
 
 use std::io::Write;
 use std::sync::{Mutex, PoisonError};
@@ -14,7 +14,7 @@ fn read<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     numbers(&tensor.into_data())
 }
 
-/// `x W^T + b` in double precision.
+/// Computes `x W^T + b` in double precision.
 fn naive_linear(x: &[f32], weight: &[f32], bias: &[f32], k: usize) -> Vec<f32> {
     let row = |x: &[f32]| -> Vec<f32> {
         let dot = |w: &[f32]| -> f64 {
@@ -181,18 +181,18 @@ fn the_cpu_opens_and_a_wrong_name_says_what_is_right() {
     assert!(error.to_string().contains("webgpu"), "{error}");
 }
 
-/// Not by println, which the test runner would keep to itself.
+/// Writes to stderr directly, because the test runner captures println.
 pub(super) fn tell(text: String) {
     writeln!(std::io::stderr(), "{text}").expect("stderr");
 }
 
-/// Milliseconds, as a seed.
+/// Returns the time in milliseconds, as a seed.
 pub(super) fn now() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.expect("a clock").as_millis() as u64
 }
 
-/// Runs the test of a shader, where there is an adapter; one at a time, since the tiles are the process's.
+/// Runs a shader test if there is an adapter; one at a time, because the selected tiles are global.
 fn on_gpu(test: impl Future<Output = ()>) {
     use unireal::internals::gpu::device::{Choice, open};
     static ONE: Mutex<()> = Mutex::new(());

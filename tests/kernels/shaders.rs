@@ -1,10 +1,10 @@
-//! Every shader against its reference on the CPU: in the browser on WebGPU, natively on the adapter that wgpu finds.
+//! Compares every shader with its reference on the CPU: in the browser on WebGPU, natively on the adapter that wgpu finds.
 
 use super::*;
 use unireal::internals::gpu::Modulation;
 use unireal::internals::gpu::device::{Choice, canary, open};
 
-/// Relative to the largest result: what the order of f32 sums may change, with room.
+/// Tolerance relative to the largest result, above the effect of the order of f32 sums.
 const BAR: f32 = 2e-5;
 
 async fn webgpu() -> Device {
@@ -32,7 +32,7 @@ async fn near<const D: usize>(what: String, actual: Tensor<D>, expected: Tensor<
     assert!(error < bar, "{what}: {error}");
 }
 
-/// GELU in its tanh form, as the books have it.
+/// Textbook GELU with the tanh approximation.
 fn gelu(x: Tensor<3>) -> Tensor<3> {
     let u = (x.clone() + x.clone().powi_scalar(3) * 0.044715) * (2.0 / std::f64::consts::PI).sqrt();
     x * 0.5 * (u.tanh() + 1.0)
@@ -41,7 +41,7 @@ fn gelu(x: Tensor<3>) -> Tensor<3> {
 pub(super) async fn modulation_and_gate_are_their_references() {
     let (gpu, cpu) = (webgpu().await, Device::flex());
     let mut inputs = seed("modulation");
-    // The last has no vectors of four: it takes the plain way on the GPU.
+    // The width of 10 is not a multiple of four, so this case uses the fallback on the GPU.
     for (b, n, d, n_clean) in [
         (1, 2, 4, 1),
         (2, 7, 132, 3),
@@ -98,7 +98,7 @@ pub(super) async fn heads_are_normalised_and_rotated() {
         let (c, s) = (on(&cos), on(&sin));
         let x = Tensor::<3>::from_data(qkv.clone(), &gpu);
         let all = gpu::rotated(&x, h, [&query, &key], [&c, &s], 1e-6).expect("a shader");
-        // In plain loops.
+        // The expected values, in naive loops.
         let (qkv, cos, sin) = (numbers(&qkv), numbers(&cos), numbers(&sin));
         for (part, actual) in all.into_iter().enumerate() {
             let mut expected = Vec::new();
@@ -136,14 +136,14 @@ pub(super) async fn linear_is_its_reference() {
     let mut inputs = seed("linear");
     for tiles in gpu::tile_names(&gpu) {
         assert!(gpu::use_tiles(&gpu, tiles), "{tiles}");
-        // The last has no vectors of four: it takes the plain way on the GPU, and must still be right.
+        // The last case has no vectors of four, so it uses the fallback on the GPU.
         for (b, n, k, o) in [
             (1, 1, 4, 1),
             (2, 13, 36, 17),
             (1, 64, 64, 16),
             (1, 65, 256, 768),
             (2, 8, 512, 130),
-            // Much work has a tile of its own.
+            // Large products use a separate tile.
             (1, 2050, 1032, 260),
             (1, 5, 7, 3),
         ] {
@@ -225,7 +225,7 @@ pub(super) async fn attention_is_its_reference() {
             (2, 2, 33, 48, 64, [1, 1]),
             (2, 2, 33, 48, 64, [2, 2]),
             (1, 1, 64, 64, 128, [0, 1]),
-            // Much work has a tile of its own.
+            // Large attention uses a separate tile.
             (1, 1, 2050, 8200, 16, [1, 1]),
             (1, 2, 6, 9, 6, [1, 1]),
         ] {
@@ -241,15 +241,15 @@ pub(super) async fn attention_is_its_reference() {
             let ((q1, k1, v1, m1), (q2, k2, v2, m2)) = (on(&gpu), on(&cpu));
             let what = format!("{tiles} attention {b} {h} {n} {m} {d} mask {batches} {heads}");
             let expected = gpu::attention_reference(q2, k2, v2, m2);
-            // Sums of thousands are further apart than the others.
+            // Sums of thousands of terms have larger rounding errors.
             let bar = if m > 4096 { 1e-4 } else { BAR };
             near(what, gpu::attention(q1, k1, v1, m1), expected, bar).await;
         }
     }
 }
 
-/// Sizes whose product is 2^32, which is 0 where addresses have 32 bits, and whose matrix would be 1 GiB: nothing but the shader
-/// comes to an end here.
+/// The product of the sizes is 2^32, which overflows 32-bit addresses, and the score matrix would take 1 GiB, so only the
+/// shader can complete this.
 pub(super) async fn attention_over_many_tokens_holds_no_matrix() {
     let (gpu, cpu) = (webgpu().await, Device::flex());
     let mut inputs = seed("many tokens");
@@ -266,7 +266,7 @@ pub(super) async fn attention_over_many_tokens_holds_no_matrix() {
     }
 }
 
-/// Factors of 16 bits have 11 digits: a sum of their products is as far from that in 32 bits, with room.
+/// f16 factors have 11 significant bits; the tolerance is above the resulting error of a sum of products.
 const HALF_BAR: f32 = 2e-3;
 
 pub(super) async fn half_precision_is_near_single() {
@@ -295,7 +295,7 @@ pub(super) async fn half_precision_is_near_single() {
             let expected = gpu::linear_reference(x2, w2, None);
             let what = format!("{tiles} half linear {n} {k} {o}");
             near(what.clone(), actual.clone(), expected.clone(), HALF_BAR).await;
-            // It must be another form, not the same one.
+            // The result must differ from f32, which shows that f16 is in use.
             let error = error(&read(actual).await, &read(expected).await);
             assert!(error > 1e-6, "{what}: {error} is too near");
         }
@@ -326,12 +326,12 @@ pub(super) async fn half_precision_is_near_single() {
             .await;
         }
     }
-    // The tests that follow are for 32 bits.
+    // The following tests need f32.
     webgpu().await;
     assert!(!gpu::f16_enabled());
 }
 
-/// The same tensor three times, and views into one buffer: WebGPU refuses two writable bindings of the same memory.
+/// Passes one tensor three times, and views into one buffer: WebGPU rejects two writable bindings of the same memory.
 pub(super) async fn shared_memory_is_no_error() {
     let (gpu, cpu) = (webgpu().await, Device::flex());
     let x = seed("shared").floats(&[3, 2, 16, 8], 1.0);
@@ -384,7 +384,7 @@ pub(super) async fn the_start_up_check_passes_here() {
     canary(&opened.device, &Encoding::QUANTIZED)
         .await
         .expect("the same as on the CPU");
-    // Of a software adapter nothing is to be gained over the CPU path.
+    // A software adapter is not faster than the CPU path, so `auto` selects the CPU.
     let auto = open(Choice::Auto, &Encoding::QUANTIZED)
         .await
         .expect("a device");

@@ -1,4 +1,4 @@
-//! A small pack with random weights, in memory, for tests of reading and of hostile bytes.
+//! A small pack with random weights in memory, for tests of loading and of malformed bytes.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -17,7 +17,7 @@ use unireal_tabletop::words;
 use unireal_tools::pack::{PackOptions, pack};
 use unireal_tools::train::vocabulary::vocabulary;
 
-/// The smallest configuration that has every part.
+/// Returns the smallest configuration that has every component.
 pub(crate) fn small() -> Config {
     let mut config = Config::tiny();
     config.text_encoder.d_model = 64;
@@ -67,7 +67,7 @@ pub(crate) fn checkpoint(config: &Config, folder: &Path) -> BTreeMap<String, Cpu
     all
 }
 
-/// A module's float parameters, in which zeros were replaced so that every one of them tells something.
+/// Returns a module's float parameters.
 pub(crate) fn tensors<M: Module>(module: &M, names: Names) -> Vec<CpuTensor> {
     collect(module, names).expect("tensors on the CPU")
 }
@@ -91,14 +91,14 @@ pub(crate) fn packed(
     })
 }
 
-/// A pack in memory, whose files a test can spoil.
+/// A pack in memory whose files tests can modify.
 #[derive(Clone, Default)]
 pub(crate) struct Memory {
     pub(crate) files: BTreeMap<String, Vec<u8>>,
 }
 
 impl Memory {
-    /// Every file of a folder.
+    /// Reads every file of a folder.
     pub(crate) fn read(folder: &Path) -> Self {
         let mut files = BTreeMap::new();
         let mut folders = vec![folder.to_owned()];

@@ -1,4 +1,4 @@
-//! A request out of any bytes, for tests of hostile ones.
+//! Builds requests from arbitrary bytes, for tests with malformed requests.
 
 use std::sync::OnceLock;
 
@@ -8,7 +8,7 @@ use unireal::internals::model::sequence::ImageRef;
 use unireal::internals::tokenizer::{MAX_TOKENS, Tokenizer};
 use unireal::{Request, Role, Tag};
 
-/// Bytes ahead of the prompt.
+/// Number of bytes before the prompt.
 pub(crate) const NUMBERS: usize = 16;
 
 fn tokenizer() -> &'static Tokenizer {
@@ -17,9 +17,9 @@ fn tokenizer() -> &'static Tokenizer {
     TOKENIZER.get_or_init(|| Tokenizer::from_json(BYTES).expect("the shipped tokenizer"))
 }
 
-/// Checks and tokenises the request that the bytes stand for: the first are its numbers, the rest is its prompt. Either is
-/// refused with [`Error::Request`], or every image that the tokens name is there; anything else is a panic. Tells whether the
-/// request got through.
+/// Checks and tokenises the request that the bytes encode: the first [`NUMBERS`] are its settings, the rest is its prompt.
+/// Returns whether it is accepted. A refused request gives [`Error::Request`], and every image that an accepted one names
+/// exists; otherwise it panics.
 pub(crate) fn ask(data: &[u8]) -> bool {
     let Some((numbers, prompt)) = data.split_at_checked(NUMBERS) else {
         return false;
@@ -37,7 +37,7 @@ pub(crate) fn ask(data: &[u8]) -> bool {
         all.filter(chosen).map(|(_, tag)| tag).collect()
     });
     request.composite = numbers[3] % 2 == 0;
-    // Mostly numbers that pass, so that prompts get through.
+    // Mostly valid values, so that prompts are tested.
     let wild = numbers[15] == 0;
     let scale = |at: usize| {
         if wild {
@@ -46,7 +46,7 @@ pub(crate) fn ask(data: &[u8]) -> bool {
             f32::from(numbers[at]) / 2.0
         }
     };
-    (request.guidance, request.image_guidance) = (scale(4), scale(8));
+    (request.guidance, request.image_guidance) = (Some(scale(4)), scale(8));
     request.steps = Some(if wild {
         word(12) as usize
     } else {

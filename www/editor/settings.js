@@ -10,7 +10,7 @@ export const FIELDS = { outputs: "outputs", steps: "steps", guidance: "guidance"
 export function settings({ get, root }) {
   /** The chosen tags, or null for derived ones. @type {Set<import("../unireal.d.ts").Tag> | null} */
   let tags = null;
-  /** Names of settings that somebody chose: a model's own defaults do not change them. @type {Set<string>} */
+  /** Names of settings that the user chose and that a model's defaults do not replace. @type {Set<string>} */
   const chosen = new Set();
 
   function drawTags() {
@@ -91,7 +91,7 @@ export function settings({ get, root }) {
   return {
     read,
 
-    /** Shows a model's defaults, where nobody chose a value. @param {{ steps: number, guidance: number }} info */
+    /** Sets a model's defaults unless the user chose a value. @param {{ steps: number, guidance: number }} info */
     useDefaults(info) {
       for (const name of ["steps", "guidance"].filter((name) => !chosen.has(name))) {
         fill(get(FIELDS[name]), info[name]);

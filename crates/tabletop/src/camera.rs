@@ -1,15 +1,15 @@
-//! The pinhole camera: rays through the frame, and where a point appears in it.
+//! The pinhole camera: rays through the frame, and projection of points into it.
 
 use super::scene::Camera;
 use super::vector::{V3, add, cross, dot, scale, sub, unit};
 
 /// The point that the camera looks at.
 pub(crate) const TARGET: V3 = [0.0, 0.25, 0.0];
-/// Tangent of half the vertical field of view: about four table units are in view at the usual distance.
+/// Tangent of half the vertical field of view: about four table units are in view at the default distance.
 pub(crate) const HALF: f32 = 0.245;
 
 impl Default for Camera {
-    /// In front, 30 degrees above the table, 8 units away.
+    /// Looks from the front, 30 degrees above the table, 8 units away.
     fn default() -> Self {
         Camera {
             azimuth: 0.0,
@@ -19,21 +19,21 @@ impl Default for Camera {
     }
 }
 
-/// Where the camera stands and how it is turned.
+/// The camera's position and orientation.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct View {
-    /// The pinhole.
+    /// Position of the pinhole.
     pub(crate) eye: V3,
     /// Unit vector to the right of the frame.
     pub(crate) right: V3,
     /// Unit vector to the top of the frame.
     pub(crate) up: V3,
-    /// Unit vector into the frame's middle.
+    /// Unit vector along the view axis.
     pub(crate) forward: V3,
 }
 
 impl View {
-    /// The direction of the ray through `u` from the left and `v` from the top, both 0 to 1.
+    /// Returns the direction of the ray through `u` from the left and `v` from the top, both 0 to 1.
     #[inline(always)]
     pub(crate) fn direction(&self, aspect: f32, u: f32, v: f32) -> V3 {
         let (x, y) = ((2.0 * u - 1.0) * HALF * aspect, (1.0 - 2.0 * v) * HALF);
@@ -43,7 +43,7 @@ impl View {
 }
 
 impl Camera {
-    /// Where it stands and how it is turned.
+    /// Returns the camera's position and orientation.
     pub(crate) fn view(&self) -> View {
         let (sin, cos) = self.azimuth.sin_cos();
         let (rise, level) = self.elevation.sin_cos();
@@ -57,9 +57,9 @@ impl Camera {
         }
     }
 
-    /// Where `point` appears in a frame that is `aspect` times as wide as high: from the left and from the top, 0 to 1
-    /// within the frame, and its depth along the view axis, in table units. A point beside or behind the camera has a
-    /// depth of 0 or less, and its place means nothing.
+    /// Projects `point` into a frame of aspect ratio `aspect` (width over height). Returns its position from the left and
+    /// from the top, 0 to 1 within the frame, and its depth along the view axis, in table units. A point beside or behind the
+    /// camera has a depth of 0 or less and no valid position.
     pub fn project(&self, aspect: f32, point: [f32; 3]) -> [f32; 3] {
         let view = self.view();
         let from = sub(point, view.eye);
@@ -72,7 +72,7 @@ impl Camera {
         ]
     }
 
-    /// The eye and the direction of the ray through `u` from the left and `v` from the top, both 0 to 1.
+    /// Returns the eye and the direction of the ray through `u` from the left and `v` from the top, both 0 to 1.
     #[cfg(test)]
     pub(crate) fn ray(&self, aspect: f32, u: f32, v: f32) -> (V3, V3) {
         let view = self.view();

@@ -1,4 +1,4 @@
-//! Films: scenes in which something happens.
+//! Simulated clips in which objects, the camera or the light move.
 
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -8,34 +8,34 @@ use super::physics::{Start, simulate};
 use super::scene::{Camera, Light, Pose, Scene, Shape, Solid};
 use super::vector::cross;
 
-/// Films that are drawn until one keeps everything in view.
+/// Maximum number of clips drawn until one keeps everything in view.
 const TRIES: usize = 40;
 
-/// What happens at the start.
+/// The event at the start of a clip.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Event {
-    /// A solid is pushed, mostly towards another.
+    /// An object is pushed, mostly towards another.
     Push,
-    /// One or two solids fall.
+    /// One or two objects fall.
     Drop,
-    /// A tall solid or the top of a stack is knocked over.
+    /// A tall object or the top of a stack is knocked over.
     Topple,
-    /// Only the camera moves, or the light.
+    /// Only the camera or the light moves.
     Still,
 }
 
-/// How camera and light move, in a second.
+/// Motion of the camera and the light per second.
 #[derive(Clone, Copy, Debug, Default)]
 struct Drift {
     azimuth: f32,
     elevation: f32,
-    /// Part of the distance.
+    /// Relative to the camera's distance.
     distance: f32,
     light: f32,
 }
 
-/// A clip of `frames` frames, `rate` a second: solids that roll, slide, fall, collide and topple under real physics, a
-/// moving camera in some, a moving light in few. All solids stay in view. The same seed gives the same scenes.
+/// Simulates a clip of `frames` frames at `rate` frames per second: objects roll, slide, fall, collide and topple; the camera
+/// moves in some clips, the light in few. All objects stay in view. The same seed gives the same scenes.
 pub fn film(seed: u64, frames: usize, rate: f64) -> Vec<Scene> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let seconds = frames as f64 / rate;
@@ -45,7 +45,7 @@ pub fn film(seed: u64, frames: usize, rate: f64) -> Vec<Scene> {
             return scenes;
         }
     }
-    // A still life never fails.
+    // Fall back to a static scene.
     let scene = Scene::draw(&mut rng);
     vec![scene; frames]
 }
@@ -74,7 +74,7 @@ fn draw(rng: &mut impl Rng, frames: usize, rate: f64, seconds: f32) -> Vec<Scene
     }
     let drift = Drift::draw(event == Event::Still, seconds, rng);
     let poses = match event {
-        // Nothing that rests is to creep.
+        // Skip the simulation, in which objects at rest may creep.
         Event::Still => vec![scene.solids.iter().map(|solid| solid.pose).collect(); frames],
         _ => simulate(&scene, &starts, frames, rate),
     };
@@ -89,8 +89,8 @@ fn draw(rng: &mut impl Rng, frames: usize, rate: f64, seconds: f32) -> Vec<Scene
         .collect()
 }
 
-/// Whether something is to be seen from the first frame to the last: all solids stay in the picture, none ends up hidden or
-/// buried, and something changes.
+/// Returns whether all objects stay in the image, none is hidden in the first or last frame, no lamp glares, and something
+/// changes.
 fn is_good(scenes: &[Scene]) -> bool {
     let (Some(first), Some(last)) = (scenes.first(), scenes.last()) else {
         return true;
@@ -116,7 +116,7 @@ fn is_good(scenes: &[Scene]) -> bool {
     (moves || drifts) && ends && scenes.iter().all(inside)
 }
 
-/// Sends a solid on its way, lying so that it rolls if it can.
+/// Pushes an object; capsules and some cylinders lie so that they roll.
 fn push(scene: &mut Scene, starts: &mut [Start], rng: &mut impl Rng) {
     let bears = |i: usize| (0..scene.solids.len()).any(|other| scene.bearer(other) == Some(i));
     let free: Vec<usize> = (0..scene.solids.len())
@@ -131,7 +131,7 @@ fn push(scene: &mut Scene, starts: &mut [Start], rng: &mut impl Rng) {
     let solid = &mut scene.solids[chosen];
     let lies = solid.shape == Shape::Cylinder && rng.random_bool(0.4);
     if lies || solid.shape == Shape::Capsule {
-        // The capsule's rest pose lies along x before its yaw; across the way it rolls.
+        // The capsule's rest pose lies along x before its yaw; across the heading it rolls.
         let yaw = std::f32::consts::FRAC_PI_2 - angle;
         solid.pose.rotation = Pose::upright(Shape::Capsule, yaw).rotation;
         let [x, _, z] = solid.pose.position;
@@ -153,7 +153,7 @@ fn push(scene: &mut Scene, starts: &mut [Start], rng: &mut impl Rng) {
     starts[chosen] = Start { velocity, spin };
 }
 
-/// The angle from x at which solid `chosen` goes: mostly about towards another.
+/// Draws the heading of object `chosen` as an angle from x, mostly roughly towards another object.
 fn aim(scene: &Scene, chosen: usize, rng: &mut impl Rng) -> f32 {
     let others: Vec<usize> = (0..scene.solids.len()).filter(|&i| i != chosen).collect();
     if others.is_empty() || rng.random_bool(0.35) {
@@ -164,7 +164,7 @@ fn aim(scene: &Scene, chosen: usize, rng: &mut impl Rng) -> f32 {
     (to[2] - from[2]).atan2(to[0] - from[0]) + rng.random_range(-0.15..0.15)
 }
 
-/// Raises a solid, at times over another, and turns it a little.
+/// Raises an object, sometimes above another, and tilts it a little.
 fn lift(scene: &mut Scene, rng: &mut impl Rng) {
     let chosen = rng.random_range(0..scene.solids.len());
     let bears = scene
@@ -185,7 +185,7 @@ fn lift(scene: &mut Scene, rng: &mut impl Rng) {
     let solid = &mut scene.solids[chosen];
     let [x, y, z, w] = solid.pose.rotation;
     let (sin, cos) = tilt.sin_cos();
-    // A turn about the table's z after the rest pose.
+    // Rotate about the table's z, after the rest pose.
     solid.pose.rotation = [
         cos * x - sin * y,
         cos * y + sin * x,
@@ -195,7 +195,7 @@ fn lift(scene: &mut Scene, rng: &mut impl Rng) {
     solid.put([place[0], place[2]], height);
 }
 
-/// Knocks over the top of a stack, a cone or a cylinder, or else whatever stands there.
+/// Knocks over the top of a stack, a cone or a cylinder; any object if there is none of these.
 fn topple(scene: &Scene, starts: &mut [Start], rng: &mut impl Rng) {
     let tall = |i: &usize| {
         scene.bearer(*i).is_some()
@@ -223,7 +223,7 @@ fn topple(scene: &Scene, starts: &mut [Start], rng: &mut impl Rng) {
 }
 
 impl Drift {
-    /// Mostly none. Totals over the clip are bounded, whatever its length.
+    /// Draws a drift, mostly none. The total over a clip of any length is bounded.
     fn draw(always: bool, seconds: f32, rng: &mut impl Rng) -> Drift {
         let mut drift = Drift::default();
         let choice = rng.random_range(0..if always { 5 } else { 24 });
@@ -270,15 +270,15 @@ mod tests {
                 for (i, solid) in scene.solids.iter().enumerate() {
                     let (low, high) = solid.heights();
                     let what = || format!("seed {seed}, frame {frame}, solid {i}: {solid:?}");
-                    // A frame may show the very step in which a solid lands, at 4 units a second and 120 steps: 0.033 at most
-                    // (0.024 was the most in 4000 films).
+                    // A frame may show the step in which an object lands, at 4 units and 120 steps per second: 0.033 at most
+                    // (the maximum in 4000 clips was 0.024).
                     assert!(low > -0.035, "{low} below the table: {}", what());
                     assert!(high < 3.0, "{high} above the table: {}", what());
                     let norm: f32 = solid.pose.rotation.iter().map(|r| r * r).sum();
                     assert!((norm - 1.0).abs() < 1e-3, "{}", what());
                 }
             }
-            // After four seconds all is at rest or rolls on slowly; now and then something topples late.
+            // After four seconds all objects are at rest or roll slowly; occasionally one topples late.
             let [before, last] = [&scenes[31], &scenes[32]];
             fast += usize::from(std::iter::zip(&before.solids, &last.solids).any(|(a, b)| {
                 let step = [0, 1, 2].map(|k| b.pose.position[k] - a.pose.position[k]);
@@ -287,7 +287,7 @@ mod tests {
             at_rest += usize::from(last.is_at_rest());
             moved += usize::from(scenes[0].solids != last.solids);
         }
-        // A ring may end up leaning on a cube, but not often.
+        // A ring may occasionally end up leaning on a cube.
         assert!(
             at_rest > 50,
             "from seed {start}: all rest in {at_rest} of 60 films"

@@ -1,4 +1,4 @@
-//! Random scenes. Whatever is drawn can be told apart by words and by eye.
+//! Random scenes whose objects can be distinguished by text and by eye.
 
 use rand::{Rng, RngExt};
 
@@ -7,24 +7,24 @@ use super::scene::{
     Tone,
 };
 
-/// The least part of a solid that is to be seen in a drawn scene.
+/// Minimum visible share of each object in a drawn scene.
 pub(crate) const LEAST_VISIBLE: f32 = 0.6;
-/// How far solids lie from the middle: to either side, to the back, to the front.
+/// Maximum distance of objects from the middle: to either side, to the back, to the front.
 const REACH: (f32, f32, f32) = (1.5, 1.6, 1.1);
 
-/// One of `choices`, which are not empty.
+/// Draws one of `choices`, which must not be empty.
 pub(crate) fn pick<T: Copy>(choices: &[T], rng: &mut impl Rng) -> T {
     choices[rng.random_range(0..choices.len())]
 }
 
 impl Scene {
-    /// One to six solids at rest, mostly two to four, sometimes one on top of another; ground, backdrop, light and
-    /// camera drawn as well.
+    /// Draws a scene of one to six objects at rest, mostly two to four, sometimes one on top of another, with a random table,
+    /// backdrop, light and camera.
     pub fn draw(rng: &mut impl Rng) -> Scene {
         let count = pick(&[1, 2, 2, 2, 3, 3, 3, 3, 4, 4, 4, 5, 6], rng);
         loop {
             let mut scene = Scene::draw_empty(rng);
-            // Where the table is full, fewer have to do.
+            // A full table gets fewer objects.
             for _ in 0..count {
                 scene.draw_solid(rng);
             }
@@ -34,8 +34,8 @@ impl Scene {
         }
     }
 
-    /// Draws a simple scene for the first stages of training: one to three large solids on the table, none a mirror, each with a
-    /// colour and a shape of its own.
+    /// Draws a simple scene for the first stages of training: one to three large objects on the table, no mirrors, each with
+    /// a colour and a shape of its own.
     pub fn draw_easy(rng: &mut impl Rng) -> Scene {
         let count = rng.random_range(1..=3);
         loop {
@@ -57,7 +57,7 @@ impl Scene {
         }
     }
 
-    /// A table with nothing on it.
+    /// Draws a scene without objects.
     pub fn draw_empty(rng: &mut impl Rng) -> Scene {
         let camera = Camera::draw(rng);
         Scene {
@@ -71,7 +71,7 @@ impl Scene {
         }
     }
 
-    /// Puts one more solid on the table or on another solid; `false` where none finds room.
+    /// Adds an object on the table or on another object; returns `false` where none fits.
     pub fn draw_solid(&mut self, rng: &mut impl Rng) -> bool {
         if self.solids.len() >= MAX_SOLIDS {
             return false;
@@ -92,7 +92,7 @@ impl Scene {
         })
     }
 
-    /// A solid somewhere on the table.
+    /// Moves `solid` to a random point of the table.
     fn on_table(&self, mut solid: Solid, rng: &mut impl Rng) -> Solid {
         let across = rng.random_range(-REACH.0..REACH.0);
         let towards = rng.random_range(-REACH.1..REACH.2);
@@ -100,7 +100,7 @@ impl Scene {
         solid
     }
 
-    /// Adds the first solid of some draws that has room and can be told apart; `false` where none has.
+    /// Adds the first of 60 drawn objects that fits and is distinct; returns `false` where none does.
     fn place<R: Rng>(
         &mut self,
         rng: &mut R,
@@ -130,14 +130,14 @@ impl Scene {
         (!all.is_empty()).then(|| pick(&all, rng).clone())
     }
 
-    /// Whether solid `index` is in view and stands clear of the others.
+    /// Returns whether object `index` is in view and collides with no other.
     pub(crate) fn is_clear(&self, index: usize) -> bool {
         let solid = &self.solids[index];
         let mut others = (0..self.solids.len()).filter(|&i| i != index);
         others.all(|i| !solid.collides(&self.solids[i])) && self.is_in_view(index)
     }
 
-    /// Whether solid `index` is like none of the others and can be seen for what it is.
+    /// Returns whether object `index` resembles no other, contrasts with the table and shows its colour.
     pub(crate) fn is_distinct(&self, index: usize) -> bool {
         let solid = &self.solids[index];
         let mut others = (0..self.solids.len()).filter(|&i| i != index);
@@ -146,19 +146,19 @@ impl Scene {
             && solid.is_plausible()
     }
 
-    /// Whether at least `part` of every solid is seen.
+    /// Returns whether at least the share `part` of every object is visible.
     pub(crate) fn is_visible(&self, part: f32) -> bool {
         (0..self.solids.len()).all(|i| self.visibility(i) >= part)
     }
 
-    /// Whether a polished table would mirror the lamp right into the camera: a white disc that looks like a thing.
+    /// Returns whether a polished table would mirror the lamp into the camera, as a white disc that looks like an object.
     pub(crate) fn glares(&self) -> bool {
         let turn = self.light.azimuth - self.camera.azimuth;
         let rise = self.light.elevation - self.camera.elevation;
         turn.cos() < -0.9 && rise.abs() < 0.45
     }
 
-    /// Whether a solid stands out from the table: no black on dark, no white on light.
+    /// Returns whether an object stands out from the table: no black on dark, no white on light.
     pub(crate) fn contrasts(&self, solid: &Solid) -> bool {
         !matches!(
             (solid.colour, self.ground_tone),
@@ -168,7 +168,7 @@ impl Scene {
 }
 
 impl Solid {
-    /// Any solid, at rest at the origin.
+    /// Draws a random object, at rest at the origin.
     pub fn draw(rng: &mut impl Rng) -> Solid {
         let shape = pick(Shape::ALL, rng);
         loop {
@@ -198,14 +198,14 @@ impl Solid {
         }
     }
 
-    /// Whether its colour can be seen: a black mirror shows only what is around it.
+    /// Returns whether its colour is visible: a black mirror shows only its surroundings.
     pub(crate) fn is_plausible(&self) -> bool {
         (self.colour, self.material) != (Colour::Black, Material::Mirror)
     }
 }
 
 impl Light {
-    /// Mostly from the front and a side, at times from behind and a side; now and then dim or bright.
+    /// Draws a light: mostly from the front and a side, sometimes from behind and a side; occasionally dim or bright.
     pub fn draw(camera: &Camera, rng: &mut impl Rng) -> Light {
         let turn = match rng.random_range(0..6) {
             0 => pick(&[-1.0, 1.0], rng) * rng.random_range(2.2..2.6),
@@ -222,7 +222,7 @@ impl Light {
 }
 
 impl Camera {
-    /// In front in most, elsewhere in some.
+    /// Draws a camera: the default one in 70 % of the cases, else a random one.
     pub fn draw(rng: &mut impl Rng) -> Camera {
         if rng.random_bool(0.7) {
             return Camera::default();

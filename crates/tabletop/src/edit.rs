@@ -1,7 +1,7 @@
-//! Edits of a scene: what an instruction asks for, and the scene that is the true answer.
+//! Edits of a scene, and the scene after each edit as ground truth.
 //!
-//! Wherever something is moved or put, the instruction fixes the place: a step has one length, "left of" means touching
-//! distance, a corner is one point. So there is one right picture.
+//! An instruction fixes the exact position of what it moves or adds: a step has one length, "left of" means touching
+//! distance, a corner is one point. So there is exactly one correct image.
 
 use rand::Rng;
 use serde::{Deserialize, Serialize};
@@ -16,29 +16,29 @@ mod tests;
 named! {
     /// The kinds of edit.
     EditKind {
-        /// Another colour.
+        /// Objects change colour.
         Recolour = "recolour",
-        /// Solids taken away.
+        /// Objects are removed.
         Remove = "remove",
-        /// One more solid.
+        /// An object is added.
         Add = "add",
-        /// A solid elsewhere.
+        /// An object moves.
         Move = "move",
-        /// Another shape in its place.
+        /// An object changes shape.
         Replace = "replace",
-        /// Another surface.
+        /// Objects change material.
         Material = "material",
-        /// Another size.
+        /// An object changes size.
         Resize = "resize",
-        /// The light from elsewhere, brighter or dimmer.
+        /// The light changes direction or strength.
         Light = "light",
-        /// Another table.
+        /// The table changes.
         Ground = "ground",
-        /// The camera elsewhere.
+        /// The camera moves.
         Camera = "camera",
-        /// A solid in front of another or behind it, so that one hides part of the other.
+        /// An object moves in front of another or behind it, so that one partly hides the other.
         Layer = "layer",
-        /// Two of the others at once.
+        /// Two of the other edits at once.
         Compound = "compound",
     }
 }
@@ -52,15 +52,15 @@ named! {
         Right = "from the right",
         /// It comes from the camera's side.
         Front = "from the front",
-        /// It comes from behind the solids.
+        /// It comes from behind the objects.
         Behind = "from behind",
-        /// It stands high: short shadows.
+        /// It is high: short shadows.
         High = "from above",
-        /// It stands low: long shadows.
+        /// It is low: long shadows.
         Low = "from low down",
         /// Half as strong.
         Dimmer = "dimmer",
-        /// Half as strong again.
+        /// 1.5 times as strong.
         Brighter = "brighter",
     }
 }
@@ -68,122 +68,122 @@ named! {
 named! {
     /// Changes of the camera.
     CameraChange {
-        /// It goes to the left about the table.
+        /// It orbits to the left.
         Left = "to the left",
-        /// It goes to the right about the table.
+        /// It orbits to the right.
         Right = "to the right",
         /// It looks from higher up.
         Higher = "higher",
         /// It looks from lower down.
         Lower = "lower",
-        /// It comes closer.
+        /// It moves closer.
         Closer = "closer",
-        /// It goes farther away.
+        /// It moves farther away.
         Farther = "farther away",
     }
 }
 
-/// What is to change. Solids are given by their index in the scene before.
+/// An edit. Objects are given by their index in the scene before it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Edit {
-    /// Solids take another colour.
+    /// Changes the colour of objects.
     Recolour {
-        /// Which.
+        /// Indices of the objects.
         solids: Vec<usize>,
         /// Their new colour.
         colour: Colour,
     },
-    /// Solids are taken away; what stood on them comes down.
+    /// Removes objects; objects that stood on them come down.
     Remove {
-        /// Which.
+        /// Indices of the objects.
         solids: Vec<usize>,
     },
-    /// One more solid; it takes the last index.
+    /// Adds an object, which takes the last index.
     Add {
         /// Its shape.
         shape: Shape,
         /// Its colour.
         colour: Colour,
-        /// Its surface.
+        /// Its material.
         material: Material,
         /// Its size.
         size: Size,
         /// Where it goes.
         placement: Placement,
     },
-    /// A solid goes elsewhere.
+    /// Moves an object.
     Move {
-        /// Which.
+        /// Index of the object.
         solid: usize,
         /// Where it goes.
         placement: Placement,
     },
-    /// A solid of another shape takes a solid's place; all else stays.
+    /// Changes the shape of an object; its other attributes stay.
     Replace {
-        /// Which.
+        /// Index of the object.
         solid: usize,
         /// Its new shape.
         shape: Shape,
     },
-    /// Solids take another surface.
+    /// Changes the material of objects.
     Material {
-        /// Which.
+        /// Indices of the objects.
         solids: Vec<usize>,
-        /// Their new surface.
+        /// Their new material.
         material: Material,
     },
-    /// A solid grows or shrinks where it is.
+    /// Changes the size of an object in place.
     Resize {
-        /// Which.
+        /// Index of the object.
         solid: usize,
         /// Its new size.
         size: Size,
     },
-    /// The light changes.
+    /// Changes the light.
     Light {
-        /// How.
+        /// The change.
         change: LightChange,
     },
-    /// The table changes.
+    /// Changes the table.
     Ground {
         /// Its new material, if that changes.
         ground: Option<Ground>,
         /// Its new tone, if that changes.
         tone: Option<Tone>,
     },
-    /// The camera moves.
+    /// Moves the camera.
     Camera {
-        /// How.
+        /// The change.
         change: CameraChange,
     },
-    /// A solid goes right in front of another or right behind it, on the camera's line of sight.
+    /// Moves an object directly in front of another or directly behind it, on the camera's line of sight.
     Layer {
-        /// Which goes.
+        /// Index of the object that moves.
         solid: usize,
-        /// The other.
+        /// Index of the other object.
         other: usize,
         /// Whether it goes in front.
         front: bool,
     },
-    /// One after the other; indices are those of the scene between, which only a last `Remove` changes.
+    /// Applies edits in order. Each uses the indices of the scene before it; only a `Remove`, which comes last, changes them.
     Compound(
         /// The edits.
         Vec<Edit>,
     ),
 }
 
-/// Indices of the solids that an edit changes.
+/// Indices of the objects that an edit changes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Concerned {
-    /// In the scene before.
+    /// In the scene before the edit.
     pub before: Vec<usize>,
-    /// In the scene after.
+    /// In the scene after the edit.
     pub after: Vec<usize>,
 }
 
 impl Edit {
-    /// Its kind.
+    /// Returns its kind.
     pub fn kind(&self) -> EditKind {
         match self {
             Edit::Recolour { .. } => EditKind::Recolour,
@@ -201,14 +201,14 @@ impl Edit {
         }
     }
 
-    /// The scene after the edit; `None` where an index is out of range, nothing changes, or the result is not sound:
-    /// solids would float, touch, leave the view, hide another or vanish against the table.
+    /// Returns the scene after the edit; `None` where an index is out of range, nothing changes, or the result is invalid:
+    /// objects would float, collide, leave the view, hide another or blend into the table.
     pub fn apply(&self, scene: &Scene) -> Option<Scene> {
         self.trace(scene).map(|(after, _)| after)
     }
 
-    /// The solids that differ between the scene before and after, among them those that come down when their support is
-    /// gone. None for light, ground and camera.
+    /// Returns the objects that differ between the scenes before and after, including those that come down when their support
+    /// is gone. None for light, ground and camera.
     pub fn solids(&self, scene: &Scene) -> Concerned {
         let Some((after, origins)) = self.trace(scene) else {
             return Concerned::default();
@@ -225,8 +225,8 @@ impl Edit {
         }
     }
 
-    /// The edit that leads back from the scene after to `scene`, where words can ask for it exactly: what was moved or taken
-    /// away stood where no word puts it.
+    /// Returns the edit that leads back from the scene after to `scene`; `None` where no instruction describes it exactly, as
+    /// for moved and removed objects, whose old position has no name.
     pub fn reverse(&self, scene: &Scene) -> Option<Edit> {
         let after = self.apply(scene)?;
         let back = match self {
@@ -262,19 +262,19 @@ impl Edit {
 }
 
 impl EditKind {
-    /// All kinds as often as training takes them: what users ask for most comes most.
+    /// All kinds, repeated by their frequency in training: the kinds that users ask for most come most often.
     pub const WEIGHTED: &[EditKind] = &draw::WEIGHTED;
 }
 
 impl Edit {
-    /// An edit of `kind` whose result in `scene` is sound; `None` where some tries find none.
+    /// Draws an edit of `kind` with a valid result in `scene`; `None` where 24 tries find none.
     pub fn draw(kind: EditKind, scene: &Scene, rng: &mut impl Rng) -> Option<Edit> {
         (0..24)
             .map(|_| draw::propose(kind, scene, rng))
             .find_map(|edit| edit.filter(|edit| edit.apply(scene).is_some()))
     }
 
-    /// Any edit that `scene` allows, by the weights of training.
+    /// Draws an edit that `scene` allows, by the weights of training.
     pub fn draw_any(scene: &Scene, rng: &mut impl Rng) -> Option<Edit> {
         (0..8).find_map(|_| Edit::draw(super::draw::pick(EditKind::WEIGHTED, rng), scene, rng))
     }

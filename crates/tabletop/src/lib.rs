@@ -1,5 +1,5 @@
-//! The tabletop world: a simulated table with objects on it, rendered as short clips whose every frame comes with ground truth.
-//! It trains and measures the shipped model, and the page renders new scenes of it (`page`, a wasm module of its own).
+//! A simulated table with objects on it, rendered as short clips with ground truth for every frame. The clips train and
+//! evaluate the shipped model; the page renders new scenes in the browser (`page`, built as a separate wasm module).
 
 mod camera;
 pub mod clip;

@@ -1,37 +1,37 @@
-//! The page's second wasm module: new scenes of the tabletop, what may be asked of them, and the ground truth. `www/demo/scene-worker.js`
-//! loads it when somebody wants a scene.
+//! The page's second wasm module: new tabletop scenes, instructions for them, and the ground truth.
+//! `www/demo/scene-worker.js` loads it when the user asks for a scene.
 
 use wasm_bindgen::prelude::*;
 
 use crate::still::{HELD_OUT, Still, still};
 use crate::{Scene, Settings, Wording, render};
 
-/// Largest side of a picture: a larger one takes the CPU minutes.
+/// Maximum image side in pixels; a larger image takes minutes on the CPU.
 const MAX_SIDE: u32 = 512;
 
-/// Runs once when the module starts: a panic then shows its message and place in the console.
+/// Makes panics print their message and location to the console. Runs once when the module starts.
 #[wasm_bindgen(start)]
 pub fn start() {
     console_error_panic_hook::set_once();
 }
 
-/// A scene that no training has seen, and edits of it.
+/// A held-out scene and edits of it.
 #[wasm_bindgen]
 #[derive(Debug)]
 pub struct Tabletop {
     still: Still,
-    /// Numbers of the edits that words can ask for, and the words.
+    /// Indices of the edits that have an instruction, and the instructions.
     asked: Vec<(usize, String)>,
     settings: Settings,
 }
 
 #[wasm_bindgen]
 impl Tabletop {
-    /// The scene of the held-out seed number `number`, in pictures of `side` pixels. `unireal world --seed S --size SIDE` makes
-    /// the same with S of 2^40 + `number`.
+    /// Creates the scene of the held-out seed S = 2^40 + `number`, in images of `side` by `side` pixels. `unireal world
+    /// --seed S --size SIDE` creates the same scene.
     ///
     /// # Errors
-    /// An `Error` where the side is not 1 to 512.
+    /// An `Error` if `side` is not 1 to 512.
     #[wasm_bindgen(constructor)]
     pub fn new(number: u32, side: u32) -> Result<Tabletop, JsError> {
         if !(1..=MAX_SIDE).contains(&side) {
@@ -50,20 +50,20 @@ impl Tabletop {
         })
     }
 
-    /// What may be asked.
+    /// Returns the instructions for the edits.
     pub fn instructions(&self) -> Vec<String> {
         self.asked.iter().map(|(_, text)| text.clone()).collect()
     }
 
-    /// The scene: RGBA, rows from the top.
+    /// Renders the scene before the edits: RGBA, rows from the top.
     pub fn before(&self) -> Vec<u8> {
         self.picture(&self.still.scene)
     }
 
-    /// The true answer to an instruction, given by its place in the list: RGBA, rows from the top.
+    /// Renders the ground truth for an instruction, given by its index in the list: RGBA, rows from the top.
     ///
     /// # Errors
-    /// An `Error` where the list is not that long.
+    /// An `Error` if the index is out of range.
     pub fn after(&self, instruction: usize) -> Result<Vec<u8>, JsError> {
         let (edit, _) = self.asked.get(instruction).ok_or_else(|| {
             JsError::new(&format!(

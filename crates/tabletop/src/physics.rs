@@ -1,7 +1,7 @@
-//! Rigid bodies: what becomes of solids under gravity, friction and collisions, by `rapier3d`.
+//! Rigid-body simulation of gravity, friction and collisions with `rapier3d`.
 //!
-//! A table unit counts as a metre, so a large ball of radius a half falls and rolls as such a ball would. The engine runs on
-//! one thread with cross-platform arithmetic, so that the same start gives the same poses bit by bit everywhere.
+//! A table unit is a metre: a large ball of radius 0.5 falls and rolls like a real ball of that size. The engine runs on one
+//! thread with cross-platform deterministic arithmetic, so that the same start gives bit-identical poses everywhere.
 
 use rapier3d::prelude::{
     ColliderBuilder, PhysicsWorld, Pose as Placement, RigidBodyBuilder, RigidBodyHandle, Rotation,
@@ -10,22 +10,22 @@ use rapier3d::prelude::{
 
 use super::scene::{Pose, Primitive, Scene, Solid};
 
-/// Steps in a second, at least.
+/// Minimum number of simulation steps per second.
 const STEP_RATE: f64 = 120.0;
-/// Straight pieces that a ring is made of.
+/// Number of capsules that form a ring.
 const RING_PIECES: usize = 20;
 
-/// How a solid starts.
+/// The initial motion of an object.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Start {
-    /// Units a second.
+    /// Velocity in table units per second.
     pub velocity: [f32; 3],
-    /// Radians a second about each axis.
+    /// Angular velocity about each axis, in radians per second.
     pub spin: [f32; 3],
 }
 
-/// Poses of all solids in `frames` frames of `rate` a second, the first being the start. `starts` holds one entry a solid;
-/// solids without one start at rest.
+/// Simulates `scene` and returns the poses of all objects in `frames` frames at `rate` frames per second; the first frame is
+/// the start. `starts` holds one entry per object; objects without one start at rest.
 pub fn simulate(scene: &Scene, starts: &[Start], frames: usize, rate: f64) -> Vec<Vec<Pose>> {
     let steps = (STEP_RATE / rate).ceil().max(1.0);
     let mut world = PhysicsWorld::default();
@@ -68,7 +68,7 @@ fn insert(world: &mut PhysicsWorld, solid: &Solid, start: Start) -> RigidBodyHan
         .pose(placement)
         .linvel(Vector::from_array(start.velocity))
         .angvel(Vector::from_array(start.spin))
-        // Rolling resistance, which rigid bodies do not have of themselves.
+        // Rolling resistance, which rapier's rigid bodies lack.
         .linear_damping(0.25)
         .angular_damping(1.0);
     let collider = ColliderBuilder::new(body_shape(solid.primitive()))
@@ -78,7 +78,7 @@ fn insert(world: &mut PhysicsWorld, solid: &Solid, start: Start) -> RigidBodyHan
     world.insert(body, collider).0
 }
 
-/// The exact shape; a ring is a circle of capsules.
+/// Returns the exact collision shape; a ring is a circle of capsules.
 fn body_shape(primitive: Primitive) -> SharedShape {
     match primitive {
         Primitive::Sphere(radius) => SharedShape::ball(radius),
@@ -134,7 +134,7 @@ mod tests {
         let scene = one(Shape::Sphere, 1.5);
         let start = scene.solids[0].pose.position[1];
         let poses = simulate(&scene, &[], 8, 20.0);
-        // Until it lands: half g t^2, less a little by the air that damps it.
+        // Until it lands, the fall is half g t^2, slightly less because of damping.
         for (frame, pose) in poses.iter().enumerate().take(9) {
             let t = frame as f32 / 20.0;
             let fall = 0.5 * 9.81 * t * t;

@@ -1,20 +1,20 @@
-//! Where solids stand: their extents, what bears what, and how much of each the camera sees. Estimates of visibility take
-//! every solid for an upright ellipsoid, which is enough to draw scenes; truth about pixels comes from the renderer.
+//! Extents, support, collisions and visibility of objects. The visibility estimates treat every object as an upright
+//! ellipsoid, which is enough to draw scenes; the renderer gives the ground truth per pixel.
 
 use super::camera::{HALF, View};
 use super::scene::{Camera, Pose, Primitive, Scene, Shape, Solid};
 use super::vector::{V3, along, axes, dot};
 
-/// Gap that is left between solids, so that contact shadows stay apart.
+/// Minimum gap between objects, so that contact shadows stay apart.
 const GAP: f32 = 0.06;
 
 impl Pose {
-    /// A solid of this shape at rest as [`Shape`] says, its centre at height 0, turned by `yaw` about the vertical.
+    /// Returns the rest pose of this shape (see [`Shape`]), centred at the origin, turned by `yaw` about the vertical.
     pub fn upright(shape: Shape, yaw: f32) -> Pose {
         let (sin, cos) = (yaw / 2.0).sin_cos();
         let half = std::f32::consts::FRAC_1_SQRT_2;
         let rotation = match shape {
-            // A quarter turn about z lays the axis along x, then the yaw.
+            // A quarter turn about z lays the axis along x; the yaw follows.
             Shape::Capsule => [-sin * half, sin * half, -cos * half, cos * half],
             _ => [0.0, sin, 0.0, cos],
         };
@@ -26,12 +26,12 @@ impl Pose {
 }
 
 impl Solid {
-    /// The direction of the solid's own axis.
+    /// Returns the direction of the object's own axis.
     pub fn axis(&self) -> [f32; 3] {
         axes(self.pose.rotation)[1]
     }
 
-    /// Heights of the lowest and of the highest point above the table.
+    /// Returns the heights of the lowest and the highest point above the table.
     pub fn heights(&self) -> (f32, f32) {
         let centre = self.pose.position[1];
         let along = self.axis()[1];
@@ -61,7 +61,7 @@ impl Solid {
         (centre - down, centre + up)
     }
 
-    /// Whether it would stay as it is turned on a level table.
+    /// Returns whether the object is stable in its orientation on a level table.
     pub(crate) fn is_balanced(&self) -> bool {
         let upright = self.axis()[1];
         match self.primitive() {
@@ -71,7 +71,7 @@ impl Solid {
                 faces.iter().any(|&face| face > 0.99)
             }
             Primitive::Cylinder(..) => upright.abs() > 0.99 || upright.abs() < 0.1,
-            // On its side the axis points down by half the angle at the apex.
+            // For a cone on its side, the axis points down by half the apex angle.
             Primitive::Cone(radius, half) => {
                 upright > 0.99 || (upright + radius / radius.hypot(2.0 * half)).abs() < 0.08
             }
@@ -80,7 +80,7 @@ impl Solid {
         }
     }
 
-    /// Radius of an upright cylinder about the centre that holds the solid as it lies.
+    /// Returns the radius of the vertical cylinder about the centre that contains the object in its orientation.
     pub fn footprint(&self) -> f32 {
         let upright = self.axis()[1].abs() > 0.97;
         match self.primitive() {
@@ -98,13 +98,13 @@ impl Solid {
         }
     }
 
-    /// Puts it, turned as it is, over a point of the table so that its lowest point is at height `base`.
+    /// Moves the object over a point of the table, with its lowest point at height `base`; keeps its rotation.
     pub fn put(&mut self, [x, z]: [f32; 2], base: f32) {
         self.pose.position = [x, self.pose.position[1], z];
         self.pose.position[1] += base - self.heights().0;
     }
 
-    /// Radius of the flat top on which others can stand, if it has one.
+    /// Returns the radius of the flat top on which others can stand, if there is one.
     pub fn top(&self) -> Option<f32> {
         match self.primitive() {
             Primitive::Cube(half) if self.axis()[1].abs() > 0.99 => Some(half),
@@ -113,25 +113,25 @@ impl Solid {
         }
     }
 
-    /// Whether `other` could stand on it, over its centre or nearly so.
+    /// Returns whether `other` can stand on it, above or near its centre.
     pub fn bears(&self, other: &Solid) -> bool {
         self.top()
             .is_some_and(|top| other.footprint() <= 1.4 * top && self.distance(other) <= 0.5 * top)
     }
 
-    /// Distance between the centres, seen from above.
+    /// Returns the horizontal distance between the centres.
     pub fn distance(&self, other: &Solid) -> f32 {
         let (a, b) = (self.pose.position, other.pose.position);
         (a[0] - b[0]).hypot(a[2] - b[2])
     }
 
-    /// Whether it stands on `other`.
+    /// Returns whether it stands on `other`.
     pub fn stands_on(&self, other: &Solid) -> bool {
         let (bottom, top) = (self.heights().0, other.heights().1);
         bottom > 0.1 && (bottom - top).abs() < 0.06 && self.distance(other) < other.footprint()
     }
 
-    /// Whether the two come too near to each other; cautious, by their upright cylinders.
+    /// Returns whether two objects are too close; a conservative test of their vertical bounding cylinders.
     pub fn collides(&self, other: &Solid) -> bool {
         let (a, b) = (self.heights(), other.heights());
         a.0 < b.1 - 0.01
@@ -139,7 +139,7 @@ impl Solid {
             && self.distance(other) < self.footprint() + other.footprint() + GAP
     }
 
-    /// Whether the two have the same shape, colour, size and material, so that words cannot tell them apart.
+    /// Returns whether two objects have the same shape, colour, size and material, so that no description distinguishes them.
     pub fn resembles(&self, other: &Solid) -> bool {
         (self.shape, self.colour, self.size, self.material)
             == (other.shape, other.colour, other.size, other.material)
@@ -147,14 +147,14 @@ impl Solid {
 }
 
 impl Scene {
-    /// The solid that solid `index` stands on, if any.
+    /// Returns the object that object `index` stands on, if any.
     pub fn bearer(&self, index: usize) -> Option<usize> {
         let solid = &self.solids[index];
         (0..self.solids.len()).find(|&i| i != index && solid.stands_on(&self.solids[i]))
     }
 
-    /// Whether every solid lies on the table or on another as it would lie alone: nothing is in the air or leans on a
-    /// neighbour, so that a neighbour can be taken away.
+    /// Returns whether every object rests on the table or on another and is stable by itself. None floats or leans on a
+    /// neighbour, so that any neighbour can be removed.
     pub fn is_at_rest(&self) -> bool {
         (0..self.solids.len()).all(|i| {
             let solid = &self.solids[i];
@@ -163,7 +163,7 @@ impl Scene {
         })
     }
 
-    /// Whether the whole of solid `index` lies within a square picture.
+    /// Returns whether all of object `index` lies within a square image.
     pub fn is_in_view(&self, index: usize) -> bool {
         let solid = &self.solids[index];
         let view = self.camera.view();
@@ -174,7 +174,7 @@ impl Scene {
             && [u + across, v + up].iter().all(|&edge| edge < 1.0 - margin)
     }
 
-    /// About which part of solid `index` is not hidden by others, 0 to 1.
+    /// Estimates the share of object `index` that no other object hides, 0 to 1.
     pub fn visibility(&self, index: usize) -> f32 {
         const STEPS: i32 = 4;
         let solid = &self.solids[index];
@@ -203,7 +203,7 @@ impl Scene {
     }
 }
 
-/// Half the solid's width and height as the camera sees it.
+/// Returns half the object's width and height as the camera sees it.
 fn half_extents(view: &View, solid: &Solid) -> [f32; 2] {
     let (low, high) = solid.heights();
     let (flat, tall) = (solid.footprint(), (high - low) / 2.0);
@@ -212,7 +212,7 @@ fn half_extents(view: &View, solid: &Solid) -> [f32; 2] {
     [flat, rise]
 }
 
-/// Whether the ellipsoid that stands for `solid` crosses the way from `eye` to `point`.
+/// Returns whether the ellipsoid of `solid` crosses the segment from `eye` to `point`.
 fn hides(eye: V3, point: V3, solid: &Solid) -> bool {
     let (low, high) = solid.heights();
     let flat = 0.88 * solid.footprint();
@@ -230,14 +230,14 @@ fn hides(eye: V3, point: V3, solid: &Solid) -> bool {
 }
 
 impl Camera {
-    /// How far a point of the table lies to the right of the middle as the camera sees it, and how far towards the camera.
+    /// Converts a position to camera-aligned table coordinates: from the middle to the right, and towards the camera.
     pub fn table_axes(&self, position: [f32; 3]) -> [f32; 2] {
         let (sin, cos) = self.azimuth.sin_cos();
         let [x, _, z] = position;
         [x * cos - z * sin, x * sin + z * cos]
     }
 
-    /// The table's x and z of a point given as [`Camera::table_axes`] gives it.
+    /// Returns the table's x and z of a point in the coordinates of [`Camera::table_axes`].
     pub fn table_point(&self, [across, towards]: [f32; 2]) -> [f32; 2] {
         let (sin, cos) = self.azimuth.sin_cos();
         [across * cos + towards * sin, towards * cos - across * sin]

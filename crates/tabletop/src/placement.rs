@@ -1,11 +1,11 @@
-//! Places that words name, and the one point of the table that each means.
+//! Placements that instructions name, and the point of the table for each.
 
 use serde::{Deserialize, Serialize};
 
 use super::scene::{Scene, Solid, named};
 
 named! {
-    /// A side, as the camera sees it.
+    /// A side as seen by the camera.
     Side {
         /// To the camera's left.
         Left = "left",
@@ -19,41 +19,41 @@ named! {
 }
 
 named! {
-    /// How far a step goes.
+    /// The length of a step.
     Reach {
         /// Half a step.
         Bit = "a bit",
         /// A whole step.
         Step = "a step",
-        /// One and a half.
+        /// Five thirds of a step.
         Far = "far",
     }
 }
 
-/// A place.
+/// Where an object goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Placement {
-    /// On this side of where the solid is.
+    /// A step from the object's current position.
     Step {
-        /// Which side.
+        /// Direction of the step.
         side: Side,
-        /// How far.
+        /// Length of the step.
         reach: Reach,
     },
-    /// Next to another solid.
+    /// Next to another object.
     Beside {
         /// On which side of it.
         side: Side,
-        /// The other.
+        /// Index of the other object.
         other: usize,
     },
-    /// On top of another solid.
+    /// On top of another object.
     On {
-        /// The other.
+        /// Index of the other object.
         other: usize,
     },
-    /// One of nine places of the table.
+    /// One of nine positions on the table.
     Place {
         /// -1 left, 0 middle, 1 right.
         column: i8,
@@ -63,7 +63,7 @@ pub enum Placement {
 }
 
 impl Reach {
-    /// In table units.
+    /// Returns the length in table units.
     pub fn length(self) -> f32 {
         match self {
             Reach::Bit => 0.45,
@@ -74,7 +74,7 @@ impl Reach {
 }
 
 impl Side {
-    /// One unit this way: to the right, and towards the camera.
+    /// Returns the unit vector of this direction: to the right, and towards the camera.
     pub fn direction(self) -> [f32; 2] {
         match self {
             Side::Left => [-1.0, 0.0],
@@ -84,7 +84,7 @@ impl Side {
         }
     }
 
-    /// Where `solid` goes to stand on this side of `other` with a small gap between them.
+    /// Returns the point at which `solid` stands on this side of `other` with a small gap.
     pub(crate) fn beside(self, scene: &Scene, solid: &Solid, other: &Solid) -> [f32; 2] {
         let gap = solid.footprint() + other.footprint() + 0.1;
         let [across, towards] = scene.camera.table_axes(other.pose.position);
@@ -96,8 +96,8 @@ impl Side {
 }
 
 impl Placement {
-    /// The point of the table and the height on which `solid` comes to stand; `None` where there is no such place.
-    /// `moving` is its index if it is in the scene already.
+    /// Returns the point of the table and the height at which `solid` stands; `None` where there is no such place. `moving`
+    /// is its index if it is already in the scene.
     pub(crate) fn point(
         self,
         scene: &Scene,

@@ -1,25 +1,25 @@
-//! Forms as rays meet them, each about its own centre with its axis along y: closed solutions for the five convex ones,
-//! and for the torus a march by its exact distance that ends with a Newton step.
+//! Ray intersection with each `Primitive` in its own frame: centred at the origin, with its axis along y. The five convex
+//! primitives have closed-form solutions. The torus is ray-marched by its exact distance, with a final Newton step.
 //!
-//! A ray meets a form where it enters it, so a ray that starts inside meets it only if it can enter again. Callers start
-//! rays near the form (see `Stage`), where 32 bits resolve 1e-6.
+//! A ray hits a primitive where it enters it; a ray that starts inside must leave and enter again. Callers start rays near
+//! the primitive (see `Stage`), where `f32` resolves 1e-6.
 
 use super::scene::Primitive;
 use super::vector::{V3, along, dot, unit};
 
-/// How far along the ray, and the outward normal there.
+/// The distance along the ray and the outward normal of a hit.
 pub(crate) type Hit = Option<(f32, V3)>;
 
-/// Nearer than this to the torus the march ends.
+/// Distance to the torus at which ray marching ends.
 const TOUCH: f32 = 2e-5;
-/// The shortest step of the march: a ray along the surface would take ever shorter ones. What a step enters too deep, the
-/// Newton step corrects; what is thinner is not seen.
+/// Minimum marching step; without it, rays along the surface take ever shorter steps. The Newton step corrects an overshoot
+/// into the torus; parts thinner than this are missed.
 const SHORTEST: f32 = 2e-4;
-/// Most steps of the march; a ray that grazes the torus takes about forty.
+/// Maximum number of marching steps; a ray that grazes the torus takes about forty.
 const STEPS: u32 = 96;
 
 impl Primitive {
-    /// Radius of the sphere about the centre that holds it.
+    /// Returns the radius of the bounding sphere about the centre.
     pub(crate) fn bound(self) -> f32 {
         match self {
             Primitive::Sphere(radius) => radius,
@@ -30,7 +30,7 @@ impl Primitive {
         }
     }
 
-    /// Where the ray from `o` along the unit vector `d` first enters, further than `near` (which may be negative).
+    /// Returns the first entry of the ray from `o` along the unit vector `d` beyond distance `near`, which may be negative.
     #[inline]
     pub(crate) fn hit(self, o: V3, d: V3, near: f32) -> Hit {
         match self {
@@ -44,7 +44,7 @@ impl Primitive {
     }
 }
 
-/// Keeps a divisor away from 0, where WGSL and Rust need not agree.
+/// Replaces a divisor near 0 by 1e-9.
 #[inline(always)]
 fn divisor(v: f32) -> f32 {
     if v.abs() < 1e-9 { 1e-9 } else { v }
@@ -60,7 +60,7 @@ fn sphere(o: V3, d: V3, radius: f32, near: f32) -> Hit {
     (t > near).then(|| (t, along(o, d, t).map(|v| v / radius)))
 }
 
-/// The part of the ray that lies between all three pairs of faces.
+/// Intersects the ray's intervals between the three pairs of faces (slab method).
 fn cube(o: V3, d: V3, half: f32, near: f32) -> Hit {
     let (mut enter, mut leave, mut axis) = (f32::MIN, f32::MAX, 0);
     for i in 0..3 {
@@ -79,7 +79,7 @@ fn cube(o: V3, d: V3, half: f32, near: f32) -> Hit {
     Some((enter, normal))
 }
 
-/// The part of the ray that lies in the endless cylinder and between the two planes.
+/// Intersects the ray's interval in the infinite cylinder with its interval between the two end planes.
 fn cylinder(o: V3, d: V3, radius: f32, half: f32, near: f32) -> Hit {
     let a = (d[0] * d[0] + d[2] * d[2]).max(1e-12);
     let b = o[0] * d[0] + o[2] * d[2];
@@ -103,12 +103,12 @@ fn cylinder(o: V3, d: V3, radius: f32, half: f32, near: f32) -> Hit {
     Some((enter, [p[0] / radius, 0.0, p[2] / radius]))
 }
 
-/// The side `x^2 + z^2 = k (half - y)^2` with `k = (radius / height)^2` below the apex, and the base.
+/// Intersects the base, then the side `x^2 + z^2 = k (half - y)^2` with `k = (radius / height)^2` below the apex.
 fn cone(o: V3, d: V3, radius: f32, half: f32, near: f32) -> Hit {
     let slope = radius / (2.0 * half);
     let k = slope * slope;
     let mut hit: Hit = None;
-    // The base is entered from below.
+    // A ray enters the base from below.
     if d[1] > 1e-9 {
         let t = (-half - o[1]) / d[1];
         let p = along(o, d, t);
@@ -124,7 +124,7 @@ fn cone(o: V3, d: V3, radius: f32, half: f32, near: f32) -> Hit {
     if square <= 0.0 {
         return None;
     }
-    // Both roots without the difference of near numbers: a is 0 for a ray as steep as the side.
+    // The quadratic formula without cancellation; `a` is 0 for a ray as steep as the side.
     let q = -(b + if b < 0.0 {
         -square.sqrt()
     } else {
@@ -132,7 +132,7 @@ fn cone(o: V3, d: V3, radius: f32, half: f32, near: f32) -> Hit {
     });
     for t in [q / divisor(a), c / divisor(q)] {
         let p = along(o, d, t);
-        // Entered where the normal faces the ray; the mirror image above the apex is not part of the cone.
+        // The ray enters where the normal faces it. The height check excludes the mirrored cone above the apex.
         let normal = [p[0], k * (half - p[1]), p[2]];
         let first = hit.is_none_or(|(best, _)| t < best);
         if t > near && p[1].abs() <= half && dot(normal, d) < 0.0 && first {
@@ -142,7 +142,7 @@ fn cone(o: V3, d: V3, radius: f32, half: f32, near: f32) -> Hit {
     hit
 }
 
-/// The endless cylinder, where it is met between the ends, else the ball at the end towards which it is met.
+/// Intersects the infinite cylinder; where that hit is beyond the straight part, the sphere at that end.
 fn capsule(o: V3, d: V3, radius: f32, half: f32, near: f32) -> Hit {
     let a = d[0] * d[0] + d[2] * d[2];
     let b = o[0] * d[0] + o[2] * d[2];
@@ -163,7 +163,7 @@ fn capsule(o: V3, d: V3, radius: f32, half: f32, near: f32) -> Hit {
     sphere([o[0], o[1] - end, o[2]], d, radius, near)
 }
 
-/// Distance from a point to the torus, and the direction in which it grows.
+/// Returns the signed distance from a point to the torus, and its gradient.
 #[inline(always)]
 fn torus_distance(p: V3, ring: f32, tube: f32) -> (f32, V3) {
     let around = (p[0] * p[0] + p[2] * p[2]).max(1e-12).sqrt();
@@ -174,7 +174,7 @@ fn torus_distance(p: V3, ring: f32, tube: f32) -> (f32, V3) {
 }
 
 fn torus(o: V3, d: V3, ring: f32, tube: f32, near: f32) -> Hit {
-    // The part of the ray in the ball and between the planes that hold the torus.
+    // Clip the ray to the bounding sphere and to the two planes that bound the torus.
     let b = dot(o, d);
     let outer = ring + tube;
     let square = b * b - dot(o, o) + outer * outer;
@@ -194,7 +194,7 @@ fn torus(o: V3, d: V3, ring: f32, tube: f32, near: f32) -> Hit {
         let (distance, normal) = torus_distance(p, ring, tube);
         let towards = dot(normal, d);
         if distance < TOUCH && towards < 0.0 {
-            // What is left, by Newton; near the outline, where that means little, not further than the touch.
+            // A Newton step covers the remaining distance. The slope is bounded, because it is near 0 at the outline.
             let exact = t - distance / towards.min(-0.02);
             let (_, normal) = torus_distance(along(o, d, exact), ring, tube);
             return (exact > near).then_some((exact, normal));

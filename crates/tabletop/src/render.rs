@@ -1,4 +1,4 @@
-//! Pictures of scenes with their truth.
+//! Renders scenes to images with ground truth per pixel.
 
 use super::sampling::{self, Decisions, MAX_BOUNCES, Rotations};
 use super::scene::Scene;
@@ -7,7 +7,7 @@ use super::trace;
 use super::vector::{V3, add, scale};
 use image::RgbImage;
 
-/// Largest side of a picture, and most paths a pixel and bounces of a path; more is taken for the most.
+/// Upper limits of the settings; larger values are clamped.
 pub(crate) const MOST: Settings = Settings {
     width: 4096,
     height: 4096,
@@ -15,23 +15,23 @@ pub(crate) const MOST: Settings = Settings {
     bounces: MAX_BOUNCES as u32,
 };
 
-/// How a picture is made. Numbers out of range are taken for the nearest in range.
+/// Render settings. Values out of range are clamped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Pixels in a row, 1 to 4096.
+    /// Width in pixels, 1 to 4096.
     pub width: u32,
-    /// Rows, 1 to 4096.
+    /// Height in pixels, 1 to 4096.
     pub height: u32,
-    /// Paths a pixel, 1 to 4096.
+    /// Paths per pixel, 1 to 4096.
     pub samples: u32,
     /// Diffuse bounces of a path after the first surface, at most 8.
     pub bounces: u32,
 }
 
 impl Settings {
-    /// What training data takes: the fewest paths whose noise is below 2 of 255 at 64 pixels (root mean square over random
-    /// scenes: 5.4 with 4 paths, 3.5 with 8, 2.4 with 16, 1.9 with 24, 1.5 with 32, 1.0 with 64), and one bounce, which
-    /// with the ambient light at its end is 0.5 of 255 from six.
+    /// Returns the settings of the training data for square images. 24 paths are the fewest with noise below 2 of 255 at 64
+    /// pixels (root mean square over random scenes: 5.4 with 4 paths, 3.5 with 8, 2.4 with 16, 1.9 with 24, 1.5 with 32, 1.0
+    /// with 64). One bounce, with the ambient light at its end, differs by 0.5 of 255 from six bounces.
     pub fn square(side: u32) -> Settings {
         Settings {
             width: side,
@@ -50,24 +50,24 @@ impl Settings {
         }
     }
 
-    /// Width over height.
+    /// Returns width over height.
     pub(crate) fn aspect(self) -> f32 {
         self.width as f32 / self.height as f32
     }
 }
 
-/// A picture and what each of its pixels shows.
+/// A rendered image with ground truth per pixel.
 #[derive(Clone, Debug)]
 pub struct Frame {
     /// The image, 8-bit sRGB.
     pub image: RgbImage,
-    /// What lies at each pixel's centre, rows from the top: 0 is no solid, `i + 1` is solid `i` of the scene.
+    /// Object at each pixel's centre, rows from the top: 0 for none, `i + 1` for object `i` of the scene.
     pub ids: Vec<u8>,
-    /// How far what lies at each pixel's centre is along the view axis, in table units; the sky has 100, the largest.
+    /// Depth at each pixel's centre along the view axis, in table units; the sky has the maximum, 100.
     pub depth: Vec<f32>,
 }
 
-/// Linear light to the eight bits of a screen: a filmic curve (Narkowicz's fit of ACES), then sRGB.
+/// Converts linear light to 8-bit sRGB, after a filmic curve (Narkowicz's fit of ACES).
 pub(crate) fn develop(light: V3) -> [u8; 3] {
     light.map(|c| (255.0 * tone(c) + 0.5) as u8)
 }
@@ -82,8 +82,8 @@ fn tone(light: f32) -> f32 {
     }
 }
 
-/// Renders `scene` on one core of the CPU. The same scene and settings give the same bytes; the noise of a pixel depends on
-/// its place alone, so that two scenes differ only where their light does. Safe to call from many threads.
+/// Renders `scene` on one CPU core. The same scene and settings give the same bytes. The noise of a pixel depends only on its
+/// position, so that two scenes differ only where their light does. Safe to call from many threads.
 pub fn render(scene: &Scene, settings: &Settings) -> Frame {
     let settings = settings.clamped();
     let stage = Stage::new(scene);
@@ -99,7 +99,7 @@ pub fn render(scene: &Scene, settings: &Settings) -> Frame {
     Frame { image, ids, depth }
 }
 
-/// The mean light of each pixel's paths.
+/// Returns the mean light of each pixel's paths.
 pub(crate) fn linear(stage: &Stage, settings: Settings) -> Vec<V3> {
     let Settings {
         width,
@@ -128,7 +128,7 @@ pub(crate) fn linear(stage: &Stage, settings: Settings) -> Vec<V3> {
     pixels(width, height).map(|(x, y)| pixel(x, y)).collect()
 }
 
-/// Columns and rows, row by row.
+/// Iterates over the pixels as (x, y), row by row.
 fn pixels(width: u32, height: u32) -> impl Iterator<Item = (u32, u32)> {
     (0..height).flat_map(move |y| (0..width).map(move |x| (x, y)))
 }

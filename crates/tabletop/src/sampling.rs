@@ -1,16 +1,16 @@
-//! Where paths go: scrambled Sobol points, the same for all pixels, turned by a rotation of the pixel's own.
+//! Sample points of paths: scrambled Sobol points, the same for all pixels, with a rotation per pixel.
 //!
-//! Each decision of a path (where in the pixel, where on the lamp, which way to bounce) takes its own two dimensions: a
-//! Sobol sequence with its own Owen scrambling and its own order of points (Burley, 2020), so that decisions are stratified
-//! each by itself and independent of one another. The points of a lamp lie on a disc and those of a bounce on a sphere; a
-//! pixel turns them as a whole, which keeps them even.
+//! Each decision of a path (position in the pixel, point on the lamp, direction of a bounce) has its own two dimensions: a
+//! Sobol sequence with its own Owen scrambling and point order (Burley, 2020). So each decision is stratified, and
+//! independent of the others. Lamp points lie on a disc and bounce points on a sphere; a pixel rotates them as a whole, which
+//! keeps them evenly distributed.
 
 use super::vector::{V3, axes};
 
-/// Most diffuse bounces of a path.
+/// Maximum number of diffuse bounces of a path.
 pub(crate) const MAX_BOUNCES: usize = 8;
 
-/// A well mixed number (PCG's output function).
+/// Hashes an integer (PCG's output function).
 #[inline(always)]
 pub(crate) fn hash(v: u32) -> u32 {
     let state = v.wrapping_mul(747_796_405).wrapping_add(2_891_336_453);
@@ -27,7 +27,7 @@ fn scramble(v: u32, seed: u32) -> u32 {
     v.reverse_bits()
 }
 
-/// The first two dimensions of Sobol's sequence.
+/// Returns a point of the first two dimensions of the Sobol sequence.
 fn sobol(index: u32) -> [u32; 2] {
     let (mut second, mut direction, mut rest) = (0, 1 << 31, index);
     while rest != 0 {
@@ -40,21 +40,21 @@ fn sobol(index: u32) -> [u32; 2] {
     [index.reverse_bits(), second]
 }
 
-/// 24 bits as a number of 0..1.
+/// Converts the upper 24 bits to a number in 0..1.
 #[inline(always)]
 pub(crate) fn fraction(v: u32) -> f32 {
-    // By way of i32, which processors convert faster.
+    // CPUs convert i32 to f32 faster than u32.
     (v >> 8) as i32 as f32 * (1.0 / 16_777_216.0)
 }
 
-/// How many points a path of so many bounces takes: in the pixel; on the lamp for each surface, and on the sphere for each
-/// bounce between them.
+/// Returns the number of points of a path with `bounces` bounces: one in the pixel, one on the lamp per surface, and one on
+/// the sphere per bounce.
 pub(crate) fn decisions(bounces: u32) -> usize {
     2 * (bounces as usize + 1)
 }
 
-/// The points of all samples, sample by sample: x and y in the pixel (0..1), then in turn x and y on the lamp (a disc of
-/// radius 1) and x, y, z on the unit sphere. The fourth number is not used; the GPU reads four at a time.
+/// Returns the points of all samples, sample by sample: x and y in the pixel (0..1), then alternately x and y on the lamp (a
+/// disc of radius 1) and x, y, z on the unit sphere. The fourth number is not used.
 pub(crate) fn points(samples: u32, bounces: u32) -> Vec<[f32; 4]> {
     let point = |sample: u32, decision: usize| {
         let seed = hash(decision as u32 + 1);
@@ -77,18 +77,18 @@ pub(crate) fn points(samples: u32, bounces: u32) -> Vec<[f32; 4]> {
         .collect()
 }
 
-/// How a pixel turns the points; it depends on the pixel's place and nothing else.
+/// The rotations of the points for a pixel; they depend only on the pixel's position.
 pub(crate) struct Rotations {
-    /// Added to the place in the pixel, modulo 1.
+    /// Added to the position in the pixel, modulo 1.
     shift: [f32; 2],
-    /// Cosine and sine of the turn of each lamp's points.
+    /// Cosine and sine of the rotation of the lamp points, per surface.
     lamps: [[f32; 2]; MAX_BOUNCES + 1],
-    /// The rotation of each bounce's points.
+    /// Rotation of the sphere points, per bounce.
     spheres: [[V3; 3]; MAX_BOUNCES],
 }
 
 impl Rotations {
-    /// Those of the pixel in column `x` and row `y`.
+    /// Returns the rotations for the pixel in column `x` and row `y`.
     pub(crate) fn new(x: u32, y: u32, bounces: u32) -> Rotations {
         let pixel = hash(x.wrapping_add(hash(y)));
         let random = |i: u32| fraction(hash(pixel.wrapping_add(i)));
@@ -107,25 +107,25 @@ impl Rotations {
     }
 }
 
-/// A rotation, all being equally likely (Shoemake, 1992).
+/// Maps three uniform numbers to a uniformly distributed rotation (Shoemake, 1992).
 fn rotation([u, v, w]: [f32; 3]) -> [V3; 3] {
     let ([a, b], [c, d]) = (cos_sin(v), cos_sin(w));
     let (first, second) = ((1.0 - u).sqrt(), u.sqrt());
     axes([first * b, first * a, second * d, second * c])
 }
 
-/// What one path needs to decide.
+/// The sample points of one path.
 pub(crate) struct Decisions<'a> {
     /// The sample's points.
     pub(crate) points: &'a [[f32; 4]],
-    /// How the pixel turns them.
+    /// The pixel's rotations of the points.
     pub(crate) rotations: &'a Rotations,
-    /// Most diffuse bounces.
+    /// Maximum number of diffuse bounces.
     pub(crate) bounces: u32,
 }
 
 impl Decisions<'_> {
-    /// The place in the pixel.
+    /// Returns the position in the pixel.
     #[inline(always)]
     pub(crate) fn place(&self) -> [f32; 2] {
         let wrap = |v: f32| if v >= 1.0 { v - 1.0 } else { v };
@@ -133,7 +133,7 @@ impl Decisions<'_> {
         [wrap(u + du), wrap(v + dv)]
     }
 
-    /// The point of the lamp, in a disc of radius 1, for the surface after `bounces` bounces.
+    /// Returns the point of the lamp, in a disc of radius 1, for the surface after `bounces` bounces.
     #[inline(always)]
     pub(crate) fn lamp(&self, bounces: u32) -> [f32; 2] {
         let [x, y, ..] = self.points[1 + 2 * bounces as usize];
@@ -141,8 +141,8 @@ impl Decisions<'_> {
         [x * cos - y * sin, x * sin + y * cos]
     }
 
-    /// A direction about `normal`, likelier the nearer to it, as light leaves a diffuse surface: the normal plus a point of
-    /// the unit sphere. Opposite to the normal nothing is left, and the normal itself will do.
+    /// Returns a cosine-weighted direction about `normal`: the normalised sum of the normal and a point of the unit sphere;
+    /// the normal itself where the sum is near 0.
     #[inline(always)]
     pub(crate) fn bounce(&self, bounces: u32, normal: V3) -> V3 {
         let [x, y, z, _] = self.points[2 + 2 * bounces as usize];
@@ -157,7 +157,7 @@ impl Decisions<'_> {
     }
 }
 
-/// Cosine and sine of `rotations` full turns, 0 to 1, within 4e-6: by a polynomial, so that all devices agree.
+/// Returns the cosine and sine of `rotations` turns, 0 to 1, within 4e-6; a polynomial, so that all platforms agree.
 fn cos_sin(rotations: f32) -> [f32; 2] {
     // Both are the sine of an angle in the first or fourth quadrant.
     let sine = |quarter: f32| {
@@ -178,7 +178,7 @@ mod tests {
     fn every_decision_is_stratified_whatever_the_number_of_samples() {
         for decision in 0..decisions(2) {
             for count in [16u32, 64] {
-                // Of a (0, 2)-sequence every box of area 1 / count holds one point; in the pixel boxes are rectangles.
+                // In a (0, 2)-sequence every box of area 1 / count holds one point. `place` maps to the unit square.
                 let all = points(count, 2);
                 let place = |sample: u32| {
                     let [x, y, z, _] = all[sample as usize * decisions(2) + decision];
@@ -194,7 +194,7 @@ mod tests {
                 let mut seen = vec![0; count as usize];
                 for sample in 0..count {
                     let [u, v] = place(sample).map(|v| v.rem_euclid(1.0) * side as f32);
-                    // A hair off the borders, where the way to the disc and back may round over.
+                    // Move points off the box borders, where the mapping to the disc and back may round.
                     let whole = |v: f32| ((v + 1e-4) as u32).min(side - 1);
                     seen[(whole(u) * side + whole(v)) as usize] += 1;
                 }

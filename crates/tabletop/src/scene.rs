@@ -1,14 +1,14 @@
-//! What lies on the table: plain data that the physics moves, the renderer draws, and words describe.
+//! The scene description: plain data that the physics moves, the renderer draws and the texts describe.
 //!
-//! Lengths are in table units: a large sphere has a radius of about a half, the camera stands about eight away. x points to
-//! the right, y up, z towards the camera; the table's surface is y = 0.
+//! Lengths are in table units: a large sphere has a radius of 0.5, and the camera is about 8 away. x points to the right, y
+//! up, z towards the camera; the table's surface is y = 0.
 
 use serde::{Deserialize, Serialize};
 
-/// Most solids in a scene.
+/// Maximum number of objects in a scene.
 pub const MAX_SOLIDS: usize = 6;
 
-/// An enumeration whose values have names that people use.
+/// Declares an enum with a name for each value.
 macro_rules! named {
     ($(#[$doc:meta])* $name:ident { $($(#[$value_doc:meta])* $value:ident = $text:literal,)* }) => {
         $(#[$doc])*
@@ -20,7 +20,7 @@ macro_rules! named {
             /// All values.
             pub const ALL: &[$name] = &[$($name::$value),*];
 
-            /// The usual word.
+            /// Returns the name.
             pub fn name(self) -> &'static str {
                 match self { $($name::$value => $text),* }
             }
@@ -30,7 +30,7 @@ macro_rules! named {
 pub(crate) use named;
 
 named! {
-    /// The six shapes. Upright they stand on the table as named; a capsule lies on its side.
+    /// The six shapes of objects. At rest they stand upright on the table; a capsule lies on its side.
     Shape {
         /// A ball.
         Sphere = "sphere",
@@ -48,7 +48,7 @@ named! {
 }
 
 named! {
-    /// Ten named colours.
+    /// The ten colours of objects.
     Colour {
         /// Red.
         Red = "red",
@@ -74,11 +74,11 @@ named! {
 }
 
 named! {
-    /// How a solid's surface takes light.
+    /// The surface material of an object.
     Material {
         /// Diffuse only.
         Matte = "matte",
-        /// Diffuse under a clear coat that reflects by Fresnel's law.
+        /// Diffuse under a clear coat with Fresnel reflection.
         Glossy = "glossy",
         /// A metal mirror, tinted by its colour.
         Mirror = "mirror",
@@ -86,31 +86,31 @@ named! {
 }
 
 named! {
-    /// How large a solid is.
+    /// The size of an object.
     Size {
-        /// Three fifths of a large one.
+        /// 0.6 times the large size.
         Small = "small",
-        /// The usual size.
+        /// The default size.
         Large = "large",
     }
 }
 
 named! {
-    /// What the table is made of.
+    /// The material of the table.
     Ground {
-        /// Matte, of one tone.
+        /// Matte, in one tone.
         Cloth = "cloth",
-        /// Two tones in squares, slightly glossy.
+        /// Squares in two tones, slightly glossy.
         Tiles = "tiles",
         /// Planks along x, matte.
         Wood = "wood",
-        /// Of one tone and polished: it reflects what stands on it.
+        /// Polished, in one tone: it reflects the objects on it.
         Glass = "glass",
     }
 }
 
 named! {
-    /// The tone of ground or backdrop.
+    /// The tone of the table or the backdrop.
     Tone {
         /// Light grey.
         Light = "light",
@@ -128,55 +128,55 @@ named! {
 }
 
 named! {
-    /// What stands behind the table.
+    /// The background behind the table.
     Backdrop {
-        /// A wall of one tone.
+        /// A wall in one tone.
         Wall = "wall",
-        /// Vertical stripes of two tones.
+        /// Vertical stripes in two tones.
         Stripes = "stripes",
         /// Open sky that lightens towards the horizon.
         Sky = "sky",
     }
 }
 
-/// Where a solid is.
+/// The position and rotation of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Pose {
-    /// The centre of the solid's bounding box in its own frame.
+    /// Centre of the bounding box that is aligned with the object's own axes.
     pub position: [f32; 3],
-    /// Unit quaternion x, y, z, w; the solid's own axis is y.
+    /// Unit quaternion x, y, z, w; the object's own axis is y.
     pub rotation: [f32; 4],
 }
 
-/// One solid.
+/// An object.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Solid {
     /// Its shape.
     pub shape: Shape,
     /// Its colour.
     pub colour: Colour,
-    /// Its surface.
+    /// Its material.
     pub material: Material,
     /// Its size.
     pub size: Size,
-    /// Multiplies the colour's albedo a little, so that no two reds are the same.
+    /// Factors near 1 on the colour's albedo, so that no two reds are the same.
     pub tint: [f32; 3],
-    /// Where it is.
+    /// Its position and rotation.
     pub pose: Pose,
 }
 
-/// The key light: a lamp of finite width, far away, with a sky around it.
+/// The key light: a distant lamp of finite width, surrounded by the sky.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Light {
-    /// Angle about y, 0 from the camera, positive from the right, in radians.
+    /// Angle about y, 0 from the front, positive from the right, in radians.
     pub azimuth: f32,
     /// Angle above the table, in radians.
     pub elevation: f32,
-    /// Strength, 1 is usual.
+    /// Strength, typically 1.
     pub strength: f32,
 }
 
-/// The camera looks at a point a little above the middle of the table.
+/// The camera, which looks at a point a little above the middle of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Camera {
     /// Angle about y, 0 in front, in radians.
@@ -187,16 +187,16 @@ pub struct Camera {
     pub distance: f32,
 }
 
-/// A table and what lies on it.
+/// A table with objects, a backdrop, a light and a camera.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Scene {
-    /// The solids, at most [`MAX_SOLIDS`].
+    /// The objects, at most [`MAX_SOLIDS`].
     pub solids: Vec<Solid>,
-    /// What the table is made of.
+    /// The material of the table.
     pub ground: Ground,
     /// The table's tone.
     pub ground_tone: Tone,
-    /// What stands behind it.
+    /// The background behind it.
     pub backdrop: Backdrop,
     /// The backdrop's tone.
     pub backdrop_tone: Tone,
@@ -206,7 +206,7 @@ pub struct Scene {
     pub camera: Camera,
 }
 
-/// A solid's measures in its own frame, about its centre.
+/// A geometric primitive with its dimensions, centred in its own frame.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Primitive {
     /// Radius.
@@ -217,14 +217,14 @@ pub enum Primitive {
     Cylinder(f32, f32),
     /// Radius of the base and half the height; the apex is up.
     Cone(f32, f32),
-    /// Radius of the ring's middle line, and of its tube.
+    /// Radius of the ring's centre line, and of its tube.
     Torus(f32, f32),
     /// Radius, and half the length of the straight part.
     Capsule(f32, f32),
 }
 
 impl Size {
-    /// Radius of a sphere of this size.
+    /// Returns the radius of a sphere of this size.
     pub fn scale(self) -> f32 {
         match self {
             Size::Small => 0.30,
@@ -234,7 +234,7 @@ impl Size {
 }
 
 impl Colour {
-    /// Linear albedo of a matte surface.
+    /// Returns the linear albedo of a matte surface.
     pub fn albedo(self) -> [f32; 3] {
         match self {
             Colour::Red => [0.62, 0.03, 0.03],
@@ -252,7 +252,7 @@ impl Colour {
 }
 
 impl Tone {
-    /// Linear albedo.
+    /// Returns the linear albedo.
     pub fn albedo(self) -> [f32; 3] {
         match self {
             Tone::Light => [0.62, 0.60, 0.56],
@@ -266,14 +266,14 @@ impl Tone {
 }
 
 impl Solid {
-    /// Its measures.
+    /// Returns the geometric primitive of the object.
     pub fn primitive(&self) -> Primitive {
         self.shape.primitive(self.size)
     }
 }
 
 impl Shape {
-    /// The measures of a solid of this shape and size.
+    /// Returns the geometric primitive of this shape and size.
     pub fn primitive(self, size: Size) -> Primitive {
         let s = size.scale();
         match self {

@@ -1,63 +1,63 @@
-//! A scene made ready for rays: the solids with bounding spheres side by side, the table, what stands behind it, the sky
-//! and the lamp. What a ray meets, what lies in a shadow, and what light comes from where nothing is.
+//! A scene prepared for ray tracing: the objects with their bounding spheres in SIMD layout, the table, the backdrop, the sky
+//! and the lamp. Intersects rays, tests shadows, and gives the light of the sky and the lamp.
 
 use super::camera::View;
 use super::scene::{Backdrop, Ground, MAX_SOLIDS, Material, Primitive, Scene, Solid, Tone};
 use super::surface::{self, Surface};
 use super::vector::{V3, add, along, axes, cross, dot, mix, mul, scale, sub, unit};
 
-/// Room for bounding spheres, which are tested four at a time.
+/// Number of bounding spheres, which are tested four at a time.
 pub(crate) const LANES: usize = 8;
-/// Where the table ends at the back, and the wall stands.
+/// z of the table's back edge, where the wall stands.
 pub(crate) const BACK: f32 = -3.0;
-/// Height of the wall: above what any camera sees, below where the sky's light comes from.
+/// Height of the wall: above the view of any camera, below the light of the sky.
 pub(crate) const WALL: f32 = 4.0;
-/// Tangent of half the lamp's angular width: a solid of height 1 gets a penumbra of about a quarter.
+/// Tangent of half the lamp's angular width: an object of height 1 gets a penumbra of about 0.25.
 pub(crate) const LAMP: f32 = 0.14;
-/// What a white surface that faces the lamp sends back of its light, at the usual strength.
+/// Light of the lamp that a white surface facing it reflects, at strength 1.
 const KEY: V3 = [2.45, 2.32, 2.12];
-/// Light from low and from high directions.
+/// Light of the sky from low and from high directions.
 const SKY: [V3; 2] = [[0.50, 0.52, 0.54], [0.32, 0.38, 0.48]];
-/// How far along a ray anything is looked for.
+/// Maximum distance along a ray.
 pub(crate) const FAR: f32 = 100.0;
 
-/// A solid, ready to be met.
+/// An object prepared for ray intersection.
 #[derive(Clone, Debug)]
 pub(crate) struct Body {
     pub(crate) primitive: Primitive,
-    /// The directions of its own x, y and z.
+    /// Directions of its own x, y and z axes.
     pub(crate) axes: [V3; 3],
     pub(crate) albedo: V3,
-    /// What its coat reflects at normal incidence; 0 is no coat.
+    /// Reflectance of its coat at normal incidence; 0 without a coat.
     pub(crate) coat: f32,
     pub(crate) mirror: bool,
 }
 
-/// Spheres about the bodies. A lane without a body has a square that no distance is below.
+/// Bounding spheres of the bodies. An unused lane has a squared radius of -1, so that no ray hits it.
 #[derive(Clone, Debug)]
 pub(crate) struct Bounds {
     pub(crate) x: [f32; LANES],
     pub(crate) y: [f32; LANES],
     pub(crate) z: [f32; LANES],
     pub(crate) radius: [f32; LANES],
-    /// Of the radius.
+    /// Squared radius.
     pub(crate) square: [f32; LANES],
 }
 
 /// The lamp: a disc of directions.
 #[derive(Clone, Debug)]
 pub(crate) struct Lamp {
-    /// Towards its middle.
+    /// Unit vector towards its centre.
     pub(crate) direction: V3,
-    /// Across it, of the length of its radius.
+    /// Horizontal vector with the length of its radius.
     pub(crate) side: V3,
-    /// Along it, of the length of its radius.
+    /// Vector perpendicular to `side` with the length of its radius.
     pub(crate) up: V3,
-    /// What a white surface that faces it sends back of its light.
+    /// Light that a white surface facing it reflects.
     pub(crate) key: V3,
 }
 
-/// A scene, ready for rays.
+/// A scene prepared for ray tracing.
 #[derive(Clone, Debug)]
 pub(crate) struct Stage {
     pub(crate) view: View,
@@ -68,27 +68,27 @@ pub(crate) struct Stage {
     pub(crate) ground_albedo: V3,
     pub(crate) backdrop: Backdrop,
     pub(crate) backdrop_albedo: V3,
-    /// Light from low and from high directions.
+    /// Light of the sky from low and from high directions.
     pub(crate) sky: [V3; 2],
-    /// What the last surface of a path takes to come from below and from above.
+    /// Ambient light from below and from above, for the last surface of a path.
     pub(crate) ambient: [V3; 2],
 }
 
-/// What a ray meets.
+/// What a ray can hit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Thing {
     /// The table.
     Ground,
     /// The wall behind it.
     Wall,
-    /// A solid, by its place in the scene.
+    /// An object, by its index in the scene.
     Solid(usize),
 }
 
-/// Where a ray meets something.
+/// An intersection of a ray with the scene.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Meeting {
-    /// How far along the ray.
+    /// Distance along the ray.
     pub(crate) distance: f32,
     /// The outward normal.
     pub(crate) normal: V3,
@@ -114,7 +114,8 @@ impl Body {
         }
     }
 
-    /// As [`Primitive::hit`], in the scene's directions; `o` from the body's centre.
+    /// As [`Primitive::hit`], with `o` and `d` along the scene's axes and `o` relative to the body's centre. The normal is
+    /// along the body's own axes.
     #[inline(always)]
     fn hit(&self, o: V3, d: V3, near: f32) -> Option<(f32, V3)> {
         let inside = |v: V3| self.axes.map(|axis| dot(axis, v));
@@ -128,8 +129,8 @@ impl Body {
     }
 }
 
-/// What a mirror of a colour reflects. The room that it shows is darker than what the lamp lights, so it takes the lightest
-/// form of the colour, or a red mirror would look brown.
+/// Returns the reflectance of a mirror: the lightest shade of its colour. The surroundings that it shows are darker than what
+/// the lamp lights, so that a red mirror would look brown otherwise.
 fn metal(albedo: V3) -> V3 {
     let most = albedo.into_iter().fold(0.0, f32::max);
     let lighter = scale(albedo, (0.95 / most.max(0.01)).min(2.5));
@@ -150,7 +151,8 @@ impl Bounds {
         }
     }
 
-    /// Bit i: the ray may meet body i; and how far along the ray it passes each centre.
+    /// Tests a ray against all bounding spheres. Returns a mask whose bit i says that the ray may hit body i, and the
+    /// distance along the ray to the point nearest each centre.
     #[inline(always)]
     pub(crate) fn met(&self, o: V3, d: V3) -> (u32, [f32; LANES]) {
         let mut passes = [0.0; LANES];
@@ -161,7 +163,7 @@ impl Bounds {
         (met, passes)
     }
 
-    /// As [`Bounds::met`], for four lanes from `first`: one vector of the processor.
+    /// As [`Bounds::met`], for four lanes from `first`: one SIMD vector.
     #[inline(always)]
     #[allow(clippy::needless_range_loop, reason = "six arrays side by side")]
     fn met_four(&self, first: usize, o: V3, d: V3, passes: &mut [f32; LANES]) -> u32 {
@@ -196,13 +198,13 @@ impl Lamp {
         }
     }
 
-    /// The direction to a place on the lamp, in a disc of radius 1.
+    /// Returns the direction to a point of the lamp, given in a disc of radius 1.
     #[inline(always)]
     pub(crate) fn towards(&self, [x, y]: [f32; 2]) -> V3 {
         unit(along(along(self.direction, self.side, x), self.up, y))
     }
 
-    /// How bright the lamp itself is when `d` meets it, else 0.
+    /// Returns the brightness of the lamp if the direction `d` hits it, else 0.
     #[inline(always)]
     pub(crate) fn glare(&self, d: V3) -> V3 {
         let facing = dot(d, self.direction);
@@ -213,7 +215,7 @@ impl Lamp {
     }
 }
 
-/// The sky's light: bluish and neutral about a wall; the open sky has something of its tone.
+/// Returns the light of the sky from low and high directions: neutral and bluish with a wall, tinted by `tone` without.
 fn sky(backdrop: Backdrop, tone: Tone) -> [V3; 2] {
     if backdrop != Backdrop::Sky {
         return SKY;
@@ -224,14 +226,14 @@ fn sky(backdrop: Backdrop, tone: Tone) -> [V3; 2] {
 }
 
 impl Stage {
-    /// Prepares a scene. Solids beyond [`MAX_SOLIDS`] are left out.
+    /// Prepares a scene. Objects beyond [`MAX_SOLIDS`] are left out.
     pub(crate) fn new(scene: &Scene) -> Stage {
         let solids = &scene.solids[..scene.solids.len().min(MAX_SOLIDS)];
         let lamp = Lamp::new(&scene.light);
         let sky = sky(scene.backdrop, scene.backdrop_tone);
         let ground_albedo = scene.ground_tone.albedo();
         let above = mix(sky[0], sky[1], 0.8);
-        // The table sees most of the sky, and the lamp at its angle.
+        // The table receives most of the sky's light, and the lamp's light at its angle.
         let lit = add(
             scale(above, 0.8),
             scale(lamp.key, 0.7 * lamp.direction[1].max(0.0)),
@@ -250,7 +252,7 @@ impl Stage {
         }
     }
 
-    /// The first thing that a ray meets, if any.
+    /// Returns the first intersection of a ray, if any.
     #[inline]
     pub(crate) fn meet(&self, o: V3, d: V3) -> Option<Meeting> {
         let mut first = self.room(o, d);
@@ -260,7 +262,7 @@ impl Stage {
             met &= met - 1;
             let pass = passes[i];
             let limit = first.map_or(FAR, |meeting| meeting.distance);
-            // The ray from where it passes the centre: short numbers, exact results.
+            // Start the ray at its point nearest the centre: small numbers give precise results.
             let start = sub(along(o, d, pass), self.bounds.centre(i));
             let body = &self.bodies[i];
             if let Some((t, normal)) = body.hit(start, d, -pass)
@@ -276,7 +278,7 @@ impl Stage {
         first
     }
 
-    /// The table or the wall, whichever a ray would meet were there no solids.
+    /// Intersects a ray with the table and the wall.
     #[inline(always)]
     fn room(&self, o: V3, d: V3) -> Option<Meeting> {
         if d[1] < 0.0 && o[1] > 0.0 {
@@ -289,7 +291,7 @@ impl Stage {
                 });
             }
         }
-        // The wall can be seen from its front alone, so that a camera behind it looks over the table.
+        // The wall is visible only from the front, so that a camera behind it sees the table.
         if self.backdrop != Backdrop::Sky && d[2] < 0.0 && o[2] > BACK {
             let t = (BACK - o[2]) / d[2];
             let y = o[1] + t * d[1];
@@ -304,7 +306,8 @@ impl Stage {
         None
     }
 
-    /// Whether a solid lies between `p` and a lamp in the direction `d`. The wall casts no shadow: the lamp is in the room.
+    /// Returns whether an object lies between `p` and a lamp in the direction `d`, or `d` points below the horizon. The wall
+    /// casts no shadow: the lamp is on this side of it.
     #[inline]
     pub(crate) fn shadowed(&self, p: V3, d: V3) -> bool {
         let (mut met, passes) = self.bounds.met(p, d);
@@ -319,7 +322,7 @@ impl Stage {
         d[1] <= 0.0
     }
 
-    /// How the surface that was met takes light.
+    /// Returns the surface of `thing` at `point`.
     #[inline(always)]
     pub(crate) fn surface(&self, point: V3, thing: Thing) -> Surface {
         match thing {
@@ -333,7 +336,7 @@ impl Stage {
         }
     }
 
-    /// The light of the sky in a direction: it begins below the horizon, for that is what the camera sees of it.
+    /// Returns the light of the sky in a direction. The gradient begins below the horizon, in the part that the camera sees.
     #[inline(always)]
     pub(crate) fn sky(&self, d: V3) -> V3 {
         mix(
@@ -343,7 +346,7 @@ impl Stage {
         )
     }
 
-    /// What arrives on average at a surface of this normal, for the end of a path.
+    /// Returns the mean light that arrives at a surface of this normal, for the end of a path.
     #[inline(always)]
     pub(crate) fn ambient(&self, normal: V3) -> V3 {
         mix(self.ambient[0], self.ambient[1], 0.5 + 0.5 * normal[1])

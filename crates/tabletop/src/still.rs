@@ -1,5 +1,5 @@
-//! Scenes that are edited: one at rest, and what may be asked of it with the scenes that are the true answers. The data engine
-//! renders them to train and to measure; the page renders them to show the truth beside the model's answer.
+//! Edit cases: a scene at rest, edits of it, and the scene after each edit as ground truth. The data engine renders them for
+//! training and evaluation; the page renders them to show the ground truth beside the model's result.
 
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -9,28 +9,28 @@ use super::edit::{Edit, EditKind};
 use super::scene::Scene;
 use super::words::{self, Wording};
 
-/// Held-out seeds start here: training's scenes come below, evaluation's and the page's from here on.
+/// First held-out seed: training uses smaller seeds; evaluation and the page use this seed and larger ones.
 pub const HELD_OUT: u64 = 1 << 40;
 
-/// Frames of a film, and how many a second; what is kept of it are a few of them.
+/// Number of simulated frames of a clip, and frames per second.
 pub const FILMED: (usize, f64) = (17, 8.0);
-/// The frames that are kept.
+/// Indices of the simulated frames that are used.
 pub const KEPT: [usize; 3] = [0, 6, 16];
-/// Edits of one scene.
+/// Number of edits drawn per scene.
 const EDITS: u64 = 6;
 
-/// What a seed stands for, before anything is rendered.
+/// The clip, scene and edits of a seed, before rendering.
 #[derive(Clone, Debug)]
 pub struct Still {
-    /// The frames of its film that are kept.
+    /// The frames [`KEPT`] of its clip.
     pub film: Vec<Scene>,
     /// The scene that is edited.
     pub scene: Scene,
-    /// Edits of it, each with the scene after.
+    /// Edits of the scene, each with the scene after it.
     pub edits: Vec<(Edit, Scene)>,
 }
 
-/// The film, the scene and the edits of seed `seed`. The same seed gives the same ones.
+/// Returns the clip, the scene and the edits of seed `seed`. The same seed gives the same result.
 pub fn still(seed: u64) -> Still {
     let all = film(seed, FILMED.0, FILMED.1);
     let film: Vec<Scene> = KEPT.iter().map(|&i| all[i].clone()).collect();
@@ -43,7 +43,7 @@ pub fn still(seed: u64) -> Still {
     }
 }
 
-/// Returns the simple scene of seed `seed` ([`Scene::draw_easy`]) with edits of it; its film is that one frame.
+/// Returns the simple scene of seed `seed` ([`Scene::draw_easy`]) with edits of it; its clip is that one frame.
 pub fn easy_still(seed: u64) -> Still {
     let mut rng = stream(seed, 3);
     let scene = Scene::draw_easy(&mut rng);
@@ -55,8 +55,8 @@ pub fn easy_still(seed: u64) -> Still {
 }
 
 impl Still {
-    /// What asks for each edit, in the words of the native command's `truth.json`; `None` where words cannot tell which solids
-    /// are meant.
+    /// Returns the instruction for each edit, as in `truth.json` of `unireal world`; `None` where no text identifies the
+    /// objects.
     pub fn instructions(&self, seed: u64, wording: Wording) -> Vec<Option<String>> {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let edits = self.edits.iter();
@@ -73,8 +73,8 @@ pub fn stream(seed: u64, stream: u64) -> ChaCha8Rng {
     rng
 }
 
-/// A frame in which all is at rest: the first or the last; none in a third of the clips, so that edits also come with scenes
-/// that were drawn upright.
+/// Returns the first or last frame if all objects are at rest in it; `None` for a third of the clips, so that some edits
+/// start from newly drawn scenes with upright objects.
 fn at_rest(film: &[Scene], rng: &mut impl Rng) -> Option<Scene> {
     let ends = match rng.random_range(0..3) {
         0 => [film.last(), film.first()],
@@ -85,13 +85,13 @@ fn at_rest(film: &[Scene], rng: &mut impl Rng) -> Option<Scene> {
     ends.find(|scene| scene.is_at_rest()).cloned()
 }
 
-/// Edits whose kinds come in turn over the seeds, as often as [`EditKind::WEIGHTED`] has them, each with the scene after; where
-/// the scene does not allow one, any other.
+/// Draws edits, each with the scene after it. Over the seeds, the kinds cycle through [`EditKind::WEIGHTED`]; where the scene
+/// allows no edit of a kind, any other kind replaces it.
 fn edits(seed: u64, scene: &Scene, rng: &mut impl Rng) -> Vec<(Edit, Scene)> {
     let kinds = EditKind::WEIGHTED;
     let mut all: Vec<Edit> = Vec::new();
     for turn in 0..EDITS {
-        // Stepping by 7 of 25 sets neighbours in the list apart.
+        // A stride of 7 over the 25 entries separates neighbours in the list.
         let turn = seed.wrapping_mul(EDITS).wrapping_add(turn).wrapping_mul(7);
         let kind = kinds[(turn % kinds.len() as u64) as usize];
         let edit = Edit::draw(kind, scene, rng).or_else(|| Edit::draw_any(scene, rng));

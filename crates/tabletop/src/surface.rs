@@ -1,22 +1,24 @@
-//! How surfaces take light: patterns of table and wall. Patterns are made from whole numbers, so that all devices agree.
+//! Reflectance and patterns of the table and the wall. The patterns use an integer hash, so that all platforms agree.
 
 use super::sampling::hash;
 use super::scene::{Backdrop, Ground};
 use super::vector::{V3, scale};
 
-/// Side of a tile, width of a plank, and of a stripe of the wall.
+/// Side of a tile.
 const TILE: f32 = 0.8;
+/// Width of a plank.
 const PLANK: f32 = 0.42;
+/// Width of a wall stripe.
 const STRIPE: f32 = 0.6;
 /// Length of a plank.
 const LENGTH: f32 = 2.6;
 
-/// How a surface takes light.
+/// The reflectance of a surface.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Surface {
-    /// The share of light that it sends back diffusely, or as a mirror.
+    /// Share of light that it reflects, diffusely or as a mirror.
     pub(crate) albedo: V3,
-    /// What a clear coat reflects at normal incidence; 0 is no coat.
+    /// Reflectance of the clear coat at normal incidence; 0 without a coat.
     pub(crate) coat: f32,
     pub(crate) mirror: bool,
 }
@@ -27,14 +29,14 @@ fn floor(v: f32) -> i32 {
     whole - i32::from(v < whole as f32)
 }
 
-/// A number of 0..1 for a field of a grid.
+/// Returns a hashed value in 0..1 for a grid cell.
 #[inline(always)]
 fn field(x: i32, y: i32) -> f32 {
     (hash(x.cast_unsigned().wrapping_add(hash(y.cast_unsigned()))) >> 8) as i32 as f32
         * (1.0 / 16_777_216.0)
 }
 
-/// Smooth noise of 0..1 with one value a unit.
+/// Returns value noise in 0..1 with one random value per unit.
 fn noise(x: f32, y: f32) -> f32 {
     let (left, top) = (floor(x), floor(y));
     let ease = |t: f32| t * t * (3.0 - 2.0 * t);
@@ -47,7 +49,7 @@ fn noise(x: f32, y: f32) -> f32 {
     a + v * (b - a)
 }
 
-/// Planks along x: each of its own brightness, with a grain, and dark joints.
+/// Returns the brightness of planks along x: a value per plank, a grain and dark joints.
 fn wood(x: f32, z: f32) -> f32 {
     let across = z / PLANK;
     let row = floor(across);
@@ -66,7 +68,7 @@ fn wood(x: f32, z: f32) -> f32 {
     brightness * (0.82 + 0.36 * grain) * joint
 }
 
-/// The table at `point`.
+/// Returns the surface of the table at `point`.
 #[inline(always)]
 pub(crate) fn ground(ground: Ground, tone: V3, point: V3) -> Surface {
     let [x, _, z] = point;
@@ -86,7 +88,7 @@ pub(crate) fn ground(ground: Ground, tone: V3, point: V3) -> Surface {
     }
 }
 
-/// The wall at `point`.
+/// Returns the surface of the wall at `point`.
 #[inline(always)]
 pub(crate) fn wall(backdrop: Backdrop, tone: V3, point: V3) -> Surface {
     let factor = match backdrop {

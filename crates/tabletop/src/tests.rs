@@ -1,4 +1,4 @@
-//! The renderer against geometry and physics that are computed another way.
+//! Tests of the renderer against independently computed geometry and physics.
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -10,7 +10,7 @@ use super::stage::{FAR, Stage, Thing};
 use super::trace;
 use super::vector::{V3, along, dot, scale, sub, unit};
 
-/// A grey cloth before a grey wall, light from the right.
+/// A grey cloth in front of a light grey wall, lit from the right.
 fn scene(solids: Vec<Solid>) -> Scene {
     Scene {
         solids,
@@ -60,9 +60,9 @@ fn random_direction(random: &mut ChaCha8Rng) -> V3 {
     }
 }
 
-/// Whether a point lies in a solid, by the definition of its form, in double precision.
+/// Returns whether a point lies in an object, by the definition of its primitive, in double precision.
 fn inside(solid: &Solid, p: [f64; 3]) -> bool {
-    // Into the solid's own frame: q* p q, by the product of quaternions.
+    // To the object's own frame: q* p q, a product of quaternions.
     let [x, y, z, w] = solid.pose.rotation.map(f64::from);
     let p: [f64; 3] = std::array::from_fn(|i| p[i] - f64::from(solid.pose.position[i]));
     let product = |a: [f64; 4], b: [f64; 4]| {
@@ -90,7 +90,7 @@ fn inside(solid: &Solid, p: [f64; 3]) -> bool {
     }
 }
 
-/// Where a ray first enters a solid, by small steps and bisection; and how long it stays.
+/// Finds where a ray first enters an object, by small steps and bisection; and the length of the ray inside.
 fn march(solid: &Solid, o: V3, d: V3) -> Option<(f64, f64)> {
     const STEP: f64 = 1e-3;
     let at = |t: f64| std::array::from_fn(|i| f64::from(o[i]) + t * f64::from(d[i]));
@@ -134,7 +134,7 @@ fn rays_meet_every_form_where_a_march_finds_it() {
             match (march(&solid, o, d), hit) {
                 (Some((t, stays)), Some(hit)) => {
                     let error = (t - f64::from(hit.distance)).abs();
-                    // A ray that grazes has no sharp place of entry.
+                    // The entry of a grazing ray is ill-conditioned.
                     assert!(
                         error < if stays < 0.02 { 2e-3 } else { 1e-4 },
                         "{shape:?}: {error}"
@@ -153,7 +153,7 @@ fn rays_meet_every_form_where_a_march_finds_it() {
                     met += 1;
                 }
                 (None, None) => missed += 1,
-                // What is thinner than a step is not seen by the march, and what is barely thicker may be missed.
+                // The march misses parts thinner than a step, and the renderer may miss barely thicker ones.
                 (Some((_, stays)), None) => assert!(stays < 0.01, "{shape:?} missed, {stays} long"),
                 (None, Some(hit)) => {
                     let within = along(o, d, hit.distance + 5e-3).map(f64::from);
@@ -191,7 +191,7 @@ fn a_ray_that_leaves_a_surface_does_not_meet_it_again() {
             let again = stage
                 .meet(start, away)
                 .filter(|m| m.thing == Thing::Solid(0));
-            // Only the ring's inner side faces another part of itself.
+            // Only the inner side of the torus faces another part of itself.
             assert!(
                 again.is_none_or(|m| shape == Shape::Torus && m.distance > 0.02),
                 "{shape:?}"
@@ -200,7 +200,7 @@ fn a_ray_that_leaves_a_surface_does_not_meet_it_again() {
     }
 }
 
-/// In an even light of 1 everything white is 1, whatever it is made of: no light is lost or made.
+/// White furnace test: in uniform light of 1, white objects of any material show 1; no light is lost or created.
 #[test]
 fn a_white_furnace_stays_white() {
     for (ground, backdrop) in [
@@ -238,7 +238,7 @@ fn a_white_furnace_stays_white() {
     }
 }
 
-/// What a pixel shows of the point `p`, of 128 by 128, before the film.
+/// Returns the linear light of the pixel at point `p`, in an image of 128 by 128.
 fn light_at(scene: &Scene, p: V3) -> f32 {
     let [u, v, _] = scene.camera.project(1.0, p);
     let at = (v * 128.0) as usize * 128 + (u * 128.0) as usize;
@@ -257,7 +257,7 @@ fn a_shadow_falls_where_geometry_says() {
         let open = share([x, 0.0, z]);
         assert!(open > 0.85, "{open} of the light at {x}, {z}");
     }
-    // Its edge is soft: half the lamp is seen about where the middle of the lamp sets behind the ball.
+    // Its edge is soft: about half the lamp is visible where the ball hides the lamp's centre.
     let edge = share([-0.6, 0.0, 0.8 + 0.5]);
     assert!(edge > shadow + 0.1 && edge < 0.9, "{edge} at the edge");
 }
@@ -277,7 +277,7 @@ fn path(stage: &Stage, o: V3, d: V3) -> V3 {
 fn a_mirror_shows_what_the_mirrored_ray_finds() {
     let cube = solid(Shape::Cube, Material::Mirror, [0.0, 0.4, 0.0]);
     let stage = Stage::new(&scene(vec![cube]));
-    // Down onto the middle of the top (y 0.8), at 45 degrees: it goes on to the wall at z -3, 3 higher.
+    // Down onto the middle of the top (y 0.8) at 45 degrees: the reflection hits the wall at z -3, 3 higher.
     let seen = path(&stage, [0.0, 2.8, 2.0], [0.0, -1.0, -1.0]);
     let wall = path(&stage, [0.0, 0.8, 0.0], [0.0, 1.0, -1.0]);
     let rest = (1.0 - std::f32::consts::FRAC_1_SQRT_2).powi(5);
@@ -289,7 +289,7 @@ fn a_mirror_shows_what_the_mirrored_ray_finds() {
             "{seen:?} of {wall:?}"
         );
     }
-    // Against the middle of a ball the ray comes back, and there is only sky.
+    // At the middle of a ball the ray is reflected straight back, into the sky.
     let ball = solid(Shape::Sphere, Material::Mirror, [0.0, 3.0, 0.0]);
     let stage = Stage::new(&scene(vec![ball]));
     let d = unit([0.0, -0.1, -1.0]);
@@ -348,11 +348,11 @@ fn ids_and_depth_are_those_of_the_projection() {
                 depth,
             )
         };
-        // The ball's nearest point lies its radius before its centre, which is 8 away.
+        // The ball's nearest point is its radius in front of its centre, which is 8 away.
         let (middle, depth) = at(target);
         assert_eq!(frame.ids[middle], 1);
         assert!((depth - 8.0).abs() < 1e-5 && (frame.depth[middle] - 7.5).abs() < 2e-3);
-        // Through the ring's hole the table is seen, and its tube in front of the hole.
+        // The table is visible through the ring's hole, and the tube in front of the hole.
         assert_eq!(frame.ids[at([-1.3, 0.0, 0.08]).0], 0);
         assert_eq!(frame.ids[at([-1.3, 0.15, 0.66]).0], 2);
         assert_eq!(frame.ids[at([1.2, 0.4, 0.6]).0], 3);

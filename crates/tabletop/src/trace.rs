@@ -1,34 +1,35 @@
-//! A path of light, from the camera backwards.
+//! Path tracing from the camera.
 //!
-//! At every diffuse surface the lamp is sampled (next-event estimation) and one bounce goes on, cosine-weighted. A clear
-//! coat splits the first path that meets it: the reflection by Fresnel's law is followed beside the diffuse part, which is
-//! less noise than choosing between them. After a diffuse bounce a coat counts as diffuse, and a mirror shows the lamp no
-//! more: caustics would be noise. Where a path is cut off, the stage's ambient light stands for the rest.
+//! At every diffuse surface the path samples the lamp (next-event estimation) and continues with one cosine-weighted bounce.
+//! The first clear coat splits the path: the Fresnel reflection is traced as well as the diffuse part, which gives less noise
+//! than choosing one. After a diffuse bounce a coat counts as diffuse, and mirrors no longer show the lamp, because caustics
+//! would be noise. The stage's ambient light replaces the rest of a truncated path.
 
 use super::sampling::Decisions;
 use super::stage::{FAR, Meeting, Stage, Thing};
 use super::vector::{V3, add, along, dot, mix, mul, reflect, scale};
 
-/// Rays leave a surface this far above it.
+/// Height above a surface at which rays leave it.
 pub(crate) const LIFT: f32 = 5e-4;
-/// Most mirrors in a path.
+/// Maximum number of mirrors in a path.
 pub(crate) const MIRRORS: u32 = 4;
-/// Brightest lamp that a path may bring: more would only make the edges of highlights jagged.
+/// Maximum brightness of the visible lamp in a path; more would only make the edges of highlights jagged.
 pub(crate) const GLARE: f32 = 6.0;
 
-/// A ray under way.
+/// The current ray of a path.
 #[derive(Clone, Copy)]
 struct Ray {
     o: V3,
     d: V3,
-    /// The share of what it finds that reaches the camera.
+    /// Throughput: the share of the light found that reaches the camera.
     through: V3,
-    /// Diffuse surfaces and mirrors so far.
+    /// Diffuse bounces so far.
     bounces: u32,
+    /// Mirror reflections so far.
     mirrors: u32,
 }
 
-/// Schlick's approximation of Fresnel's law.
+/// Schlick's approximation of the Fresnel reflectance.
 #[inline(always)]
 fn fresnel(normal: f32, facing: f32) -> f32 {
     let rest = (1.0 - facing).clamp(0.0, 1.0);
@@ -36,19 +37,19 @@ fn fresnel(normal: f32, facing: f32) -> f32 {
     normal + (1.0 - normal) * square * square * rest
 }
 
-/// A path under way.
+/// The state of a path.
 struct Path<'a> {
     stage: &'a Stage,
     decisions: &'a Decisions<'a>,
     ray: Ray,
-    /// What it has found.
+    /// Light found so far.
     light: V3,
-    /// The reflection in the first coat, which is followed when the path itself has ended.
+    /// Reflection at the first coat, traced after the rest of the path has ended.
     reflection: Option<Ray>,
     split: bool,
 }
 
-/// The light that reaches the camera along a ray from `o` in direction `d`.
+/// Returns the light that reaches the camera along a ray from `o` in direction `d`.
 pub(crate) fn radiance(stage: &Stage, decisions: &Decisions<'_>, o: V3, d: V3) -> V3 {
     let mut path = Path {
         stage,
@@ -84,7 +85,7 @@ impl Path<'_> {
         self.light = add(self.light, mul(self.ray.through, light));
     }
 
-    /// Into the sky; whether it goes on.
+    /// Handles a ray that hits nothing; returns whether the path continues.
     #[inline(always)]
     fn leaves(&mut self) -> bool {
         self.finds(self.stage.sky(self.ray.d));
@@ -95,7 +96,7 @@ impl Path<'_> {
         false
     }
 
-    /// A surface; whether it goes on.
+    /// Handles a hit of a surface; returns whether the path continues.
     #[inline(always)]
     fn meets(&mut self, meeting: &Meeting) -> bool {
         let ray = &mut self.ray;
@@ -132,7 +133,7 @@ impl Path<'_> {
         self.scatters(normal)
     }
 
-    /// At a diffuse surface; whether it goes on.
+    /// Scatters at a diffuse surface; returns whether the path continues.
     #[inline(always)]
     fn scatters(&mut self, normal: V3) -> bool {
         let bounces = self.ray.bounces;
@@ -148,7 +149,7 @@ impl Path<'_> {
     }
 }
 
-/// The lamp's light on a white surface, by one point of the lamp.
+/// Estimates the lamp's light on a white surface from one point of the lamp.
 #[inline(always)]
 fn lamp_light(stage: &Stage, start: V3, normal: V3, place: [f32; 2]) -> V3 {
     let towards = stage.lamp.towards(place);
@@ -159,7 +160,7 @@ fn lamp_light(stage: &Stage, start: V3, normal: V3, place: [f32; 2]) -> V3 {
     scale(stage.lamp.key, facing)
 }
 
-/// What the middle of a pixel shows: 0 or 1 more than the solid's place, and the depth along `forward`.
+/// Returns the ground truth for a ray from the eye: the object's index plus 1, or 0 for none, and the depth along `forward`.
 pub(crate) fn truth(stage: &Stage, d: V3) -> (u8, f32) {
     let meeting = stage.meet(stage.view.eye, d);
     let id = match meeting.map(|meeting| meeting.thing) {

@@ -1,4 +1,4 @@
-//! Vectors of three, as the renderer needs them; x to the right, y up, z towards the camera.
+//! Three-component vectors for the renderer; x points to the right, y up, z towards the camera.
 
 /// A point, a direction or a colour.
 pub(crate) type V3 = [f32; 3];
@@ -27,7 +27,7 @@ pub(crate) fn sub(a: V3, b: V3) -> V3 {
     [a[0] - b[0], a[1] - b[1], a[2] - b[2]]
 }
 
-/// Channel by channel.
+/// Multiplies component by component.
 #[inline(always)]
 pub(crate) fn mul(a: V3, b: V3) -> V3 {
     [a[0] * b[0], a[1] * b[1], a[2] * b[2]]
@@ -38,31 +38,31 @@ pub(crate) fn scale(a: V3, s: f32) -> V3 {
     [a[0] * s, a[1] * s, a[2] * s]
 }
 
-/// `o + t d`.
+/// Returns `o + t d`.
 #[inline(always)]
 pub(crate) fn along(o: V3, d: V3, t: f32) -> V3 {
     [o[0] + t * d[0], o[1] + t * d[1], o[2] + t * d[2]]
 }
 
-/// From `a` (0) to `b` (1).
+/// Interpolates linearly from `a` (`t` = 0) to `b` (`t` = 1).
 #[inline(always)]
 pub(crate) fn mix(a: V3, b: V3, t: f32) -> V3 {
     add(scale(a, 1.0 - t), scale(b, t))
 }
 
-/// `a` with length one; of no length it stays as it is.
+/// Normalises `a`; the zero vector stays zero.
 #[inline(always)]
 pub(crate) fn unit(a: V3) -> V3 {
     scale(a, 1.0 / dot(a, a).max(1e-12).sqrt())
 }
 
-/// The direction `d` after a mirror of normal `n`.
+/// Reflects the direction `d` at a mirror of normal `n`.
 #[inline(always)]
 pub(crate) fn reflect(d: V3, n: V3) -> V3 {
     along(d, n, -2.0 * dot(d, n))
 }
 
-/// The columns of the rotation that a quaternion x, y, z, w of any length means; without length it means no rotation.
+/// Returns the columns of the rotation matrix of a quaternion x, y, z, w of any norm; the identity for norm 0.
 pub(crate) fn axes(quaternion: [f32; 4]) -> [V3; 3] {
     let square: f32 = quaternion.iter().map(|v| v * v).sum();
     let usable = square.is_finite() && square > 1e-12;

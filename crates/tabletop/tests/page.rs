@@ -1,18 +1,18 @@
-//! What the page gets: the same films as the native command, scenes with instructions and ground truth, errors for bad numbers.
+//! Tests of the page module: clips as in the native build, scenes with instructions and ground truth, invalid arguments.
 
 use unireal_tabletop::film;
 
 #[cfg(target_arch = "wasm32")]
 wasm_bindgen_test::wasm_bindgen_test_configure!(run_in_browser);
 
-/// FNV-1a.
+/// FNV-1a hash.
 fn hash(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     })
 }
 
-/// Physics gives the same numbers in wasm and natively.
+/// The simulation gives the same numbers in wasm and natively.
 #[cfg_attr(target_arch = "wasm32", wasm_bindgen_test::wasm_bindgen_test)]
 #[cfg_attr(not(target_arch = "wasm32"), test)]
 fn films_are_the_same_everywhere() {

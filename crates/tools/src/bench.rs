@@ -18,7 +18,7 @@ use unireal::{Error, Result};
 /// Options of `unireal bench`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
-    /// What to time
+    /// Benchmark to run
     #[command(subcommand)]
     pub what: What,
 }

@@ -1,4 +1,4 @@
-//! The shipped model: what quantising its weights costs on the final picture.
+//! The shipped model: the effect of quantised weights on the final image, and its memory requirements.
 
 use std::path::{Path, PathBuf};
 
@@ -17,7 +17,7 @@ use unireal_tools::pack::{PackOptions, pack};
 
 const SCENES: u64 = 4;
 
-/// The results of the same requests and seeds with one pack.
+/// Returns one pack's results for fixed requests and seeds.
 fn results(folder: &Path) -> Vec<Image> {
     pollster::block_on(async {
         let loader = Pipeline::from_dir(folder).device(Device::Cpu);
@@ -29,7 +29,7 @@ fn results(folder: &Path) -> Vec<Image> {
             for edit in edits.into_iter().take(2) {
                 let mut request = Request::new(&edit.texts[0]).frame(edit.before, Role::Canvas);
                 request.seed = scene;
-                // Every pixel is the model's: what is compared is the model.
+                // Without compositing, only the model's pixels are compared.
                 request.composite = false;
                 let result = pipeline.generate(&request).await;
                 images.extend(result.expect("a picture"));
@@ -65,7 +65,7 @@ fn packed(folder: &Path, encoding: Encoding) -> PathBuf {
     output
 }
 
-/// Against f32 weights: q8 at least 35 dB, q4 at least 25 dB, in each picture.
+/// PSNR of each image against f32 weights: q8 at least 35 dB, q4 at least 25 dB.
 #[test]
 fn quantised_weights_make_the_same_pictures() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -81,7 +81,7 @@ fn quantised_weights_make_the_same_pictures() {
     }
 }
 
-/// The pack in `www/models/tabletop` is the q8 form of the float weights beside it.
+/// The pack in `www/models/tabletop` is the float weights beside it, quantised to q8.
 #[test]
 fn the_shipped_pack_is_that_of_the_float_weights() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -92,7 +92,7 @@ fn the_shipped_pack_is_that_of_the_float_weights() {
     }
 }
 
-/// What `UniReal.check` says of memory, against the tensors in the files.
+/// The memory requirements that `UniReal.check` reports agree with the tensors in the files.
 #[test]
 fn memory_is_known_before_a_weight_is_read() {
     for folder in ["../../www/models/tabletop", "../../www/models/tabletop-f16"] {
@@ -103,7 +103,7 @@ fn memory_is_known_before_a_weight_is_read() {
             let bytes = std::fs::read(Path::new(folder).join(&shard.path)).expect("a shard");
             let tensors = SafeTensors::deserialize(&bytes).expect("safetensors");
             for (name, view) in tensors.iter() {
-                // Floats become f32 on the device; words and scales stay.
+                // Floats become f32 on the device; packed integers and scales keep their types.
                 let half = view.dtype() == Dtype::F16 && !name.ends_with(".scales");
                 let size = view.data().len() as u64 * if half { 2 } else { 1 };
                 (largest, all) = (largest.max(size), all + size);
@@ -111,7 +111,7 @@ fn memory_is_known_before_a_weight_is_read() {
         }
         let needs = plan.needs();
         assert_eq!(needs.largest, largest, "{folder}");
-        // The estimate counts a component's headers, and its floats beside quantised matrices as they are stored.
+        // The estimate includes a component's headers, and counts floats beside quantised matrices at their stored size.
         let off = needs.weights.abs_diff(all) as f64 / all as f64;
         assert!(
             off < 0.2,

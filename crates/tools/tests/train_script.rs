@@ -1,4 +1,4 @@
-//! `scripts/train`: one run at a time, which goes on after any kill, can be paused, and is never mistaken for another process.
+//! `scripts/train`: allows one run at a time, resumes after any kill, can be paused, and never signals another process.
 #![cfg(target_os = "linux")]
 
 use std::os::unix::fs::PermissionsExt as _;
@@ -39,7 +39,7 @@ impl Script {
         command
     }
 
-    /// Exit code and output.
+    /// Returns the exit code and the output of a command.
     fn call(&self, name: &str) -> (i32, String) {
         let Output {
             status,
@@ -50,7 +50,7 @@ impl Script {
         (status.code().unwrap(), text.into_owned())
     }
 
-    /// The samples that `status` tells, 0 when it tells none.
+    /// Returns the number of samples that `status` reports, 0 if it reports none.
     fn samples(&self) -> u64 {
         let (_, text) = self.call("status");
         let before = text.split(" samples, ").next().unwrap();
@@ -58,7 +58,7 @@ impl Script {
         number.parse().unwrap_or(0)
     }
 
-    /// The samples of the state that a new start goes on from.
+    /// Returns the number of samples in the state that a new start resumes from.
     fn saved(&self) -> u64 {
         let Ok(bytes) = std::fs::read(self.run.join("resume/vae.safetensors")) else {
             return 0;
@@ -98,7 +98,7 @@ fn kill(signal: &str, group: &str) {
     assert!(status.unwrap().success());
 }
 
-/// State and start time of a process, by the kernel.
+/// Returns the state and start time of a process from `/proc`.
 fn stat(pid: &str) -> Option<(String, String)> {
     let text = std::fs::read_to_string(Path::new("/proc").join(pid).join("stat")).ok()?;
     let mut fields = text.rsplit_once(") ")?.1.split(' ');
@@ -112,7 +112,7 @@ fn a_run_survives_kills_and_can_be_paused() {
     assert_eq!(script.call("pause").0, 3);
     assert_eq!(script.call("stop").0, 3);
 
-    // Two at once: one run.
+    // Of two simultaneous starts, one succeeds.
     let starts = [script.command("start"), script.command("start")];
     let starts = starts.map(|mut start| start.spawn().unwrap());
     let codes = starts.map(|mut start| start.wait().unwrap().code().unwrap());
@@ -130,7 +130,7 @@ fn a_run_survives_kills_and_can_be_paused() {
         Some("19")
     );
 
-    // A kill loses no more than was trained since the last save.
+    // A kill loses only the training since the last save.
     let before = script.samples();
     std::thread::sleep(Duration::from_millis(1500));
     let first = script.leader();
@@ -143,7 +143,7 @@ fn a_run_survives_kills_and_can_be_paused() {
     assert_ne!(script.leader(), first);
     assert!(script.saved() >= saved);
 
-    // Paused, it neither ends nor moves.
+    // A paused run neither exits nor trains.
     assert_eq!(script.call("pause").0, 0);
     let (code, text) = script.call("status");
     assert!(code == 3 && text.contains("paused: "), "{code}: {text}");
@@ -160,25 +160,25 @@ fn a_run_survives_kills_and_can_be_paused() {
     });
     assert!(script.run.join("milestones/scores.csv").exists());
 
-    // A bench halts the run while it measures, and lets it go on when it fails or is broken off.
+    // A benchmark pauses the run while it measures, and resumes it when it fails or is interrupted.
     for broken_off in [false, true] {
         let during = bench(&script, broken_off);
         assert!(during.starts_with("paused: "), "{during}");
         assert_eq!(script.call("status").0, 0);
     }
-    // One that was paused before stays so.
+    // A run that was already paused stays paused.
     assert_eq!(script.call("pause").0, 0);
     let during = bench(&script, false);
     assert!(during.starts_with("paused: "), "{during}");
     assert!(script.call("status").1.starts_with("paused: "));
 
-    // Stopped, also while it is paused.
+    // A paused run can be stopped.
     assert_eq!(script.call("stop").0, 0);
     assert_eq!(script.call("status").0, 3);
     assert_eq!(script.call("resume").0, 3);
 }
 
-/// Runs `scripts/bench` with a build that fails, or that takes so long that it is broken off; what `status` said meanwhile.
+/// Runs `scripts/bench` with a build that fails, or one that is interrupted; returns the output of `status` during the build.
 fn bench(script: &Script, broken_off: bool) -> String {
     let folder = script.folder.path();
     let told = folder.join("told");
@@ -217,7 +217,7 @@ fn bench(script: &Script, broken_off: bool) -> String {
     std::fs::read_to_string(told).unwrap()
 }
 
-/// A pid file of a dead run may name the number of a living stranger.
+/// The pid file of a dead run may name a process that reuses its id.
 #[test]
 fn a_recycled_pid_is_never_signalled() {
     let script = Script::new();
@@ -230,7 +230,7 @@ fn a_recycled_pid_is_never_signalled() {
     std::thread::sleep(Duration::from_millis(200));
     let time = stat(&pid).unwrap().1;
     std::fs::write(script.run.join("run.lock"), "").unwrap();
-    // With its very start time, and with another one while somebody holds the lock.
+    // First with the process's actual start time, then with another one while the lock is held.
     std::fs::write(script.run.join("run.pid"), format!("{pid} {time}\n")).unwrap();
     for name in ["pause", "resume", "stop", "status"] {
         assert_eq!(script.call(name).0, 3, "{name}");

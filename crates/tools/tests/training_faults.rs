@@ -1,4 +1,4 @@
-//! `unireal train` on bad input: a corrupt checkpoint, a full disk, a loss that is not finite, a folder of another model.
+//! `unireal train` with bad input: a corrupt checkpoint, a full disk, a non-finite loss, the run folder of another model.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -7,7 +7,7 @@ use unireal::Image;
 use unireal_tools::data::shard::Writer;
 use unireal_tools::data::{Kind, Sample};
 
-/// A folder with shards, in which runs are trained.
+/// A temporary folder with shards and a training run.
 struct Folder(tempfile::TempDir);
 
 impl Folder {
@@ -40,7 +40,7 @@ impl Folder {
         self.run().join("resume").join(name)
     }
 
-    /// Trains the autoencoder up to a number of steps, with changes of the settings.
+    /// Trains the autoencoder up to a number of steps, with replacements in the settings.
     fn train(&self, steps: u32, changes: &[(&str, &str)]) -> Output {
         let mut settings = format!(
             r#"{{"preset": "tiny", "data": ["{}/shards"], "threads": 2, "first_samples": 1000, "preview_minutes": 0,
@@ -64,7 +64,7 @@ impl Folder {
     }
 }
 
-/// The messages of a call that succeeded.
+/// Returns the messages of a call that succeeded.
 #[track_caller]
 fn succeeded(output: &Output) -> String {
     let messages = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -72,7 +72,7 @@ fn succeeded(output: &Output) -> String {
     messages
 }
 
-/// The messages of a call that failed with an error, not with a panic.
+/// Returns the messages of a call that failed with an error, not with a panic.
 #[track_caller]
 fn failed(output: &Output) -> String {
     let messages = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -81,7 +81,7 @@ fn failed(output: &Output) -> String {
     messages
 }
 
-/// Steps of the autoencoder's stage, by a checkpoint itself.
+/// Returns the number of steps of the autoencoder's stage in a checkpoint.
 fn steps(path: &Path) -> u64 {
     let bytes = std::fs::read(path).unwrap();
     let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
@@ -126,11 +126,11 @@ fn a_corrupt_checkpoint_is_named_and_the_previous_one_is_resumed() {
         let messages = succeeded(&folder.train(4, &[]));
         assert!(!messages.contains("warning"), "{messages}");
     }
-    // A kill of an older version between its two renames.
+    // An older version killed between its two renames.
     std::fs::remove_file(&last).unwrap();
     let messages = succeeded(&folder.train(4, &[]));
     assert!(messages.contains("is missing"), "{messages}");
-    // Without a whole one there is an error.
+    // Without an intact checkpoint, training fails.
     std::fs::write(&last, &whole[..middle]).unwrap();
     std::fs::write(&previous, &flipped).unwrap();
     let messages = failed(&folder.train(8, &[]));
@@ -139,7 +139,7 @@ fn a_corrupt_checkpoint_is_named_and_the_previous_one_is_resumed() {
     }
 }
 
-/// `/dev/full` takes no byte: there the file is written that becomes the checkpoint.
+/// Writes to `/dev/full` fail; the temporary file of the checkpoint links to it.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_full_disk_leaves_the_checkpoint_as_it_was() {
@@ -153,7 +153,7 @@ fn a_full_disk_leaves_the_checkpoint_as_it_was() {
     assert!(messages.contains(&last.display().to_string()), "{messages}");
     assert!(messages.contains("No space left on device"), "{messages}");
     assert_eq!(std::fs::read(&last).unwrap(), before);
-    // The part that was written is gone.
+    // The partial file is removed.
     assert!(beside.symlink_metadata().is_err());
     succeeded(&folder.train(6, &[]));
     assert_eq!(steps(&last), 6);
@@ -179,7 +179,7 @@ fn a_loss_that_is_not_finite_names_the_last_good_checkpoint() {
     assert!(messages.contains(&named), "{messages}");
     assert!(messages.contains("at step 4"), "{messages}");
     assert_eq!(steps(&last), 3);
-    // Saved after each step, the last checkpoint holds the weights that gave the loss.
+    // When saved after each step, the last checkpoint has the weights that gave the non-finite loss.
     let messages = failed(&folder.train(9, &explode));
     let previous = folder.checkpoint("vae.previous.safetensors");
     let named = format!("the last good checkpoint is {}", previous.display());

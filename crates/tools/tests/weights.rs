@@ -1,4 +1,4 @@
-//! The pack: what is written comes back, hostile bytes end in typed errors, and never more than three shards are held.
+//! Packs: weights survive a round trip, malformed bytes give typed errors, and at most three shards are in memory.
 
 #[path = "../../../tests/pack/mod.rs"]
 mod pack;
@@ -29,7 +29,7 @@ fn load(source: &impl ShardSource) -> Result<Model> {
     })
 }
 
-/// The float parameters of all networks, by component and name.
+/// Returns the float parameters of all networks, by component and name.
 fn parameters(model: &Model) -> BTreeMap<String, CpuTensor> {
     let named = |component: &'static str, all: Vec<CpuTensor>| {
         all.into_iter()
@@ -113,8 +113,7 @@ fn large_tensors_are_split_by_rows_and_joined_again() {
     assert_eq!(parameters(&load(&source).expect("a model")), before);
 }
 
-/// A source that counts the shards that are out: from the moment that one is asked for to the moment that the loader
-/// is done with it and asks for the next.
+/// A source that counts the shards in flight: from the request for a shard until the loader has finished with it.
 struct Counting {
     pack: Memory,
     out: Cell<usize>,
@@ -175,7 +174,7 @@ fn at_most_three_shards_are_held_and_progress_is_honest() {
     assert_eq!(events.last().map(|event| event.loaded), Some(plan.bytes()));
 }
 
-/// A small q8 pack in memory, and the path of its transformer's only shard.
+/// Returns a small q8 pack in memory, and the path of its transformer's only shard.
 fn pack_in_memory() -> (Memory, String) {
     let folder = tempfile::tempdir().expect("a folder");
     let (input, output) = (folder.path().join("in"), folder.path().join("out"));
@@ -189,7 +188,7 @@ fn pack_in_memory() -> (Memory, String) {
 
 const INDEX: &str = "transformer/model.safetensors.index.json";
 
-/// Puts other bytes in a shard's place and makes the index promise them, so that only the parser stands in their way.
+/// Replaces a shard and its length and hash in the index, so that only the parser can reject it.
 fn replace_shard(pack: &mut Memory, path: &str, bytes: Vec<u8>) {
     let name = path.rsplit('/').next().expect("a name").to_owned();
     edit_index(pack, |index| {
@@ -242,7 +241,7 @@ fn spoilt_shards_are_refused() {
     pack.files.insert(shard.clone(), other);
     refused(&pack, "integrity", "the index promises");
 
-    // The index itself promises another component's shard: the tensors are not those of the model.
+    // The index itself lists another component's shard: its tensors are not those of the model.
     let mut pack = good.clone();
     let other = pack.files["vae/model-00001.safetensors"].clone();
     replace_shard(&mut pack, &shard, other);
@@ -362,8 +361,8 @@ fn wild_configurations_are_refused() {
     }
 }
 
-/// Thousands of random changes to index and shard: each is refused with a typed error or leads to a sound model; a
-/// panic fails the test. The seed is new each time and printed, so that a failure can be repeated.
+/// After random changes to the index or the shard, loading returns a typed error or a valid model, and never panics. Every run
+/// prints its random seed, to reproduce failures.
 #[test]
 fn random_damage_never_panics() {
     let seed = SystemTime::now()
@@ -384,7 +383,7 @@ fn random_damage_never_panics() {
             );
         } else {
             let mut bytes = pack.files[&shard].clone();
-            // Most of a shard is weights; what can be misread is its header.
+            // Most of a shard is weights; only its header can be malformed.
             damage(&mut bytes, header as usize, &mut rng);
             replace_shard(&mut pack, &shard, bytes);
         }
@@ -397,7 +396,7 @@ fn random_damage_never_panics() {
     assert!(refusals > 300, "only {refusals} of 600 were refused");
 }
 
-/// Flips, cuts, repeats and numbers put in place of numbers, within the first `reach` bytes.
+/// Applies random bit flips, truncations, repetitions and replaced numbers within the first `reach` bytes.
 fn damage(bytes: &mut Vec<u8>, reach: usize, rng: &mut ChaCha8Rng) {
     for _ in 0..rng.random_range(1..6) {
         let end = bytes.len().min(reach);
@@ -431,7 +430,7 @@ fn damage(bytes: &mut Vec<u8>, reach: usize, rng: &mut ChaCha8Rng) {
     }
 }
 
-/// `golden/quant.py` is the same arithmetic in numpy, written apart: words, scales and values are equal to the bit.
+/// `golden/quant.py` is an independent numpy implementation: packed integers, scales and values are bit-identical.
 #[test]
 fn numpy_reads_and_writes_the_same_encodings() {
     let bytes = std::fs::read("../../tests/golden/quant.safetensors").expect("the fixture");

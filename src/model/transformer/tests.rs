@@ -1,4 +1,4 @@
-//! The baseline whose canvas is channels, by what its first layer must come to.
+//! Tests of channel conditioning, clean states and frame checks.
 
 use burn::module::ModuleMapper;
 use burn::tensor::{Distribution, Int};
@@ -8,7 +8,7 @@ use super::super::sequence::check_frames;
 use super::*;
 use crate::config::{Attention, Conditioning, Config};
 
-/// Adds noise to every parameter: those that start at zero hide everything.
+/// Adds noise to every parameter, since zero-initialised ones hide the effect of the others.
 struct Noise;
 
 impl ModuleMapper for Noise {
@@ -33,7 +33,7 @@ fn config() -> TransformerConfig {
     }
 }
 
-/// Where the first layer reads the canvas with the weights with which it reads the noise, noise and canvas are one sum.
+/// With equal input weights for noise and canvas, channel conditioning equals a frame that holds their sum.
 #[test]
 fn a_canvas_of_channels_is_read_beside_the_noise() {
     let device = Device::flex();
@@ -86,7 +86,7 @@ fn a_canvas_of_channels_is_read_beside_the_noise() {
     assert!(far(&blind, &seen) > 1e-2, "the canvas changes nothing");
 }
 
-/// Where clean tokens see no noise, they are without outputs what they are beside them.
+/// Clean tokens that do not attend to outputs have the same states with and without outputs.
 #[test]
 fn clean_states_are_those_beside_an_output_that_is_not_seen() {
     let device = Device::flex();
@@ -165,7 +165,7 @@ fn what_channels_cannot_hold_is_refused() {
     }
     check_frames(&channels, &two[..1], 1).unwrap();
     check_frames(&channels, &[], 1).unwrap();
-    // Packs without the field are what they were.
+    // A file without the field means the default, which is not written.
     let json = serde_json::to_string(&config()).unwrap();
     assert!(!json.contains("conditioning"));
     assert_eq!(

@@ -1,6 +1,5 @@
-//! Hostile index and shard bytes: whatever they are, the loader answers with a typed error or a sound model. The first
-//! byte chooses which of the two files the rest replaces; a shard's length and hash are put into the index, so that the
-//! bytes reach the parser.
+//! Malformed index or shard bytes: the loader returns a typed error or a valid model. The first byte selects which of the two
+//! files the rest replaces; a shard's length and hash are put into the index, so that its bytes reach the parser.
 #![no_main]
 
 #[path = "../../pack/mod.rs"]

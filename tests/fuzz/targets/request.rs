@@ -1,5 +1,4 @@
-//! Hostile requests: whatever their prompt and numbers are, checking and tokenising answer with a typed error or with a
-//! text in which every image that is named is there.
+//! Malformed requests: checking and tokenising return a typed error, or ids whose image references all exist.
 #![no_main]
 
 #[path = "../../request/mod.rs"]

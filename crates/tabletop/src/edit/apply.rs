@@ -1,22 +1,22 @@
-//! The scene after an edit, where it is sound.
+//! Applies an edit to a scene and validates the result.
 
 use super::{CameraChange, Edit, LightChange};
 use crate::placement::Side;
 use crate::scene::{Camera, Light, MAX_SOLIDS, Pose, Scene, Shape, Solid};
 
-/// The least part of every solid that is to be seen after an edit, and after a layer edit, which is to hide something.
+/// Minimum visible share of every object after an edit, and after a layer edit, which hides part of an object.
 const LEAST_VISIBLE: (f32, f32) = (0.4, 0.2);
-/// How a solid that an edit makes is turned against the camera: no cube shows its face square on.
+/// Yaw of new objects relative to the camera, so that no cube faces it squarely.
 const YAW: f32 = 0.4;
 
-/// A scene in change, and for each of its solids the index before.
+/// A scene under edit, and for each of its objects the index before the edit.
 struct Change {
     scene: Scene,
     origins: Vec<Option<usize>>,
 }
 
 impl Edit {
-    /// The scene after, and for each of its solids the index before.
+    /// Returns the scene after the edit, and for each of its objects the index before; `None` where the result is invalid.
     pub(super) fn trace(&self, scene: &Scene) -> Option<(Scene, Vec<Option<usize>>)> {
         let mut change = Change {
             scene: scene.clone(),
@@ -31,8 +31,7 @@ impl Edit {
 }
 
 impl Change {
-    /// Whether something changed, and nothing that changed touches, leaves the view, hides others or vanishes against the
-    /// table.
+    /// Returns whether something changed, and no object collides, leaves the view, hides others or blends into the table.
     fn is_sound(&self, before: &Scene, hides: bool) -> bool {
         let after = &self.scene;
         let all = 0..after.solids.len();
@@ -106,7 +105,7 @@ impl Change {
         Some(())
     }
 
-    /// Changes solids in place; `None` where there are none or an index is out of range.
+    /// Changes the given objects in place; `None` where there are none or an index is out of range.
     fn each(&mut self, solids: &[usize], change: impl Fn(&mut Solid)) -> Option<()> {
         for &i in solids {
             change(self.scene.solids.get_mut(i)?);
@@ -162,13 +161,13 @@ impl Change {
             solids: vec![moving.clone(), still.clone()],
             ..self.scene.clone()
         };
-        // One that hides nothing is beside it, not in front.
+        // Without any occlusion, neither object is in front of the other.
         let hides = pair.visibility(usize::from(front)) <= 0.9;
         hides.then_some(())?;
         self.displace(solid, moving)
     }
 
-    /// Gives solid `index` another form where it stands.
+    /// Changes the shape or size of object `index` in place.
     fn reform(&mut self, index: usize, primitive: impl Fn(Solid) -> Solid) -> Option<()> {
         let old = self.scene.solids.get(index)?.clone();
         let ([x, y, z], base) = (old.pose.position, old.heights().0);
@@ -178,7 +177,7 @@ impl Change {
         self.displace(index, new)
     }
 
-    /// Puts `new` in the place of solid `index` and lets what stood on it rise, sink or come down.
+    /// Replaces object `index` by `new` and settles the objects that stood on it.
     fn displace(&mut self, index: usize, new: Solid) -> Option<()> {
         let before = self.scene.clone();
         self.scene.solids[index] = new;
@@ -186,8 +185,8 @@ impl Change {
         self.settle(&before, &all)
     }
 
-    /// Lets every solid whose support changed follow it, or come down onto the table where it is gone. `origins` are the
-    /// indices in `before`. `None` where a solid would have to stand on what cannot bear it.
+    /// Lets every object follow its changed support, or come down to the table where the support is gone. `origins` are the
+    /// indices in `before`. `None` where a support cannot bear its object.
     fn settle(&mut self, before: &Scene, origins: &[usize]) -> Option<()> {
         let solids = &mut self.scene.solids;
         let mut order: Vec<usize> = (0..origins.len()).collect();
@@ -219,7 +218,7 @@ impl Change {
     }
 }
 
-/// Whether two scenes differ by rounding alone, or by a turn about its axis of what is round.
+/// Returns whether two scenes differ only by rounding, or by rotations of round objects about their axis.
 pub(super) fn looks_like(a: &Scene, b: &Scene) -> bool {
     let close = |a: &Solid, b: &Solid| {
         let near = (0..3).all(|i| (a.pose.position[i] - b.pose.position[i]).abs() < 1e-3);
@@ -245,7 +244,7 @@ pub(super) fn looks_like(a: &Scene, b: &Scene) -> bool {
 }
 
 impl LightChange {
-    /// The changed light; `None` where it is so already.
+    /// Returns the changed light; `None` where it hardly differs or its strength would leave 0.3 to 2.
     fn of(self, light: Light, camera: &Camera) -> Option<Light> {
         let mut new = light;
         match self {
@@ -276,7 +275,7 @@ impl CameraChange {
             CameraChange::Closer => new.distance *= 0.82,
             CameraChange::Farther => new.distance *= 1.22,
         }
-        // Low cameras look past the table, very high ones lose the backdrop.
+        // Low cameras look past the table; very high ones do not see the backdrop.
         new.elevation = new.elevation.clamp(0.3, 1.1);
         new
     }

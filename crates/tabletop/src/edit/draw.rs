@@ -1,4 +1,4 @@
-//! Random edits, to be checked by [`Edit::apply`].
+//! Random edits, which [`Edit::apply`] validates.
 
 use rand::{Rng, RngExt};
 
@@ -7,7 +7,7 @@ use crate::draw::pick;
 use crate::placement::{Placement, Reach, Side};
 use crate::scene::{Colour, Ground, Material, Scene, Shape, Size, Solid, Tone};
 
-/// Kinds of edit as often as training takes them.
+/// Kinds of edit, repeated by their frequency in training.
 pub(super) const WEIGHTED: [EditKind; 25] = [
     EditKind::Recolour,
     EditKind::Recolour,
@@ -36,7 +36,7 @@ pub(super) const WEIGHTED: [EditKind; 25] = [
     EditKind::Camera,
 ];
 
-/// Any edit of `kind`, sound or not.
+/// Draws an edit of `kind`, whose result may be invalid.
 pub(super) fn propose(kind: EditKind, scene: &Scene, rng: &mut impl Rng) -> Option<Edit> {
     let any = |rng: &mut _| {
         let count = scene.solids.len();
@@ -99,7 +99,7 @@ pub(super) fn propose(kind: EditKind, scene: &Scene, rng: &mut impl Rng) -> Opti
     .filter(|edit| changes(edit, scene))
 }
 
-/// One solid, or with some chance a group that shares something or that something sets apart.
+/// Draws one object, or with probability `group` the objects that share an attribute, or those that lack it.
 fn some(scene: &Scene, group: f64, rng: &mut impl Rng) -> Option<Vec<usize>> {
     let count = scene.solids.len();
     if count == 0 {
@@ -147,7 +147,7 @@ fn placement(scene: &Scene, step: bool, rng: &mut impl Rng) -> Placement {
     }
 }
 
-/// Two edits: of one solid mostly, of two in some.
+/// Draws a compound of two edits, of the same object or of two objects.
 fn compound(scene: &Scene, rng: &mut impl Rng) -> Option<Edit> {
     const KINDS: [EditKind; 4] = [
         EditKind::Recolour,
@@ -169,7 +169,7 @@ fn compound(scene: &Scene, rng: &mut impl Rng) -> Option<Edit> {
         .then(|| Edit::Compound(vec![first, second]))
 }
 
-/// The one solid that an edit is about.
+/// Returns the object of an edit of a single object.
 pub(crate) fn single(edit: &Edit) -> Option<usize> {
     match edit {
         Edit::Recolour { solids, .. } | Edit::Material { solids, .. } | Edit::Remove { solids } => {
@@ -184,7 +184,7 @@ pub(crate) fn single(edit: &Edit) -> Option<usize> {
 }
 
 impl Edit {
-    /// The same edit of another solid.
+    /// Returns the same edit of object `target`.
     fn aimed_at(mut self, target: usize) -> Edit {
         match &mut self {
             Edit::Recolour { solids, .. }
@@ -200,7 +200,7 @@ impl Edit {
     }
 }
 
-/// Whether every solid and property that the edit names becomes another.
+/// Returns whether the edit changes every object and property that it names.
 fn changes(edit: &Edit, scene: &Scene) -> bool {
     let all = |solids: &[usize], differs: &dyn Fn(&Solid) -> bool| {
         solids.iter().all(|&i| differs(&scene.solids[i]))

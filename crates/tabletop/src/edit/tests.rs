@@ -1,4 +1,4 @@
-//! What holds of every edit.
+//! Invariants of edits.
 
 use super::*;
 use crate::Solid;
@@ -6,7 +6,7 @@ use crate::placement::Side;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-/// Scenes with an edit of each kind that they allow.
+/// Draws scenes, with an edit of each kind that they allow and the scene after it.
 fn cases(count: u64) -> impl Iterator<Item = (Scene, Edit, Scene)> {
     let start = rand::random::<u64>();
     (0..count).flat_map(move |i| {

@@ -1,4 +1,4 @@
-//! What a picture shows.
+//! Captions of scenes.
 
 use rand::{Rng, RngExt};
 
@@ -7,14 +7,13 @@ use super::{Wording, list};
 use crate::draw::pick;
 use crate::scene::{Backdrop, Scene};
 
-/// Every solid with its place, in some the table, the wall and the light: what the picture of `scene` shows, another
-/// paraphrase with every draw.
+/// Draws a paraphrase of the caption of `scene`: every object with its position, sometimes the table, the wall and the light.
 pub fn caption(scene: &Scene, wording: Wording, rng: &mut impl Rng) -> String {
     let mut order: Vec<usize> = (0..scene.solids.len()).collect();
     for i in (1..order.len()).rev() {
         order.swap(i, rng.random_range(0..=i));
     }
-    // What bears another comes with it.
+    // A supporting object is named with the object on top of it.
     order.retain(|&i| !(0..scene.solids.len()).any(|above| scene.bearer(above) == Some(i)));
     let parts: Vec<String> = order
         .iter()
@@ -36,7 +35,7 @@ pub fn caption(scene: &Scene, wording: Wording, rng: &mut impl Rng) -> String {
     format!("{what}{}", surroundings(scene, rng))
 }
 
-/// "a red ball on the left", "a red ball on top of a blue cube on the left".
+/// Describes an object: "a red ball on the left", "a red ball on top of a blue cube on the left".
 fn part(scene: &Scene, index: usize, wording: Wording, rng: &mut impl Rng) -> String {
     let what = indefinite(&scene.solids[index], wording, rng);
     let where_ = place(scene, index, wording, rng);
@@ -49,7 +48,7 @@ fn part(scene: &Scene, index: usize, wording: Wording, rng: &mut impl Rng) -> St
     }
 }
 
-/// " on the left", or nothing.
+/// Returns the position of an object, such as " on the left", or an empty text.
 fn place(scene: &Scene, index: usize, wording: Wording, rng: &mut impl Rng) -> String {
     let [across, towards] = scene.camera.table_axes(scene.solids[index].pose.position);
     let side = match across {
@@ -81,7 +80,7 @@ fn place(scene: &Scene, index: usize, wording: Wording, rng: &mut impl Rng) -> S
     }
 }
 
-/// Sometimes the backdrop and the light.
+/// Sometimes describes the backdrop and the light.
 fn surroundings(scene: &Scene, rng: &mut impl Rng) -> String {
     let mut text = String::new();
     if rng.random_bool(0.3) {

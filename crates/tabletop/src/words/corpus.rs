@@ -1,4 +1,4 @@
-//! Texts about drawn scenes, to make a tokenizer from and to test the words with.
+//! Texts about random scenes, for building a tokenizer and for tests.
 
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -8,18 +8,18 @@ use crate::draw::pick;
 use crate::edit::{Edit, EditKind};
 use crate::scene::Scene;
 
-/// `count` texts in training's wording; the same seed gives the same texts.
+/// Returns `count` texts in the training wording; the same seed gives the same texts.
 pub fn corpus(seed: u64, count: usize) -> Vec<String> {
     texts(seed, count, Wording::Training)
 }
 
-/// `count` texts. Half are instructions for edits, the rest captions and motions.
+/// Returns `count` texts. Half are instructions for edits, the rest captions and motions.
 pub(super) fn texts(seed: u64, count: usize, wording: Wording) -> Vec<String> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut all = Vec::with_capacity(count);
     let mut scene = Scene::draw(&mut rng);
     while all.len() < count {
-        // A scene is good for several texts.
+        // Use each scene for several texts.
         if rng.random_bool(0.25) {
             scene = Scene::draw(&mut rng);
         }

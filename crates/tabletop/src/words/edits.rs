@@ -12,15 +12,14 @@ use crate::edit::draw::single;
 use crate::placement::{Placement, Reach, Side};
 use crate::scene::{Ground, Pose, Scene, Size, Solid, Tone};
 
-/// What asks for `edit` of `scene`, another paraphrase with every draw; `None` where words cannot tell which solids are
-/// meant.
+/// Draws an instruction for `edit` of `scene`; `None` where the edit is invalid or no text identifies its objects.
 pub fn instruction(
     scene: &Scene,
     edit: &Edit,
     wording: Wording,
     rng: &mut impl Rng,
 ) -> Option<String> {
-    // What cannot be done cannot be asked for: from here on all indices are good.
+    // Reject invalid edits; from here on all indices are valid.
     edit.apply(scene)?;
     let Edit::Compound(edits) = edit else {
         return sentence(scene, edit, None, Style::free(wording), rng);
@@ -36,17 +35,17 @@ pub fn instruction(
     let same = single(first).is_some() && single(first) == single(second);
     let again = same.then_some("it");
     let one = sentence(scene, first, None, style, rng)?;
-    // The second refers to the scene as the user sees it, which is the one before, unless only the first made it so.
+    // The second sentence refers to the scene that the user sees; for an edit of the same object, to the scene between.
     let shown = if same { &between } else { scene };
     let two = sentence(shown, second, again, style, rng)?;
     Some(say::COMPOUND.say(wording, &[("1", &one), ("2", &two)], rng))
 }
 
-/// How a sentence is to be.
+/// The style of a sentence.
 #[derive(Clone, Copy)]
 struct Style {
     wording: Wording,
-    /// As part of a longer sentence: an imperative, in a usual form.
+    /// Part of a longer sentence: a common imperative.
     imperative: bool,
 }
 
@@ -69,7 +68,7 @@ impl Style {
     }
 }
 
-/// One edit in words; `subject` replaces the reference to its solid.
+/// Returns the sentence for one edit; `subject` replaces the reference to its object.
 fn sentence(
     scene: &Scene,
     edit: &Edit,
@@ -105,7 +104,7 @@ fn sentence(
     }
 }
 
-/// An edit of the solids that `x` means.
+/// Returns the sentence for an edit of the objects that `x` refers to.
 fn about_solids(
     scene: &Scene,
     edit: &Edit,
@@ -165,7 +164,7 @@ fn about_table(
     }
 }
 
-/// The solid of an `Add` as far as words go, and its place.
+/// Returns the object of an `Add`, with the attributes that texts describe, and its placement.
 fn added(edit: &Edit) -> Option<(Solid, Placement)> {
     let Edit::Add {
         shape,
@@ -188,7 +187,7 @@ fn added(edit: &Edit) -> Option<(Solid, Placement)> {
     Some((solid, *placement))
 }
 
-/// The solids that an edit is about; empty for edits of the scene.
+/// Returns a reference to the objects of an edit; empty for edits of the scene.
 fn subject_of(scene: &Scene, edit: &Edit, wording: Wording, rng: &mut impl Rng) -> Option<String> {
     match edit {
         Edit::Recolour { solids, .. } | Edit::Remove { solids } | Edit::Material { solids, .. } => {
@@ -216,7 +215,8 @@ fn subject_of(scene: &Scene, edit: &Edit, wording: Wording, rng: &mut impl Rng) 
     }
 }
 
-/// For a group of solids: the one solid that is not among them, if it is one; and what all of them and no others are.
+/// For a group of objects, returns a reference to the only object outside it, if there is just one, and a phrase that fits
+/// exactly the group.
 fn kept_and_all(
     scene: &Scene,
     solids: &[usize],
@@ -263,7 +263,7 @@ fn kept_and_all(
     (kept, all)
 }
 
-/// "left of the cube", "in the back left corner": where something is put.
+/// Returns the phrase for where an object is put: "left of the cube", "in the back left corner".
 fn place(
     scene: &Scene,
     placement: Placement,
@@ -297,7 +297,7 @@ fn place(
     Some(format!("{} {other}", pick(words, rng)))
 }
 
-/// "to the left", "to the front left corner", "behind the cube": where something goes.
+/// Returns the phrase for where an object moves: "to the left", "to the front left corner", "behind the cube".
 fn target(
     scene: &Scene,
     placement: Placement,

@@ -1,4 +1,4 @@
-//! Words for what a solid is.
+//! Nouns and adjectives for objects, tables and backdrops.
 
 use rand::{Rng, RngExt};
 
@@ -7,7 +7,7 @@ use crate::draw::pick;
 use crate::scene::{Backdrop, Colour, Ground, Material, Shape, Size, Solid, Tone};
 
 impl Shape {
-    /// Nouns, the usual one first.
+    /// Returns nouns, the usual one first.
     pub fn nouns(self) -> &'static [&'static str] {
         match self {
             Shape::Sphere => &["ball", "sphere"],
@@ -20,11 +20,11 @@ impl Shape {
     }
 }
 
-/// Nouns for a solid of any shape.
+/// Nouns for an object of any shape.
 pub(crate) const ANY: [&str; 3] = ["object", "solid", "thing"];
 
 impl Colour {
-    /// Adjectives, the usual one first.
+    /// Returns adjectives, the usual one first.
     pub fn words(self) -> &'static [&'static str] {
         match self {
             Colour::Red => &["red"],
@@ -42,7 +42,7 @@ impl Colour {
 }
 
 impl Size {
-    /// Adjectives, the usual one first.
+    /// Returns adjectives, the usual one first.
     pub fn words(self) -> &'static [&'static str] {
         match self {
             Size::Small => &["small", "small", "little", "tiny"],
@@ -52,7 +52,7 @@ impl Size {
 }
 
 impl Material {
-    /// Adjectives, the usual one first.
+    /// Returns adjectives, the usual one first.
     pub fn words(self) -> &'static [&'static str] {
         match self {
             Material::Matte => &["matte", "matte", "matt", "dull"],
@@ -61,7 +61,7 @@ impl Material {
         }
     }
 
-    /// What a solid is made to be: "make it {}".
+    /// Returns adjectives for "make it {}".
     pub(crate) fn states(self) -> &'static [&'static str] {
         match self {
             Material::Matte => &["matte", "matt", "dull"],
@@ -72,7 +72,7 @@ impl Material {
 }
 
 impl Tone {
-    /// Adjectives, the usual one first.
+    /// Returns adjectives, the usual one first.
     pub fn words(self) -> &'static [&'static str] {
         match self {
             Tone::Light => &["light grey", "light"],
@@ -86,7 +86,7 @@ impl Tone {
 }
 
 impl Ground {
-    /// Adjectives of a table of this material, the usual one first.
+    /// Returns adjectives for a table of this material, the usual one first.
     pub fn words(self) -> &'static [&'static str] {
         match self {
             Ground::Cloth => &["cloth", "plain"],
@@ -98,7 +98,7 @@ impl Ground {
 }
 
 impl Backdrop {
-    /// "in front of {}", with the tone as `{t}`.
+    /// Returns phrases for "in front of {}", with the tone as `{t}`.
     pub(crate) fn words(self) -> &'static [&'static str] {
         match self {
             Backdrop::Wall => &["a {t} wall"],
@@ -108,7 +108,7 @@ impl Backdrop {
     }
 }
 
-/// Some attributes of a solid.
+/// A description of an object by some of its attributes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Description {
     /// The size, if named.
@@ -117,12 +117,12 @@ pub struct Description {
     pub material: Option<Material>,
     /// The colour, if named.
     pub colour: Option<Colour>,
-    /// The shape, or any.
+    /// The shape, if named.
     pub shape: Option<Shape>,
 }
 
 impl Description {
-    /// The attributes of `solid` that `bits` names: 1 shape, 2 colour, 4 size, 8 material.
+    /// Returns the attributes of `solid` that `bits` selects: 1 shape, 2 colour, 4 size, 8 material.
     pub fn of(solid: &Solid, bits: u8) -> Description {
         Description {
             shape: (bits & 1 != 0).then_some(solid.shape),
@@ -132,7 +132,7 @@ impl Description {
         }
     }
 
-    /// Whether it could mean `solid`.
+    /// Returns whether it fits `solid`.
     pub fn fits(&self, solid: &Solid) -> bool {
         self.size.is_none_or(|size| size == solid.size)
             && self
@@ -142,7 +142,7 @@ impl Description {
             && self.shape.is_none_or(|shape| shape == solid.shape)
     }
 
-    /// How many attributes it names.
+    /// Returns the number of attributes that it names.
     pub fn length(&self) -> usize {
         usize::from(self.size.is_some())
             + usize::from(self.material.is_some())
@@ -154,7 +154,7 @@ impl Description {
         let size = self.size.map(|size| pick(size.words(), rng));
         let material = self.material.map(|material| pick(material.words(), rng));
         let colour = self.colour.map(|colour| pick(colour.words(), rng));
-        // Either order is said of material and colour; the size comes first.
+        // The size comes first; material and colour come in either order.
         let rest = if rng.random_bool(0.8) {
             [material, colour]
         } else {
@@ -164,8 +164,8 @@ impl Description {
         all.map(String::from).collect()
     }
 
-    /// "small red ball", sometimes "small ball in red". Held out: "ball that is small and red", "red-coloured ball",
-    /// "ball-shaped red object".
+    /// Returns the text: "small red ball", sometimes "small ball in red". Held out: "ball that is small and red",
+    /// "red-coloured ball", "red ball-shaped object".
     pub fn say(&self, wording: Wording, rng: &mut impl Rng) -> String {
         let noun = match self.shape {
             Some(shape) => pick(shape.nouns(), rng),
@@ -203,12 +203,12 @@ impl Description {
         }
     }
 
-    /// The attributes as a predicate: "small and red".
+    /// Returns the attributes as a predicate: "small and red".
     pub(crate) fn state(&self, rng: &mut impl Rng) -> String {
         self.adjectives(rng).join(" and ")
     }
 
-    /// The same in the plural: "small red balls".
+    /// Returns the text in the plural: "small red balls".
     pub(crate) fn say_all(&self, rng: &mut impl Rng) -> String {
         let noun = match self.shape {
             Some(shape) => pick(shape.nouns(), rng),
@@ -225,7 +225,7 @@ impl Description {
     }
 }
 
-/// The one of `words` that is among the adjectives, from which it is taken.
+/// Removes one of `words` from the adjectives and returns it.
 fn take_one_of(words: &[&str], adjectives: &mut Vec<String>) -> Option<String> {
     let at = adjectives
         .iter()
@@ -233,8 +233,8 @@ fn take_one_of(words: &[&str], adjectives: &mut Vec<String>) -> Option<String> {
     Some(adjectives.remove(at))
 }
 
-/// "a small red ball", as a solid is introduced: colour and shape, size where it is small or as it comes, material where it
-/// is not matte or as it comes.
+/// Returns a description that introduces an object, such as "a small red ball": colour and shape, the size if small and
+/// sometimes if large, the material if not matte and sometimes if matte.
 pub fn indefinite(solid: &Solid, wording: Wording, rng: &mut impl Rng) -> String {
     let size = solid.size == Size::Small || rng.random_bool(0.4);
     let material = solid.material != Material::Matte || rng.random_bool(0.15);
@@ -242,7 +242,7 @@ pub fn indefinite(solid: &Solid, wording: Wording, rng: &mut impl Rng) -> String
     with_article(&Description::of(solid, bits).say(wording, rng))
 }
 
-/// "a brown wooden table", with the tone, the material, both or none.
+/// Describes the table, such as "a brown wooden table", with the tone, the material, both or none.
 pub(crate) fn table(ground: Option<Ground>, tone: Option<Tone>, rng: &mut impl Rng) -> String {
     let mut words: Vec<&str> = Vec::new();
     words.extend(tone.map(|tone| pick(tone.words(), rng)));

@@ -1,8 +1,7 @@
-//! English for the tabletop: references, instructions, captions, in many paraphrases of a small vocabulary, because a small
-//! text encoder learns them from nothing.
+//! English text for tabletop scenes: references, instructions and captions, in many paraphrases of a small vocabulary,
+//! because a small text encoder learns them from scratch.
 //!
-//! Sides are the camera's. A solid of which no size is said when it is added is large, and one of which no material is said
-//! is matte.
+//! Sides are relative to the camera. An added object without a stated size is large; without a stated material it is matte.
 
 mod captions;
 mod corpus;
@@ -26,24 +25,24 @@ pub use reference::{Reference, Relation, refer, references};
 
 use super::draw::pick;
 
-/// Which paraphrases are used.
+/// The set of paraphrases to use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Wording {
-    /// Those that training sees.
+    /// The paraphrases of training.
     Training,
-    /// Others, which training never sees: other sentences, other ways to describe a solid and to relate two.
+    /// Paraphrases that training never sees: other sentences, other descriptions of objects and of relations.
     HeldOut,
 }
 
-/// Sentences with `{slots}`, by wording.
+/// Sentence templates with `{slots}`, by wording.
 pub(crate) struct Sentences {
     pub(crate) training: &'static [&'static str],
     pub(crate) held_out: &'static [&'static str],
 }
 
 impl Sentences {
-    /// One sentence with its slots filled.
+    /// Draws a sentence and fills its slots.
     pub(crate) fn say(
         &self,
         wording: Wording,
@@ -69,13 +68,13 @@ fn fill_slots(sentence: &str, slots: &[(&str, &str)]) -> String {
     filled
 }
 
-/// "a cube", "an orange cube".
+/// Adds an indefinite article: "a cube", "an orange cube".
 pub(crate) fn with_article(words: &str) -> String {
     let vowel = words.starts_with(['a', 'e', 'i', 'o', 'u']);
     format!("{} {words}", if vowel { "an" } else { "a" })
 }
 
-/// "a", "a and b", "a, b and c".
+/// Joins phrases: "a", "a and b", "a, b and c".
 pub(crate) fn list(parts: &[String]) -> String {
     match parts {
         [] => String::new(),

@@ -1,4 +1,4 @@
-//! What moves between two frames of a clip.
+//! Text about motion between two frames of a clip.
 
 use rand::{Rng, RngExt};
 
@@ -9,34 +9,34 @@ use crate::draw::pick;
 use crate::scene::{Camera, Light, Scene, Shape};
 use crate::vector::dot;
 
-/// Less than this is not said, in table units.
+/// Minimum distance of a motion that is mentioned, in table units.
 const LEAST_WAY: f32 = 0.2;
 
-/// What one solid does between two frames.
+/// The motion of an object between two frames.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Motion {
     solid: usize,
-    /// To the right and towards the camera, in table units.
+    /// Displacement to the right and towards the camera, in table units.
     way: [f32; 2],
     what: Deed,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Deed {
-    /// It goes along the table.
+    /// It moves along the table.
     Goes,
-    /// It comes down onto the table or onto something.
+    /// It falls onto the table or onto another object.
     Falls,
-    /// It leaves the solid on which it stood.
+    /// It falls off the object on which it stood.
     FallsOff(usize),
     /// It tips onto its side.
     Topples,
-    /// It goes until it meets another, which it moves.
+    /// It moves until it hits another object, which it pushes.
     Meets(usize),
 }
 
-/// The instruction that leads from one frame of a clip to a later one: "the red ball rolls to the right and the cube falls
-/// over". `None` where hardly anything moves, or where words cannot tell what does.
+/// Returns the instruction that leads from one frame of a clip to a later one: "the red ball rolls to the right and the cube
+/// falls over". `None` where hardly anything moves, or where no text identifies the objects that move.
 pub fn motion(
     before: &Scene,
     after: &Scene,
@@ -53,7 +53,7 @@ pub fn motion(
     (!parts.is_empty()).then(|| list(&parts))
 }
 
-/// What a clip shows, from its frames in order of time: the solids, and what moves.
+/// Returns a caption of a clip, from its frames in order of time: the objects, and what moves.
 pub fn clip_caption(frames: &[Scene], wording: Wording, rng: &mut impl Rng) -> String {
     let (Some(first), Some(last)) = (frames.first(), frames.last()) else {
         return String::new();
@@ -86,7 +86,7 @@ pub fn clip_caption(frames: &[Scene], wording: Wording, rng: &mut impl Rng) -> S
     parts.join(", ")
 }
 
-/// The motions that are worth saying, the longest way first, at most three.
+/// Returns the motions to mention, the longest first, at most three.
 fn motions(before: &Scene, after: &Scene) -> Vec<Motion> {
     if before.solids.len() != after.solids.len() {
         return Vec::new();
@@ -107,7 +107,7 @@ fn motions(before: &Scene, after: &Scene) -> Vec<Motion> {
             })
         })
         .collect();
-    // One that is pushed is part of what the pusher does.
+    // The clause about the pusher covers the pushed object.
     let pushed: Vec<usize> = all
         .iter()
         .filter_map(|m| match m.what {
@@ -145,7 +145,7 @@ fn deed(before: &Scene, after: &Scene, ways: &[[f32; 2]], solid: usize) -> Optio
         let (from, to) = (&before.solids[other], &after.solids[other]);
         let ahead = [0, 2].map(|i| from.pose.position[i] - a.pose.position[i]);
         let way = [0, 2].map(|i| b.pose.position[i] - a.pose.position[i]);
-        // It was in the way, it moved on the same way, and less far: else it was the one that pushed.
+        // The other object was in the way and moved in the same direction.
         let in_the_way = ahead[0] * way[0] + ahead[1] * way[1] > 0.0;
         let reach = from.footprint() + a.footprint();
         let aside = (ahead[0] * way[1] - ahead[1] * way[0]).abs() / length(way).max(1e-6);
@@ -160,7 +160,7 @@ fn deed(before: &Scene, after: &Scene, ways: &[[f32; 2]], solid: usize) -> Optio
     Some(meets.map_or(Deed::Goes, Deed::Meets))
 }
 
-/// "the red ball rolls to the right".
+/// Returns the clause for a motion: "the red ball rolls to the right".
 fn clause<R: Rng>(
     before: &Scene,
     motion: &Motion,
@@ -249,7 +249,7 @@ fn direction([across, towards]: [f32; 2], rng: &mut impl Rng) -> String {
     }
 }
 
-/// What the camera and the light do.
+/// Describes the motion of the camera and the light.
 fn surroundings(before: &Scene, after: &Scene, wording: Wording) -> Vec<String> {
     let goes = match wording {
         Wording::Training => "moves",

@@ -1,4 +1,4 @@
-//! Words that mean one solid of a scene and no other.
+//! Referring expressions: texts that identify exactly one object of a scene.
 
 use rand::{Rng, RngExt};
 
@@ -7,14 +7,14 @@ use crate::draw::pick;
 use crate::placement::Side;
 use crate::scene::Scene;
 
-/// How one solid lies to another.
+/// The spatial relation of an object to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Relation {
-    /// On this side of it, as the camera sees it.
+    /// On this side of it, as seen by the camera.
     To(Side),
     /// Standing on it.
     On,
-    /// With the other standing on it.
+    /// Below the other, which stands on it.
     Under,
 }
 
@@ -30,18 +30,18 @@ impl Relation {
     ];
 }
 
-/// A way to mean one solid.
+/// A referring expression for one object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reference {
     /// By its attributes.
     Plain(Description),
-    /// By its attributes and how it lies to another solid.
+    /// By its attributes and its relation to another object.
     Related(Description, Relation, Description),
-    /// The farthest to a side among those of these attributes.
+    /// The farthest to a side among the objects with these attributes.
     Extreme(Description, Side),
 }
 
-/// Whether something holds, does not, or cannot well be said.
+/// Whether a relation holds, does not hold, or is ambiguous.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Clear {
     Yes,
@@ -49,7 +49,7 @@ enum Clear {
     Vague,
 }
 
-/// More than this, in table units, is clearly to one side; what is less, but not to the other side, is better not said.
+/// An offset above this, in table units, is clearly to one side; a smaller positive offset is ambiguous.
 const CLEARLY: f32 = 0.3;
 
 impl Relation {
@@ -72,7 +72,7 @@ impl Relation {
     }
 }
 
-/// How far a solid lies to this side, as the camera sees it: left and right in the picture, front and behind on the table.
+/// Returns how far an object is to this side: left and right in the image, front and behind on the table.
 fn ahead(scene: &Scene, side: Side, index: usize) -> f32 {
     let position = scene.solids[index].pose.position;
     let [across, towards] = scene.camera.table_axes(position);
@@ -82,7 +82,7 @@ fn ahead(scene: &Scene, side: Side, index: usize) -> f32 {
 }
 
 impl Reference {
-    /// The one solid that it means in `scene`; `None` where it fits none, several, or not clearly one.
+    /// Returns the object that it identifies in `scene`; `None` where it fits none or several, or is ambiguous.
     pub fn meant(&self, scene: &Scene) -> Option<usize> {
         let fitting = |description: &Description| -> Vec<usize> {
             let all = 0..scene.solids.len();
@@ -116,13 +116,13 @@ impl Reference {
         }
     }
 
-    /// "red ball left of the cube", without an article.
+    /// Returns the text without an article: "red ball left of the cube".
     pub fn say(&self, wording: Wording, rng: &mut impl Rng) -> String {
         match self {
             Reference::Plain(what) => what.say(wording, rng),
             Reference::Related(what, relation, other) => {
                 let words = relation_words(*relation, wording);
-                // One unusual form at a time.
+                // Only the relation may use the held-out wording.
                 let plain = Wording::Training;
                 format!(
                     "{} {} the {}",
@@ -173,7 +173,7 @@ fn extreme_words(side: Side, wording: Wording) -> &'static [&'static str] {
     }
 }
 
-/// All references that mean solid `index` of `scene` and no other, shorter ones first within each form.
+/// Returns all references that identify object `index` of `scene`.
 pub fn references(scene: &Scene, index: usize) -> Vec<Reference> {
     let Some(solid) = scene.solids.get(index) else {
         return Vec::new();
@@ -181,7 +181,7 @@ pub fn references(scene: &Scene, index: usize) -> Vec<Reference> {
     let means = |reference: &Reference| reference.meant(scene) == Some(index);
     let described = (0..16u8).map(|bits| Description::of(solid, bits));
     let mut all: Vec<Reference> = described.map(Reference::Plain).filter(means).collect();
-    // Place is said of solids with few attributes; longer ones sound like a riddle.
+    // Combine positions with short descriptions only; longer phrases are hard to read.
     for what in [0, 1, 2, 3, 5].map(|bits| Description::of(solid, bits)) {
         let extremes = Side::ALL.iter().map(|&side| Reference::Extreme(what, side));
         all.extend(extremes.filter(means));
@@ -197,8 +197,8 @@ pub fn references(scene: &Scene, index: usize) -> Vec<Reference> {
     all
 }
 
-/// A reference to solid `index`, with its article: mostly colour and shape where that is enough, or the shortest there is, in
-/// some the place. `None` where words cannot tell it from another.
+/// Returns a reference to object `index` with its article: mostly colour and shape where they suffice, or a shortest
+/// reference, sometimes by position. `None` where no text identifies it.
 pub fn refer(scene: &Scene, index: usize, wording: Wording, rng: &mut impl Rng) -> Option<String> {
     let all = references(scene, index);
     let plain: Vec<&Reference> = all
@@ -211,7 +211,7 @@ pub fn refer(scene: &Scene, index: usize, wording: Wording, rng: &mut impl Rng) 
         .collect();
     let place = plain.is_empty() || rng.random_bool(0.25);
     if place && !placed.is_empty() {
-        // Extremes are few and relations many: draw the form first.
+        // Extremes are few and relations many: draw the kind first.
         let extreme: Vec<&Reference> = placed
             .iter()
             .filter(|r| matches!(r, Reference::Extreme(..)))
@@ -232,8 +232,8 @@ pub fn refer(scene: &Scene, index: usize, wording: Wording, rng: &mut impl Rng) 
     (!plain.is_empty()).then(|| format!("the {}", usual(&plain, rng).say(wording, rng)))
 }
 
-/// As [`refer`] says a solid beside which another goes: by what it is wherever that is enough, in training's wording, so that
-/// no sentence relates three.
+/// As [`refer`], for an object beside which another goes: by attributes alone where they suffice, in the training wording, so
+/// that no sentence relates three objects.
 pub(super) fn refer_plainly(scene: &Scene, index: usize, rng: &mut impl Rng) -> Option<String> {
     let all = references(scene, index);
     let plain: Vec<&Reference> = all
@@ -250,7 +250,7 @@ pub(super) fn refer_plainly(scene: &Scene, index: usize, rng: &mut impl Rng) -> 
     }
 }
 
-/// Colour and shape, a shortest one, or any.
+/// Draws a reference by colour and shape, a shortest one, or any.
 fn usual<'a>(plain: &[&'a Reference], rng: &mut impl Rng) -> &'a Reference {
     let length = |r: &Reference| match r {
         Reference::Plain(what) => what.length(),

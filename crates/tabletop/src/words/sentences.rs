@@ -1,5 +1,5 @@
-//! The sentences of instructions. Slots: x the solid or solids, c a colour or tone, a the same with an article, m a material,
-//! n a new solid with its article, p a place, t where to, g a table with its article, o another solid.
+//! Sentence templates of instructions. Slots: x the object or objects, c a colour or tone, m a material, a either with an
+//! article, n a new object with its article, p a position, t a target, g a table with its article, o another object.
 
 use super::Sentences;
 use crate::edit::{CameraChange, LightChange};
@@ -11,7 +11,7 @@ macro_rules! sentences {
             held_out: &[$($held_out),*],
         };)*
 
-        /// All of them, for the tests.
+        /// All templates, for the tests.
         #[cfg(test)]
         pub(super) const ALL: &[(&str, &Sentences)] = &[$((stringify!($name), &$name)),*];
     };
@@ -156,7 +156,7 @@ sentences! {
     ], ["let the camera go away", "I want to look from farther away", "RES1 is seen from farther away"];
 }
 
-/// Sentences for a change of the light.
+/// Returns the templates for a change of the light.
 pub(super) fn light(change: LightChange) -> &'static Sentences {
     match change {
         LightChange::Left => &LIGHT_LEFT,
@@ -170,7 +170,7 @@ pub(super) fn light(change: LightChange) -> &'static Sentences {
     }
 }
 
-/// Sentences for a change of the camera.
+/// Returns the templates for a change of the camera.
 pub(super) fn camera(change: CameraChange) -> &'static Sentences {
     match change {
         CameraChange::Left => &CAMERA_LEFT,

@@ -1,4 +1,4 @@
-//! The words against meanings that are worked out here from the text alone.
+//! Tests of texts against an independent parser that derives their meaning from the text alone.
 
 use std::collections::HashSet;
 
@@ -12,7 +12,7 @@ use crate::scene::{Scene, Solid};
 
 const BOTH: [Wording; 2] = [Wording::Training, Wording::HeldOut];
 
-/// Whether a solid is what this word says; `None` for words that say nothing of what it is.
+/// Returns whether the word describes the object; `None` for words that name no attribute.
 fn word_fits(word: &str, solid: &Solid) -> Option<bool> {
     let word = word.strip_suffix("-coloured").unwrap_or(word);
     let word = word.strip_suffix("-shaped").unwrap_or(word);
@@ -56,7 +56,7 @@ fn described<'a>(scene: &'a Scene, words: &'a str) -> impl Iterator<Item = usize
     })
 }
 
-/// How far a solid's centre is to this side: in the picture, or over the table from where the camera stands.
+/// Returns how far an object's centre is to this side: in the image, or along the table from the camera.
 fn toward(scene: &Scene, side: &str, index: usize) -> f32 {
     let view = scene.camera.view();
     let position = scene.solids[index].pose.position;
@@ -79,7 +79,7 @@ fn stands_on(scene: &Scene, a: usize, b: usize) -> bool {
         && near[0].hypot(near[1]) < 0.3
 }
 
-/// The solids that a phrase can mean.
+/// Returns the objects that a phrase can refer to.
 fn meant(scene: &Scene, phrase: &str) -> Vec<usize> {
     let phrase = phrase.strip_prefix("the ").unwrap_or(phrase);
     let extremes = [
@@ -236,7 +236,7 @@ fn held_out_wordings_never_occur_in_training() {
                 held_out.iter().any(|text| follows(text, sentence)),
                 "seed {seed}: {name} never says \"{sentence}\""
             );
-            // Not even the sentence as such may be one of training's.
+            // Nor may the template itself be one of training's.
             assert!(
                 !sentences.training.contains(sentence),
                 "{name}: \"{sentence}\""
@@ -251,7 +251,7 @@ fn held_out_wordings_never_occur_in_training() {
     }
 }
 
-/// Whether `text` can come from `sentence`: all that stands between the slots, in order.
+/// Returns whether `text` contains, in order, all text between the slots of `sentence`.
 fn follows(text: &str, sentence: &str) -> bool {
     let mut rest = text;
     sentence.split(['{', '}']).step_by(2).all(|fixed| {

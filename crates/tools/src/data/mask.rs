@@ -1,11 +1,11 @@
-//! Masks, row by row as [`Entity`](super::Entity) holds them: measures, and what they cut out of pictures.
+//! Operations on row-major masks as in [`Entity`](super::Entity): measures, morphology, cut-outs and inpainting.
 
 use unireal::Image;
 
-/// What stands where something was taken out and words shall say what comes back.
+/// Fill colour of a hole whose content the prompt describes.
 const GREY: [u8; 3] = [128; 3];
 
-/// A box of whole pixels; the ends are exclusive.
+/// A bounding box in whole pixels; the ends are exclusive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
     /// Left edge.
@@ -19,28 +19,28 @@ pub struct Bounds {
 }
 
 impl Bounds {
-    /// Width.
+    /// Returns the width.
     pub fn width(&self) -> usize {
         self.right - self.left
     }
 
-    /// Height.
+    /// Returns the height.
     pub fn height(&self) -> usize {
         self.bottom - self.top
     }
 
-    /// Whether a pixel lies in it.
+    /// Returns whether a pixel is inside.
     pub fn contains(&self, x: usize, y: usize) -> bool {
         (self.left..self.right).contains(&x) && (self.top..self.bottom).contains(&y)
     }
 }
 
-/// The share of the picture that a mask covers, 0..1.
+/// Returns the fraction of the image that a mask covers, 0..1.
 pub fn share(mask: &[bool]) -> f32 {
     mask.iter().filter(|&&on| on).count() as f32 / mask.len().max(1) as f32
 }
 
-/// The smallest box around a mask; `None` for an empty one.
+/// Returns the bounding box of a mask; `None` for an empty one.
 pub fn bounds(mask: &[bool], width: usize) -> Option<Bounds> {
     let mut found: Option<Bounds> = None;
     for (i, _) in mask.iter().enumerate().filter(|(_, on)| **on) {
@@ -58,7 +58,7 @@ pub fn bounds(mask: &[bool], width: usize) -> Option<Bounds> {
     found
 }
 
-/// A mask that reaches `radius` pixels further on every side.
+/// Dilates a mask by `radius` pixels on every side.
 pub fn grown(mask: &[bool], width: usize, radius: usize) -> Vec<bool> {
     let height = mask.len() / width;
     let mut rows = vec![false; mask.len()];
@@ -80,7 +80,7 @@ pub fn grown(mask: &[bool], width: usize, radius: usize) -> Vec<bool> {
     grown
 }
 
-/// The box around a mask as a mask.
+/// Returns the bounding box of a mask as a mask.
 pub fn boxed(mask: &[bool], width: usize) -> Vec<bool> {
     let Some(b) = bounds(mask, width) else {
         return mask.to_vec();
@@ -90,14 +90,14 @@ pub fn boxed(mask: &[bool], width: usize) -> Vec<bool> {
         .collect()
 }
 
-/// Intersection over union; 0 when both are empty.
+/// Returns the intersection over union; 0 when both are empty.
 pub fn overlap(a: &[bool], b: &[bool]) -> f32 {
     let both = a.iter().zip(b).filter(|(a, b)| **a && **b).count();
     let any = a.iter().zip(b).filter(|(a, b)| **a || **b).count();
     both as f32 / any.max(1) as f32
 }
 
-/// The connected parts of a mask (8 neighbours), the largest first.
+/// Returns the connected components of a mask (8 neighbours), the largest first.
 pub fn regions(mask: &[bool], width: u32) -> Vec<Vec<bool>> {
     let height = mask.len() as u32 / width.max(1);
     let values = mask.iter().map(|&on| if on { 255 } else { 0 }).collect();
@@ -116,7 +116,7 @@ pub fn regions(mask: &[bool], width: u32) -> Vec<Vec<bool>> {
     order.into_iter().map(region).collect()
 }
 
-/// A mask without holes: what cannot be reached from the border belongs to it.
+/// Fills the holes of a mask: the pixels outside it that are not connected to the border.
 pub fn filled(mask: &[bool], width: u32) -> Vec<bool> {
     let outside: Vec<bool> = mask.iter().map(|on| !on).collect();
     let (w, h) = (width as usize, mask.len() / width as usize);
@@ -133,7 +133,7 @@ pub fn filled(mask: &[bool], width: u32) -> Vec<bool> {
     filled
 }
 
-/// White on black. `mask` has the pixels of `width` x `mask.len() / width`.
+/// Draws a mask white on black. The image has the size `width` x `mask.len() / width`.
 pub fn picture(mask: &[bool], width: u32) -> Image {
     let value = |&on: &bool| [if on { 255 } else { 0 }; 3];
     Image {
@@ -143,7 +143,7 @@ pub fn picture(mask: &[bool], width: u32) -> Image {
     }
 }
 
-/// The picture with grey where the mask is.
+/// Returns the image with the masked pixels in grey.
 pub fn hole(image: &Image, mask: &[bool]) -> Image {
     let mut image = image.clone();
     for (pixel, _) in on(&mut image, mask) {
@@ -152,8 +152,8 @@ pub fn hole(image: &Image, mask: &[bool]) -> Image {
     image
 }
 
-/// The object alone in the middle of a white picture of the frame's size: scaled to fill it, to twice its size at most, so
-/// that nothing tells where in the frame it was. `None` for an empty mask.
+/// Cuts out an object and centres it on a white image of the frame's size. The object is scaled to fill 0.9 of the image, to
+/// at most twice its size, so that its place in the frame is lost. Returns `None` for an empty mask.
 pub fn cut_out(image: &Image, mask: &[bool]) -> Option<Image> {
     let (width, height) = (image.width as usize, image.height as usize);
     let b = bounds(mask, width)?;
@@ -193,8 +193,8 @@ fn centred(object: &Image, width: u32, height: u32) -> Image {
     Image { width, height, rgb }
 }
 
-/// The picture with the masked part filled smoothly from what surrounds it (pull and push through a pyramid): the object is
-/// gone, and no edge says what it was.
+/// Inpaints the masked part smoothly from its surroundings (pull-push through a pyramid), so that no edge of the object
+/// remains.
 pub fn erased(image: &Image, mask: &[bool]) -> Image {
     let known: Vec<[f32; 4]> = image
         .rgb
@@ -218,7 +218,7 @@ pub fn erased(image: &Image, mask: &[bool]) -> Image {
     image
 }
 
-/// Gives a value to every pixel of weight 0. Colours are premultiplied by their weight, the fourth number.
+/// Fills every pixel of weight below 1. Colours are premultiplied by their weight, the fourth channel.
 fn pull_push(fine: Vec<[f32; 4]>, width: usize, height: usize) -> Vec<[f32; 4]> {
     if fine.iter().all(|p| p[3] >= 1.0) || fine.len() == 1 {
         return fine;
@@ -263,7 +263,7 @@ fn bilinear(values: &[[f32; 4]], width: usize, height: usize, x: f32, y: f32) ->
     })
 }
 
-/// The pixels where the mask is, with their indices.
+/// Returns the masked pixels with their indices.
 fn on<'a>(image: &'a mut Image, mask: &'a [bool]) -> impl Iterator<Item = (&'a mut [u8], usize)> {
     let pixels = image.rgb.chunks_exact_mut(3).zip(mask).enumerate();
     pixels
@@ -275,7 +275,7 @@ fn on<'a>(image: &'a mut Image, mask: &'a [bool]) -> impl Iterator<Item = (&'a m
 mod tests {
     use super::*;
 
-    /// A disc of radius 6 in red on a ramp, 40 x 30.
+    /// Returns a 40 x 30 image of a red disc of radius 6 on a ramp, and the disc's mask.
     fn scene() -> (Image, Vec<bool>) {
         let at = |i: usize| (i % 40, i / 40);
         let disc = |i: usize| {

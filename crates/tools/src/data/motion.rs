@@ -1,20 +1,20 @@
-//! Motion between two pictures: a dense optical flow (pyramidal Lucas and Kanade) and the part of it that is the camera's.
+//! Motion between two images: dense optical flow (pyramidal Lucas-Kanade) and the camera motion in it.
 
 use unireal::Image;
 
-/// A grey picture in 0..1.
+/// A greyscale image with values in 0..1.
 #[derive(Clone, Debug)]
 pub struct Plane {
     /// Pixels in a row.
     pub width: usize,
     /// Rows.
     pub height: usize,
-    /// Brightness, row by row.
+    /// Brightness in row-major order.
     pub values: Vec<f32>,
 }
 
 impl Plane {
-    /// A picture's brightness (Rec. 601).
+    /// Returns an image's brightness (Rec. 601).
     pub fn new(image: &Image) -> Self {
         let luma = |p: &[u8]| {
             (0.299 * f32::from(p[0]) + 0.587 * f32::from(p[1]) + 0.114 * f32::from(p[2])) / 255.0
@@ -34,14 +34,14 @@ impl Plane {
         }
     }
 
-    /// The pixel, or the nearest one of the border.
+    /// Returns the pixel, or the nearest border pixel.
     fn at(&self, x: isize, y: isize) -> f32 {
         let x = x.clamp(0, self.width as isize - 1) as usize;
         let y = y.clamp(0, self.height as isize - 1) as usize;
         self.values[y * self.width + x]
     }
 
-    /// Bilinear, the border repeated.
+    /// Samples bilinearly, with the border repeated.
     fn sample(&self, x: f32, y: f32) -> f32 {
         let (left, top) = (x.floor(), y.floor());
         let (fx, fy) = (x - left, y - top);
@@ -50,7 +50,7 @@ impl Plane {
         row(top) * (1.0 - fy) + row(top + 1) * fy
     }
 
-    /// The mean over `2 radius + 1` pixels a side, the border reflected.
+    /// Box-blurs over squares of `2 radius + 1` pixels a side, with the border reflected.
     pub fn blurred(&self, radius: usize) -> Plane {
         self.mean_of_rows(radius)
             .transposed()
@@ -58,7 +58,7 @@ impl Plane {
             .transposed()
     }
 
-    /// The mean over `2 radius + 1` pixels of the row, the border reflected.
+    /// Box-blurs the rows over `2 radius + 1` pixels, with the border reflected.
     pub fn mean_of_rows(&self, radius: usize) -> Plane {
         let r = radius as isize;
         let mut values = Vec::with_capacity(self.values.len());
@@ -81,7 +81,7 @@ impl Plane {
         self.with(values)
     }
 
-    /// Rows as columns.
+    /// Returns the transpose.
     pub fn transposed(&self) -> Plane {
         let values = (0..self.values.len())
             .map(|i| self.values[i % self.height * self.width + i / self.height]);
@@ -92,7 +92,7 @@ impl Plane {
         }
     }
 
-    /// Half the size, each pixel the mean of four.
+    /// Halves the size; each pixel is the mean of four.
     fn half(&self) -> Plane {
         let (width, height) = (self.width.div_ceil(2), self.height.div_ceil(2));
         let pixel = |i: usize| {
@@ -107,7 +107,7 @@ impl Plane {
     }
 }
 
-/// Where each pixel of one picture is in another.
+/// Optical flow: the displacement of each pixel from one image to another.
 #[derive(Clone, Debug)]
 pub struct Flow {
     /// Pixels in a row.
@@ -120,16 +120,16 @@ pub struct Flow {
     pub y: Vec<f32>,
 }
 
-/// Half a side of the window in which motion is taken as one.
+/// Radius of the window in which motion is assumed constant, in pixels.
 const WINDOW: usize = 3;
 /// Iterations on each level of the pyramid.
 const ITERATIONS: usize = 4;
-/// A level is made as long as its shorter side has at least so many pixels.
+/// Minimum shorter side of the pyramid's coarser levels, in pixels.
 const COARSEST: usize = 12;
-/// Keeps flat windows, which tell nothing, near what the coarser level found.
+/// Ridge regularisation, which keeps windows without texture near the coarser level's estimate.
 const RIDGE: f32 = 1e-4;
 
-/// The flow from `a` to `b`, which have one size.
+/// Estimates the flow from `a` to `b`, which have one size.
 pub fn flow(a: &Plane, b: &Plane) -> Flow {
     assert_eq!(
         (a.width, a.height),
@@ -165,7 +165,7 @@ impl Flow {
         }
     }
 
-    /// The same motion on the next finer level; the same level is left as it is.
+    /// Upsamples the flow to the next finer level; a flow of that size is returned unchanged.
     fn scaled(self, width: usize, height: usize) -> Flow {
         if (self.width, self.height) == (width, height) {
             return self;
@@ -194,7 +194,7 @@ impl Flow {
         }
     }
 
-    /// One Gauss-Newton step of every window.
+    /// Applies one Gauss-Newton step to every window.
     fn refine(&mut self, a: &Plane, b: &Plane) {
         let warped = self.warped(b);
         let n = a.values.len();
@@ -227,7 +227,7 @@ impl Flow {
         self.y = a.with(std::mem::take(&mut self.y)).blurred(1).values;
     }
 
-    /// `b` drawn where `a` is.
+    /// Warps `b` to `a` along the flow.
     pub fn warped(&self, b: &Plane) -> Plane {
         let pixel = |i: usize| {
             let (x, y) = ((i % self.width) as f32, (i / self.width) as f32);
@@ -236,11 +236,11 @@ impl Flow {
         b.with((0..b.values.len()).map(pixel).collect())
     }
 
-    /// What most of the picture does: the camera's motion.
+    /// Estimates the camera motion: the affine motion of most of the image.
     pub fn camera(&self) -> Camera {
         let mut weights = vec![1f32; self.x.len()];
         let mut camera = Camera::default();
-        // Iteratively re-weighted least squares (Cauchy), so that what moves on its own does not count in the end.
+        // Iteratively reweighted least squares (Cauchy weights) suppresses objects that move on their own.
         for _ in 0..12 {
             let Some(fitted) = Camera::fit(self, &weights) else {
                 return camera;
@@ -259,7 +259,7 @@ impl Flow {
         camera
     }
 
-    /// How far each pixel is from where the camera alone would put it, in pixels.
+    /// Returns the distance of each pixel's displacement from the camera motion, in pixels.
     pub fn against(&self, camera: &Camera) -> Vec<f32> {
         let off = |i: usize| {
             let [x, y] = camera.at((i % self.width) as f32, (i / self.width) as f32);
@@ -269,31 +269,31 @@ impl Flow {
     }
 }
 
-/// Affine motion of the whole picture.
+/// Affine motion of the whole image.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Camera {
-    /// Displacement to the right: constant, and for each pixel to the right and down.
+    /// Displacement to the right: a constant, then the change per pixel to the right and per pixel down.
     pub x: [f32; 3],
     /// Displacement down, likewise.
     pub y: [f32; 3],
 }
 
 impl Camera {
-    /// The displacement of a pixel.
+    /// Returns the displacement of a pixel.
     pub fn at(&self, x: f32, y: f32) -> [f32; 2] {
         let along = |p: &[f32; 3]| p[0] + p[1] * x + p[2] * y;
         [along(&self.x), along(&self.y)]
     }
 
-    /// Where the camera takes a point.
+    /// Maps a point to its place after the motion.
     pub fn forward(&self, [x, y]: [f32; 2]) -> [f32; 2] {
         let [dx, dy] = self.at(x, y);
         [x + dx, y + dy]
     }
 
-    /// Where a point came from.
+    /// Maps a point to its place before the motion, the inverse of [`Camera::forward`].
     pub fn back(&self, to: [f32; 2]) -> [f32; 2] {
-        // A few steps of a fixed point: the displacement changes little from one pixel to the next.
+        // A few fixed-point iterations suffice, as the displacement changes little from pixel to pixel.
         let mut from = to;
         for _ in 0..4 {
             let [dx, dy] = self.at(from[0], from[1]);
@@ -302,7 +302,7 @@ impl Camera {
         from
     }
 
-    /// The mean length of the displacements over a picture, in pixels.
+    /// Returns the mean length of the displacements over an image, in pixels.
     pub fn length(&self, width: usize, height: usize) -> f32 {
         const SIDE: usize = 8;
         let length = |i: usize| {
@@ -315,7 +315,7 @@ impl Camera {
         (0..SIDE * SIDE).map(length).sum::<f32>() / (SIDE * SIDE) as f32
     }
 
-    /// Least squares; `None` when the weights leave it open.
+    /// Fits the motion by weighted least squares; `None` when the system is singular.
     fn fit(flow: &Flow, weights: &[f32]) -> Option<Camera> {
         let (mut m, mut x, mut y) = ([[0f64; 3]; 3], [0f64; 3], [0f64; 3]);
         for (i, &weight) in weights.iter().enumerate() {
@@ -334,7 +334,7 @@ impl Camera {
     }
 }
 
-/// Gauss elimination with pivots.
+/// Solves a 3 x 3 linear system by Gauss-Jordan elimination with pivoting; `None` when it is singular.
 fn solve(mut m: [[f64; 3]; 3], mut v: [f64; 3]) -> Option<[f32; 3]> {
     for k in 0..3 {
         let pivot = (k..3).max_by(|&a, &b| m[a][k].abs().total_cmp(&m[b][k].abs()))?;
@@ -358,7 +358,7 @@ fn solve(mut m: [[f64; 3]; 3], mut v: [f64; 3]) -> Option<[f32; 3]> {
 mod tests {
     use super::*;
 
-    /// Smooth texture, known between the pixels.
+    /// Returns a smooth texture that is defined between pixels.
     fn texture(x: f32, y: f32) -> f32 {
         let wave = |a: f32, b: f32, c: f32| (a * x + b * y + c).sin();
         0.5 + 0.15 * (wave(0.31, 0.12, 0.0) + wave(-0.17, 0.27, 1.0) + wave(0.05, -0.41, 2.0))
@@ -375,7 +375,7 @@ mod tests {
         }
     }
 
-    /// Mean distance from the expected displacement, away from the border.
+    /// Returns the mean distance from the expected displacement, away from the border.
     fn error(flow: &Flow, expected: impl Fn(f32, f32) -> [f32; 2]) -> f32 {
         let (mut sum, mut count) = (0.0, 0.0);
         for y in 10..flow.height - 10 {
@@ -430,7 +430,7 @@ mod tests {
                 texture(x, y)
             }
         });
-        // The camera shifts everything by 2, 1; the thing goes 5 to the right of that.
+        // The camera shifts everything by 2, 1; the object moves 5 to the right of that.
         let b = plane(96, 72, |x, y| {
             if inside(x - 7.0, y - 1.0) {
                 thing(x - 7.0, y - 1.0)

@@ -1,4 +1,4 @@
-//! Work for many threads whose results are taken in order, so that what is written does not depend on how many there are.
+//! Parallel work with results consumed in order, so that the output does not depend on the number of threads.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -8,21 +8,21 @@ use std::sync::{Condvar, Mutex, PoisonError};
 
 use unireal::{Error, Result};
 
-/// Results that may wait for an earlier one, for each thread.
+/// Number of results per thread that may wait for an earlier one.
 const AHEAD: usize = 4;
 
-/// How far the results were taken, and whether to stop.
+/// The number of results consumed, and whether to stop.
 #[derive(Default)]
 struct Progress {
     taken: usize,
     stop: bool,
 }
 
-/// Makes `make(0)` .. `make(count - 1)` on `threads` threads and gives each to `take` in order, on this thread. A `make` that
-/// panics becomes an error of its own item.
+/// Runs `make(0)` to `make(count - 1)` on `threads` threads and passes the results to `take` in order, on the calling thread.
+/// A panic of `make` becomes the error of its item.
 ///
 /// # Errors
-/// The first one of `take`, which ends the work.
+/// The first error of `take`, which ends the work.
 pub(crate) fn ordered<T: Send>(
     threads: usize,
     count: usize,
@@ -36,7 +36,7 @@ pub(crate) fn ordered<T: Send>(
         change(&mut progress.lock().unwrap_or_else(PoisonError::into_inner));
         moved.notify_all();
     };
-    // Whether item `i` may be made: none is made long before it is taken.
+    // Waits until item `i` may be made, at most `AHEAD` results per thread before it is consumed; false to stop.
     let admitted = |i: usize| {
         let guard = progress.lock().unwrap_or_else(PoisonError::into_inner);
         let early = |p: &mut Progress| !p.stop && i >= p.taken + AHEAD * threads.max(1);

@@ -1,14 +1,14 @@
-//! The engine's own wordings: what is asked of a frame beside what the clip's captions and phrases say.
+//! Prompt templates of the data engine, which are filled with a clip's captions and phrases.
 //!
-//! Every list has wordings for training and others that are held back, so that a test can ask in words that were never read.
+//! Every list has templates for training and held-out ones, so that a test can use wordings that training never saw.
 
 use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{Rng, RngExt};
 
-/// Most paraphrases of a sample's prompt.
+/// Maximum number of paraphrases of a sample's prompt.
 const PARAPHRASES: usize = 6;
 
-/// Templates in which `{object}` and the like are filled in.
+/// Prompt templates with placeholders such as `{object}`.
 pub(super) struct Wording {
     training: &'static [&'static str],
     held_out: &'static [&'static str],
@@ -160,7 +160,7 @@ pub(super) const WITH_MASK: Wording = Wording {
     held_out: &["{prompt}, then show the changed part as RES2"],
 };
 
-/// What people say around a request; in training, so that words which say nothing are read as such.
+/// Filler phrases around a request. Training includes them so that the model learns to ignore them.
 const MANNERS: [&str; 11] = [
     "please {prompt}",
     "{prompt}, please",
@@ -175,7 +175,7 @@ const MANNERS: [&str; 11] = [
     "{prompt}.",
 ];
 
-/// An instruction with the words for the pictures.
+/// Templates that refer to the images of an edit as IMG1 and RES1.
 pub(super) const NAMED: Wording = Wording {
     training: &[
         "in IMG1, {prompt}",
@@ -194,7 +194,7 @@ impl Wording {
         }
     }
 
-    /// Paraphrases: for each of `fillings`, which give every name its words, templates in random order.
+    /// Returns paraphrases: random pairs of a template and one of `fillings`, which map each placeholder to its text.
     pub(super) fn all(
         &self,
         held_out: bool,
@@ -213,7 +213,7 @@ impl Wording {
             .collect()
     }
 
-    /// The paraphrases again, each in a template of this list.
+    /// Inserts each prompt into a random template of this list.
     pub(super) fn around(
         &self,
         held_out: bool,
@@ -240,7 +240,7 @@ fn fill(template: &str, filling: &[(&str, String)]) -> String {
     text
 }
 
-/// Some of the texts, in random order.
+/// Returns at most `PARAPHRASES` of the texts, in random order.
 pub(super) fn some(texts: &[String], rng: &mut impl Rng) -> Vec<String> {
     let mut texts = texts.to_vec();
     texts.shuffle(rng);
@@ -248,7 +248,7 @@ pub(super) fn some(texts: &[String], rng: &mut impl Rng) -> Vec<String> {
     texts
 }
 
-/// Half of the prompts as they are, half with the words for the pictures.
+/// Returns some of the prompts. One that does not mention IMG or RES is put into a template of `NAMED` with probability 0.3.
 pub(super) fn partly_named(prompts: &[String], held_out: bool, rng: &mut impl Rng) -> Vec<String> {
     let mut prompts = some(prompts, rng);
     for prompt in &mut prompts {
@@ -260,7 +260,7 @@ pub(super) fn partly_named(prompts: &[String], held_out: bool, rng: &mut impl Rn
     prompts
 }
 
-/// A fifth of the prompts as people ask.
+/// Puts each prompt into one of the `MANNERS` with probability 0.2.
 pub(super) fn partly_mannered(prompts: &mut [String], rng: &mut impl Rng) {
     for prompt in prompts {
         if rng.random_bool(0.2) {
@@ -270,7 +270,7 @@ pub(super) fn partly_mannered(prompts: &mut [String], rng: &mut impl Rng) {
     }
 }
 
-/// "the dog" for "a dog", "dog" and "the dog".
+/// Returns the phrase with a definite article: "the dog" for "a dog", "dog" and "the dog".
 pub(super) fn definite(phrase: &str) -> String {
     let (article, noun) = split(phrase);
     match article {
@@ -279,7 +279,7 @@ pub(super) fn definite(phrase: &str) -> String {
     }
 }
 
-/// "a dog" for "the dog" and "dog"; "the largest dog" stays, since there is one.
+/// Returns the phrase with an indefinite article: "a dog" for "the dog" and "dog"; "the largest dog" stays, since it is unique.
 pub(super) fn indefinite(phrase: &str) -> String {
     let (article, noun) = split(phrase);
     if article.is_empty() && counted(noun) {
@@ -304,7 +304,7 @@ fn split(phrase: &str) -> (&str, &str) {
     }
 }
 
-/// Whether a noun phrase has another determiner or is a plural, which take no article.
+/// Returns whether a noun phrase takes no article, because it has another determiner or is a plural.
 fn counted(noun: &str) -> bool {
     let first = noun.split(' ').next().unwrap_or_default();
     let known = [
@@ -327,7 +327,7 @@ const PREPOSITIONS: [&str; 12] = [
     "of", "on", "in", "at", "with", "near", "behind", "beside", "left", "right", "that", "under",
 ];
 
-/// "RES1, RES2 and RES3".
+/// Joins a list with commas and "and": "RES1, RES2 and RES3".
 pub(super) fn listed(words: &[String]) -> String {
     match words {
         [] => String::new(),

@@ -1,31 +1,31 @@
-//! What two frames have in common, and whether a frame is worth keeping: the measures behind tags and filters.
+//! Measures behind tags and filters: the change between two frames, and the blur of a frame.
 
 use super::motion::{Plane, flow};
 use unireal::Image;
 use unireal::Tag;
 
-/// How a frame differs from another of its size.
+/// Measures of the change between two frames of one size.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Change {
-    /// Mean squared difference of brightness, 0..1.
+    /// Mean squared difference of the brightness, which is in 0..1.
     pub difference: f32,
-    /// The same after each pixel was moved along the optical flow.
+    /// The same after warping along the optical flow.
     pub unexplained: f32,
-    /// Mean displacement of the camera's motion, as a share of the picture's diagonal.
+    /// Mean displacement by the camera motion, as a fraction of the image's diagonal.
     pub camera: f32,
-    /// Share of the picture that moves on its own.
+    /// Fraction of the image that moves against the camera motion.
     pub moving: f32,
-    /// Distance of the colour histograms: 0 for the same colours, 1 for none in common.
+    /// Distance of the colour histograms: 0 for the same colours, 1 for no common colour.
     pub colours: f32,
 }
 
 impl Change {
-    /// Below this difference (43 dB) nothing happened.
+    /// Differences below this (a PSNR of 43 dB) count as no change.
     const NOTHING: f32 = 5e-5;
-    /// Displacements below this many pixels are noise of the flow.
+    /// Displacements up to this, in pixels, are noise of the flow.
     const STEP: f32 = 0.5;
 
-    /// The change from `a` to `b`.
+    /// Measures the change from `a` to `b`.
     pub fn between(a: &Image, b: &Image) -> Change {
         let (p, q) = (Plane::new(a), Plane::new(b));
         let found = flow(&p, &q);
@@ -43,22 +43,21 @@ impl Change {
         }
     }
 
-    /// Whether the frames are as good as the same.
+    /// Returns whether the frames are practically equal.
     pub fn nothing(&self) -> bool {
         self.difference < Self::NOTHING
     }
 
-    /// Whether a cut lies between the frames: other colours, or differences that no motion explains.
+    /// Returns whether there is a cut between the frames: different colours, or differences that motion does not explain.
     pub fn cut(&self) -> bool {
         let lost = self.unexplained > 0.02 && self.unexplained > 0.4 * self.difference;
         self.colours > 0.5 || (lost && self.colours > 0.25)
     }
 
-    /// Whether the rest of the picture holds still.
+    /// Returns the tag for a static or a dynamic scenario.
     ///
     /// Choice: the paper names optical flow and pixel difference without thresholds. Here a pair is dynamic when the camera
-    /// moves by more than 1 % of the diagonal, when a third of the picture moves, or when the pixels differ by more than a PSNR of 17 dB
-    /// allows.
+    /// moves by more than 1 % of the diagonal, when more than a third of the image moves, or when the PSNR is below 17 dB.
     pub fn tag(&self) -> Tag {
         if self.camera > 0.01 || self.moving > 0.33 || self.difference > 0.02 {
             Tag::DynamicScenario
@@ -78,8 +77,8 @@ fn squared(a: &Plane, b: &Plane) -> f32 {
     sum / a.values.len() as f32
 }
 
-/// Half the L1 distance of the colour histograms of 4 x 4 x 4 cells, each pixel spread over the cells around it so that a
-/// slight change of the light is a slight change of the histogram.
+/// Returns half the L1 distance of the colour histograms of 4 x 4 x 4 cells. Each pixel is spread over the cells around it,
+/// so that a slight change of light changes the histogram slightly.
 pub fn colours(a: &Image, b: &Image) -> f32 {
     let (a, b) = (histogram(a), histogram(b));
     a.iter().zip(&b).map(|(a, b)| (a - b).abs()).sum::<f32>() / 2.0
@@ -107,14 +106,14 @@ fn histogram(image: &Image) -> [f32; 64] {
     cells
 }
 
-/// How blurred a picture is, from 0 (sharp) to 1, as Crété and others measure it (2007): how much of its edges another blur
-/// would still take away. The same as scikit-image's `blur_effect`.
+/// Returns the blur of an image, from 0 (sharp) to 1, by the measure of Crété et al. (2007): how little a further blur
+/// weakens its edges. Equals scikit-image's `blur_effect`.
 pub fn blur(image: &Image) -> f32 {
     let plane = Plane::new(image);
     blur_of_rows(&plane).max(blur_of_rows(&plane.transposed()))
 }
 
-/// Half the length of the second blur.
+/// Radius of the further blur.
 const REACH: usize = 5;
 
 fn blur_of_rows(plane: &Plane) -> f32 {
@@ -128,7 +127,7 @@ fn blur_of_rows(plane: &Plane) -> f32 {
             left += f64::from((sharp[i] - blurred[i]).max(0.0));
         }
     }
-    // A picture without edges is as blurred as can be.
+    // An image without edges counts as fully blurred.
     if all < 1e-6 * (w * h) as f64 {
         1.0
     } else {
@@ -136,7 +135,7 @@ fn blur_of_rows(plane: &Plane) -> f32 {
     }
 }
 
-/// The absolute Sobel derivative along the rows, the border reflected.
+/// Returns the absolute Sobel derivative along the rows, with the border reflected.
 fn edges(plane: &Plane) -> Vec<f32> {
     let (w, h) = (plane.width, plane.height);
     let at = |x: usize, y: usize| plane.values[y * w + x];
@@ -217,7 +216,7 @@ mod tests {
         assert!(colours(&a, &a) < 1e-6);
     }
 
-    /// Values of `skimage.measure.blur_effect` (scikit-image 0.26, h_size 11) for the same pictures.
+    /// Expects the values of `skimage.measure.blur_effect` (scikit-image 0.26, h_size 11) for the same images.
     #[test]
     fn blur_is_that_of_scikit_image() {
         let bars = |sharp: f32| {

@@ -1,5 +1,4 @@
-//! A sample: what goes in, what is to come out, and in which words; the one form in which data reaches training and
-//! evaluation.
+//! Samples: input images, output images and prompts. All data reaches training and evaluation in this form.
 
 use serde::{Deserialize, Serialize};
 
@@ -22,23 +21,23 @@ use unireal::{Role, Tag};
 )]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
-    /// A picture from words.
+    /// An image from a prompt (text to image).
     TextToImage,
-    /// Several frames of one clip from words.
+    /// Several frames of one clip from a prompt (text to video).
     TextToVideo,
-    /// An instruction with truth: one canvas, the edited picture.
+    /// An edit with ground truth: an instruction and a canvas, and the edited image.
     Edit,
-    /// Two frames of one video: the first is the canvas, the second the result (Video Frame2Frame).
+    /// Two frames of one video: the first is the canvas, the second is the result (Video Frame2Frame).
     FrameToFrame,
-    /// One or more objects cut out of one frame regenerate another frame (Video Multi-object customisation).
+    /// Another frame from one or more objects cut out of one frame (Video Multi-object customisation).
     Customisation,
-    /// An object cut out of one frame comes back into another from which it was erased (Video Object Insertion).
+    /// An object cut out of one frame, inserted into another from which it was erased (Video Object Insertion).
     Insertion,
-    /// A part of a frame that was erased comes back from words (Video ObjectAdd).
+    /// An erased part of a frame, restored from a prompt (Video ObjectAdd).
     ObjectAdd,
-    /// The mask of an object that words name (Video SEG).
+    /// The mask of the object that the prompt names (Video SEG).
     Segmentation,
-    /// From a frame its depth map or its edges, or back (Video Control).
+    /// A depth map or edges from a frame, or a frame from them (Video Control).
     Control,
 }
 
@@ -56,7 +55,7 @@ impl Kind {
         Kind::Control,
     ];
 
-    /// The name in files and on the command line.
+    /// Returns the name in files and on the command line.
     pub fn name(self) -> String {
         let value = clap::ValueEnum::to_possible_value(&self);
         value.map_or_else(String::new, |value| value.get_name().to_owned())
@@ -66,11 +65,11 @@ impl Kind {
 /// One sample.
 #[derive(Clone, Debug)]
 pub struct Sample {
-    /// Its kind.
+    /// The kind.
     pub kind: Kind,
-    /// A finer kind, such as the kind of edit (`recolour`) or of control (`depth`); empty when there is none.
+    /// The variant of the kind, such as an edit's `recolour` or a control's `depth`; empty when there is none.
     pub variant: String,
-    /// Paraphrases of the base prompt, at least one; training draws one of them each time.
+    /// Paraphrases of the base prompt, at least one; training draws one each time.
     pub prompts: Vec<String>,
     /// The context prompt.
     pub context: Vec<Tag>,
@@ -78,8 +77,8 @@ pub struct Sample {
     pub inputs: Vec<(Image, Role)>,
     /// The output images, RES1 first, at least one; all of one size.
     pub outputs: Vec<Image>,
-    /// The pixels that the instruction changes, when they are known: white on black, of the outputs' size.
+    /// The mask of the pixels that the instruction changes, if known: white on black, of the outputs' size.
     pub changed: Option<Image>,
-    /// Where it comes from: the video's name and the frames, or the world's seed.
+    /// The origin: the name of the video or scene, and the frames.
     pub source: serde_json::Value,
 }

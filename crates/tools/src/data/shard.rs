@@ -1,9 +1,9 @@
-//! Samples on disk: WebDataset tar shards, which the usual loaders read.
+//! Samples on disk: WebDataset tar shards, which common loaders read.
 //!
 //! A sample is a run of members that share a key: `<key>.json` (kind, variant, prompts, context, roles, source),
-//! `<key>.input1.png` .., `<key>.output1.png` .. and, where it is known, `<key>.changed.png`. A shard is written beside its
-//! place and renamed, so that a kill leaves only whole shards; what it was made from stands in a note beside it, written
-//! first, so that a shard without a note and a note without a shard cannot be mistaken for finished work.
+//! `<key>.input1.png` .., `<key>.output1.png` .. and, if known, `<key>.changed.png`. A shard is written as `.tar.partial` and
+//! then renamed, so that every `.tar` is complete even after a kill. A note `<shard>.json` lists what the shard was built
+//! from. It is written before the renaming, and only a shard with its note counts as finished work.
 
 mod read;
 
@@ -23,15 +23,14 @@ use unireal::{Error, Result};
 
 pub use read::{EncodedSample, Picture, encoded, read};
 
-/// A sample as the members of a tar file, with the key in their names.
+/// An encoded sample: the members of a tar file, with the key in their names.
 #[derive(Clone, Debug)]
 pub struct Members(Vec<(String, Vec<u8>)>);
 
-/// Encodes a sample: the costly part of writing it, apart so that many threads can do it.
+/// Encodes a sample. This is the costly part of writing it, a separate step so that many threads can do it.
 ///
 /// # Errors
-/// [`Error::Request`] when the key has a dot, a slash or no letter, or when the sample contradicts itself, see
-/// `check`.
+/// [`Error::Request`] when the key is not 1 to 80 letters, digits, `-` or `_`, or when the sample fails `check`.
 pub fn encode(key: &str, sample: &Sample) -> Result<Members> {
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     if key.is_empty() || key.len() > 80 || !key.chars().all(plain) {
@@ -65,7 +64,7 @@ pub fn encode(key: &str, sample: &Sample) -> Result<Members> {
     Ok(Members(members))
 }
 
-/// Whether a sample can be trained on; the reason when it cannot.
+/// Checks whether a sample can be trained on; returns the reason when it cannot.
 fn check(sample: &Sample) -> std::result::Result<(), String> {
     if sample.prompts.iter().all(|prompt| prompt.trim().is_empty()) {
         return Err("prompts: none has words; at least one must".into());
@@ -103,7 +102,7 @@ pub struct Writer {
     open: Option<Open>,
 }
 
-/// A shard that is being written.
+/// A shard being written.
 struct Open {
     path: PathBuf,
     tar: tar::Builder<BufWriter<File>>,
@@ -111,11 +110,11 @@ struct Open {
 }
 
 impl Writer {
-    /// Writes into `folder`, made if needed, shards of `samples` samples or a few more; goes on after the shards of this
-    /// prefix that are there. One writer a prefix: parts of a work that run at the same time need prefixes of their own.
+    /// Creates a writer of shards of `samples` samples or a few more in `folder`, which is created if needed. It continues after
+    /// the existing shards of this prefix. Concurrent writers need distinct prefixes.
     ///
     /// # Errors
-    /// [`Error::Request`] for shards of no samples, [`Error::Format`] when the folder cannot be made.
+    /// [`Error::Request`] for shards of 0 samples, [`Error::Format`] when the folder cannot be created.
     pub fn create(folder: &Path, prefix: &str, samples: usize) -> Result<Self> {
         if samples == 0 {
             return Err(Error::Request("shards of 0 samples; use 1 or more".into()));
@@ -138,15 +137,15 @@ impl Writer {
     /// Adds a sample.
     ///
     /// # Errors
-    /// As [`encode`], or [`Error::Format`] when the disk refuses.
+    /// As [`encode`], or [`Error::Format`] when the shard cannot be written.
     pub fn write(&mut self, key: &str, sample: &Sample) -> Result<()> {
         self.append(&encode(key, sample)?)
     }
 
-    /// Adds a sample that was encoded before.
+    /// Adds an encoded sample.
     ///
     /// # Errors
-    /// [`Error::Format`] when the disk refuses.
+    /// [`Error::Format`] when the shard cannot be written.
     pub fn append(&mut self, members: &Members) -> Result<()> {
         let open = match &mut self.open {
             Some(open) => open,
@@ -167,22 +166,22 @@ impl Writer {
         Ok(())
     }
 
-    /// Whether the shard has all its samples; then it is to be [closed](Writer::close), at once or after a few more that
-    /// belong with them.
+    /// Returns whether the open shard has reached its number of samples. The caller then [closes](Writer::close) it, at once or
+    /// after a few more samples that belong with them.
     pub fn full(&self) -> bool {
         self.samples() >= self.samples
     }
 
-    /// Samples in the open shard.
+    /// Returns the number of samples in the open shard.
     pub fn samples(&self) -> usize {
         self.open.as_ref().map_or(0, |open| open.samples)
     }
 
-    /// Ends the open shard and gives its path, `None` when none is open. `note` says what the shard was made from; it stands
-    /// beside it as JSON.
+    /// Finishes the open shard and returns its path, `None` when none is open. `note` lists what the shard was built from and is
+    /// written beside it as JSON.
     ///
     /// # Errors
-    /// [`Error::Format`] when the disk refuses.
+    /// [`Error::Format`] when the shard cannot be written.
     pub fn close(&mut self, note: Option<&Value>) -> Result<Option<PathBuf>> {
         let Some(open) = self.open.take() else {
             return Ok(None);
@@ -231,7 +230,7 @@ fn note_path(path: &Path) -> PathBuf {
     path.with_extension("json")
 }
 
-/// The notes in a folder whose shards are whole, with the shards' names without ending, sorted; none when there is no folder.
+/// Returns the notes of a folder's complete shards, with the shards' file stems, sorted; none when the folder does not exist.
 ///
 /// # Errors
 /// [`Error::Format`] when a note cannot be read.
@@ -254,7 +253,7 @@ pub fn notes(folder: &Path) -> Result<Vec<(String, Value)>> {
     Ok(notes)
 }
 
-/// What a folder holds, sorted.
+/// Returns the entries of a folder, sorted.
 ///
 /// # Errors
 /// [`Error::Format`] when it cannot be read.
@@ -267,10 +266,10 @@ pub(super) fn listed(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// The shards under `paths`: each a shard, or a folder whose shards are meant; sorted, without repeats.
+/// Returns the shards of `paths`, each a shard or a folder of shards; sorted, without duplicates.
 ///
 /// # Errors
-/// [`Error::Format`] for a path that is not there and for a folder without shards.
+/// [`Error::Format`] for a path that does not exist and for a folder without shards.
 pub fn find(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for path in paths {

@@ -1,4 +1,4 @@
-//! `unireal data show`: contact sheets, one a kind: the inputs with their roles, the outputs, and the words under them.
+//! `unireal data show`: draws one contact sheet per kind, with inputs and their roles, outputs and prompts.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use super::shard;
 use unireal::Image;
 use unireal::{Error, Result};
 
-/// What `unireal data show` is asked for.
+/// Command-line options of `unireal data show`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
     /// Shards, or folders of shards
@@ -20,20 +20,20 @@ pub struct Options {
     /// Folder for the sheets
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
-    /// Samples on a sheet
+    /// Maximum number of samples on a sheet
     #[arg(long, value_name = "N", default_value_t = 16)]
     pub count: usize,
 }
 
-/// Cards beside each other.
+/// Number of cards per row.
 const COLUMNS: usize = 2;
-/// Prompts that are written out.
+/// Maximum number of prompts shown per sample.
 const PROMPTS: usize = 3;
 
-/// Draws the sheets and names the files.
+/// Draws the sheets and prints the files' names.
 ///
 /// # Errors
-/// As [`sheets`], and [`Error::Format`] when a file cannot be written.
+/// As [`sheets`], and [`Error::Format`] or [`Error::Io`] when the folder or a sheet cannot be written.
 pub fn run(options: &Options) -> Result<()> {
     std::fs::create_dir_all(&options.out)
         .map_err(|e| Error::format(options.out.display().to_string(), e))?;
@@ -49,10 +49,10 @@ fn kind_name(kind: Kind) -> String {
     json!(kind).as_str().unwrap_or_default().to_owned()
 }
 
-/// A sheet for each kind that the shards hold, of at most `count` samples with the variants in turn.
+/// Returns a sheet for each kind in the shards, with at most `count` samples that cycle through the variants.
 ///
 /// # Errors
-/// [`Error::Format`] for what cannot be read, [`Error::Request`] when there is no sample at all.
+/// [`Error::Format`] when a shard cannot be read, [`Error::Request`] when there is no sample.
 pub fn sheets(paths: &[PathBuf], count: usize) -> Result<Vec<(Kind, Image)>> {
     let mut chosen: BTreeMap<Kind, BTreeMap<String, Vec<Sample>>> = BTreeMap::new();
     for path in shard::find(paths)? {
@@ -79,7 +79,7 @@ pub fn sheets(paths: &[PathBuf], count: usize) -> Result<Vec<(Kind, Image)>> {
     Ok(chosen.into_iter().map(sheet).collect())
 }
 
-/// One sample as a card.
+/// Returns the card of a sample.
 fn card(sample: &Sample) -> Card<'_> {
     let inputs = sample.inputs.iter().enumerate().map(|(i, (image, role))| {
         let label = format!("IMG{} {}", i + 1, role.name());

@@ -1,4 +1,4 @@
-//! Clips of the tabletop world with all that is known about them: a film, and edits of one of its scenes.
+//! Annotated clips of the tabletop world: a film, and edits of one of its scenes.
 
 use rand::{Rng, RngExt};
 
@@ -11,34 +11,35 @@ use unireal_tabletop::{Edit, EditKind, Scene, Settings, Wording};
 
 pub use unireal_tabletop::HELD_OUT;
 
-/// Most paraphrases of anything.
+/// Maximum number of paraphrases of a text.
 const PARAPHRASES: usize = 5;
-/// The least part of the picture that the solids of an edit cover.
+/// Minimum fraction of the image that the changed pixels of an edit cover.
 const LEAST_CHANGED: f32 = 0.003;
 
-/// A film and edits of one of its scenes, rendered; what [`clip`] says in words.
+/// A rendered film and rendered edits of one of its scenes; [`clip`] adds the texts.
 #[derive(Clone, Debug)]
 pub struct Shoot {
-    /// The scenes that were kept, with their pictures.
+    /// The film's selected scenes, with their images.
     pub frames: Vec<(Scene, Frame)>,
-    /// The scene that is edited, with its picture.
+    /// The scene that is edited, with its image.
     pub base: (Scene, Frame),
-    /// The edits of it.
+    /// Its edits.
     pub edits: Vec<EditCase>,
 }
 
-/// An edit with its true result.
+/// An edit with its ground truth.
 #[derive(Clone, Debug)]
 pub struct EditCase {
-    /// What was asked for.
+    /// The edit.
     pub edit: Edit,
-    /// The scene after.
+    /// The scene after the edit.
     pub scene: Scene,
-    /// Its picture.
+    /// The image of that scene.
     pub frame: Frame,
 }
 
-/// Films and edits seed `seed` in pictures of `side` pixels: nine or ten renders. The same seed gives the same bytes.
+/// Renders the film and the edits of `seed` in square images of `side` pixels: nine or ten renders. The same seed gives the
+/// same bytes.
 pub fn shoot(seed: u64, side: u32) -> Shoot {
     rendered(still(seed), side)
 }
@@ -64,16 +65,16 @@ fn rendered(still: Still, side: u32) -> Shoot {
     }
 }
 
-/// The clip of `seed` in pictures of `side` pixels, with masks, depth, captions, instructions between its frames, and edits
-/// with truth, in either direction where both can be said. The pictures do not depend on the wording.
+/// Returns the clip of `seed` in square images of `side` pixels, with masks, depth, captions, instructions between its frames,
+/// and edits with ground truth, in both directions where both have an instruction. The images do not depend on the wording.
 ///
-/// [`EditPair::changed`] holds the pixels of the solids that an edit concerns, before or after, without their shadows and
-/// reflections; for another table all that is no solid, for light and camera everything.
+/// [`EditPair::changed`] holds the pixels of the objects that an edit concerns, before or after, without their shadows and
+/// reflections. For a change of the table it holds all pixels without an object, for light and camera all pixels.
 pub fn clip(seed: u64, side: u32, wording: Wording) -> Clip {
     described(format!("tabletop-{seed}"), shoot(seed, side), seed, wording)
 }
 
-/// As [`clip`], of a simpler scene without a film: one to three large solids, each with a colour and a shape of its own.
+/// As [`clip`], of a simpler scene without a film: one to three large objects with distinct colours and shapes.
 pub fn easy_clip(seed: u64, side: u32, wording: Wording) -> Clip {
     let shoot = rendered(easy_still(seed), side);
     described(format!("tabletop-easy-{seed}"), shoot, seed, wording)
@@ -101,7 +102,7 @@ fn described(name: String, shoot: Shoot, seed: u64, wording: Wording) -> Clip {
     }
 }
 
-/// Different texts out of some draws; none where a draw finds no words.
+/// Returns distinct texts from up to `2 * PARAPHRASES` draws; a draw may yield none.
 fn paraphrases(mut draw: impl FnMut() -> Option<String>) -> Vec<String> {
     let mut all: Vec<String> = Vec::new();
     for _ in 0..2 * PARAPHRASES {
@@ -112,7 +113,7 @@ fn paraphrases(mut draw: impl FnMut() -> Option<String>) -> Vec<String> {
     all
 }
 
-/// Solids that words can tell from the others in every frame.
+/// Returns the objects that have an unambiguous phrase in every frame.
 fn entities(frames: &[(Scene, Frame)], wording: Wording, rng: &mut impl Rng) -> Vec<Entity> {
     let first = &frames[0].0;
     let entity = |solid: usize| {
@@ -122,7 +123,7 @@ fn entities(frames: &[(Scene, Frame)], wording: Wording, rng: &mut impl Rng) -> 
                 .iter()
                 .all(|(scene, _)| r.meant(scene) == Some(solid))
         });
-        // Most by what they are, some by where they are.
+        // Most phrases describe the object itself, some its place.
         let (plain, placed): (Vec<_>, Vec<_>) = always
             .into_iter()
             .partition(|r| matches!(r, Reference::Plain(_)));
@@ -145,7 +146,7 @@ fn entities(frames: &[(Scene, Frame)], wording: Wording, rng: &mut impl Rng) -> 
     all.filter(|entity| !entity.phrases.is_empty()).collect()
 }
 
-/// From every frame to every later one in which something moved.
+/// Returns instructions from every frame to every later one in which something moved.
 fn instructions(scenes: &[&Scene], wording: Wording, rng: &mut impl Rng) -> Vec<Instruction> {
     let pairs = (0..scenes.len()).flat_map(|to| (0..to).map(move |from| (from, to)));
     let mut instruction = |(from, to): (usize, usize)| {
@@ -191,7 +192,7 @@ fn edit_pair(
     })
 }
 
-/// The pixels that an edit of `scene` is about, see [`clip`].
+/// Returns the pixels that an edit of `scene` concerns, see [`clip`].
 pub fn changed(edit: &Edit, scene: &Scene, before: &Frame, after: &Frame) -> Vec<bool> {
     match edit.kind() {
         EditKind::Light | EditKind::Camera => vec![true; before.ids.len()],
@@ -205,7 +206,7 @@ pub fn changed(edit: &Edit, scene: &Scene, before: &Frame, after: &Frame) -> Vec
     }
 }
 
-/// The pixels that show these solids.
+/// Returns the mask of these objects.
 pub fn mask(frame: &Frame, solids: &[usize]) -> Vec<bool> {
     let shows = |&id: &u8| id > 0 && solids.contains(&(usize::from(id) - 1));
     frame.ids.iter().map(shows).collect()

@@ -1,9 +1,9 @@
-//! The form in which UniReal's authors publish their data construction toolkit, to read and to write.
+//! Reads and writes the format of the UniReal authors' data construction toolkit.
 //!
-//! A folder holds `pairs/<row>_<video>_<clip>_<start>to<end>.png`, two frames beside each other; `instructions.json`, an object
-//! of file name and instruction; `masks/<the same name>.png`, where the value 20 (i + 1) is entity i; and
-//! `masks/<the same name>.json` with the caption and the entities as Kosmos-2 gives them. The toolkit's description leaves
-//! open where the files lie and whether a mask covers one frame or both: here it covers both, and one is read as well.
+//! A folder holds `pairs/<row>_<video>_<clip>_<start>to<end>.png`, two frames side by side; `instructions.json`, an object
+//! from file name to instruction; `masks/<the same name>.png`, where the value 20 (i + 1) is entity i; and
+//! `masks/<the same name>.json` with the caption and the entities in the format of Kosmos-2. The toolkit's description does
+//! not specify the folders, nor whether a mask covers one frame or both: masks are written for both, and either is read.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,17 +16,17 @@ use crate::train::checkpoint;
 use unireal::Image;
 use unireal::{Error, Result};
 
-/// Step between the values of two entities in a mask picture.
+/// Step between the values of two entities in a mask image.
 const STEP: u8 = 20;
-/// Most entities that fit into a byte.
+/// Maximum number of entities whose values fit into a byte.
 const MOST: usize = 255 / STEP as usize;
 
-/// What a file's name says.
+/// The parsed file name of a pair.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Name {
-    /// Row of the source's table.
+    /// Row in the source's table.
     pub row: u64,
-    /// The video.
+    /// Name of the video.
     pub video: String,
     /// Number of the clip in the video.
     pub clip: u64,
@@ -71,10 +71,10 @@ impl std::str::FromStr for Name {
     }
 }
 
-/// Writes two frames of a clip with what is known of them; gives the file's name and the instruction, if there is one.
+/// Writes two frames of a clip with their annotations; returns the file's name and the instruction, if there is one.
 ///
 /// # Errors
-/// [`Error::Format`] when the disk refuses.
+/// [`Error::Format`] when a file cannot be written.
 pub fn write(
     folder: &Path,
     name: &Name,
@@ -158,7 +158,7 @@ fn beside(left: &Image, right: &Image) -> Image {
     }
 }
 
-/// The instructions of a folder, by file name; none when there is no such file.
+/// Reads the instructions of a folder, by file name; none when there is no `instructions.json`.
 ///
 /// # Errors
 /// [`Error::Format`] when the file is not an object of strings.
@@ -172,10 +172,10 @@ pub fn instructions(folder: &Path) -> Result<BTreeMap<String, String>> {
     }
 }
 
-/// Adds to the instructions of a folder.
+/// Adds instructions to those of a folder.
 ///
 /// # Errors
-/// [`Error::Format`] when the file there is wrong, or the disk refuses.
+/// [`Error::Format`] when the existing file is wrong, or cannot be written.
 pub fn add_instructions(folder: &Path, added: &BTreeMap<String, String>) -> Result<()> {
     let mut all = instructions(folder)?;
     all.extend(
@@ -187,10 +187,10 @@ pub fn add_instructions(folder: &Path, added: &BTreeMap<String, String>) -> Resu
     checkpoint::write(&folder.join("instructions.json"), json.as_bytes())
 }
 
-/// Reads a pair as a clip of two frames, fitted to samples of `side`.
+/// Reads a pair as a clip of two frames, fitted to samples of `side` pixels.
 ///
 /// # Errors
-/// [`Error::Format`] when a file is not of this form, as [`Fit::new`] for sizes.
+/// [`Error::Io`] when the pair cannot be read, [`Error::Format`] when a file is not in this format; as [`Fit::new`] for sizes.
 pub fn read(
     folder: &Path,
     file: &str,
@@ -369,7 +369,7 @@ mod tests {
                 "seed {seed}"
             );
         }
-        // As the authors' scripts would read them: the values by hand.
+        // Checks the raw mask values, as the authors' scripts would read them.
         let masks = image::open(folder.path().join("masks").join(&file))
             .unwrap()
             .to_luma8();
@@ -420,7 +420,7 @@ mod tests {
         );
         Image::from_rgb(65, 64, vec![0; 3 * 65 * 64])
             .unwrap()
-            .save(&folder.path().join("pairs").join(&file))
+            .save(folder.path().join("pairs").join(&file))
             .unwrap();
         assert!(read().unwrap_err().to_string().contains("65 pixels"));
     }

@@ -1,5 +1,5 @@
-//! Real videos, read by the programs `ffprobe` and `ffmpeg`: everything that they can read, a frame at a time through a
-//! pipe, so that memory does not depend on the video.
+//! Reads real videos with the programs `ffprobe` and `ffmpeg`, in every format they support, one frame at a time through a
+//! pipe, so that memory does not depend on the length of the video.
 
 mod process;
 
@@ -19,22 +19,22 @@ use process::Program;
 use unireal::Image;
 use unireal::{Error, Result};
 
-/// How videos are read.
+/// Settings for reading videos.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The side of a square of the samples' area, in pixels.
+    /// Side of the square whose area the samples have, in pixels.
     pub side: u32,
-    /// Square samples instead of ones of the video's shape.
+    /// Whether samples are square instead of having the video's aspect ratio.
     pub square: bool,
-    /// Frames that are looked at in a second of video.
+    /// Number of frames decoded per second of video.
     pub rate: f64,
-    /// Most frames that are looked at in a clip.
+    /// Maximum number of frames per clip.
     pub span: usize,
-    /// Most clips of a video; they are spread over its length.
+    /// Maximum number of clips per video; they are spread over its length.
     pub clips: usize,
-    /// A video may take so long altogether.
+    /// Time limit for a whole video.
     pub limit: Duration,
-    /// The decoder may think so long about a frame.
+    /// Time limit for each wait for the decoder's output.
     pub stall: Duration,
 }
 
@@ -52,24 +52,24 @@ impl Default for Settings {
     }
 }
 
-/// Shots of fewer frames than this are left out.
+/// Minimum number of frames of a shot; shorter ones are dropped.
 const SHORTEST: usize = 4;
 
-/// What a video holds.
+/// Properties of a video.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Probe {
-    /// Width and height as shown: after rotation, with square pixels.
+    /// Width and height as displayed: after rotation, with square pixels.
     pub size: (u32, u32),
-    /// Frames in a second.
+    /// Frames per second.
     pub rate: f64,
-    /// Length in seconds, when the file says so.
+    /// Length in seconds, if the file declares it.
     pub seconds: Option<f64>,
 }
 
-/// Asks `ffprobe` what a video holds.
+/// Reads the properties of a video with `ffprobe`.
 ///
 /// # Errors
-/// [`Error::Unsupported`] when the program is missing, [`Error::Format`] when the file holds no video that it can read.
+/// [`Error::Unsupported`] when the program is missing, [`Error::Format`] when it finds no readable video in the file.
 pub fn probe(path: &Path, limit: Duration) -> Result<Probe> {
     let name = path.display().to_string();
     let mut program = Program::start(
@@ -131,17 +131,17 @@ fn parse(answer: &Value) -> std::result::Result<Probe, String> {
     })
 }
 
-/// The shots of a video as clips of at most `span` frames each, of the samples' size; `counts` learns what was left out.
+/// Reads the shots of a video as clips of at most `span` frames of the samples' size; drops are added to `counts`.
 ///
 /// # Errors
 /// [`Error::Unsupported`] when a program is missing or the size is out of range, [`Error::Format`] when the file holds no
-/// video, when the decoder fails, or when it takes too long.
+/// video, when the decoder fails, or when a time limit is exceeded.
 pub fn clips(path: &Path, settings: &Settings, counts: &mut Counts) -> Result<(Vec<Clip>, Fit)> {
     let started = Instant::now();
     let name = path.display().to_string();
     let probe = probe(path, settings.stall)?;
     let fit = Fit::new(probe.size, settings.side, settings.square)?;
-    // A short video is looked at more closely, a long one in pieces.
+    // Samples at most at the video's own frame rate.
     let rate = settings.rate.min(probe.rate);
     let mut program = decoder(path, &fit, rate)?;
     let mut shots = Shots::new(path, settings, probe, rate);
@@ -181,7 +181,7 @@ struct Shots<'a> {
     native: f64,
     seen: u64,
     open: Vec<(u64, Image)>,
-    /// Pieces that are skipped between two clips, so that the clips spread over the video.
+    /// Every `stride`-th piece becomes a clip, so that the clips spread over the video.
     stride: u64,
     pieces: u64,
     clips: Vec<Clip>,
@@ -249,7 +249,7 @@ impl<'a> Shots<'a> {
     }
 }
 
-/// Whether a cut lies between two frames that follow each other: the colours jump, and so do the pixels in place.
+/// Returns whether there is a cut between two successive frames: both the colour histogram and the pixels in place jump.
 fn is_cut(a: &Image, b: &Image) -> bool {
     let difference: u64 = a
         .rgb
@@ -261,7 +261,7 @@ fn is_cut(a: &Image, b: &Image) -> bool {
     mean > 12.0 && (quality::colours(a, b) > 0.4 || (mean > 40.0 && quality::colours(a, b) > 0.2))
 }
 
-/// The `count` frames of a clip to keep: one of each equal part of it, the sharpest, so that motion blur is left out.
+/// Selects `count` frames of a clip: the sharpest of each of `count` equal parts, to avoid motion blur.
 pub fn select(clip: &Clip, count: usize) -> Vec<usize> {
     let frames = clip.frames.len();
     let count = count.min(frames);
@@ -271,7 +271,7 @@ pub fn select(clip: &Clip, count: usize) -> Vec<usize> {
     (0..count).filter_map(sharpest).collect()
 }
 
-/// Only these frames of a clip, with their annotations.
+/// Returns the clip with only these frames and their annotations.
 pub fn keep(clip: Clip, frames: &[usize]) -> Clip {
     fn chosen<T: Clone>(list: &[T], frames: &[usize]) -> Vec<T> {
         frames

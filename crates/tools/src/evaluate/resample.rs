@@ -116,8 +116,8 @@ fn down(rgb: &[u8], stride: usize, taps: &[Taps]) -> Vec<u8> {
     result
 }
 
-/// Resizes as torch's `interpolate(mode="bicubic", align_corners=False)`, on rows of `channels` interleaved values: `a =
-/// -0.75`, no antialiasing, border pixels are repeated.
+/// Resizes as torch's `interpolate(mode="bicubic", align_corners=False)`, on rows of `channels` interleaved values:
+/// `a = -0.75`, no antialiasing, border pixels are repeated.
 pub fn torch_bicubic(
     values: &[f32],
     channels: usize,

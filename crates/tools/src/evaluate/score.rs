@@ -32,7 +32,7 @@ pub(super) struct Score {
     pub inside: Option<f64>,
     /// `inside` of the input.
     pub input_inside: Option<f64>,
-    /// PSNR where the ground truth equals the input.
+    /// PSNR everywhere else.
     pub outside: Option<f64>,
     /// PSNR of shadows and reflections only: where the ground truth differs, outside the objects that the instruction refers
     /// to.

@@ -13,7 +13,7 @@ pub(super) struct AdamW {
     beta1: f32,
     beta2: f32,
     epsilon: f32,
-    /// Factor of weight decay, `1 - learning_rate * weight_decay`.
+    /// `1 - learning_rate * weight_decay`.
     decay: f32,
     /// The learning rate with the bias correction of the first moment.
     learning_rate: f32,
@@ -22,7 +22,7 @@ pub(super) struct AdamW {
 }
 
 impl AdamW {
-    /// Returns the coefficients of step `steps`, counted from 1; `scale` is the factor from the sum of gradients to their clipped mean.
+    /// Returns the coefficients of step `steps` (from 1); `scale` turns the sum of gradients into their clipped mean.
     pub(super) fn new(
         config: &OptimizerConfig,
         steps: i32,

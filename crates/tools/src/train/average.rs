@@ -1,4 +1,4 @@
-//! The exponential moving average of the weights, which is what a pack ships.
+//! The exponential moving average of the weights, which packs ship.
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::Tensor;
@@ -14,7 +14,7 @@ pub struct Average {
 }
 
 impl Average {
-    /// Starts at the module's present parameters.
+    /// Starts at the module's current parameters.
     pub fn new<M: Module>(module: &M, decay: f64) -> Self {
         Average {
             decay,
@@ -24,12 +24,12 @@ impl Average {
         }
     }
 
-    /// Divides the parameters among this many threads.
+    /// Sets the number of threads among which parameters are divided.
     pub(super) fn with_threads(self, threads: usize) -> Self {
         Average { threads, ..self }
     }
 
-    /// Goes on after `steps` updates; `module` holds the averages.
+    /// Resumes after `steps` updates; `module` holds the averages.
     pub(super) fn resumed<M: Module>(module: &M, decay: f64, steps: usize) -> Self {
         Average {
             steps,
@@ -37,12 +37,12 @@ impl Average {
         }
     }
 
-    /// Updates done.
+    /// Returns the number of updates done.
     pub(super) fn steps(&self) -> usize {
         self.steps
     }
 
-    /// Takes the module's parameters in. Early steps forget faster, so that the start does not linger.
+    /// Adds the module's parameters to the average. The decay is lower in early steps, so that the initial weights fade.
     pub fn update<M: Module>(&mut self, module: &M) {
         self.steps += 1;
         let decay = self
@@ -56,7 +56,7 @@ impl Average {
         self.values = cpu_tensor::parallel(self.threads, pairs, size, mix);
     }
 
-    /// A module like `module` that holds the averages.
+    /// Returns `module` with the averages as its parameters.
     pub fn apply<M: Module>(&self, module: M) -> M {
         struct Fill<'a>(std::slice::Iter<'a, Tensor<1>>);
         impl ModuleMapper for Fill<'_> {

@@ -175,7 +175,7 @@ pub(super) fn name(kind: Kind, variant: &str) -> String {
     }
 }
 
-/// Returns loss weights in which changed cells weigh `factor` times as much as the others; their mean is 1.
+/// Returns loss weights with mean 1; changed cells weigh `factor` times as much as others.
 fn weights(changed: &[bool], factor: f32) -> Vec<f32> {
     let raw = changed.iter().map(|&on| if on { factor } else { 1.0 });
     let mean = raw.clone().sum::<f32>() / changed.len() as f32;

@@ -1,5 +1,5 @@
-//! `unireal bench train`: steps of training on made-up numbers, timed. The same shapes as the torch twin's in
-//! `tests/golden/speed.py`, which `scripts/bench train` runs in turns with this.
+//! `unireal bench train`: times training steps on random data. `tests/golden/speed.py` does the same with the same shapes in
+//! PyTorch; `scripts/bench train` runs the two alternately.
 
 use std::path::Path;
 use std::time::Instant;
@@ -23,43 +23,43 @@ use unireal::internals::model::transformer::Transformer;
 use unireal::internals::weights::quant::Encoding;
 use unireal::{Error, Result};
 
-/// What `unireal bench train` is asked for.
+/// Options of `unireal bench train`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct TrainOptions {
-    /// The model's shape
+    /// Preset of the model's shape
     #[arg(long, default_value = "tabletop")]
     pub preset: String,
-    /// Samples in a step
+    /// Number of samples in a step
     #[arg(long, default_value_t = 64)]
     pub batch: usize,
-    /// Threads among which a step is divided
+    /// Number of threads among which a step is divided
     #[arg(long, default_value_t = 2)]
     pub threads: usize,
-    /// Pixels along a side
+    /// Side of the images in pixels
     #[arg(long, default_value_t = 64)]
     pub size: usize,
-    /// Tokens of text
+    /// Number of text tokens
     #[arg(long, default_value_t = 24)]
     pub text: usize,
-    /// Precision of matrix products; bf16 where the CPU has instructions for it, by default
+    /// Precision of matrix products; by default bf16 if the CPU has instructions for it
     #[arg(long, value_parser = crate::arguments::precision())]
     pub precision: Option<Precision>,
-    /// Another width than the preset's
+    /// Hidden size, instead of the preset's
     #[arg(long)]
     pub width: Option<usize>,
-    /// Another number of heads
+    /// Number of attention heads, instead of the preset's
     #[arg(long)]
     pub heads: Option<usize>,
-    /// Another number of blocks
+    /// Number of blocks, instead of the preset's
     #[arg(long)]
     pub blocks: Option<usize>,
-    /// Where to compute
+    /// Device to compute on
     #[arg(long, value_enum, default_value = "cpu")]
     pub device: devices::Kind,
-    /// Steps, after one that is not timed
+    /// Number of timed steps, after one that is not timed
     #[arg(long, default_value_t = 10)]
     pub steps: usize,
-    /// Whole steps of a stage in place of the transformer alone
+    /// Whole steps of a stage instead of the transformer alone
     #[command(flatten)]
     pub whole: WholeOptions,
 }
@@ -67,7 +67,7 @@ pub struct TrainOptions {
 /// Times steps and prints a line of JSON.
 ///
 /// # Errors
-/// [`Error::Request`] for a shape that the model does not take.
+/// [`Error::Request`] for a shape that the model does not support.
 pub fn run(options: &TrainOptions) -> Result<()> {
     if options.whole.whole {
         return bench_whole::run(options);
@@ -123,7 +123,7 @@ pub fn run(options: &TrainOptions) -> Result<()> {
     Ok(())
 }
 
-/// The preset with the options' changes; a head's rotary axes are a quarter, three eighths and three eighths of its width.
+/// Applies the options to the preset; the rotary axes take a quarter, three eighths and three eighths of a head's width.
 pub(super) fn shape(options: &TrainOptions) -> Result<Config> {
     let mut config = Config::preset(&options.preset)?;
     let transformer = &mut config.transformer;
@@ -137,7 +137,7 @@ pub(super) fn shape(options: &TrainOptions) -> Result<Config> {
     config.check()
 }
 
-/// The transformer alone, on random numbers.
+/// Trains the transformer alone on random data.
 struct Bench {
     config: TransformerConfig,
     device: Device,

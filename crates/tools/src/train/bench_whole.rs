@@ -130,7 +130,7 @@ impl WholeStep {
     }
 }
 
-/// Returns a flow stage with Muon, the grounding loss and otherwise default settings.
+/// Returns a flow stage with Muon and the grounding loss.
 fn stage(options: &TrainOptions) -> Result<Stage> {
     let WholeOptions {
         groups,

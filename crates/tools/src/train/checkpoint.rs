@@ -1,5 +1,5 @@
-//! A run's folder: the pack's layout with plain f32 safetensors files, written beside their place and renamed into it, so that
-//! the file is whole after a kill at any moment and on a full disk.
+//! Files of a run's folder: f32 safetensors in the layout of a pack. Each is written to a temporary file and renamed, so that the
+//! file stays intact if the process is killed at any moment or the disk is full.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -14,20 +14,20 @@ use sha2::{Digest as _, Sha256};
 use unireal::internals::weights::module::{CpuTensor, DeviceTensor, Names, collect, fill};
 use unireal::{Error, Result};
 
-/// The entries of a file's metadata: the state, and the hash of tensors and state.
+/// The keys of a file's metadata: the state, and the hash of tensors and state.
 const STATE: &str = "state";
 const HASH: &str = "sha256";
 
-/// Writes a file so that a reader sees either the old or the new one.
+/// Writes a file atomically: a reader sees either the old or the new one.
 ///
 /// # Errors
-/// [`Error::Format`] when it cannot be written, for example on a full disk; the old file is whole then.
+/// [`Error::Format`] when it cannot be written, for example on a full disk; the old file is intact then.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     let beside = write_beside(path, bytes, false)?;
     rename(&beside, path)
 }
 
-/// Writes a file as [`write()`] does, so that it survives a power failure as well: the bytes are on the disk before the rename.
+/// Writes a file like [`write()`], but syncs it to the disk before the rename, so that it also survives a power failure.
 ///
 /// # Errors
 /// As [`write()`].
@@ -37,7 +37,7 @@ pub(super) fn write_durably(path: &Path, bytes: &[u8]) -> Result<()> {
     sync_folder(path)
 }
 
-/// Writes a file as [`write_durably`] does; the file that was there becomes `previous`. `path` exists at every moment.
+/// Writes a file like [`write_durably`] and keeps the old file as `previous`. `path` exists at every moment.
 ///
 /// # Errors
 /// As [`write()`].
@@ -50,10 +50,10 @@ pub(super) fn rotate(path: &Path, previous: &Path, bytes: &[u8]) -> Result<()> {
     sync_folder(path)
 }
 
-/// Makes `to` another name of the file `from`, in place of a file that was there.
+/// Creates a hard link `to` to the file `from`; replaces an existing `to`.
 ///
 /// # Errors
-/// [`Error::Format`] when the disk refuses.
+/// [`Error::Format`] when the link cannot be written.
 pub(super) fn link(from: &Path, to: &Path) -> Result<()> {
     let beside = beside(to);
     let _ = std::fs::remove_file(&beside);
@@ -87,7 +87,7 @@ fn write_beside(path: &Path, bytes: &[u8], durably: bool) -> Result<PathBuf> {
         if durably { file.sync_all() } else { Ok(()) }
     });
     if let Err(error) = written {
-        // A part of a file would fill the disk.
+        // An incomplete file would take up disk space.
         let _ = std::fs::remove_file(&beside);
         return Err(refused(path, &error));
     }
@@ -98,7 +98,7 @@ fn rename(from: &Path, to: &Path) -> Result<()> {
     std::fs::rename(from, to).map_err(|e| refused(to, &e))
 }
 
-/// Brings a rename to the disk, where the system has such a call.
+/// Syncs the folder of `path`, and so a rename in it, to the disk on Unix.
 fn sync_folder(path: &Path) -> Result<()> {
     match path.parent() {
         Some(folder) if cfg!(unix) => {
@@ -109,7 +109,7 @@ fn sync_folder(path: &Path) -> Result<()> {
     }
 }
 
-/// Tensors as one safetensors file. A `state` goes into its metadata, with a hash of everything.
+/// Serialises tensors as one safetensors file. Its metadata hold the `state`, if given, and a hash of tensors and state.
 pub(super) fn bytes(tensors: &[CpuTensor], state: Option<String>) -> Result<Vec<u8>> {
     let views = tensors.iter().map(|tensor| {
         let bytes = bytemuck::cast_slice(&tensor.values);
@@ -129,7 +129,7 @@ pub(super) fn bytes(tensors: &[CpuTensor], state: Option<String>) -> Result<Vec<
         .map_err(|e| Error::Internal(format!("writing safetensors: {e}")))
 }
 
-/// SHA-256 of tensors (name, shape, bytes) and state, whatever the order of the tensors.
+/// Returns the SHA-256 of tensors (name, shape, bytes) and state, independent of the order of the tensors.
 fn hash(mut tensors: Vec<(&str, &[usize], &[u8])>, state: &str) -> String {
     tensors.sort_unstable();
     let mut hash = Sha256::new();
@@ -142,10 +142,10 @@ fn hash(mut tensors: Vec<(&str, &[usize], &[u8])>, state: &str) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The tensors of a file and its `state`; `None` when there is no such file.
+/// Reads the tensors of a file and its `state`; `None` if the file is missing.
 ///
 /// # Errors
-/// [`Error::Format`] when the file is not safetensors of floats of 32 or 16 bits, or not the one that was hashed.
+/// [`Error::Format`] when the file is not safetensors of f32 or f16 tensors, or its hash does not match.
 pub(super) fn read(path: &Path) -> Result<Option<(Vec<CpuTensor>, Option<String>)>> {
     let file = path.display().to_string();
     let bytes = match std::fs::read(path) {
@@ -193,7 +193,7 @@ pub(super) fn read(path: &Path) -> Result<Option<(Vec<CpuTensor>, Option<String>
     Ok(Some((found, state)))
 }
 
-/// The `state` of a file, without its tensors; `None` when there is no such file or it has none.
+/// Reads the `state` of a file without its tensors; `None` if the file is missing or has no state.
 ///
 /// # Errors
 /// [`Error::Format`] when the file is not safetensors.
@@ -217,7 +217,7 @@ pub(super) fn metadata(path: &Path) -> Result<Option<String>> {
     Ok(state.as_str().map(str::to_owned))
 }
 
-/// The module with every parameter taken from `tensors`; `file` is for the message.
+/// Returns the module with every parameter from `tensors`; `file` is for error messages.
 ///
 /// # Errors
 /// As [`fill`].
@@ -242,7 +242,7 @@ pub(super) fn save<M: Module>(module: &M, names: Names, folder: &Path) -> Result
     write_durably(&folder.join("model.safetensors"), &bytes)
 }
 
-/// Fills a module from `folder/model.safetensors`; `None` when there is no such file.
+/// Fills a module from `folder/model.safetensors`; `None` if the file is missing.
 pub(super) fn load<M: Module>(
     module: M,
     names: Names,

@@ -1,4 +1,4 @@
-//! Flat tensors in CPU memory, read and changed in place, and loops over them in threads.
+//! In-place operations on flat tensors in CPU memory, and a parallel loop over them.
 
 use std::sync::Mutex;
 
@@ -8,12 +8,12 @@ use burn::tensor::{DType, Device, Tensor};
 
 use unireal::internals::cpu::gemm::engine;
 
-/// Whether a tensor holds 32-bit floats in CPU memory and no graph.
+/// Returns whether a tensor holds f32 values in CPU memory, without autodiff.
 pub(super) fn on_cpu(tensor: &Tensor<1>) -> bool {
     tensor.device() == Device::flex() && tensor.dtype() == DType::F32 && !tensor.is_autodiff()
 }
 
-/// The CPU backend's tensor, row by row. The tensor must be [`on_cpu`].
+/// Returns the CPU backend's tensor, contiguous. The tensor must be [`on_cpu`].
 pub(super) fn flex(tensor: Tensor<1>) -> FlexTensor {
     let tensor = tensor.try_into_primitive::<Flex>();
     let tensor = tensor.expect("a tensor on the CPU backend");
@@ -29,22 +29,22 @@ pub(super) fn tensor(tensor: FlexTensor) -> Tensor<1> {
     Tensor::from_primitive::<Flex>(tensor)
 }
 
-/// The values of a tensor that [`flex`] returned.
+/// Returns the values of a tensor from [`flex`].
 pub(super) fn values(tensor: &FlexTensor) -> &[f32] {
     tensor.as_slice::<f32>().expect("contiguous 32-bit floats")
 }
 
-/// The same, to change; copies them when another tensor shares them.
+/// Returns the values of a tensor from [`flex`] mutably; copies them if another tensor shares them.
 pub(super) fn values_mut(tensor: &mut FlexTensor) -> &mut [f32] {
     let count = values(tensor).len();
-    // A view into a larger buffer gets a buffer of its own.
+    // Copy a view of a larger buffer.
     if tensor.layout().start_offset() != 0 || tensor.storage::<f32>().len() != count {
         *tensor = FlexTensor::from_data(tensor.clone().into_data());
     }
     tensor.storage_mut::<f32>()
 }
 
-/// The sum of one parameter's gradients, and the sum of its squares; `None` when there is none.
+/// Returns the sum of one parameter's gradients, and the sum of squares of that sum; `None` without gradients.
 pub(super) fn sum(gradients: Vec<Tensor<1>>) -> Option<(Tensor<1>, f64)> {
     let mut rest = gradients.into_iter();
     let first = rest.next()?;
@@ -55,7 +55,7 @@ pub(super) fn sum(gradients: Vec<Tensor<1>>) -> Option<(Tensor<1>, f64)> {
     Some(squares(sum))
 }
 
-/// `a + b`, in the memory of `a` on the CPU.
+/// Returns `a + b`; on the CPU, in place in `a`.
 pub(super) fn add(a: Tensor<1>, b: Tensor<1>) -> Tensor<1> {
     if !on_cpu(&a) || !on_cpu(&b) {
         return a + b;
@@ -66,7 +66,7 @@ pub(super) fn add(a: Tensor<1>, b: Tensor<1>) -> Tensor<1> {
     tensor(a)
 }
 
-/// `x * a + y * b`, in the memory of `x` on the CPU.
+/// Returns `x * a + y * b`; on the CPU, in place in `x`.
 pub(super) fn combine((x, a): (Tensor<1>, f32), (y, b): (&Tensor<1>, f32)) -> Tensor<1> {
     if !on_cpu(&x) || !on_cpu(y) {
         return x * a + y.clone() * b;
@@ -77,7 +77,7 @@ pub(super) fn combine((x, a): (Tensor<1>, f32), (y, b): (&Tensor<1>, f32)) -> Te
     tensor(x)
 }
 
-/// `average + (value - average) * part`, in the memory of `average` on the CPU.
+/// Returns `average + (value - average) * part`; on the CPU, in place in `average`.
 pub(super) fn mix(average: Tensor<1>, value: Tensor<1>, part: f32) -> Tensor<1> {
     if !on_cpu(&average) || !on_cpu(&value) {
         return average * (1.0 - part) + value * part;
@@ -88,14 +88,14 @@ pub(super) fn mix(average: Tensor<1>, value: Tensor<1>, part: f32) -> Tensor<1> 
     tensor(average)
 }
 
-/// The tensor, and the sum of its squares.
+/// Returns the tensor and its sum of squares.
 pub(super) fn squares(flat: Tensor<1>) -> (Tensor<1>, f64) {
     if !on_cpu(&flat) {
         let sum = flat.clone().square().sum().into_scalar::<f32>();
         return (flat, f64::from(sum));
     }
     let flat = flex(flat);
-    // Eight sums side by side run in vectors; in pieces, so that millions of small numbers keep their digits.
+    // Eight partial sums, so that the compiler vectorises the loop; in pieces, to limit the rounding error of millions of small values.
     let piece = |piece: &[f32]| {
         let mut sums = [0f32; 8];
         for eight in piece.chunks_exact(8) {
@@ -108,8 +108,8 @@ pub(super) fn squares(flat: Tensor<1>) -> (Tensor<1>, f64) {
     (tensor(flat), sum)
 }
 
-/// Applies `f` to items in threads, the costliest items first; results come in the order of the items. The threads have the
-/// caller's precision.
+/// Applies `f` to items in parallel threads, starting with the costliest; returns the results in the order of the items. The
+/// threads use the caller's precision.
 pub(super) fn parallel<T: Send, R: Send>(
     threads: usize,
     items: Vec<T>,

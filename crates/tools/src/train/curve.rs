@@ -85,7 +85,7 @@ impl Curve {
             return Ok(None);
         }
         let kinds = std::mem::take(&mut open.kinds);
-        // If a stage has only excluded losses, the overall mean is theirs.
+        // A stage may have only excluded losses.
         let alone = kinds.keys().all(|name| name.starts_with(ASIDE));
         let counts = |name: &str| alone || !name.starts_with(ASIDE);
         let whole = || kinds.iter().filter(|(name, _)| counts(name));

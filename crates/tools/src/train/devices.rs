@@ -1,24 +1,24 @@
-//! Where a run computes: the CPU, a GPU through WebGPU, or CUDA in a build with that feature; the same code on each.
+//! The devices of a run: the CPU, a GPU through WebGPU, or CUDA in a build with that feature; all run the same code.
 //!
-//! On several devices each computes its threads' micro-batches on a copy of the networks; gradients come to the first
-//! device, which moves the weights. burn 0.22.1 has data-parallel training of its own (`DistributedContext`, which reduces
-//! gradients while the backward pass runs), but what it stands on, `all_reduce`, is written for CUDA alone: on two WebGPU
-//! devices it panics in cubecl's `ComputeServer::all_reduce`, and the CPU backend is not among its backends. Where it can be
-//! proven, it can take the place of this way in `step::compute`.
+//! With several devices, each computes its threads' micro-batches on a copy of the networks, and the first device collects the
+//! gradients and updates the weights. burn 0.22.1 has data-parallel training of its own (`DistributedContext`, which reduces
+//! gradients during the backward pass), but it needs `all_reduce`, which only CUDA implements: on two WebGPU devices it panics in
+//! cubecl's `ComputeServer::all_reduce`, and it does not support the CPU backend. Once it can be tested, it can replace the code
+//! in `step::compute`.
 //!
-//! Everything is f32. A device's default type can be set (`Device::configure`), but it is then the type of the weights as
-//! well, and AdamW's small steps are lost in bf16's eight bits; what is missing for mixed precision is a cast of weights
-//! and constants inside the networks, beside f32 weights outside.
+//! All tensors are f32. `Device::configure` can set a device's default type, but that is also the type of the weights, and bf16's
+//! eight bits lose AdamW's small steps. Mixed precision needs a cast of weights and constants inside the networks, beside f32
+//! weights outside.
 
 use burn::tensor::{Device, DeviceKind};
 
 use unireal::internals::gpu::device::{self, Choice};
 use unireal::{Error, Result};
 
-/// Kinds of device.
+/// The kinds of devices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Kind {
-    /// The processor.
+    /// The CPU.
     Cpu,
     /// WebGPU.
     Gpu,
@@ -29,7 +29,7 @@ pub enum Kind {
 /// Opens `count` devices of a kind.
 ///
 /// # Errors
-/// [`Error::Unsupported`] when this build or machine has no such device, or no more than one.
+/// [`Error::Unsupported`] for a missing device or more than one CPU, [`Error::Request`] for a `count` of 0.
 pub(super) fn open(kind: Kind, count: usize) -> Result<Vec<Device>> {
     match kind {
         _ if count == 0 => Err(Error::Request("0 devices; use 1 or more".into())),
@@ -77,7 +77,7 @@ mod tests {
     use unireal::internals::weights::module::{CpuTensor, collect};
     use unireal::internals::weights::quant::Encoding;
 
-    /// Two micro-batches of fixed numbers.
+    /// A task with two fixed micro-batches.
     struct Fixed(TransformerConfig, Device);
 
     impl Task for Fixed {
@@ -141,7 +141,7 @@ mod tests {
         }
     }
 
-    /// Losses of three steps and the weights after them, from weights that are the same everywhere.
+    /// Returns the losses of three steps and the weights after them; the initial weights are the same on all devices.
     fn trained(devices: &[Device]) -> (Vec<f32>, Vec<CpuTensor>) {
         let tracked: Vec<Device> = devices.iter().map(|d| d.clone().autodiff()).collect();
         let config = Config::tiny().transformer;
@@ -167,7 +167,7 @@ mod tests {
         (losses, collect(&module, names).unwrap())
     }
 
-    /// One step on two devices is the step on one, and WebGPU's is the CPU's.
+    /// Steps on two devices equal those on one, and steps on WebGPU equal those on the CPU.
     #[test]
     fn two_devices_make_the_step_of_one() {
         let first = match open(Kind::Gpu, 1) {
@@ -191,7 +191,7 @@ mod tests {
             for (ours, cpu) in moved.iter().zip(&weights) {
                 let pairs = std::iter::zip(&ours.values, &cpu.values);
                 let worst = pairs.fold(0f32, |most, (a, b)| most.max((a - b).abs()));
-                // Three steps of 1e-3; AdamW turns rounding of tiny gradients into parts of a step.
+                // Three steps of 1e-3; AdamW amplifies rounding errors of tiny gradients to fractions of a step.
                 assert!(worst < 1e-3, "{}: off by {worst}", ours.name);
             }
         }

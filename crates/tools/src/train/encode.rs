@@ -38,8 +38,7 @@ pub struct Options {
 /// Encodes the shards one after another on one core. Skips files that are up to date.
 ///
 /// # Errors
-/// [`Error::Request`] for a size that is not a multiple of the model's grid, [`Error::Format`] for a shard or a pack that cannot be
-/// read.
+/// [`Error::Request`] for a size that is no multiple of the model's grid, [`Error::Format`] for an unreadable shard or pack.
 pub fn run(options: &Options) -> Result<()> {
     let device = Device::flex();
     let precision = engine::choose(None, true);

@@ -295,7 +295,7 @@ pub(super) struct Projected {
     second: Linear,
 }
 
-/// The patches of two views of each sample, all first views first, and the number of samples.
+/// Patches of two views of each sample, all first views first; number of samples.
 pub(super) struct Views(Vec<f32>, usize);
 
 /// Trains a ViT on views of images.

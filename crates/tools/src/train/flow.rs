@@ -1,4 +1,4 @@
-//! The flow-matching loss (paper, section 3.3; Lipman et al., 2023): the transformer learns the velocity from picture to
+//! The flow-matching loss (paper, section 3.3; Lipman et al., 2023): the transformer learns the velocity from image to
 //! noise at a random time.
 
 use burn::tensor::Tensor;
@@ -7,36 +7,36 @@ use super::grounding::{Grounding, TargetMask};
 use unireal::internals::model::sequence::{Grid, InputFrame, TextStates};
 use unireal::internals::model::transformer::Transformer;
 
-/// One training example batch whose samples share their geometry.
+/// A batch of samples that share their geometry, on a device.
 #[derive(Debug)]
 pub struct Batch {
     /// Encoded prompts.
     pub text: TextStates,
     /// Encoded input images.
     pub inputs: Vec<InputFrame>,
-    /// Latents of the true outputs, `[b, c, y, x]` each.
+    /// Latents of the ground truth outputs, `[b, c, y, x]` each.
     pub targets: Vec<Tensor<4>>,
-    /// Standard normal noise, like `targets`.
+    /// Standard normal noise, of the shapes of `targets`.
     pub noise: Vec<Tensor<4>>,
     /// Times in 0..1, `[b]`.
     pub t: Tensor<1>,
-    /// What each cell's error counts, `[b, 1, y, x]` with mean 1 for each output; empty counts all alike.
+    /// Loss weight of each cell, `[b, 1, y, x]` with mean 1 for each output; empty if all weights are equal.
     pub weights: Vec<Tensor<4>>,
-    /// Which tokens of the first output the prompts mean, where that is learnt and known.
+    /// The tokens of the first output that the prompts refer to, if they are known and the grounding loss is used.
     pub target_mask: Option<TargetMask>,
 }
 
-/// Mean squared error of the velocity, a tensor of one number.
+/// Returns the mean squared error of the velocity, a tensor of one element.
 pub fn flow_loss(transformer: &Transformer, patch: usize, batch: &Batch) -> Tensor<1> {
     flow_losses(transformer, patch, batch).mean()
 }
 
-/// Mean squared error of the velocity of each sample, `[b]`.
+/// Returns the mean squared error of the velocity for each sample, `[b]`.
 pub fn flow_losses(transformer: &Transformer, patch: usize, batch: &Batch) -> Tensor<1> {
     forward_with_hook(transformer, patch, batch, |_, _| ())
 }
 
-/// [`flow_losses`], and those of `grounding` where the batch knows what is meant, 0 for samples of which nothing is.
+/// Returns [`flow_losses`] and, if the batch has a target mask, the grounding losses, `[b]`; 0 for samples without a known target.
 pub(super) fn grounded_losses(
     transformer: &Transformer,
     grounding: &Grounding,
@@ -64,8 +64,8 @@ pub(super) fn grounded_losses(
     (losses, grounded)
 }
 
-/// Those of `grounding` on the tokens of the first input frame, where there is no output yet: what is asked is then told from words
-/// and a clean picture alone, in a quarter of the work of [`grounded_losses`].
+/// Returns the grounding losses on the tokens of the first input frame, `[b]`: without an output, the head sees only the prompt and
+/// clean images. This takes a quarter of the work of [`grounded_losses`]. `None` without a target mask or an input.
 pub(super) fn grounding_losses(
     transformer: &Transformer,
     grounding: &Grounding,

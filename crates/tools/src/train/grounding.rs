@@ -12,7 +12,7 @@ use unireal::internals::model::linear::{Bias, Linear};
 use unireal::internals::model::transformer::norm;
 use unireal::internals::weights::quant::Encoding;
 
-/// The head that predicts, for each token, the logit of the prompt referring to it.
+/// The head: predicts whether the prompt refers to a token.
 #[derive(Module, Debug)]
 pub(super) struct Grounding {
     out: Linear,

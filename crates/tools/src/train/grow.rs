@@ -214,7 +214,7 @@ fn cell(name: &str, old: &CpuTensor, cells: usize) -> Option<CpuTensor> {
     })
 }
 
-/// Sets the half of the encoder's last layer that predicts log variances to the constant [`QUIET`].
+/// Makes the encoder's last layer predict log variances of [`QUIET`].
 fn quiet(mut layer: CpuTensor) -> CpuTensor {
     let value = match layer.shape.len() {
         1 => QUIET,
@@ -253,7 +253,7 @@ fn inside(old: &CpuTensor, mut new: CpuTensor, parts: usize) -> Option<CpuTensor
     Some(new)
 }
 
-/// Returns the vocabularies of the pack and the run. If their sizes are equal, copies the pack's tokenizer and returns `None`.
+/// Returns the pack's and the run's vocabularies. If their sizes are equal, copies the tokenizer and returns `None`.
 fn vocabularies(
     from: &Path,
     run: &Path,
@@ -300,7 +300,7 @@ struct Vocabularies {
 }
 
 impl Vocabularies {
-    /// Returns the new embedding: known tokens keep their rows, new ones get the mean of the old tokens that spell them.
+    /// Returns the new embedding: known tokens keep their rows, new ones get the mean of their parts.
     fn rows(&self, old: &CpuTensor, new: &CpuTensor) -> Result<CpuTensor> {
         let width = new.shape[1];
         let mut grown = CpuTensor {

@@ -81,7 +81,7 @@ pub struct Options {
     /// Train only this stage
     #[arg(long, value_name = "NAME")]
     pub stage: Option<String>,
-    /// Length of each stage in minutes, instead of the length in the settings
+    /// Length of each stage in minutes, instead of the settings'
     #[arg(long)]
     pub minutes: Option<f64>,
     /// Device to compute on

@@ -1,6 +1,6 @@
-//! Muon (Jordan et al., 2024) on one matrix: Nesterov momentum, made orthogonal by five Newton-Schulz iterations. The step has the
-//! root mean square of AdamW's, so that learning rates carry over (Liu et al., 2025). As burn's, with the products in the
-//! precision of the thread.
+//! Muon (Jordan et al., 2024) for one matrix: Nesterov momentum, orthogonalised by five Newton-Schulz iterations. Steps are scaled to
+//! the root mean square of AdamW's, so that learning rates carry over (Liu et al., 2025). Equals burn's Muon, but runs matrix
+//! products in the thread's precision.
 
 use burn::tensor::Tensor;
 
@@ -13,24 +13,24 @@ use unireal::internals::cpu::gemm::{Matrix, Precision, long_product, precision};
 /// The decay of the velocity.
 const MOMENTUM: f32 = 0.95;
 
-/// The coefficients of an iteration, `a x + (b x x^T + c (x x^T)^2) x`, and their number.
+/// The coefficients of an iteration, `a x + (b x x^T + c (x x^T)^2) x`, and the number of iterations.
 const COEFFICIENTS: [f32; 3] = [3.4445, -4.775, 2.0315];
 const ITERATIONS: usize = 5;
 
-/// The least norm by which a matrix is divided.
+/// Lower bound of the norm by which a matrix is divided.
 const EPSILON: f64 = 1e-7;
 
-/// The numbers of one step.
+/// The coefficients of one step.
 #[derive(Clone, Copy)]
 pub(super) struct Muon {
-    /// Brings the sum of gradients to the clipped mean.
+    /// Factor from the sum of gradients to their clipped mean.
     pub(super) scale: f32,
     pub(super) weight_decay: f32,
     pub(super) learning_rate: f64,
 }
 
 impl Muon {
-    /// The values and the velocity of a matrix of `[rows, columns]` after a step, flat.
+    /// Returns the values and the velocity after a step, flat; `sides` is `[rows, columns]` of the matrix.
     pub(super) fn step(
         self,
         values: Tensor<1>,
@@ -52,7 +52,7 @@ impl Muon {
     }
 }
 
-/// A matrix with the same singular vectors, whose singular values are about 1.
+/// Orthogonalises a matrix: keeps its singular vectors and brings its singular values to about 1.
 fn orthogonal(x: Tensor<2>) -> Tensor<2> {
     let [rows, columns] = x.dims();
     if rows > columns {
@@ -74,14 +74,14 @@ fn orthogonal(x: Tensor<2>) -> Tensor<2> {
     x
 }
 
-/// How the right operand of a product is taken.
+/// Layout of the right operand of a product.
 #[derive(Clone, Copy, PartialEq)]
 enum Layout {
     Plain,
     Transposed,
 }
 
-/// `x y`, or `x y^T`.
+/// Returns `x y` or `x y^T`.
 fn product(x: &Tensor<2>, y: &Tensor<2>, layout: Layout) -> Tensor<2> {
     #[cfg(target_arch = "x86_64")]
     if precision() == Precision::Bf16 && on_cpu(&x.clone().flatten(0, 1)) {
@@ -122,7 +122,7 @@ mod tests {
 
     use unireal::internals::cpu::gemm::{Precision, engine};
 
-    /// Values after three steps of ours and of burn's from random numbers.
+    /// Returns the values after three steps of this Muon and of burn's with random gradients.
     fn both(sides: [usize; 2]) -> [Vec<f32>; 2] {
         let device = Device::flex();
         device.seed(5);
@@ -163,7 +163,7 @@ mod tests {
         }
     }
 
-    /// A step moves a value by about 0.02 x 0.2; bf16 has three digits, and the iterations do not converge to 1 either.
+    /// A step changes a value by about 0.02 x 0.2; bf16 has three digits, and the singular values do not converge to 1 in f32 either.
     #[test]
     fn bf16_steps_are_near() {
         let _precision = engine::scoped(Precision::Bf16);

@@ -287,7 +287,7 @@ impl Job {
         }
     }
 
-    /// Returns the rows and columns of the parameter as a matrix: its first axis, and the product of the others.
+    /// Returns rows (first axis) and columns (other axes) of Muon's matrix.
     fn sides(&self) -> [usize; 2] {
         [self.shape[0], self.shape[1..].iter().product()]
     }

@@ -1,4 +1,4 @@
-//! Curves as pictures: the losses of a stage over samples, the whole one and every kind's, as SVG beside the CSV.
+//! Plots the loss curves of a stage over samples, overall and by kind, as SVG beside the CSV files.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,13 +9,13 @@ use plotters::prelude::*;
 use super::checkpoint;
 use unireal::{Error, Result};
 
-/// A line: its name and its points (samples, loss).
+/// A line of a plot: its name and its points (samples, loss).
 type Line = (String, Vec<(f64, f64)>);
 
-/// Points to a line; more are averaged, since a picture of a day's every tenth step is noise.
+/// Maximum number of points per line; more are averaged, since a plot of every tenth step of a day is noise.
 const POINTS: usize = 400;
 
-/// Draws `curves/NAME.svg` and `curves/NAME-kinds.svg` of a stage from the CSV files beside them.
+/// Plots `curves/NAME.svg` and `curves/NAME-kinds.svg` of a stage from the CSV files beside them.
 ///
 /// # Errors
 /// [`Error::Format`] when a file cannot be read or written.
@@ -50,7 +50,7 @@ fn rename(lines: Vec<Line>, name: &str) -> Vec<Line> {
         .collect()
 }
 
-/// The lines of a CSV file whose second column is samples; `of` gives a row's line and loss. A missing file has none.
+/// Reads the lines of a CSV file whose second column is samples; `of` returns a row's line name and loss. A missing file has none.
 fn read(path: &Path, of: impl for<'a> Fn(&[&'a str]) -> (String, &'a str)) -> Result<Vec<Line>> {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
@@ -78,7 +78,7 @@ fn read(path: &Path, of: impl for<'a> Fn(&[&'a str]) -> (String, &'a str)) -> Re
     Ok(thinned.collect())
 }
 
-/// At most [`POINTS`] points, means of neighbours.
+/// Averages neighbouring points to leave at most [`POINTS`].
 fn thin(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     let each = points.len().div_ceil(POINTS).max(1);
     let mean = |chunk: &[(f64, f64)]| {

@@ -1,4 +1,4 @@
-//! The batches of the coming steps, prepared by a thread of their own while the compute threads work on the present one.
+//! Prefetches batches: a separate thread prepares those of the next steps while the compute threads work on the current one.
 
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::{Scope, ScopedJoinHandle};
@@ -11,10 +11,10 @@ use super::stage::Task;
 use super::step::{Shares, shares};
 use unireal::{Error, Result};
 
-/// Batches that wait, beside the one that is being prepared.
+/// Number of batches in the queue, beside the one that is being prepared.
 const WAITING: usize = 2;
 
-/// The random numbers of a step: a stream per step, so that a resumed run draws what it would have drawn.
+/// Returns the random number generator of a step: each step has its own stream, so that a resumed run draws the same numbers.
 pub(super) fn generator(seed: u64, stage: &Stage, step: u64) -> ChaCha8Rng {
     let name = stage.name.bytes();
     let name = name.fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
@@ -25,14 +25,14 @@ pub(super) fn generator(seed: u64, stage: &Stage, step: u64) -> ChaCha8Rng {
     generator
 }
 
-/// The batches of a stage, step by step.
+/// The queue of a stage's batches.
 pub(super) struct Prefetch<'scope, B> {
     receiver: Receiver<Result<Shares<B>>>,
     thread: Option<ScopedJoinHandle<'scope, ()>>,
 }
 
 impl<'scope, B: Send + 'scope> Prefetch<'scope, B> {
-    /// Starts to prepare batches from the step `first` on. The thread ends when this is dropped, or after an error.
+    /// Starts a thread that prepares batches from step `first` on. The thread ends when this value is dropped, or after an error.
     pub(super) fn start<'env, T: Task<MicroBatch = B>>(
         scope: &'scope Scope<'scope, 'env>,
         task: &'env T,
@@ -57,13 +57,13 @@ impl<'scope, B: Send + 'scope> Prefetch<'scope, B> {
         }
     }
 
-    /// Returns the next step's batch; waits for it when it is not ready.
+    /// Returns the next step's batch; blocks until it is ready.
     ///
     /// # Errors
     /// As [`Task::micro_batches`], and [`Error::Internal`] when the thread panicked.
     pub(super) fn next(&mut self) -> Result<Shares<B>> {
         self.receiver.recv().unwrap_or_else(|_| {
-            // A panic that is joined here does not reach the scope.
+            // Joining here keeps the panic from propagating to the scope.
             self.thread.take().map(ScopedJoinHandle::join);
             let reason = "the thread that prepares the batches panicked";
             Err(Error::Internal(reason.into()))

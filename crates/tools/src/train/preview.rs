@@ -1,4 +1,4 @@
-//! What the model can do so far: fixed samples, one of each kind, generated as a user would have them.
+//! Previews during training: images that the model generates, as for users, from fixed samples, one of each kind.
 
 use std::collections::HashSet;
 
@@ -13,14 +13,14 @@ use unireal::internals::config::TransformerConfig;
 use unireal::internals::model::sequence::check_frames;
 use unireal::{Request, Role};
 
-/// Samples in a picture, and how many are looked at to find one of every kind.
+/// Maximum number of samples in a preview, and of samples searched for one of every kind.
 const SHOWN: usize = 16;
 const SEARCHED: usize = 4000;
 
-/// The first sample of every kind that `mixture` draws and the network takes, of the held-out shards where there are any.
+/// Returns the first sample of every kind that `mixture` draws and the network supports, from the held-out shards if there are any.
 ///
 /// # Errors
-/// [`unireal::Error::Format`] for a folder that is not there or a picture that cannot be decoded.
+/// [`unireal::Error::Format`] for a missing folder or an image that cannot be decoded.
 pub(super) fn samples(
     settings: &Settings,
     mixture: &Mixture,
@@ -54,7 +54,7 @@ pub(super) fn samples(
     Ok(found)
 }
 
-/// For each sample its first two inputs, what the model makes of them, and the truth; `size` pixels a side.
+/// Returns a sheet of the samples' first two inputs, generated output and ground truth, `size` x `size` pixels each.
 ///
 /// # Errors
 /// As [`Pipeline::generate`].

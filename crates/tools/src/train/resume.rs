@@ -1,8 +1,8 @@
-//! Checkpoints: what a run needs to go on after a kill, in one file that is replaced as a whole: weights, their averages, the
-//! optimizer's state, the progress of each stage, and the open lines of the curves. The one before stays beside it as
-//! `NAME.previous.safetensors`.
+//! Checkpoints, from which a run resumes after a kill. A checkpoint is one file that is replaced atomically: weights, their
+//! averages, the optimizer's state, the progress of each stage, and the incomplete lines of the curves. The previous one stays
+//! beside it as `NAME.previous.safetensors`.
 //!
-//! Draws, times and noise follow from the seed, the stage and the number of the step, so a checkpoint holds nothing of them.
+//! Checkpoints hold no state of random generators: draws, times and noise follow from the seed, the stage and the step number.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -21,19 +21,19 @@ use unireal::internals::config;
 use unireal::internals::weights::module::{CpuTensor, collect};
 use unireal::{Error, Result};
 
-/// How far a stage is.
+/// The progress of a stage.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq)]
 pub(super) struct Progress {
     pub(super) steps: u64,
     pub(super) samples: u64,
-    /// Of training, over all calls.
+    /// Seconds of training over all calls.
     pub(super) seconds: f64,
-    /// Whether its end was reached and the pack written: the next stage may begin.
+    /// Whether the stage reached its end and the pack was written, so that the next stage may begin.
     #[serde(default)]
     pub(super) done: bool,
 }
 
-/// The small things of a run's state.
+/// The state of a run apart from tensors.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct State {
@@ -45,23 +45,23 @@ pub(super) struct State {
 
 /// Networks in training.
 pub(super) struct Trained<M: Module> {
-    /// Untracked by autodiff; each micro-batch makes leaves of its values. Taken out during the optimizer's step, which updates
-    /// the values in place when nothing else holds them.
+    /// The networks, untracked by autodiff; each micro-batch creates leaves from the values. `None` during the optimizer's step, which
+    /// updates the values in place if nothing else holds them.
     module: Option<M>,
     pub(super) average: Average,
     pub(super) optimizer: Optimizer,
     pub(super) state: State,
-    /// The optimizer's steps at the last checkpoint, if there is one.
+    /// The optimizer's number of steps at the last checkpoint, if there is one.
     saved: Option<i32>,
 }
 
-/// The checkpoint of the networks that a stage trains.
+/// Returns the path of the checkpoint of the networks that a stage trains.
 pub(super) fn path(run: &Path, stage: &Stage) -> PathBuf {
     run.join("resume")
         .join(format!("{}.safetensors", stage.train.name()))
 }
 
-/// The checkpoint before `path`, and the place of one that is corrupt.
+/// Returns the path of the checkpoint before `path`.
 fn previous(path: &Path) -> PathBuf {
     path.with_extension("previous.safetensors")
 }
@@ -80,11 +80,11 @@ fn read(path: &Path) -> Result<Option<(Vec<CpuTensor>, State)>> {
     Ok(Some((tensors, state)))
 }
 
-/// Puts the previous checkpoint in the place of one that is corrupt or missing, and returns a warning that names it. The corrupt
-/// one stays beside it as `NAME.corrupt.safetensors`.
+/// Replaces a corrupt or missing checkpoint by the previous one, and returns a warning that names it. The corrupt one stays beside
+/// it as `NAME.corrupt.safetensors`.
 ///
 /// # Errors
-/// [`Error::Format`] when a checkpoint is corrupt and there is no whole one before it.
+/// [`Error::Format`] when a checkpoint is corrupt and there is no intact previous one.
 pub(super) fn recover(run: &Path, stage: &Stage) -> Result<Option<String>> {
     let path = path(run, stage);
     let previous = previous(&path);
@@ -113,10 +113,10 @@ pub(super) fn recover(run: &Path, stage: &Stage) -> Result<Option<String>> {
     Err(Error::format(file.to_string(), reason))
 }
 
-/// How far the run is with its stages, as far as that is known.
+/// Returns the progress of a stage from the checkpoint, else from `training.json`.
 ///
 /// # Errors
-/// [`unireal::Error::Format`] when the file is damaged.
+/// [`unireal::Error::Format`] when the file is corrupt.
 pub(super) fn progress(run: &Path, stage: &Stage) -> Result<Progress> {
     let path = path(run, stage);
     let found = checkpoint::metadata(&path)?;
@@ -130,7 +130,7 @@ pub(super) fn progress(run: &Path, stage: &Stage) -> Result<Progress> {
 }
 
 impl<M: Module> Trained<M> {
-    /// Networks at the start of training; the optimizer's work is divided among `threads` threads.
+    /// Starts training of networks; the optimizer's work is divided among `threads` threads.
     pub(super) fn new(module: M, stage: &Stage, threads: usize) -> Self {
         let module = module.valid();
         let optimizer = Optimizer::new(&OptimizerConfig {
@@ -148,10 +148,10 @@ impl<M: Module> Trained<M> {
         }
     }
 
-    /// Goes on from the run's state, else from the pack in its folder, else begins.
+    /// Resumes from the run's checkpoint, else from the pack in its folder, else starts with fresh weights.
     ///
     /// # Errors
-    /// [`unireal::Error::Format`] when what is there does not fit the configuration.
+    /// [`unireal::Error::Format`] when the checkpoint or the pack does not fit the configuration.
     pub(super) fn open<T: Task<Module = M>>(
         task: &T,
         run: &Path,
@@ -177,7 +177,7 @@ impl<M: Module> Trained<M> {
                 ..State::default()
             });
         };
-        // The latents that the transformer knows are the published encoder's.
+        // The transformer has learnt the latents of the published encoder.
         if stage.decoder_only && !state.stages.contains_key(&stage.name) {
             let stages = state.stages;
             let state = State {
@@ -216,8 +216,8 @@ impl<M: Module> Trained<M> {
         Ok(trained)
     }
 
-    /// The newest checkpoint whose weights trained on with finite losses, after a step that did not: the last one, unless it
-    /// holds the very weights of that step. `None` when there is none.
+    /// Returns the newest good checkpoint after a step whose loss or gradients were not finite: the last one, unless it holds the
+    /// weights of that step, then the previous one. `None` if it does not exist.
     pub(super) fn last_good(&self, run: &Path, stage: &Stage) -> Option<PathBuf> {
         let path = path(run, stage);
         let path = if self.saved == Some(self.optimizer.steps()) {
@@ -228,14 +228,14 @@ impl<M: Module> Trained<M> {
         path.exists().then_some(path)
     }
 
-    /// The networks as they are now.
+    /// Returns the networks with their current weights.
     pub(super) fn module(&self) -> &M {
         self.module
             .as_ref()
             .expect("the networks are here between steps")
     }
 
-    /// Moves the weights down the mean of the losses whose gradients these are.
+    /// Updates the weights and their averages with the mean of the gradients.
     ///
     /// # Errors
     /// As [`Optimizer::step`].
@@ -248,11 +248,10 @@ impl<M: Module> Trained<M> {
         Ok(())
     }
 
-    /// Writes the state.
+    /// Writes the checkpoint.
     ///
     /// # Errors
-    /// [`unireal::Error::Format`] when the disk refuses, [`unireal::Error::DeviceLost`] when the device cannot be
-    /// read.
+    /// [`unireal::Error::Format`] when the file cannot be written, [`unireal::Error::DeviceLost`] when the device cannot be read.
     pub(super) fn save(&mut self, run: &Path, stage: &Stage) -> Result<()> {
         self.state.optimizer_steps = self.optimizer.steps();
         self.state.average_steps = self.average.steps();

@@ -1,5 +1,5 @@
-//! A run's settings: the JSON that `unireal train --config` reads. A field that nobody reads is an error, so that a typing
-//! mistake does not train for a day.
+//! A run's settings: the JSON that `unireal train --config` reads. An unknown field is an error, so that a typo does not train for
+//! a day.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use crate::data::Kind;
 use unireal::internals::config::{self, Attention, Conditioning, Config};
 use unireal::{Error, Result};
 
-/// A run: which model, on what data, in which stages.
+/// The settings of a run: model, data and stages.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
@@ -25,41 +25,41 @@ pub struct Settings {
     /// The transformer's blocks for a new run; the preset's own when left out.
     #[serde(default)]
     pub num_layers: Option<usize>,
-    /// Who may attend to what, for a new run; the preset's own when left out.
+    /// The transformer's attention mask, for a new run; the preset's own when left out.
     #[serde(default)]
     pub attention: Option<Attention>,
-    /// How the canvas reaches the network, for a new run; the preset's own when left out.
+    /// How the network is conditioned on the canvas, for a new run; the preset's own when left out.
     #[serde(default)]
     pub conditioning: Option<Conditioning>,
-    /// Tar shards: files, folders that hold them, or names with a `*` in the last part. Folders may still be filling.
+    /// Tar shards: files, folders that hold them, or names with a `*` in the last part. New shards are read while training runs.
     pub data: Vec<PathBuf>,
-    /// Shards on which the loss is measured but never trained.
+    /// Shards for evaluation only.
     #[serde(default)]
     pub held_out: Vec<PathBuf>,
-    /// Threads among which a batch is divided.
+    /// Number of threads among which a batch is divided.
     #[serde(default = "two")]
     pub threads: usize,
     /// Seed of weights, draws, times and noise.
     #[serde(default)]
     pub seed: u64,
-    /// Samples (pictures for the autoencoder) to wait for before the first step; fewer when the shards hold fewer.
+    /// Number of samples (images for the autoencoder) to wait for before the first step; fewer if the shards hold fewer.
     #[serde(default = "first_samples")]
     pub first_samples: usize,
-    /// Seconds between two writings of what a run needs to go on.
+    /// Seconds between checkpoints.
     #[serde(default = "save_seconds")]
     pub save_seconds: f64,
-    /// Minutes between two looks at held-out samples: their loss and a picture of what the model makes of some; 0 is never.
+    /// Minutes between evaluations of the loss on held-out samples and of preview images; 0 disables them.
     #[serde(default = "preview_minutes")]
     pub preview_minutes: f64,
-    /// Samples between two milestones, which are also at every stage's end: a contact sheet of fixed held-out requests and a line
-    /// of scores; 0 is never.
+    /// Samples between milestones, which are also written at the end of every stage: a contact sheet of fixed held-out requests and a
+    /// line of scores; 0 disables them.
     #[serde(default)]
     pub milestone_samples: u64,
-    /// What is trained, in order.
+    /// The stages, in order.
     pub stages: Vec<Stage>,
 }
 
-/// What a stage trains.
+/// The networks that a stage trains.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 pub enum Networks {
@@ -67,14 +67,14 @@ pub enum Networks {
     Vae,
     /// Text encoder and transformer.
     Flow,
-    /// A small CLIP for the evaluation, on pictures and what they show in words.
+    /// A small CLIP for the evaluation, on captioned images.
     Clip,
-    /// A small ViT for the evaluation, on pictures alone.
+    /// A small ViT for the evaluation, on images without captions.
     Dino,
 }
 
 impl Networks {
-    /// The word in settings and file names.
+    /// Returns the name in settings and file names.
     pub fn name(self) -> &'static str {
         match self {
             Networks::Vae => "vae",
@@ -85,38 +85,38 @@ impl Networks {
     }
 }
 
-/// One stage.
+/// The settings of a stage.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Stage {
-    /// Its name, for files; unique.
+    /// Unique name, also of the stage's files.
     pub name: String,
-    /// What it trains.
+    /// The networks to train.
     pub train: Networks,
-    /// Tar shards in place of the run's.
+    /// Tar shards, instead of the run's.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub data: Vec<PathBuf>,
-    /// Pixels along a side: the side of the autoencoder's random crops; of the flow's pictures the square root of the area; the
-    /// side to which the small encoders' pictures are resized.
+    /// Image size in pixels: the side of the autoencoder's random crops, the square root of the area of flow images, or the side to
+    /// which the small encoders' images are resized.
     pub size: u32,
     /// Length in steps.
     #[serde(default)]
     pub steps: Option<u64>,
-    /// Length in minutes of training, whichever of both comes first; counted over all calls.
+    /// Length in minutes of training over all calls; the stage ends at the first of both lengths.
     #[serde(default)]
     pub minutes: Option<f64>,
-    /// Samples in a step.
+    /// Number of samples in a step.
     pub batch: usize,
-    /// Into how many groups a step's batch is divided; the samples of a group share their geometry.
+    /// Number of groups into which a step's batch is divided; the samples of a group share their geometry.
     #[serde(default = "two")]
     pub groups: usize,
     /// Highest learning rate.
     #[serde(alias = "rate")]
     pub learning_rate: f64,
-    /// Steps over which the learning rate rises.
+    /// Number of steps over which the learning rate rises.
     #[serde(default = "warmup")]
     pub warmup: u64,
-    /// How the learning rate ends.
+    /// The learning rate schedule after the warm-up.
     #[serde(default)]
     pub schedule: Schedule,
     /// The optimizer.
@@ -125,25 +125,25 @@ pub struct Stage {
     /// Decoupled weight decay.
     #[serde(default = "weight_decay")]
     pub weight_decay: f32,
-    /// Norm to which the gradients of all parameters together are clipped.
+    /// Global norm to which the gradients are clipped.
     #[serde(default = "one", alias = "clip")]
     pub max_grad_norm: f64,
     /// Decay of the moving average of the weights.
     #[serde(default = "ema")]
     pub ema: f64,
-    /// How often each kind is drawn: `edit`, or finer `edit/recolour` (flow, clip, dino).
+    /// Relative weight of each kind, such as `edit`, or of a variant, such as `edit/recolour` (flow, clip, dino).
     #[serde(default)]
     pub kinds: BTreeMap<String, f64>,
-    /// Parts of the hierarchical prompt that are left out, to measure what they are good for (flow).
+    /// Parts of the hierarchical prompt to leave out, for ablations (flow).
     #[serde(default)]
     pub without: Vec<PromptPart>,
     /// Probability of the shortest paraphrase instead of a random one, so that simple wordings are learnt first (flow).
     #[serde(default, alias = "plain")]
     pub shortest_prompt_prob: f64,
-    /// Part of prompts that are left empty, for guidance (flow).
+    /// Probability of an empty prompt, for classifier-free guidance (flow).
     #[serde(default = "tenth")]
     pub text_dropout: f64,
-    /// Part of groups whose prompts and input images are all left out, for guidance (flow).
+    /// Fraction of groups without prompts and input images, for classifier-free guidance (flow).
     #[serde(default = "twentieth")]
     pub image_dropout: f64,
     /// Loss weight of the edited region relative to the rest of an output (flow).
@@ -153,27 +153,27 @@ pub struct Stage {
     /// edited region or the mask. It binds words to objects sooner than the flow loss does. The head is not shipped (flow).
     #[serde(default)]
     pub grounding: f64,
-    /// Fraction of groups with the grounding loss alone, on the canvas tokens and without an output, at a quarter of the cost (flow).
+    /// Fraction of groups with only the grounding loss, on the canvas tokens and without an output, at a quarter of the cost (flow).
     #[serde(default, alias = "grounding_alone")]
     pub grounding_only: f64,
-    /// Which times are drawn (flow).
+    /// The distribution of the times (flow).
     #[serde(default)]
     pub time: Time,
-    /// Whether the encoder stays as it is, so that latents keep their meaning for a transformer that has learnt them (vae).
+    /// Whether to train only the decoder, so that latents stay valid for a transformer that has learnt them (vae).
     #[serde(default)]
     pub decoder_only: bool,
-    /// Weight of the latent's divergence (vae).
+    /// Weight of the latent's KL divergence from a standard normal (vae).
     #[serde(default = "divergence")]
     pub kl: f64,
     /// Weight of the mean absolute error (vae).
     #[serde(default)]
     pub l1: f64,
-    /// Weight of the mean absolute error of neighbouring pixels' differences, which keeps edges sharp (vae).
+    /// Weight of the mean absolute error of differences between neighbouring pixels, which keeps edges sharp (vae).
     #[serde(default)]
     pub gradient: f64,
 }
 
-/// What a hierarchical prompt has beside the base prompt (paper, section 3.1).
+/// The parts of a hierarchical prompt beside the base prompt (paper, section 3.1).
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum PromptPart {
@@ -183,14 +183,14 @@ pub enum PromptPart {
     ImagePrompt,
 }
 
-/// How the learning rate ends.
+/// The learning rate schedule after the warm-up.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 pub enum Schedule {
-    /// It falls to a twentieth over the last third of the stage.
+    /// The learning rate falls to a twentieth over the last third of the stage.
     #[default]
     Decay,
-    /// It stays.
+    /// The learning rate stays constant.
     Constant,
 }
 
@@ -198,24 +198,24 @@ pub enum Schedule {
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq)]
 #[serde(deny_unknown_fields, default)]
 pub struct Time {
-    /// Its family.
+    /// The family of distributions.
     #[serde(alias = "law")]
     pub distribution: TimeDistribution,
-    /// Mean of the normal number.
+    /// Mean of the normal variable.
     pub mean: f64,
-    /// Its standard deviation.
+    /// Standard deviation of the normal variable.
     pub std: f64,
-    /// Moves times towards noise as [`unireal::internals::sampler::schedule`] does; 1 leaves them.
+    /// Shifts times towards noise like [`unireal::internals::sampler::schedule`]; 1 leaves them unchanged.
     pub shift: f64,
-    /// Part of the times that is drawn evenly from 0..1 instead, so that both ends are seen.
+    /// Fraction of times drawn uniformly from 0..1 instead, so that both ends are trained.
     pub uniform: f64,
 }
 
-/// Families of distributions of times.
+/// The families of time distributions.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "kebab-case")]
 pub enum TimeDistribution {
-    /// The logistic function of a normal number (Esser et al., 2024).
+    /// The logistic function of a normal variable (Esser et al., 2024).
     #[default]
     LogitNormal,
 }
@@ -233,7 +233,7 @@ impl Default for Time {
 }
 
 impl Time {
-    /// One time in 0..1.
+    /// Draws a time in 0..1.
     pub fn draw(&self, rng: &mut impl Rng) -> f32 {
         let t: f64 = if rng.random_bool(self.uniform) {
             rng.random_range(0.0..1.0)
@@ -293,7 +293,7 @@ impl Settings {
         config::parse::<Settings>(&file, &bytes)?.check(&file)
     }
 
-    /// Checks what serde cannot; `file` is for the message.
+    /// Checks values and their consistency; `file` is for error messages.
     ///
     /// # Errors
     /// As [`Settings::read`].
@@ -333,7 +333,7 @@ impl Settings {
 }
 
 impl Settings {
-    /// The model's configuration: the preset's with what these settings change.
+    /// Returns the model's configuration: the preset with the changes of these settings.
     ///
     /// # Errors
     /// As [`Config::preset`] and [`Config::check`].
@@ -351,7 +351,7 @@ impl Settings {
         config.check()
     }
 
-    /// The shards on which a stage is trained.
+    /// Returns the shards on which a stage trains.
     pub(super) fn data<'a>(&'a self, stage: &'a Stage) -> &'a [PathBuf] {
         if stage.data.is_empty() {
             &self.data
@@ -362,7 +362,7 @@ impl Settings {
 }
 
 impl Stage {
-    /// What is wrong with the numbers.
+    /// Checks the stage's values; the error is a message.
     pub(super) fn check(&self, threads: usize) -> std::result::Result<(), String> {
         let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
         if self.name.is_empty() || !self.name.chars().all(plain) {
@@ -428,10 +428,10 @@ impl Stage {
         Ok(())
     }
 
-    /// The kinds with their weights.
+    /// Returns the kinds with their weights.
     ///
     /// # Errors
-    /// A sentence, when there is none, or one is not a kind, or its weight is no positive number.
+    /// A message, when there are no kinds, a name is not a kind, or a weight is not positive.
     pub fn mixture(&self) -> std::result::Result<Mixture, String> {
         if self.kinds.is_empty() {
             return Err("kinds is empty; say what to draw, such as {\"edit\": 1}".into());
@@ -458,7 +458,7 @@ impl Stage {
         parts.collect::<std::result::Result<_, _>>().map(Mixture)
     }
 
-    /// The learning rate of a step (from 0), when `progress` of the stage is done.
+    /// Returns the learning rate of a step (from 0) at `progress` (0 to 1) of the stage.
     pub fn learning_rate_at(&self, step: u64, progress: f64) -> f64 {
         let warm = ((step + 1) as f64 / self.warmup.max(1) as f64).min(1.0);
         let cool = match self.schedule {
@@ -468,7 +468,7 @@ impl Stage {
         self.learning_rate * warm * cool
     }
 
-    /// Which part of the stage is done after `steps` and `seconds`.
+    /// Returns the fraction of the stage that is done after `steps` and `seconds`.
     pub fn progress(&self, steps: u64, seconds: f64) -> f64 {
         let by_steps = self
             .steps
@@ -481,11 +481,11 @@ impl Stage {
 /// One kind of sample in a mixture.
 #[derive(Clone, Debug)]
 pub struct Part {
-    /// As it stands in the settings.
+    /// The name in the settings.
     pub name: String,
     kind: Kind,
     variant: Option<String>,
-    /// How often it is drawn, relative to the others.
+    /// Relative frequency with which the kind is drawn.
     pub weight: f64,
 }
 
@@ -494,7 +494,7 @@ pub struct Part {
 pub struct Mixture(pub Vec<Part>);
 
 impl Mixture {
-    /// The part to which a sample belongs: the one that names its variant, else the one that names its kind.
+    /// Returns the index of the part to which a sample belongs: the one of its variant, else the one of its kind.
     pub fn part(&self, kind: Kind, variant: &str) -> Option<usize> {
         let of = |wanted: Option<&str>| {
             self.0
@@ -568,7 +568,7 @@ mod tests {
         assert_eq!(name(Kind::Control, "depth"), None);
     }
 
-    /// The logit of a shifted time is normal about `mean + ln shift`.
+    /// The logit of a shifted time is normal with mean `mean + ln shift`.
     #[test]
     fn times_follow_their_law() {
         let time = Time {

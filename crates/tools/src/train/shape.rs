@@ -1,4 +1,4 @@
-//! Whether a run's folder holds a model of the shape that the settings ask for.
+//! Checks that a run's folder holds a model of the shape in the settings.
 
 use std::path::Path;
 
@@ -8,10 +8,10 @@ use super::settings::Settings;
 use unireal::internals::config::Config;
 use unireal::{Error, Result};
 
-/// What belongs to the weights and not to the shape.
+/// Fields that are measured with the weights and are not part of the shape.
 const MEASURED: [&str; 2] = ["vae.scaling_factor", "vae.shift_factor"];
 
-/// Compares the configuration in a run's folder with the one that the settings make.
+/// Compares the configuration in a run's folder with that of the settings.
 ///
 /// # Errors
 /// [`Error::Format`] that names every value that differs.
@@ -32,13 +32,13 @@ pub(super) fn check(run: &Path, settings: &Settings) -> Result<()> {
     }
 }
 
-/// What differs between the shapes of two models, with both values.
+/// Lists the differences between the shapes of two models, with both values.
 fn differences(found: &Config, expected: &Config) -> Vec<String> {
     let json = |config: &Config| {
         let mut json = serde_json::json!({
             "text_encoder": config.text_encoder, "vae": config.vae, "transformer": config.transformer,
         });
-        // Files leave the defaults of these out.
+        // Serialisation omits the defaults of these.
         json["transformer"]["attention"] = serde_json::json!(config.transformer.attention);
         json["transformer"]["conditioning"] = serde_json::json!(config.transformer.conditioning);
         json

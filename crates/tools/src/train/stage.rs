@@ -1,4 +1,4 @@
-//! The tasks of stages: the networks that they train, their micro-batches, and the files that they write to the run's folder.
+//! The tasks of stages: their networks, their micro-batches, and the files that they write to the run's folder.
 
 use std::path::Path;
 use std::sync::OnceLock;
@@ -225,7 +225,7 @@ impl Task for VaeTask {
         requests::autoencoder_milestone(averaged, frames, &device).map(Some)
     }
 
-    /// Also measures the latents, unless only the decoder was trained: the transformer sees them with mean 0 and standard deviation 1.
+    /// Also measures the latents, so that the transformer sees mean 0 and standard deviation 1.
     fn publish(&self, averaged: &Autoencoder, run: &Path) -> Result<()> {
         if self.stage.decoder_only {
             return checkpoint::save(averaged, vae::NAMES, &run.join("vae"));

@@ -1,4 +1,4 @@
-//! The losses and gradients of one step: its micro-batches, divided among threads.
+//! Computes the losses and gradients of one step, whose micro-batches are divided among threads.
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
@@ -12,10 +12,10 @@ use unireal::internals::cpu::gemm;
 use unireal::internals::cpu::gemm::engine;
 use unireal::{Error, Result};
 
-/// The micro-batches of one step, by thread.
+/// The micro-batches of one step, one list per thread.
 pub(super) type Shares<B> = Vec<Vec<B>>;
 
-/// What one batch gave.
+/// The losses and gradients of one step.
 pub(super) struct Step {
     /// Kind and loss of each sample.
     pub(super) losses: Vec<(String, f32)>,
@@ -33,7 +33,7 @@ pub(super) fn shares<T: Task>(
     threads: usize,
     rng: &mut ChaCha8Rng,
 ) -> Result<Shares<T::MicroBatch>> {
-    // Each thread gets one micro-batch of each group. They come sorted by length, so the rotation evens the lengths out.
+    // Each thread gets one micro-batch of each group. They are sorted by text length, so the rotation balances the threads.
     let mut shares: Shares<T::MicroBatch> = (0..threads).map(|_| Vec::new()).collect();
     for group in 0..groups {
         let batches = task.micro_batches(threads, rng)?;
@@ -44,8 +44,8 @@ pub(super) fn shares<T: Task>(
     Ok(shares)
 }
 
-/// Computes losses and gradients of a step; each share has a thread of its own, because on the CPU most operations between the
-/// matrix products use one core. `devices` have autodiff enabled; the threads take them in turns.
+/// Computes losses and gradients of a step with one thread per share, because on the CPU most operations other than matrix products
+/// use one core. `devices` have autodiff enabled and are assigned to threads in turn.
 ///
 /// # Errors
 /// [`Error::DeviceLost`] when a loss cannot be read, [`Error::Internal`] when a thread panics.
@@ -103,8 +103,8 @@ fn compute_share<T: Task>(
     };
     let mut all = Vec::new();
     for batch in share {
-        // New leaves with the parameters' own ids. A graph per micro-batch: burn's autodiff takes its locks in different orders
-        // forward and backward, so threads that share a parameter's graph can deadlock.
+        // New leaves with the parameters' ids give each micro-batch its own graph: burn's autodiff takes locks in different orders in
+        // the forward and the backward pass, so threads that share a parameter's graph can deadlock.
         let module = values.clone().train();
         let losses = task.losses(&module, batch, device)?;
         let mean = losses.losses.mean() / share.len() as f64;
@@ -118,7 +118,7 @@ fn compute_share<T: Task>(
     })
 }
 
-/// Adds the gradients of a micro-batch to those of the ones before.
+/// Adds the gradients of a micro-batch to the sum of the previous ones.
 struct Sum {
     sum: GradientsParams,
     added: GradientsParams,
@@ -139,7 +139,7 @@ impl ModuleVisitor for Sum {
     }
 }
 
-/// The losses of a micro-batch's samples, without gradients.
+/// Returns the losses of a micro-batch's samples, without gradients.
 ///
 /// # Errors
 /// [`Error::DeviceLost`] when they cannot be read.

@@ -1,18 +1,18 @@
-//! Samples per second: the rate of the last minute and the mean, and when the first falls behind the second.
+//! Training throughput in samples per second: over the last minute and on average, with a warning if the former is much lower.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// The window of the recent rate.
+/// The time over which the recent rate is measured.
 const WINDOW: Duration = Duration::from_secs(60);
 
-/// The part of the mean below which the recent rate is reported as low.
+/// The fraction of the mean below which the recent rate is reported as low.
 const LOW: f64 = 2.0 / 3.0;
 
-/// A step that takes longer than the window and this many times the mean step was suspended, and counts for nothing.
+/// A step that takes longer than the window and this many times the mean step was suspended and is not counted.
 const SUSPENDED: f64 = 10.0;
 
-/// Counts samples over the time that the steps took; evaluation and checkpoints between them do not count.
+/// Counts samples and the time of steps; evaluation and checkpoints between steps do not count.
 #[derive(Debug, Default)]
 pub(super) struct Throughput {
     /// The steps of the window.
@@ -24,7 +24,7 @@ pub(super) struct Throughput {
 }
 
 impl Throughput {
-    /// Counts a step of `samples` samples; returns whether it counts, as a suspended one does not.
+    /// Counts a step of `samples` samples. Returns false for a suspended step, which is not counted.
     pub(super) fn add(&mut self, took: Duration, samples: u64) -> bool {
         let mean = self.total.0 / self.steps.max(1);
         if self.steps > 0 && took > WINDOW && took > mean.mul_f64(SUSPENDED) {
@@ -36,7 +36,7 @@ impl Throughput {
             sums.0 += took;
             sums.1 += samples;
         }
-        // The window keeps a minute at least, where there is one.
+        // Keep at least a minute of steps in the window.
         while let Some(&(oldest, samples)) = self.recent.front()
             && self.window.0 - oldest >= WINDOW
         {
@@ -47,17 +47,17 @@ impl Throughput {
         true
     }
 
-    /// Samples per second over the last minute.
+    /// Returns the samples per second over the last minute.
     pub(super) fn recent(&self) -> f64 {
         rate(self.window)
     }
 
-    /// Samples per second over all steps.
+    /// Returns the samples per second over all steps.
     pub(super) fn mean(&self) -> f64 {
         rate(self.total)
     }
 
-    /// A warning, once, when the last minute's rate is a third below the mean.
+    /// Returns a warning, once, when the last minute's rate is a third below the mean.
     pub(super) fn warning(&mut self) -> Option<String> {
         let (recent, mean) = (self.recent(), self.mean());
         if self.warned || self.window.0 < WINDOW || recent >= LOW * mean {
@@ -106,7 +106,7 @@ mod tests {
     fn a_rate_a_third_below_the_mean_is_reported_once() {
         let mut throughput = Throughput::default();
         assert_eq!(run(&mut throughput, 1.0, 20.0), 0);
-        // A quarter below is no reason.
+        // A rate a quarter below the mean gives no warning.
         assert_eq!(run(&mut throughput, 4.0 / 3.0, 5.0), 0);
         assert_eq!(run(&mut throughput, 2.0, 5.0), 1);
         assert_eq!(run(&mut throughput, 1.0, 5.0), 0);

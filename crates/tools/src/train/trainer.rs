@@ -1,4 +1,4 @@
-//! The loop: a batch, a step, and what is written between steps.
+//! The training loop: trains steps and writes checkpoints, packs and evaluations.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -18,18 +18,18 @@ use super::throughput::Throughput;
 use super::{plot, start};
 use unireal::{Error, Result};
 
-/// Between two writings of the pack and of the curves' pictures.
+/// Interval between writes of the pack and the curve plots.
 const PACK: Duration = Duration::from_secs(300);
 
-/// Between two lines of a log, where there is no terminal for a bar.
+/// Interval between log lines if there is no terminal for a progress bar.
 const LINE: Duration = Duration::from_secs(30);
 
-/// Whether a stage has its length.
+/// Returns whether a stage has reached its length.
 pub(super) fn finished(stage: &Stage, progress: &Progress) -> bool {
     stage.progress(progress.steps, progress.seconds) >= 1.0
 }
 
-/// Trains a stage to its end or until `end`; says whether it is done.
+/// Trains a stage to its end or until the time `end`; returns whether the stage is done.
 ///
 /// # Errors
 /// [`Error::Request`] when the loss or the gradients are not finite; errors of the device and the disk.
@@ -55,7 +55,7 @@ pub(super) fn train<T: Task>(
     trainer.evaluate()?;
     trainer.milestone(finished(stage, &trainer.progress));
     trainer.publish()?;
-    // After the pack, which the next stage needs: a kill between the two does the end again.
+    // After the pack, which the next stage needs; after a kill in between, the stage's end is repeated.
     trainer.progress.done = finished(stage, &trainer.progress);
     let (name, progress) = (stage.name.clone(), trainer.progress);
     trainer.trained.state.stages.insert(name, progress);
@@ -79,7 +79,7 @@ struct Trainer<'a, T: Task> {
     held_out: Vec<T::MicroBatch>,
     throughput: Throughput,
     bar: ProgressBar,
-    /// When the checkpoint, the pack, the held-out loss and a line were last written.
+    /// The times of the last checkpoint, pack, evaluation and log line.
     saved: Instant,
     published: Instant,
     evaluated: Instant,
@@ -122,7 +122,7 @@ impl<'a, T: Task> Trainer<'a, T> {
     fn step(&mut self, batches: &mut Prefetch<'_, T::MicroBatch>) -> Result<()> {
         let started = Instant::now();
         let Progress { steps, seconds, .. } = self.progress;
-        // A new optimizer, as of a run that goes on from a pack, needs a warm-up of its own.
+        // A new optimizer, as in a run resumed from a pack, needs its own warm-up.
         let warm = steps.min(self.trained.optimizer.steps() as u64);
         let rate = self
             .stage
@@ -161,7 +161,7 @@ impl<'a, T: Task> Trainer<'a, T> {
         Ok(())
     }
 
-    /// The error for a loss or gradients that are not finite.
+    /// Returns the error for a loss or gradients that are not finite.
     fn diverged(&self, what: &str) -> Error {
         let (stage, steps) = (&self.stage.name, self.progress.steps);
         let checkpoint = match self.trained.last_good(self.run, self.stage) {
@@ -173,7 +173,7 @@ impl<'a, T: Task> Trainer<'a, T> {
         ))
     }
 
-    /// Shows the progress.
+    /// Updates the progress bar or, without a terminal, the log.
     fn log(&mut self, loss: f64) {
         let Progress {
             steps,
@@ -192,7 +192,7 @@ impl<'a, T: Task> Trainer<'a, T> {
         self.bar.set_message(text);
     }
 
-    /// Writes the checkpoint, the pack and the held-out loss, each when it is due.
+    /// Writes the checkpoint, the pack, the evaluation and the milestone, each when it is due.
     fn write_due(&mut self) -> Result<()> {
         if self.saved.elapsed().as_secs_f64() > self.settings.save_seconds {
             self.trained.save(self.run, self.stage)?;
@@ -211,7 +211,7 @@ impl<'a, T: Task> Trainer<'a, T> {
         Ok(())
     }
 
-    /// Writes down a milestone when one is due, as at the stage's `end`.
+    /// Writes a milestone when one is due, as at the stage's `end`.
     fn milestone(&mut self, end: bool) {
         if self.milestones.due(self.progress, end) {
             self.milestones
@@ -230,7 +230,7 @@ impl<'a, T: Task> Trainer<'a, T> {
         start::record(self.run, &self.stage.name, self.progress)
     }
 
-    /// The loss on held-out samples and a picture, of the averaged networks.
+    /// Writes the loss on held-out samples and the preview image of the averaged networks.
     fn evaluate(&self) -> Result<()> {
         if self.settings.preview_minutes <= 0.0 {
             return Ok(());

@@ -1,14 +1,14 @@
-//! The autoencoder's loss: keep the picture and its edges, keep the latent near a standard normal.
+//! The autoencoder's loss: the error of the image and its edges, and the divergence of the latent from a standard normal.
 
 use burn::tensor::Tensor;
 
 use super::settings::Stage;
 use unireal::internals::model::vae::Autoencoder;
 
-/// Of each picture, `[b]`: the mean squared error of the decoded picture, plus what the stage's settings weigh of the mean
-/// absolute error, of that of the differences between neighbouring pixels, and of the divergence of the latent's
-/// distribution from a standard normal, a mean over its numbers (Kingma and Welling, 2014). `noise` is standard normal, of the
-/// latent's shape. The log variance is held within diffusers' bounds. The second result is the mean squared error alone.
+/// Returns the loss of each image, `[b]`, and its mean squared error alone. The loss is the mean squared error, plus terms weighted
+/// by the stage's settings: the mean absolute error, that of the differences between neighbouring pixels, and the KL divergence of
+/// the latent's distribution from a standard normal, a mean over its elements (Kingma and Welling, 2014). `noise` is standard
+/// normal, of the latent's shape. The log variance is clamped to diffusers' bounds.
 pub(super) fn vae_losses(
     vae: &Autoencoder,
     pictures: Tensor<4>,
@@ -38,13 +38,13 @@ pub(super) fn vae_losses(
     (loss, squared)
 }
 
-/// Differences between neighbours along an axis.
+/// Returns the differences between neighbours along an axis.
 fn steps(x: &Tensor<4>, axis: usize) -> Tensor<4> {
     let n = x.dims()[axis];
     x.clone().narrow(axis, 1, n - 1) - x.clone().narrow(axis, 0, n - 1)
 }
 
-/// The mean of each picture's numbers.
+/// Returns the mean of each image's values, `[b]`.
 fn each(x: Tensor<4>) -> Tensor<1> {
     x.flatten::<2>(1, 3).mean_dim(1).squeeze_dim::<1>(1)
 }

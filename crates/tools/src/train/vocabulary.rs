@@ -1,5 +1,5 @@
-//! The small packs' tokenizer: byte-pair merges learnt from the samples' own wording, so that its words become single
-//! tokens while any other text still has letters to fall back to. Large packs bring T5's tokenizer instead.
+//! Trains the tokenizer of small packs: byte-pair merges learnt from the samples' texts, so that their words become single
+//! tokens, while other text falls back to letters. Large packs bring T5's tokenizer instead.
 
 use std::path::{Path, PathBuf};
 
@@ -18,11 +18,11 @@ use unireal::internals::request::{self, MAX_IMAGES};
 use unireal::internals::tokenizer::Tokenizer;
 use unireal::{Error, Result};
 
-/// Texts from which the tokenizer is made.
+/// Approximate number of texts on which the tokenizer is trained.
 const CORPUS: usize = 20_000;
 
-/// The run's tokenizer: the one that is there, else one of `size` ids made from the texts of the shards that are there now,
-/// of each about as many, and kept.
+/// Reads the run's tokenizer. If it is missing, trains and writes one of at most `size` ids on the texts of the current shards, with
+/// about as many texts from each shard.
 ///
 /// # Errors
 /// [`Error::Format`] for a file that cannot be read or written, [`Error::Request`] when there is no text to learn from.
@@ -60,18 +60,18 @@ fn corpus(patterns: &[PathBuf]) -> Result<Vec<String>> {
     }
 }
 
-/// `tokenizer.json` for `texts`, with at most `size` token ids: padding 0, end of text 1, unknown 2, then IMG1..IMG10 and
-/// RES1..RES10, then letters and merges.
+/// Trains a tokenizer on `texts` and returns its `tokenizer.json`, with at most `size` token ids: padding 0, end of text 1,
+/// unknown 2, then IMG1..IMG10 and RES1..RES10, then letters and merges.
 ///
 /// # Errors
-/// [`Error::Internal`] when the tokenizers crate refuses, which no text should make it do.
+/// [`Error::Internal`] when the tokenizers crate fails, which no text should cause.
 pub fn vocabulary(texts: &[String], size: usize) -> Result<String> {
     let internal = |e: tokenizers::Error| Error::Internal(format!("training the tokenizer: {e}"));
     let mut special: Vec<String> = ["<pad>", "</s>", "<unk>"].map(String::from).to_vec();
     for word in ["IMG", "RES"] {
         special.extend((1..=MAX_IMAGES).map(|k| format!("{word}{k}")));
     }
-    // Case carries no meaning here, except in the referring words, which are cut out before the text is lowered.
+    // Text is lowercased, except special tokens such as IMG1, which are matched before normalisation.
     let special: Vec<AddedToken> = special
         .into_iter()
         .map(|word| AddedToken::from(word, true).normalized(false))
@@ -119,7 +119,7 @@ mod tests {
     use super::*;
     use unireal::internals::model::sequence::ImageRef;
 
-    /// Every printable letter of ASCII, alone and beside others, has ids of its own.
+    /// Every printable ASCII character encodes without the unknown token, alone and beside others.
     #[test]
     fn all_printable_letters_encode() {
         let json = vocabulary(&["a red cube".into()], 128).unwrap();

@@ -98,7 +98,7 @@ fn a_video_holds_all_frames() {
         .unwrap();
     // The side of 33 is padded to 34, and no frame is missing.
     assert_eq!(raw.stdout.len(), 7 * 34 * 34 * 3);
-    let last = Image::open(&out.path().join("000011/frame-006.png")).unwrap();
+    let last = Image::open(out.path().join("000011/frame-006.png")).unwrap();
     let shown = &raw.stdout[6 * 34 * 34 * 3..];
     let mut error = 0.0;
     for (i, pixel) in last.rgb.chunks_exact(3).enumerate() {

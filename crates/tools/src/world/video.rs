@@ -46,7 +46,7 @@ pub(super) fn write<'a>(
     };
     let mut child = start(path, first.width, first.height, rate)?;
     let mut stdin = child.stdin.take().expect("stdin is a pipe");
-    // If ffmpeg stops reading, its error output explains why, so the pipe's error is reported only without one.
+    // If ffmpeg stops reading, its error output explains why; the pipe's error is only reported if ffmpeg succeeds.
     let sent = frames.try_for_each(|frame| stdin.write_all(&frame.rgb));
     drop(stdin);
     let mut said = String::new();

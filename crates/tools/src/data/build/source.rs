@@ -108,7 +108,7 @@ pub fn items(options: &Options) -> Result<Vec<Item>> {
     }
 }
 
-/// Maximum depth of nested folders, which bounds cycles of links.
+/// Maximum depth of nested folders.
 const DEEPEST: usize = 16;
 
 fn find(path: &Path, depth: usize, items: &mut Vec<Item>) -> Result<()> {

@@ -1,4 +1,4 @@
-//! Reading shards: an index first, by seeking, then one sample at a time, so that memory is bounded by the largest sample.
+//! Reads shards: first an index, by seeking, then one sample at a time, so that memory is bounded by the largest sample.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -15,21 +15,21 @@ use unireal::Image;
 use unireal::internals::request::{MAX_IMAGES, Role, Tag};
 use unireal::{Error, Result};
 
-/// Most bytes of a member: a picture of 4096 x 4096 at the worst compression has 48 MiB.
+/// Maximum size of a member, in bytes: an incompressible image of 4096 x 4096 has 48 MiB.
 const MAX_MEMBER: u64 = 64 << 20;
-/// Endings of pictures that are read; what is written is always PNG.
+/// File extensions of the images that are read; images are always written as PNG.
 const PICTURES: [&str; 4] = ["png", "jpg", "jpeg", "webp"];
 
-/// A sample whose pictures are not decoded yet.
+/// A sample with encoded images.
 #[derive(Clone, Debug)]
 pub struct EncodedSample {
     /// The shard's path and the sample's key, for messages.
     pub name: String,
-    /// Its key, unique in the shard.
+    /// The key, unique in the shard.
     pub key: String,
-    /// Its kind.
+    /// The kind.
     pub kind: Kind,
-    /// A finer kind, or empty.
+    /// The variant of the kind, or empty.
     pub variant: String,
     /// Paraphrases of the base prompt.
     pub prompts: Vec<String>,
@@ -39,18 +39,18 @@ pub struct EncodedSample {
     pub inputs: Vec<(Picture, Role)>,
     /// The output images, RES1 first.
     pub outputs: Vec<Picture>,
-    /// The pixels that the instruction changes.
+    /// The mask of the pixels that the instruction changes.
     pub changed: Option<Picture>,
-    /// Where it comes from.
+    /// The origin.
     pub source: Value,
 }
 
-/// An encoded picture.
+/// An encoded image.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Picture {
     /// The file's bytes.
     pub bytes: Vec<u8>,
-    /// Their SHA-256: equal pictures of one writer have equal hashes, so each needs to be encoded by a model only once.
+    /// SHA-256 of the bytes. Equal images from one writer have equal hashes, so that the autoencoder encodes each only once.
     pub hash: [u8; 32],
 }
 
@@ -66,20 +66,20 @@ impl Picture {
         Picture { bytes, hash }
     }
 
-    /// The pixels; `name` is for the message.
+    /// Decodes the pixels; `name` is for the error message.
     ///
     /// # Errors
-    /// [`Error::Format`] when the bytes are not a picture, or declare sides that no sample has.
+    /// [`Error::Format`] when the bytes are not an image, or declare sides that no sample has.
     pub fn decode(&self, name: &str) -> Result<Image> {
         Image::decode(&self.bytes, name)
     }
 }
 
 impl EncodedSample {
-    /// Decodes the pictures.
+    /// Decodes the images.
     ///
     /// # Errors
-    /// [`Error::Format`] when one is not a picture, or when the sizes contradict each other.
+    /// [`Error::Format`] when one is not an image, or when the sample fails `check`.
     pub fn decode(&self) -> Result<Sample> {
         let named = |field: &str| format!("{}.{field}", self.name);
         let mut inputs = Vec::new();
@@ -107,7 +107,7 @@ impl EncodedSample {
     }
 }
 
-/// The samples of a shard, in order.
+/// Reads and decodes the samples of a shard, in order.
 ///
 /// # Errors
 /// As [`encoded`]; each sample as [`EncodedSample::decode`].
@@ -115,11 +115,11 @@ pub fn read(path: &Path) -> Result<impl Iterator<Item = Result<Sample>>> {
     Ok(encoded(path)?.map(|sample| sample?.decode()))
 }
 
-/// The samples of a shard, in order, with the pictures as they lie in the file.
+/// Reads the samples of a shard, in order, with encoded images.
 ///
 /// # Errors
-/// [`Error::Format`] at once when the file is not a whole tar file; for each sample when its JSON or one of its pictures
-/// is missing or wrong. The message names the file, the sample's key and the field.
+/// [`Error::Format`] at once when the file is not a complete tar file; for each sample when its JSON or one of its images is
+/// missing or wrong. The message names the file, the sample's key and the field.
 pub fn encoded(path: &Path) -> Result<impl Iterator<Item = Result<EncodedSample>>> {
     let file_name = path.display().to_string();
     let mut file = File::open(path).map_err(|e| Error::format(&file_name, e))?;
@@ -187,7 +187,7 @@ fn index(file: &mut File) -> Reason<Vec<Run>> {
     Ok(runs)
 }
 
-/// A whole tar file ends with blocks of zeros; without them, members may be missing.
+/// Checks that the file ends with a block of zeros, as a complete tar file does; otherwise members may be missing.
 fn ends(file: &mut File, end: u64) -> Reason<()> {
     let mut block = [1u8; 512];
     let read = file
@@ -233,7 +233,7 @@ fn load(file: &mut File, run: &Run, name: &str) -> Reason<EncodedSample> {
     })
 }
 
-/// `name1`, `name2`, ... as far as they go; a gap is an error.
+/// Reads the images `name1`, `name2`, ...; a gap is an error.
 fn pictures(file: &mut File, run: &Run, name: &str) -> Reason<Vec<Picture>> {
     let mut pictures = Vec::new();
     while let Some(member) = find(run, &format!("{name}{}", pictures.len() + 1)) {

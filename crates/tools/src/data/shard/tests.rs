@@ -10,7 +10,7 @@ fn image(rng: &mut impl Rng, width: u32, height: u32) -> Image {
     Image::from_rgb(width, height, rgb).unwrap()
 }
 
-/// A sample that nothing but [`check`] limits.
+/// Returns a random sample, limited only by [`check`].
 fn sample(rng: &mut impl Rng) -> Sample {
     let side = |rng: &mut ChaCha8Rng| rng.random_range(1..40);
     let mut own = ChaCha8Rng::seed_from_u64(rng.random());
@@ -159,7 +159,7 @@ fn samples_that_contradict_themselves_are_not_written() {
     );
 }
 
-/// Writes members as they are and gives the first error of reading them, or of the file.
+/// Writes a tar file of these members and returns the first error of reading it.
 fn error_of(members: &[(&str, Vec<u8>)]) -> String {
     let file = tempfile::NamedTempFile::new().unwrap();
     let mut tar = tar::Builder::new(file.as_file());
@@ -297,7 +297,7 @@ fn files_that_are_not_whole_are_named_at_any_cut() {
     }
     let bytes = std::fs::read(writer.close(None).unwrap().unwrap()).unwrap();
     let path = folder.path().join("cut.tar");
-    // Two blocks of zeros end the file; one is enough.
+    // The file ends with two blocks of zeros, but one is enough.
     for _ in 0..200 {
         let cut = rng.random_range(0..bytes.len() - 1024);
         std::fs::write(&path, &bytes[..cut]).unwrap();
@@ -313,7 +313,7 @@ fn files_that_are_not_whole_are_named_at_any_cut() {
             damaged[at] = rng.random();
         }
         std::fs::write(&path, &damaged).unwrap();
-        // Damage may pass unseen in a picture's pixels; it must not panic or hang.
+        // Damage in an image's pixels may pass undetected, but nothing must panic or hang.
         if let Ok(samples) = read(&path) {
             samples.for_each(drop);
         }

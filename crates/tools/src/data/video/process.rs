@@ -1,4 +1,4 @@
-//! A child process whose output is read in pieces, each within a time limit; it never outlives its owner.
+//! A child process whose output is read in chunks, each with a time limit; it never outlives its owner.
 
 use std::io::Read;
 use std::path::Path;
@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use unireal::{Error, Result};
 
-/// Most bytes of complaints that are kept.
+/// Maximum number of bytes of stderr that are stored.
 const COMPLAINTS: u64 = 2000;
-/// Bytes that are read at once.
+/// Number of bytes read at once.
 const BLOCK: usize = 1 << 16;
 
 /// A running program.
@@ -33,7 +33,7 @@ impl Program {
         after: &[&str],
         path: &Path,
     ) -> Result<Program> {
-        // A path is absolute, so that it is never taken for an option or an address.
+        // An absolute path is never taken for an option or an address.
         let path =
             std::path::absolute(path).map_err(|e| Error::format(path.display().to_string(), e))?;
         let child = Command::new(name)
@@ -51,7 +51,7 @@ impl Program {
         })?;
         let output = child.stdout.take().expect("it is piped");
         let errors = child.stderr.take().expect("it is piped");
-        // Few blocks wait, so that a quick decoder does not fill the memory.
+        // A small queue, so that a fast decoder does not fill the memory.
         let (sender, blocks) = sync_channel(16);
         std::thread::spawn(move || forward(output, &sender));
         Ok(Program {
@@ -63,7 +63,7 @@ impl Program {
         })
     }
 
-    /// The next `length` bytes; `None` at the end, where a piece that is left over is dropped.
+    /// Returns the next `length` bytes; `None` at the end, where an incomplete chunk is dropped.
     pub(super) fn chunk(&mut self, length: usize, limit: Duration) -> Reason<Option<Vec<u8>>> {
         while self.rest.len() < length {
             match self.blocks.recv_timeout(limit) {
@@ -82,7 +82,7 @@ impl Program {
         Ok(Some(std::mem::replace(&mut self.rest, rest)))
     }
 
-    /// All output, at most `most` bytes, when the program ends well.
+    /// Returns all output, at most `most` bytes, if the program succeeds.
     pub(super) fn all(&mut self, limit: Duration, most: usize) -> Reason<Vec<u8>> {
         let mut output = Vec::new();
         while let Some(byte) = self.chunk(1, limit)? {
@@ -96,7 +96,7 @@ impl Program {
         Ok(output)
     }
 
-    /// Waits for the program's end; its complaint when it failed.
+    /// Waits for the program to end; the error is its stderr when it failed.
     pub(super) fn end(&mut self, limit: Duration) -> Reason<()> {
         let started = Instant::now();
         let status = loop {
@@ -124,7 +124,7 @@ impl Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
-        // Both fail when the program has ended, which is what is wanted.
+        // Errors mean that the program has already ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -145,7 +145,7 @@ fn forward(mut output: impl Read, sender: &SyncSender<Vec<u8>>) {
     }
 }
 
-/// The beginning of what is said; the rest is read as well, so that the program does not wait for a reader.
+/// Returns the beginning of stderr. The rest is read and discarded, so that the program does not block.
 fn read_complaints(mut errors: impl Read) -> String {
     let mut kept = Vec::new();
     let _ = errors.by_ref().take(COMPLAINTS).read_to_end(&mut kept);

@@ -3,7 +3,7 @@ use std::process::{Command, Stdio};
 use super::*;
 use std::io::Write as _;
 
-/// A frame of scene `scene`: a bright square that moves over a pattern.
+/// Returns a frame of scene `scene`: a bright square that moves over a pattern.
 fn frame(scene: usize, time: usize, w: usize, h: usize) -> Vec<u8> {
     let pixel = |i: usize| {
         let (x, y) = (i % w, i / w);
@@ -20,7 +20,7 @@ fn frame(scene: usize, time: usize, w: usize, h: usize) -> Vec<u8> {
     (0..w * h).flat_map(pixel).collect()
 }
 
-/// Encodes scenes of `length` frames at 12 a second.
+/// Encodes scenes of `length` frames at 12 frames per second.
 fn film(path: &Path, scenes: usize, length: usize, extra: &[&str]) {
     let (w, h) = (160, 96);
     let mut child = Command::new("ffmpeg")
@@ -142,7 +142,7 @@ fn broken_videos_are_named_and_do_not_hang() {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         assert!(error.contains(&name), "{error}");
     }
-    // Damage in the middle may be decoded or refused, but neither hangs nor panics.
+    // Damage in the middle may be decoded or rejected, but must not hang or panic.
     for start in [200, 3000, 6000] {
         let mut damaged = bytes.clone();
         let end = (start + 400).min(damaged.len());
@@ -171,7 +171,7 @@ fn a_decoder_that_takes_too_long_is_stopped() {
         .to_string();
     assert!(error.contains("longer than 0 s"), "{error}");
     let mut program = Program::start("sleep", &[], &["30"], Path::new("/")).unwrap();
-    // `sleep / 30` complains at once; `cat` on a pipe that nobody writes to waits for ever.
+    // `sleep / 30` fails at once; `cat` on a pipe without a writer waits for ever.
     assert!(program.all(Duration::from_secs(5), 10).is_err());
     let fifo = folder.path().join("fifo");
     assert!(

@@ -20,7 +20,7 @@ use unireal::{Error, Result};
 pub(crate) struct Report {
     /// The profile's name.
     pub profile: String,
-    /// How the profile's numbers are computed.
+    /// The definition of the profile.
     pub how: serde_json::Value,
     /// Name of the run in tables.
     pub name: String,

@@ -154,10 +154,7 @@ impl<'a> Scorer<'a> {
             paths.sort();
             paths.dedup();
             paths.retain(|path| !self.pictures.contains_key(&(tower, (*path).clone())));
-            let pictures: Vec<Image> = paths
-                .iter()
-                .map(Image::open)
-                .collect::<Result<_>>()?;
+            let pictures: Vec<Image> = paths.iter().map(Image::open).collect::<Result<_>>()?;
             let vectors = network.images(&pictures, self.preprocess(tower))?;
             for (path, vector) in paths.into_iter().zip(vectors) {
                 self.pictures.insert((tower, path.clone()), vector);

@@ -46,7 +46,7 @@ fn raters_cannot_know_whose_a_picture_is() {
     for (i, pair) in key.pairs.iter().enumerate() {
         let shown = |side: &str| {
             let path = format!("page/pictures/{}-{side}.png", i + 1);
-            Image::open(&options.out.join(path)).unwrap()
+            Image::open(options.out.join(path)).unwrap()
         };
         let (our, their) = (&ours.cases[&pair.id].result, &theirs.cases[&pair.id].result);
         let expected = match pair.left {

@@ -1,4 +1,4 @@
-//! The autoencoder's data: crops of the pictures in shards.
+//! The autoencoder's data: crops of the images in shards.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -13,23 +13,23 @@ use crate::data::shard::{self, Picture};
 use unireal::Image;
 use unireal::Result;
 
-/// Bytes of encoded pictures that are held; beyond, a new picture replaces one by chance, so that all have equal chances.
+/// Size of the encoded images in memory, in bytes, from which reservoir sampling replaces images, so that all are equally likely.
 const HELD: usize = 512 << 20;
 
-/// Distinct pictures, as they lie in the shards; at most 512 MiB are held.
+/// A growing set of distinct images, encoded as in the shards, of about 512 MiB at most.
 pub(in super::super) struct Crops {
     pictures: Arc<RwLock<Vec<Arc<Picture>>>>,
     watch: Watch,
 }
 
-/// A crop that was drawn but not yet decoded.
+/// A crop that is drawn but not yet decoded.
 pub(in super::super) struct Crop {
     picture: Arc<Picture>,
     seed: u64,
 }
 
 impl Crops {
-    /// Starts to read the shards that `patterns` name.
+    /// Starts reading the shards that match `patterns`.
     ///
     /// # Errors
     /// As [`Watch::start`].
@@ -48,7 +48,7 @@ impl Crops {
         })
     }
 
-    /// Waits until there are `count` pictures or all shards were read.
+    /// Waits until there are `count` images or all shards are read.
     ///
     /// # Errors
     /// As [`Watch::wait`].
@@ -62,7 +62,7 @@ impl Crops {
         self.watch.wait(count, there, "pictures")
     }
 
-    /// One of the pictures.
+    /// Draws a crop of a random image.
     pub(in super::super) fn draw(&self, rng: &mut impl Rng) -> Crop {
         let pictures = self.pictures.read().unwrap_or_else(|e| e.into_inner());
         Crop {
@@ -112,11 +112,11 @@ impl Reservoir {
 }
 
 impl Crop {
-    /// Decodes a square of `size` pixels: one time in two of the picture as it is, else of the picture made so small that
-    /// its shorter side is the square's, so that the autoencoder learns whole pictures and details.
+    /// Decodes a random crop of `size` x `size` pixels: with probability 0.5 from the image at its own resolution, else from the image
+    /// resized so that its shorter side is `size`. So the autoencoder learns both details and whole images.
     ///
     /// # Errors
-    /// [`unireal::Error::Format`] when the picture cannot be decoded.
+    /// [`unireal::Error::Format`] when the image cannot be decoded.
     pub(in super::super) fn decode(&self, size: u32) -> Result<Image> {
         let image = self.picture.decode("a picture of the shards")?;
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);

@@ -1,6 +1,6 @@
-//! Latents on disk. Each shard is encoded once for an autoencoder and a size: its latents lie in one file of 16-bit floats,
-//! its samples' words and places in one of JSON. A restart reads the JSON; training reads latents from the file as it draws
-//! them, so that memory holds about a kilobyte a sample, whatever the pictures' size.
+//! Latents cached on disk. Each shard is encoded once per autoencoder and size: one file holds its latents as 16-bit floats, a JSON
+//! index its samples' texts and offsets. A restart reads the index; training reads latents when it draws them, so that a sample
+//! takes about a kilobyte of memory, whatever the size of its images.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -25,28 +25,28 @@ use unireal::internals::weights::module::collect;
 use unireal::{Error, Result};
 use unireal::{Role, Tag};
 
-/// Pictures that are encoded at once.
+/// Batch size of the encoder.
 const CHUNK: usize = 16;
 
-/// Mean difference of a cell's pixels, in levels of 255, from which a cell counts as changed: above the noise that a path
-/// tracer or a video leaves in what stands still.
+/// Mean absolute difference of a cell's values, in levels of 255, above which the cell counts as changed. It exceeds the noise of
+/// a path tracer or a video in static regions.
 const CHANGED: u32 = 8;
 
-/// What an index says of a sample, counted up when that changes.
+/// Version of the index format.
 const FORM: u32 = 2;
 
-/// Where a latent lies.
+/// The location of a latent on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in super::super) struct Place {
     file: u32,
     offset: u64,
-    /// Cells in a column and in a row.
+    /// Rows and columns of cells.
     pub(in super::super) sides: [u16; 2],
 }
 
 #[cfg(test)]
 impl Place {
-    /// A place without a file, for tests of what looks at sizes alone.
+    /// Returns a square place without a file, for tests that use only sizes.
     pub(super) fn at(side: u16) -> Self {
         let (file, offset) = (0, 0);
         let sides = [side; 2];
@@ -58,23 +58,22 @@ impl Place {
     }
 }
 
-/// A sample without its pictures.
+/// A sample without its images.
 #[derive(Clone, Debug)]
 pub(in super::super) struct Entry {
     pub(in super::super) kind: Kind,
     pub(in super::super) variant: String,
     /// The context prompt.
     pub(in super::super) context: Vec<Tag>,
-    /// The base prompt, in each paraphrase.
+    /// The paraphrases of the base prompt.
     pub(in super::super) prompts: Vec<String>,
     pub(in super::super) inputs: Vec<(Place, Role)>,
     pub(in super::super) outputs: Vec<Place>,
-    /// For each cell of the outputs, whether the sample changes it or its mask covers it; empty when that means nothing for its
-    /// kind.
+    /// For each cell of the outputs, whether the sample changes it or its mask covers it; empty for kinds without an edited region.
     pub(in super::super) changed: Vec<bool>,
 }
 
-/// The files of latents. None stays open: of a large set there are more than a process may have.
+/// The files of latents. They are opened for each read, because a large data set has more files than a process may hold open.
 #[derive(Default)]
 pub(in super::super) struct Latents {
     files: RwLock<Vec<PathBuf>>,
@@ -90,7 +89,7 @@ impl Latents {
     /// Appends a latent of `channels` channels, `[c, y, x]`, to `values`.
     ///
     /// # Errors
-    /// [`Error::Format`] when the file is gone or has become shorter.
+    /// [`Error::Format`] when the file is missing or too short.
     pub(in super::super) fn read(
         &self,
         place: Place,
@@ -111,18 +110,18 @@ impl Latents {
     }
 }
 
-/// A picture at the size at which it was encoded.
+/// The key of a latent: the hash of its image, and its rows and columns of cells.
 type Key = ([u8; 32], [u16; 2]);
 
-/// The JSON beside a file of latents.
+/// The JSON index of a file of latents.
 #[derive(Deserialize, Serialize)]
 struct Index {
-    /// Length and time of change of the shard, so that another one of its name is not mistaken for it.
+    /// Length and modification time of the shard, to detect that it was replaced.
     shard: (u64, u64),
     samples: Vec<Row>,
 }
 
-/// One sample in an [`Index`]: places are (hash, rows, columns, offset or null when another shard's file has it).
+/// A sample in an [`Index`]. A frame is its hash, `[rows, columns]`, and its offset or null if another shard's file holds it.
 #[derive(Deserialize, Serialize)]
 struct Row {
     kind: Kind,
@@ -138,7 +137,7 @@ struct Row {
 #[derive(Clone, Deserialize, Serialize)]
 struct Held(String, [u16; 2], Option<u64>);
 
-/// Encodes shards and keeps what came out.
+/// Encodes shards and caches their latents on disk.
 pub(in super::super) struct Encoder {
     vae: Autoencoder,
     device: Device,
@@ -151,19 +150,19 @@ pub(in super::super) struct Encoder {
     places: HashMap<Key, Place>,
 }
 
-/// A shard whose latents are being made.
+/// A shard that is being encoded.
 #[derive(Default)]
 struct Open {
     bytes: Vec<u8>,
-    /// Pictures that wait for a full batch of their size.
+    /// Images that wait for a full batch of their size.
     waiting: BTreeMap<[u32; 2], Vec<(Key, Image)>>,
-    /// Where the finished ones lie in `bytes`.
+    /// Offsets of the encoded ones in `bytes`.
     offsets: HashMap<Key, u64>,
 }
 
 impl Encoder {
-    /// An encoder for pictures of about `size` x `size` pixels, with the run's autoencoder, which keeps latents in the run's
-    /// folder.
+    /// Creates an encoder for images with the area of `size` x `size` pixels, which uses the run's autoencoder and caches latents in
+    /// the run's folder.
     ///
     /// # Errors
     /// [`Error::DeviceLost`] when the autoencoder's weights cannot be read back.
@@ -176,7 +175,7 @@ impl Encoder {
     ) -> Result<Self> {
         let mut hash = Sha256::new();
         let mut tensors = collect(&vae, vae::NAMES)?;
-        // The decoder may change and the latents stay.
+        // A change of the decoder does not invalidate the latents.
         tensors.retain(|tensor| !tensor.name.contains("decoder") && !tensor.name.contains("post"));
         tensors.sort_by(|a, b| a.name.cmp(&b.name));
         for tensor in &tensors {
@@ -189,7 +188,7 @@ impl Encoder {
         Ok(Self::new(vae, config, folder, size, device))
     }
 
-    /// An encoder for pictures of about `size` x `size` pixels, which keeps latents in `folder`.
+    /// Creates an encoder for images with the area of `size` x `size` pixels, which caches latents in `folder`.
     pub(in super::super) fn new(
         vae: Autoencoder,
         config: &Config,
@@ -210,15 +209,15 @@ impl Encoder {
         }
     }
 
-    /// The latents that this encoder makes.
+    /// Returns the latents that this encoder writes.
     pub(in super::super) fn latents(&self) -> Arc<Latents> {
         self.latents.clone()
     }
 
-    /// The samples of a shard: from what was kept, else encoded now. `None` when `stop` was set.
+    /// Returns the samples of a shard; encodes it unless it is cached. `None` if `stop` was set.
     ///
     /// # Errors
-    /// As [`shard::encoded`], and [`Error::Format`] when the disk refuses.
+    /// As [`shard::encoded`], and [`Error::Format`] when a file cannot be written.
     pub(in super::super) fn shard(
         &mut self,
         path: &Path,
@@ -257,7 +256,7 @@ impl Encoder {
         self.entries(&blob, index).map(Some)
     }
 
-    /// What was kept of a shard, when it is whole and of this shard.
+    /// Returns a shard's cached samples if they are complete and match its `stamp`.
     fn kept(&mut self, blob: &Path, note: &Path, stamp: (u64, u64)) -> Option<Vec<Entry>> {
         let index: Index = serde_json::from_slice(&std::fs::read(note).ok()?).ok()?;
         (index.shard == stamp)
@@ -265,7 +264,7 @@ impl Encoder {
             .flatten()
     }
 
-    /// Resolves an index's places in a file of latents.
+    /// Resolves an index's offsets in a file of latents.
     fn entries(&mut self, blob: &Path, index: Index) -> Result<Vec<Entry>> {
         let fail = |e: std::io::Error| Error::format(blob.display().to_string(), e);
         let length = std::fs::metadata(blob).map_err(fail)?.len();
@@ -312,14 +311,14 @@ impl Encoder {
         })
     }
 
-    /// Takes a sample in: its new pictures wait to be encoded.
+    /// Adds a sample; its new images wait to be encoded.
     fn add(&self, open: &mut Open, encoded: &EncodedSample) -> Result<Row> {
         let sample = encoded.decode()?;
         let first = &sample.outputs[0];
         let target = fitted(self.size, self.grid, first.width, first.height);
         let mut inputs = Vec::new();
         for ((image, role), (picture, _)) in sample.inputs.iter().zip(&encoded.inputs) {
-            // As the pipeline does: canvas and control describe the output's layout, an asset keeps its shape.
+            // As in the pipeline, canvas and control get the output's size, and an asset keeps its aspect ratio.
             let target = match role {
                 Role::Canvas | Role::Control => target,
                 Role::Asset => fitted(self.size, self.grid, image.width, image.height),
@@ -366,7 +365,7 @@ impl Encoder {
         Ok(Held(hex(&picture.hash), sides, None))
     }
 
-    /// Encodes the sizes for which at least `full` pictures wait; all of them when too many wait in all.
+    /// Encodes the sizes for which at least `full` images wait; all sizes if more than `8 * CHUNK` images wait in total.
     fn flush(&self, open: &mut Open, full: usize) -> Result<()> {
         let all: usize = open.waiting.values().map(Vec::len).sum();
         let full = if all > 8 * CHUNK { 1 } else { full };
@@ -392,9 +391,9 @@ impl Encoder {
     }
 }
 
-/// For each of `cells` (rows, columns) whether the sample changes something in it: its mask, and where a canvas of the
-/// output's size differs from the first output, since shadows and reflections change too. Of a segmentation, whether the mask
-/// that it asks for covers something of it.
+/// Returns for each of the cells (rows, columns) whether the sample changes it: where its mask covers it or, since shadows and
+/// reflections change too, where a canvas of the output's size differs from the first output. For a segmentation, returns where
+/// the output mask covers the cell.
 fn changed(sample: &Sample, [rows, columns]: [u32; 2]) -> Vec<bool> {
     let output = &sample.outputs[0];
     let (mask, canvas) = match sample.kind {
@@ -429,7 +428,7 @@ fn changed(sample: &Sample, [rows, columns]: [u32; 2]) -> Vec<bool> {
         .collect()
 }
 
-/// Length and seconds of the last change.
+/// Returns a file's length and modification time in seconds.
 fn stamp(path: &Path) -> Result<(u64, u64)> {
     let fail = |e: std::io::Error| Error::format(path.display().to_string(), e);
     let metadata = std::fs::metadata(path).map_err(fail)?;

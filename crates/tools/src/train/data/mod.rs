@@ -1,5 +1,5 @@
-//! From shards to batches: a thread reads shards while training already runs; every distinct picture is encoded once and its
-//! latent kept on disk, so that memory holds the words of the samples alone.
+//! Data loading: a thread reads shards while training runs. It encodes every distinct image once and caches its latent on disk, so
+//! that memory holds only the texts and metadata of the samples.
 
 mod crops;
 mod latents;

@@ -1,4 +1,4 @@
-//! Samples by kind and by geometry: a batch needs samples of one geometry, and every kind its share.
+//! A pool of samples, indexed by kind and by geometry: a batch has samples of one geometry, and kinds are drawn by weight.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use unireal::Role;
 use unireal::internals::config::TransformerConfig;
 use unireal::internals::model::sequence::check_frames;
 
-/// What the samples of a batch share: rows and columns of each frame in cells, and the inputs' roles.
+/// The geometry that the samples of a batch share: rows and columns of each frame in cells, and the inputs' roles.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(in super::super) struct Geometry {
     pub(in super::super) inputs: Vec<([u16; 2], Role)>,
@@ -32,14 +32,14 @@ impl Geometry {
     }
 }
 
-/// Samples that were drawn together.
+/// Samples of one geometry that were drawn together.
 pub(in super::super) struct Drawn {
     pub(in super::super) geometry: Geometry,
     pub(in super::super) entries: Vec<Arc<Entry>>,
 }
 
 impl Drawn {
-    /// Whether some cells of the first input are known to be meant: it lies as the first output does.
+    /// Returns whether a sample's target cells are known and apply to the first input, which then has the size of the first output.
     pub(in super::super) fn has_meaning(&self) -> bool {
         let canvas = self.geometry.inputs.first().map(|input| input.0);
         let known = |entry: &Arc<Entry>| entry.changed.contains(&true);
@@ -47,7 +47,7 @@ impl Drawn {
     }
 }
 
-/// A growing pool of samples, filled by a thread of its own.
+/// A growing pool of samples, filled by a separate thread.
 pub(in super::super) struct Pool {
     buckets: Arc<RwLock<Buckets>>,
     latents: Arc<Latents>,
@@ -55,7 +55,7 @@ pub(in super::super) struct Pool {
 }
 
 impl Pool {
-    /// Starts to take in the shards that `patterns` name, as far as `mixture` wants their samples and the network takes them.
+    /// Starts reading the shards that match `patterns`; keeps the samples that `mixture` draws and the network supports.
     ///
     /// # Errors
     /// As [`Watch::start`].
@@ -88,7 +88,7 @@ impl Pool {
         })
     }
 
-    /// Waits until there are `count` samples or all shards were read.
+    /// Waits until there are `count` samples or all shards are read.
     ///
     /// # Errors
     /// As [`Watch::wait`].
@@ -98,7 +98,7 @@ impl Pool {
             .wait(count, there, "samples of the stage's kinds")
     }
 
-    /// The kinds of which there is no sample yet.
+    /// Returns the kinds without a sample so far.
     pub(in super::super) fn absent(&self) -> Vec<String> {
         self.with(|buckets| {
             let parts = buckets.mixture.0.iter().zip(&buckets.by_part);
@@ -107,12 +107,12 @@ impl Pool {
         })
     }
 
-    /// `count` samples of one geometry; over many draws every kind and every sample of it has its share.
+    /// Draws `count` samples of one geometry. Over many draws, kinds occur by weight, and the samples of a kind equally often.
     pub(in super::super) fn draw(&self, count: usize, rng: &mut impl Rng) -> Drawn {
         self.with(|buckets| buckets.draw(count, rng))
     }
 
-    /// Where the latents are.
+    /// Returns the latents of the samples.
     pub(in super::super) fn latents(&self) -> &Latents {
         &self.latents
     }
@@ -126,9 +126,9 @@ struct Buckets {
     mixture: Mixture,
     geometries: Vec<Geometry>,
     numbers: HashMap<Geometry, usize>,
-    /// For each part of the mixture its samples, with the number of their geometry.
+    /// For each part of the mixture, its samples with the index of their geometry.
     by_part: Vec<Vec<(Arc<Entry>, usize)>>,
-    /// For each geometry and part, the places in `by_part`.
+    /// For each geometry and part, indices into `by_part`.
     by_geometry: Vec<Vec<Vec<u32>>>,
 }
 
@@ -162,7 +162,7 @@ impl Buckets {
         self.by_part[part].push((Arc::new(entry), number));
     }
 
-    /// A geometry has the chance of its samples together; within it a kind has the part that its samples have in that.
+    /// Draws a geometry with the total probability of its samples, then draws each sample with its probability given that geometry.
     fn draw(&self, count: usize, rng: &mut impl Rng) -> Drawn {
         let weight = |(part, samples): (usize, &Vec<(Arc<Entry>, usize)>)| match samples.len() {
             0 => 0.0,
@@ -190,7 +190,7 @@ impl Buckets {
     }
 }
 
-/// An index, with a chance in proportion to its weight; the last one with a weight when rounding leaves a rest.
+/// Draws an index with probability proportional to its weight; rounding errors lead to the last index with a weight.
 fn chosen(weights: &[f64], rng: &mut impl Rng) -> usize {
     let mut at = rng.random::<f64>() * weights.iter().sum::<f64>();
     for (i, weight) in weights.iter().enumerate() {
@@ -240,7 +240,7 @@ mod tests {
         }
     }
 
-    /// Counts by chance, compared with the shares that the settings promise.
+    /// Compares random counts with the weights of the settings.
     #[test]
     fn batches_are_of_one_geometry_and_kinds_come_by_weight() {
         let mut buckets = Buckets::new(mixture());

@@ -1,4 +1,4 @@
-//! Shards as they come: a thread of its own takes every shard in, once, and looks for new ones while training runs.
+//! Watches for shards: a separate thread reads every shard once and looks for new ones while training runs.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use unireal::{Error, Result};
 
-/// Between two looks for new shards.
+/// Interval between searches for new shards.
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// The shards that `patterns` name now, in order: files, the `.tar` files of folders, or names with one `*` in the last part.
+/// Returns the shards that `patterns` match now, sorted: files, the `.tar` files of folders, or names with one `*` in the last part.
 ///
 /// # Errors
-/// [`Error::Format`] for a file or folder that is not there.
+/// [`Error::Format`] for a missing file or folder.
 pub(in super::super) fn list(patterns: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for pattern in patterns {
@@ -52,16 +52,17 @@ pub(in super::super) fn list(patterns: &[PathBuf]) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// A running thread that takes shards in.
+/// A running thread that reads shards.
 pub(in super::super) struct Watch {
     stop: Arc<AtomicBool>,
-    /// Whether every shard that was there at the first look has been taken in.
+    /// Whether every shard of the first search has been read.
     settled: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Watch {
-    /// Starts to give every shard to `take`, which is told when to stop; what `take` cannot read is reported and skipped.
+    /// Starts a thread that calls `take` with every shard and a flag that tells it to stop. Shards that `take` cannot read are reported
+    /// and skipped.
     ///
     /// # Errors
     /// As [`list`].
@@ -76,7 +77,7 @@ impl Watch {
         let thread = std::thread::spawn(move || {
             let mut seen = HashSet::new();
             while !stopped.load(Ordering::Relaxed) {
-                // A folder that vanishes while training runs ends nothing: what was read stays.
+                // If a folder vanishes while training runs, training continues with the samples read so far.
                 let each = patterns.iter().map(std::slice::from_ref);
                 for path in each.flat_map(|pattern| list(pattern).unwrap_or_default()) {
                     if stopped.load(Ordering::Relaxed) {
@@ -104,10 +105,10 @@ impl Watch {
         })
     }
 
-    /// Waits until `count` says that there are `wanted` things, or no more are to be expected soon.
+    /// Waits until `count` returns at least `wanted`, or all shards of the first search are read.
     ///
     /// # Errors
-    /// [`Error::Internal`] when the thread died, [`Error::Request`] when there is nothing at all.
+    /// [`Error::Internal`] when the thread ended, [`Error::Request`] when `count` is still 0.
     pub(in super::super) fn wait(
         &self,
         wanted: usize,
@@ -140,7 +141,7 @@ impl Drop for Watch {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
-            // A panic of the thread was already seen by `wait`; there is nothing left to do about it here.
+            // `wait` already reports a panic of the thread.
             let _ = thread.join();
         }
     }

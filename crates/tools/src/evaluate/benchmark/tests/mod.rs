@@ -135,7 +135,7 @@ fn magic_brush_pairs_its_turns() {
     let set = folder.path().join("set");
     write_magic_brush(&set, &[1, 3]);
     let truth = |session: usize, turn: usize| {
-        Image::open(&set.join(format!("images/{session}/{session}-output{turn}.png"))).unwrap()
+        Image::open(set.join(format!("images/{session}/{session}-output{turn}.png"))).unwrap()
     };
     let results = folder.path().join("results");
     save(results.join("139/139_1.png"), &truth(139, 1));
@@ -259,7 +259,7 @@ fn dream_bench_compares_with_every_picture_of_the_subject() {
     ];
     assert_eq!(told, expected);
     // JPEG is lossy, so the expected image is the decoded file.
-    let cup = Image::open(&set.join("mug/00.jpg")).unwrap();
+    let cup = Image::open(set.join("mug/00.jpg")).unwrap();
     for name in ["mug/00", "mug/01", "rex/00", "rex/01"] {
         save(folder.path().join(format!("results/{name}.png")), &cup);
     }
