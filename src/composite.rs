@@ -48,12 +48,12 @@ pub(crate) fn composite_onto(canvas: &Image, result: &Image, stride: usize) -> I
     let change = across(&change, width, stride / 4, most);
     let mut rgb = Vec::with_capacity(result.rgb.len());
     let pixels = std::iter::zip(canvas.rgb.chunks_exact(3), result.rgb.chunks_exact(3));
-    for ((kept, made), change) in pixels.zip(change) {
+    for ((before, after), change) in pixels.zip(change) {
         let part = ((change - SAME) / (OTHER - SAME)).clamp(0.0, 1.0);
         let part = part * part * (3.0 - 2.0 * part);
-        rgb.extend(std::iter::zip(kept, made).map(|(kept, made)| {
-            let (kept, made) = (f32::from(*kept), f32::from(*made));
-            (kept + (made - kept) * part).round() as u8
+        rgb.extend(std::iter::zip(before, after).map(|(before, after)| {
+            let (before, after) = (f32::from(*before), f32::from(*after));
+            (before + (after - before) * part).round() as u8
         }));
     }
     Image {
@@ -123,8 +123,8 @@ mod tests {
                 [x as u8 + 4, y as u8, 54]
             }
         };
-        let kept = composite_onto(&canvas, &image(48, 32, edited), 8);
-        for (i, pixel) in kept.rgb.chunks_exact(3).enumerate() {
+        let before = composite_onto(&canvas, &image(48, 32, edited), 8);
+        for (i, pixel) in before.rgb.chunks_exact(3).enumerate() {
             let (x, y) = (i as u32 % 48, i as u32 / 48);
             let far = x.abs_diff(20).pow(2) + y.abs_diff(16).pow(2) > 18 * 18;
             if disc(x, y) {

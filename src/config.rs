@@ -4,7 +4,6 @@
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::error::{Error, Result};
-use crate::request::STEPS;
 
 /// `text_encoder/config.json`: the fields of transformers' `T5Config` that the encoder reads.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
@@ -221,6 +220,9 @@ pub struct IndexConfig {
 
 /// Factor that scales times in 0..1 before their sinusoidal embedding.
 pub const TIMESTEPS: usize = 1000;
+
+/// Allowed numbers of sampler steps.
+pub(crate) const STEPS: std::ops::RangeInclusive<usize> = 1..=1000;
 
 fn default_steps() -> usize {
     20
@@ -452,14 +454,13 @@ impl Config {
     /// Reads the pack's JSON files from a folder.
     ///
     /// # Errors
-    /// [`Error::Format`] that names the file that is missing or wrong.
+    /// [`Error::Io`] when a file cannot be read, [`Error::Format`] when it is malformed.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn read(folder: &std::path::Path) -> Result<Self> {
         fn json<T: DeserializeOwned>(folder: &std::path::Path, name: &str) -> Result<T> {
             let path = folder.join(name);
-            let file = path.display().to_string();
-            let bytes = std::fs::read(&path).map_err(|e| Error::format(&file, e))?;
-            parse(&file, &bytes)
+            let bytes = std::fs::read(&path).map_err(|e| Error::io(&path, e))?;
+            parse(&path.display().to_string(), &bytes)
         }
         Config {
             index: json(folder, "model_index.json")?,
@@ -474,12 +475,12 @@ impl Config {
     /// Writes the pack's JSON files into a folder.
     ///
     /// # Errors
-    /// [`Error::Format`] that names the file that cannot be written.
+    /// [`Error::Io`] when a file cannot be written.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn write(&self, folder: &std::path::Path) -> Result<()> {
         let put = |name: &str, json: serde_json::Result<String>| {
             let path = folder.join(name);
-            let fail = |e: std::io::Error| Error::format(path.display().to_string(), e);
+            let fail = |e: std::io::Error| Error::io(&path, e);
             if let Some(parent) = path.parent() {
                 std::fs::create_dir_all(parent).map_err(fail)?;
             }

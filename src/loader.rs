@@ -31,15 +31,18 @@ pub struct Loader {
     on_progress: Box<dyn FnMut(Progress)>,
 }
 
-impl Loader {
-    pub(crate) fn new(path: &Path) -> Self {
+impl Pipeline {
+    /// Starts loading the pack in a local folder.
+    pub fn from_dir(path: impl AsRef<Path>) -> Loader {
         Loader {
             folder: Folder::new(path),
             device: Choice::Auto,
             on_progress: Box::new(|_| ()),
         }
     }
+}
 
+impl Loader {
     /// Chooses the device; [`Choice::Auto`] by default.
     pub fn device(mut self, device: Choice) -> Self {
         self.device = device;

@@ -97,12 +97,6 @@ pub enum Event {
 }
 
 impl Pipeline {
-    /// Starts loading the pack in a local folder.
-    #[cfg(not(target_arch = "wasm32"))]
-    pub fn from_dir(path: impl AsRef<std::path::Path>) -> crate::loader::Loader {
-        crate::loader::Loader::new(path.as_ref())
-    }
-
     /// Makes a pipeline of loaded parts.
     #[doc(hidden)]
     pub fn new(config: Config, tokenizer: Tokenizer, model: Model, opened: Opened) -> Self {

@@ -1,14 +1,12 @@
 //! The hierarchical prompt (paper, section 3.1): base text, context tags, a role for every input image. Parsing is
 //! validation: a [`Request`] that [`Request::check`] accepted names only images that exist.
 
+use crate::config::{STEPS, TransformerConfig};
 use crate::error::{Error, Result};
 use crate::image::Image;
 
 /// Most images a request can refer to, in and out: the tokenizer holds IMG1..IMG10 and RES1..RES10.
 pub const MAX_IMAGES: usize = 10;
-
-/// How many sampler steps may be asked for.
-pub(crate) const STEPS: std::ops::RangeInclusive<usize> = 1..=1000;
 
 /// The image prompt: what an input image is for. Role and order are the user's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -134,6 +132,31 @@ impl std::str::FromStr for Method {
                 "unknown sampler \"{name}\"; use euler or heun"
             ))),
         }
+    }
+}
+
+/// The image that a text token refers to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ImageRef {
+    /// No image.
+    None,
+    /// IMGk, k from 1.
+    Input(usize),
+    /// RESk, k from 1.
+    Output(usize),
+}
+
+impl ImageRef {
+    /// Returns the row in the table of index embeddings, which holds (none, inputs, outputs). An index beyond the model's maximum
+    /// gives row 0.
+    pub fn row(self, config: &TransformerConfig) -> i32 {
+        let row = match self {
+            ImageRef::None => 0,
+            ImageRef::Input(k) if k <= config.max_inputs => k,
+            ImageRef::Output(k) if k <= config.max_outputs => config.max_inputs + k,
+            ImageRef::Input(_) | ImageRef::Output(_) => 0,
+        };
+        row as i32
     }
 }
 

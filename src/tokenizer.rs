@@ -3,7 +3,7 @@
 use tokenizers::Tokenizer as Inner;
 
 use crate::error::{Error, Result};
-use crate::model::sequence::ImageRef;
+use crate::request::ImageRef;
 use crate::request::MAX_IMAGES;
 
 /// A tokenizer that knows the ids of the IMGk and RESk tokens.
@@ -35,16 +35,15 @@ impl Tokenizer {
         let inner = Inner::from_bytes(bytes).map_err(|e| Error::format(file, e))?;
         let mut image_refs = Vec::new();
         for k in 1..=MAX_IMAGES {
-            for (image_ref, meaning) in [("IMG", ImageRef::Input(k)), ("RES", ImageRef::Output(k))]
-            {
-                let name = format!("{image_ref}{k}");
+            for (prefix, image_ref) in [("IMG", ImageRef::Input(k)), ("RES", ImageRef::Output(k))] {
+                let name = format!("{prefix}{k}");
                 let id = inner.token_to_id(&name).ok_or_else(|| {
                     Error::format(
                         file,
                         format!("holds no token {name}; IMG1..IMG10 and RES1..RES10 are needed"),
                     )
                 })?;
-                image_refs.push((id, meaning));
+                image_refs.push((id, image_ref));
             }
         }
         Ok(Tokenizer { inner, image_refs })

@@ -15,7 +15,7 @@ use unireal::internals::gpu::{self, Activation, Modulation, device};
 use unireal::internals::model::Model;
 use unireal::internals::model::rope::Rope;
 use unireal::internals::model::sequence::{Grid, InputFrame, Sequence, TextStates};
-use unireal::internals::web::fetch::{Http, Patience};
+use unireal::internals::web::fetch::{Http, RetryPolicy};
 use unireal::internals::weights::quant::Encoding;
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_test::{console_log, wasm_bindgen_test, wasm_bindgen_test_configure};
@@ -263,7 +263,11 @@ struct Step {
 
 impl Step {
     async fn load(case: &str, pack: &str, attention: Attention, device: Device) -> Self {
-        let source = Http::new(&format!("{HOST}{case}/{pack}/"), None, Patience::default());
+        let source = Http::new(
+            &format!("{HOST}{case}/{pack}/"),
+            None,
+            RetryPolicy::default(),
+        );
         let (mut plan, _) = source.plan().await.expect("a pack");
         plan.config.transformer.attention = attention;
         let model = plan

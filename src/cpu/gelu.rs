@@ -35,13 +35,21 @@ impl Operation<1> for Gelu {
     /// Input and variant.
     type State = (FlexTensor, GeluApproximation);
 
-    fn backward((x, form): &Self::State, gradient: &FlexTensor) -> [Option<FlexTensor>; 1] {
+    fn backward(
+        (x, approximation): &Self::State,
+        gradient: &FlexTensor,
+    ) -> [Option<FlexTensor>; 1] {
         let mut result = buffer(as_slice(x).len());
-        match form {
+        match approximation {
             GeluApproximation::Exact => {
                 exact_backward(as_slice(x), as_slice(gradient), &mut result)
             }
-            form => backward(as_slice(x), form.slopes(), as_slice(gradient), &mut result),
+            approximation => backward(
+                as_slice(x),
+                approximation.slopes(),
+                as_slice(gradient),
+                &mut result,
+            ),
         }
         let shape: [usize; 3] = x.layout().shape().dims();
         [Some(from_vec(result, shape))]
@@ -49,14 +57,14 @@ impl Operation<1> for Gelu {
 }
 
 /// Applies GELU elementwise. Returns `None` unless `x` is f32 on the CPU.
-pub fn gelu(x: &Tensor<3>, form: GeluApproximation) -> Option<Tensor<3>> {
+pub fn gelu(x: &Tensor<3>, approximation: GeluApproximation) -> Option<Tensor<3>> {
     let input = operand(x)?;
     let mut values = buffer(input.as_slice().len());
-    match form {
+    match approximation {
         GeluApproximation::Exact => exact_forward(input.as_slice(), &mut values),
-        form => forward(input.as_slice(), form.slopes(), &mut values),
+        approximation => forward(input.as_slice(), approximation.slopes(), &mut values),
     }
-    let state = (input.values.clone(), form);
+    let state = (input.values.clone(), approximation);
     Some(result::<Gelu, 1, 3>(
         [input],
         state,

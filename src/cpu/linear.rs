@@ -184,8 +184,8 @@ pub(crate) fn dequantize(
     let k = columns * encoding.values_per_word();
     let integers = |tensor: &Tensor<2, Int>| {
         let primitive = tensor.clone().try_into_primitive::<Flex>().ok()?;
-        let dense = primitive.to_contiguous();
-        dense.as_slice::<i32>().is_some().then_some(dense)
+        let contiguous = primitive.to_contiguous();
+        contiguous.as_slice::<i32>().is_some().then_some(contiguous)
     };
     let (packed, scales) = (integers(packed)?, integers(scales)?);
     let (packed, scales) = (packed.as_slice::<i32>()?, scales.as_slice::<i32>()?);

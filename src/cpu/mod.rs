@@ -22,10 +22,11 @@ mod tests;
 
 pub(crate) use attention::attention;
 pub use attention::plain_attention;
-pub(crate) use conv::conv2d;
+pub(crate) use conv::{conv2d, output_sides};
 pub use gelu::{GeluApproximation, gelu};
 pub(crate) use group_norm::group_norm_silu;
 pub(crate) use linear::{dequantize, linear};
+pub use modulate::Modulation;
 pub(crate) use modulate::{gated, modulated};
 pub use norm::layer_norm;
 pub(crate) use norm::rms_norm;

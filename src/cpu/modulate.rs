@@ -5,7 +5,6 @@ use burn::tensor::Tensor;
 
 use super::simd::{dot, moments, simd_dispatch, sum};
 use super::{Operand, Operation, as_slice, buffer, from_vec, operand, result, zeros};
-use crate::gpu::Modulation;
 
 /// Shapes, and the part of the modulation to use.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +30,40 @@ impl Plan {
             at,
             epsilon: epsilon as f32,
         })
+    }
+}
+
+/// AdaLN shifts, scales and gates of a block for two kinds of token: the first `n_clean` tokens of a sequence, and the others.
+/// Each has six parts of `d` values.
+#[derive(Clone, Debug)]
+pub struct Modulation {
+    /// Of text and input tokens, `[1, 1, 6 d]`.
+    pub clean: Tensor<3>,
+    /// Of noise tokens, `[b, 1, 6 d]`.
+    pub noise: Tensor<3>,
+    /// Number of clean tokens.
+    pub n_clean: usize,
+}
+
+impl Modulation {
+    /// Returns whether the shapes match `b` samples of width `d`.
+    pub(crate) fn fits(&self, b: usize, d: usize) -> bool {
+        self.clean.dims() == [1, 1, 6 * d] && self.noise.dims() == [b, 1, 6 * d]
+    }
+
+    /// Returns one of the six parts, repeated for each token: `[b, n, d]`.
+    pub(crate) fn per_token(&self, part: usize, [b, n, d]: [usize; 3]) -> Tensor<3> {
+        let rows = [(&self.clean, self.n_clean), (&self.noise, n - self.n_clean)]
+            .into_iter()
+            .filter(|&(_, tokens)| tokens > 0)
+            .map(|(of, tokens)| of.clone().narrow(2, part * d, d).expand([b, tokens, d]));
+        Tensor::cat(rows.collect(), 1)
+    }
+
+    /// Returns the shape of `x` if a shader can modulate it: shapes match, none is empty, and `d` is a multiple of 4.
+    pub(crate) fn shape(&self, x: &Tensor<3>) -> Option<[usize; 3]> {
+        let [b, n, d] = x.dims();
+        (self.fits(b, d) && d.is_multiple_of(4) && b * n * d > 0).then_some([b, n, d])
     }
 }
 

@@ -373,7 +373,7 @@ fn attention_is_the_plain_one() {
             // With the first tokens' keys and values in a KV cache, the results of the others stay the same.
             let (m, rest) = (4, n - 4);
             let keys = normed(part(1), &key).narrow(2, 0, m).inner();
-            let kept = [keys, part(2).narrow(2, 0, m).inner()];
+            let cache = [keys, part(2).narrow(2, 0, m).inner()];
             let others = |table: &Tensor<4>| table.clone().narrow(2, m, rest);
             let ours = attention(
                 &qkv.clone().inner().narrow(1, m, rest),
@@ -381,7 +381,7 @@ fn attention_is_the_plain_one() {
                 norms,
                 [&others(&cos), &others(&sin)],
                 None,
-                Some(&kept),
+                Some(&cache),
                 1e-6,
             );
             let plain = plain.narrow(1, m, rest);
@@ -423,18 +423,18 @@ fn without_gradients_the_results_are_the_same() {
     };
     same(modulated(&x1, &by1, 0, 1e-6), modulated(&x, &by, 0, 1e-6));
     same(gated(&x1, &x1, &by1, 2), gated(&x, &x, &by, 2));
-    let (picture, kernel) = (random([2, 4, 6, 5]), random([40, 4, 3, 3]));
-    let (picture1, kernel1) = (picture.clone().inner(), kernel.clone().inner());
+    let (image, kernel) = (random([2, 4, 6, 5]), random([40, 4, 3, 3]));
+    let (picture1, kernel1) = (image.clone().inner(), kernel.clone().inner());
     let flat = |y: Option<Tensor<4>>| y.map(|y| y.flatten(1, 2));
     same(
         flat(conv2d(&picture1, &kernel1, Some(&bias1), 1, [1; 4])),
-        flat(conv2d(&picture, &kernel, Some(&bias), 1, [1; 4])),
+        flat(conv2d(&image, &kernel, Some(&bias), 1, [1; 4])),
     );
     let (gamma, beta) = (random([4]), random([4]));
     let (gamma1, beta1) = (gamma.clone().inner(), beta.clone().inner());
     same(
         flat(group_norm_silu(&picture1, &gamma1, &beta1, 2, 1e-6)),
-        flat(group_norm_silu(&picture, &gamma, &beta, 2, 1e-6)),
+        flat(group_norm_silu(&image, &gamma, &beta, 2, 1e-6)),
     );
 }
 

@@ -5,6 +5,7 @@ use burn_wgpu::CubeTensor;
 
 use super::launch::{self, Shader, Threads};
 use super::linear::{Activation, STORE};
+use crate::cpu::output_sides;
 
 /// Computes the cross-correlation with zero padding, as in every framework's `conv2d`.
 ///
@@ -46,20 +47,6 @@ pub fn conv2d_reference(
     };
     let options = ConvOptions::new([stride, stride], symmetric, [1, 1], 1);
     module::conv2d(x, weight, bias, options)
-}
-
-/// Returns rows and columns of the result; `None` when the kernel is larger than the padded input.
-pub(crate) fn output_sides(
-    [height, width]: [usize; 2],
-    [rows, columns]: [usize; 2],
-    stride: usize,
-    [top, left, bottom, right]: [usize; 4],
-) -> Option<[usize; 2]> {
-    let out = |extent: usize, kernel: usize| Some(extent.checked_sub(kernel)? / stride + 1);
-    Some([
-        out(height + top + bottom, rows)?,
-        out(width + left + right, columns)?,
-    ])
 }
 
 fn on_gpu(

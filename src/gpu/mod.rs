@@ -18,11 +18,11 @@ mod rotate;
 mod subgroups;
 mod tile;
 
+pub use crate::cpu::Modulation;
 pub use attention::{attention, attention_reference};
-pub(crate) use conv2d::output_sides;
 pub use conv2d::{conv2d, conv2d_reference};
 pub use linear::{Activation, linear, linear_reference};
-pub use modulate::{Modulation, gated, gated_reference, modulated, modulated_reference};
+pub use modulate::{gated, gated_reference, modulated, modulated_reference};
 pub use quant_linear::{dequantize, quant_linear, quant_linear_reference};
 pub use rotate::rotated;
 pub use tile::{f16_enabled, in_use, measure_tiles, tile_names, use_tiles};

@@ -38,7 +38,7 @@ pub fn rotated(
     let qkv = launch::floats(qkv)?;
     let (cos, sin) = (launch::floats(cos)?, launch::floats(sin)?);
     let epsilon = (epsilon as f32).to_bits() as usize;
-    let part = |number: usize, norm: &Tensor<1>, turns: bool| {
+    let part = |number: usize, norm: &Tensor<1>, rotation: bool| {
         let weight = launch::floats(norm)?;
         let sizes = [
             n,
@@ -46,7 +46,7 @@ pub fn rotated(
             d / 4,
             number,
             epsilon,
-            usize::from(turns),
+            usize::from(rotation),
             b * heads,
         ];
         let inputs = [&qkv, &weight, &cos, &sin];

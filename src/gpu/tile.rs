@@ -168,19 +168,19 @@ const FOR_GPUS: usize = 2;
 static CHOSEN: AtomicUsize = AtomicUsize::new(0);
 
 /// Whether the device has subgroups.
-static QUADS: AtomicBool = AtomicBool::new(false);
+static QUADS_HEADER: AtomicBool = AtomicBool::new(false);
 
 /// Whether operands are 16-bit floats.
-static HALVES: AtomicBool = AtomicBool::new(false);
+static F16_HEADER: AtomicBool = AtomicBool::new(false);
 
 /// Sets whether the device has subgroups.
 pub(super) fn allow_subgroup_quads(has: bool) {
-    QUADS.store(has, Ordering::Relaxed);
+    QUADS_HEADER.store(has, Ordering::Relaxed);
 }
 
 /// Sets whether operands are 16-bit floats, which the device must support.
 pub(super) fn enable_f16(f16_enabled: bool) {
-    HALVES.store(f16_enabled, Ordering::Relaxed);
+    F16_HEADER.store(f16_enabled, Ordering::Relaxed);
     CHOSEN.fetch_max(first(), Ordering::Relaxed);
 }
 
@@ -191,7 +191,7 @@ fn first() -> usize {
 
 /// Returns whether operands are 16-bit floats.
 pub fn f16_enabled() -> bool {
-    HALVES.load(Ordering::Relaxed)
+    F16_HEADER.load(Ordering::Relaxed)
 }
 
 /// Returns the set in use.
@@ -209,7 +209,7 @@ fn usable(device: &Device) -> Vec<usize> {
     if launch::floats(&Tensor::<1>::zeros([4], device)).is_none() {
         return Vec::new();
     }
-    let subgroup_quads = QUADS.load(Ordering::Relaxed);
+    let subgroup_quads = QUADS_HEADER.load(Ordering::Relaxed);
     let fits = |tiles: &Tiles| subgroup_quads || !tiles.all().any(|tile| tile.subgroup_quads);
     (first()..ALL.len()).filter(|&i| fits(&ALL[i])).collect()
 }

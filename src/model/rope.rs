@@ -12,7 +12,7 @@ use crate::gpu::{self, Activation};
 pub struct Rope {
     cos: Tensor<4>,
     sin: Tensor<4>,
-    turn: Tensor<2>,
+    rotation: Tensor<2>,
 }
 
 impl Rope {
@@ -31,18 +31,18 @@ impl Rope {
                 }
             }
         }
-        // `turn` maps each pair (u0, u1) to (-u1, u0).
-        let mut turn = vec![0f32; width * width];
+        // `rotation` maps each pair (u0, u1) to (-u1, u0).
+        let mut rotation = vec![0f32; width * width];
         for pair in 0..width / 2 {
             let (even, odd) = (2 * pair, 2 * pair + 1);
-            turn[even * width + odd] = -1.0;
-            turn[odd * width + even] = 1.0;
+            rotation[even * width + odd] = -1.0;
+            rotation[odd * width + even] = 1.0;
         }
         let table = |values| TensorData::new(values, [1, 1, positions.len(), width]);
         Rope {
             cos: Tensor::from_data(table(cos), device),
             sin: Tensor::from_data(table(sin), device),
-            turn: Tensor::from_data(TensorData::new(turn, [width, width]), device),
+            rotation: Tensor::from_data(TensorData::new(rotation, [width, width]), device),
         }
     }
 
@@ -60,7 +60,7 @@ impl Rope {
         let [b, h, n, d] = u.dims();
         let rotated_pairs = gpu::linear(
             u.clone().reshape([b * h, n, d]),
-            self.turn.clone(),
+            self.rotation.clone(),
             None,
             Activation::None,
         );

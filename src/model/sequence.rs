@@ -36,31 +36,6 @@ impl TextStates {
     }
 }
 
-/// The image that a text token refers to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ImageRef {
-    /// No image.
-    None,
-    /// IMGk, k from 1.
-    Input(usize),
-    /// RESk, k from 1.
-    Output(usize),
-}
-
-impl ImageRef {
-    /// Returns the row in the table of index embeddings, which holds (none, inputs, outputs). An index beyond the model's maximum
-    /// gives row 0.
-    pub fn row(self, config: &TransformerConfig) -> i32 {
-        let row = match self {
-            ImageRef::None => 0,
-            ImageRef::Input(k) if k <= config.max_inputs => k,
-            ImageRef::Output(k) if k <= config.max_outputs => config.max_inputs + k,
-            ImageRef::Input(_) | ImageRef::Output(_) => 0,
-        };
-        row as i32
-    }
-}
-
 /// An encoded input image.
 #[derive(Clone, Debug)]
 pub struct InputFrame {

@@ -57,16 +57,16 @@ struct Pair {
 
 /// The inputs of a block's attention besides its tokens.
 #[derive(Clone, Copy)]
-struct Seen<'a> {
+struct Context<'a> {
     rope: &'a Rope,
     mask: Option<&'a Tensor<3>>,
     kv_cache: Option<&'a [Tensor<4>; 2]>,
 }
 
-impl<'a> Seen<'a> {
+impl<'a> Context<'a> {
     /// No mask and no KV cache.
     fn all(rope: &'a Rope) -> Self {
-        Seen {
+        Context {
             rope,
             mask: None,
             kv_cache: None,
@@ -199,7 +199,7 @@ impl Transformer {
                 .heads(block.attention.qkv.forward(a), rope, heads);
             cached.push([k, v]);
             if i + 1 < self.blocks.len() {
-                x = block.forward(x, &modulation, Seen::all(rope), heads, eps);
+                x = block.forward(x, &modulation, Context::all(rope), heads, eps);
             }
         }
         cached
@@ -221,12 +221,12 @@ impl Transformer {
         let modulation = self.all_clean(&x);
         let (heads, eps) = (self.config.num_attention_heads, self.config.norm_eps);
         for block in self.blocks.iter().take(blocks) {
-            let seen = Seen {
+            let context = Context {
                 rope: &rope,
                 mask: mask.as_ref(),
                 kv_cache: None,
             };
-            x = block.forward(x, &modulation, seen, heads, eps);
+            x = block.forward(x, &modulation, context, heads, eps);
         }
         x
     }
@@ -323,12 +323,12 @@ impl Transformer {
         let mut x = Tensor::cat(tokens, 1); // [b, n, d]
         let (heads, eps) = (self.config.num_attention_heads, self.config.norm_eps);
         for (i, block) in self.blocks.iter().enumerate() {
-            let seen = Seen {
+            let context = Context {
                 rope: &sequence.rope,
                 mask: sequence.mask.as_ref(),
                 kv_cache: sequence.kv_cache.get(i),
             };
-            x = block.forward(x, &modulation, seen, heads, eps);
+            x = block.forward(x, &modulation, context, heads, eps);
             after(i + 1, &x);
         }
         self.velocities(x, n_clean, &sequence.outputs, time)
@@ -395,13 +395,13 @@ impl Block {
         &self,
         x: Tensor<3>,
         modulation: &Modulation,
-        seen: Seen<'_>,
+        context: Context<'_>,
         heads: usize,
         eps: f64,
     ) -> Tensor<3> {
         let modulation = self.offset(modulation);
         let a = gpu::modulated(x.clone(), &modulation, 0, eps);
-        let a = self.attention.forward(a, seen, heads);
+        let a = self.attention.forward(a, context, heads);
         let x = gpu::gated(x, a, &modulation, 2);
         let m = gpu::modulated(x.clone(), &modulation, 3, eps);
         let m = self.mlp.second.forward(self.mlp.first.forward_gelu(m));
@@ -420,24 +420,30 @@ impl Block {
 }
 
 impl Attention {
-    fn forward(&self, x: Tensor<3>, seen: Seen<'_>, heads: usize) -> Tensor<3> {
+    fn forward(&self, x: Tensor<3>, context: Context<'_>, heads: usize) -> Tensor<3> {
         let [b, n, d] = x.dims();
         let qkv = self.qkv.forward(x);
         let norms = [self.query_norm.weight.val(), self.key_norm.weight.val()];
-        let rotation = seen.rope.tables();
+        let rotation = context.rope.tables();
         let (norms, eps) = (norms.each_ref(), self.query_norm.epsilon);
-        if let Some(y) =
-            crate::cpu::attention(&qkv, heads, norms, rotation, seen.mask, seen.kv_cache, eps)
-        {
+        if let Some(y) = crate::cpu::attention(
+            &qkv,
+            heads,
+            norms,
+            rotation,
+            context.mask,
+            context.kv_cache,
+            eps,
+        ) {
             return self.out.forward(y);
         }
-        let [q, k, v] = self.heads(qkv, seen.rope, heads);
-        let [k, v] = match seen.kv_cache {
+        let [q, k, v] = self.heads(qkv, context.rope, heads);
+        let [k, v] = match context.kv_cache {
             Some([keys, values]) => [(keys, k), (values, v)]
                 .map(|(cached, own)| Tensor::cat(vec![cached.clone(), own], 2)),
             None => [k, v],
         };
-        let mask = seen.mask.map(|mask| mask.clone().unsqueeze_dim(1));
+        let mask = context.mask.map(|mask| mask.clone().unsqueeze_dim(1));
         let y = gpu::attention(q, k, v, mask);
         let y = y.swap_dims(1, 2).reshape([b, n, d]);
         self.out.forward(y)

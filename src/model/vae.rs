@@ -321,7 +321,7 @@ impl Tiling {
         let [_, _, height, width] = x.dims();
         let step = ((from as f64 * (1.0 - self.overlap)) as usize).max(1);
         let blend = (to as f64 * self.overlap) as usize;
-        let keep = to - blend;
+        let inner = to - blend;
         let mut above: Vec<Tensor<4>> = Vec::new();
         let mut rows = Vec::new();
         for y in (0..height).step_by(step) {
@@ -337,13 +337,13 @@ impl Tiling {
                 }
                 tiles.push(tile);
             }
-            let kept = tiles.iter().map(|tile| {
+            let trimmed = tiles.iter().map(|tile| {
                 let [_, _, h, w] = tile.dims();
                 tile.clone()
-                    .narrow(2, 0, h.min(keep))
-                    .narrow(3, 0, w.min(keep))
+                    .narrow(2, 0, h.min(inner))
+                    .narrow(3, 0, w.min(inner))
             });
-            rows.push(Tensor::cat(kept.collect(), 3));
+            rows.push(Tensor::cat(trimmed.collect(), 3));
             above = tiles;
         }
         Tensor::cat(rows, 2)

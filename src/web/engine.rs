@@ -13,7 +13,7 @@ use wasm_bindgen_futures::{JsFuture, future_to_promise};
 use web_sys::AbortSignal;
 
 use super::cache::Cache;
-use super::fetch::{Http, Patience};
+use super::fetch::{Http, RetryPolicy};
 use super::js::{message, now, object, plain, property, thrown};
 use super::memory_check;
 use super::report::{Clock, Report};
@@ -198,7 +198,7 @@ fn address(url: &JsValue) -> Result<String> {
 
 async fn check(url: &JsValue, device: &str) -> Result<JsValue> {
     let (url, choice) = (address(url)?, device.parse()?);
-    let source = Http::new(&url, Cache::find(&url).await, Patience::default());
+    let source = Http::new(&url, Cache::find(&url).await, RetryPolicy::default());
     let (plan, _) = source.plan().await?;
     let components = plan.manifests.iter().map(|manifest| {
         let bytes = manifest.bytes();
@@ -247,7 +247,7 @@ async fn open(url: &JsValue, options: &JsValue, on_progress: Option<Function>) -
         }
     };
     let remember = cache.is_some();
-    let source = Http::new(&url, cache, Patience::default());
+    let source = Http::new(&url, cache, RetryPolicy::default());
     let (plan, kept) = source.plan().await?;
     let report = Report::new(on_progress);
     // A cached plan may be of a version that the host no longer has, or not fit this version of the engine. If loading

@@ -19,7 +19,7 @@ use std::collections::HashMap;
 use sha2::{Digest, Sha256};
 
 use super::cache::{Cache, Descriptions, Partial};
-pub use super::host::Patience;
+pub use super::host::RetryPolicy;
 use super::host::{Failure, Host, Try, Version, append, header};
 use super::js;
 use crate::error::{Error, Result};
@@ -33,7 +33,7 @@ pub struct Http {
     host: Host,
     cache: Option<Cache>,
     /// JSON files that an earlier load cached, while they are in use.
-    kept: RefCell<Option<Descriptions>>,
+    cached_files: RefCell<Option<Descriptions>>,
     /// JSON files as the server sent them.
     fetched: RefCell<Descriptions>,
     /// Shards that were fetched and written, but are not verified yet.
@@ -46,11 +46,11 @@ pub struct Http {
 
 impl Http {
     /// A pack in the folder at `url`, with or without a cache.
-    pub fn new(url: &str, cache: Option<Cache>, patience: Patience) -> Self {
+    pub fn new(url: &str, cache: Option<Cache>, patience: RetryPolicy) -> Self {
         Http {
             host: Host::new(url, patience),
             cache,
-            kept: RefCell::default(),
+            cached_files: RefCell::default(),
             fetched: RefCell::default(),
             written: RefCell::default(),
             largest: Cell::default(),
@@ -65,9 +65,9 @@ impl Http {
     /// Those of [`Plan::read`].
     pub async fn plan(&self) -> Result<(Plan, bool)> {
         if let Some(cache) = &self.cache
-            && let Some(kept) = cache.descriptions().await
+            && let Some(cached_files) = cache.descriptions().await
         {
-            self.kept.replace(Some(kept));
+            self.cached_files.replace(Some(cached_files));
             // Ignore cached files that are unreadable or incomplete.
             if let Ok(plan) = Plan::read(self).await
                 && plan.shards().all(|shard| cache.holds(shard))
@@ -84,7 +84,7 @@ impl Http {
     /// # Errors
     /// Those of [`Plan::read`].
     pub async fn read_anew(&self) -> Result<Plan> {
-        self.kept.replace(None);
+        self.cached_files.replace(None);
         self.fetched.take();
         let plan = Plan::read(self).await?;
         self.prepare(&plan);
@@ -119,7 +119,7 @@ impl Http {
     /// Caches the descriptions after a load in which all their shards were verified.
     pub async fn complete(&self, shards: &[Shard]) {
         let Some(cache) = &self.cache else { return };
-        if self.kept.borrow().is_none() && shards.iter().all(|shard| cache.holds(shard)) {
+        if self.cached_files.borrow().is_none() && shards.iter().all(|shard| cache.holds(shard)) {
             let fetched = self.fetched.borrow().clone();
             cache.complete(&fetched, shards).await;
         }
@@ -201,7 +201,7 @@ impl Http {
             append(&mut arriving.bytes, &chunk);
             arriving.report(false);
             arriving.write(false);
-            self.spare_room(arriving).await;
+            self.spare_memory(arriving).await;
         }
         match arriving.bytes.len() {
             n if n < length => Err(Failure::Cut(format!(
@@ -212,7 +212,7 @@ impl Http {
     }
 
     /// Deletes the partial file of a shard after a failed write, to free its space for the others.
-    async fn spare_room(&self, arriving: &mut Arriving<'_>) {
+    async fn spare_memory(&self, arriving: &mut Arriving<'_>) {
         if arriving.no_room
             && let Some(cache) = &self.cache
             && let Some(partial) = arriving.partial.take()
@@ -241,12 +241,12 @@ impl Http {
 
 impl ShardSource for Http {
     async fn file(&self, path: &str, limit: u64) -> Result<Vec<u8>> {
-        let kept = self
-            .kept
+        let cached_files = self
+            .cached_files
             .borrow()
             .as_ref()
-            .map(|kept| kept.get(path).cloned());
-        match kept {
+            .map(|cached_files| cached_files.get(path).cloned());
+        match cached_files {
             Some(Some(text)) => return Ok(text.into_bytes()),
             Some(None) => return Err(self.host.network(path, "is not among the kept files")),
             None => {}
@@ -302,7 +302,7 @@ impl ShardSource for Http {
             .persist(&shard.path, &mut arriving, |a| a.bytes.len(), attempt)
             .await?;
         arriving.write(true);
-        self.spare_room(&mut arriving).await;
+        self.spare_memory(&mut arriving).await;
         if let Some(partial) = arriving.partial.take() {
             let mut written = self.written.borrow_mut();
             written.insert(shard.sha256.clone(), partial);

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 
 /// Timeouts and retries of network requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Patience {
+pub struct RetryPolicy {
     /// Milliseconds without a byte after which a connection counts as cut.
     pub stall: u32,
     /// Number of retries without progress before the request fails.
@@ -21,9 +21,9 @@ pub struct Patience {
     pub backoff: u32,
 }
 
-impl Default for Patience {
+impl Default for RetryPolicy {
     fn default() -> Self {
-        Patience {
+        RetryPolicy {
             stall: 30_000,
             retries: 4,
             backoff: 250,
@@ -54,7 +54,7 @@ pub(super) struct Host {
     query: String,
     /// Whether the page has the same origin, so that all headers may be sent and read.
     pub(super) own_origin: bool,
-    patience: Patience,
+    patience: RetryPolicy,
 }
 
 /// The reason why a try failed.
@@ -76,7 +76,7 @@ impl From<Error> for Failure {
 pub(super) type Try<T> = std::result::Result<T, Failure>;
 
 impl Host {
-    pub(super) fn new(url: &str, patience: Patience) -> Self {
+    pub(super) fn new(url: &str, patience: RetryPolicy) -> Self {
         let (folder, query) = match url.split_once('?') {
             Some((folder, query)) => (folder, format!("?{query}")),
             None => (url, String::new()),

@@ -68,10 +68,10 @@ impl Plan {
         let steps = FLOAT * tokens * (2 * d + (3 * d).max(network.mlp_dim() as u64));
         // The decoder's last level: input and output of a convolution, and the residual.
         let channels = vae.block_out_channels.iter().take(2).max();
-        let pictures = 3 * FLOAT * side * side * channels.copied().unwrap_or(0) as u64;
+        let images = 3 * FLOAT * side * side * channels.copied().unwrap_or(0) as u64;
         Needs {
             weights: self.manifests.iter().map(on_device).sum(),
-            activations: steps.max(pictures),
+            activations: steps.max(images),
             largest: largest.into_iter().max().unwrap_or(0),
         }
     }

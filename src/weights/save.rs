@@ -49,8 +49,7 @@ impl Writer {
             )));
         }
         let folder = pack.join(component);
-        std::fs::create_dir_all(&folder)
-            .map_err(|e| Error::format(folder.display().to_string(), e))?;
+        std::fs::create_dir_all(&folder).map_err(|e| Error::io(&folder, e))?;
         Ok(Writer {
             folder,
             encoding,
@@ -134,7 +133,7 @@ impl Writer {
     /// [`Error::Format`] when a file cannot be written.
     pub fn finish(mut self) -> Result<()> {
         self.flush()?;
-        let fail = |path: &Path, e: std::io::Error| Error::format(path.display().to_string(), e);
+        let fail = |path: &Path, e: std::io::Error| Error::io(path, e);
         let index = IndexFile {
             metadata: Metadata {
                 total_size: self.total,

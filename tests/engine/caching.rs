@@ -1,7 +1,7 @@
 //! The shard cache: which files are stored, which count as complete, and failures to store.
 
 use unireal::internals::web::cache::Cache;
-use unireal::internals::web::fetch::{Http, Patience};
+use unireal::internals::web::fetch::{Http, RetryPolicy};
 use unireal::internals::web::wait::or_abort;
 use unireal::internals::weights::manifest::Shard;
 use unireal::internals::weights::source::{Arrived, Fetched, Origin, ShardSource, VerifiedShard};
@@ -14,7 +14,7 @@ const ETAG: &str = r#"{"etag":"\"one\""}"#;
 
 async fn http(prefix: &str) -> Http {
     let cache = Cache::open(prefix).await.unwrap();
-    let patience = Patience {
+    let patience = RetryPolicy {
         stall: 1000,
         retries: 1,
         backoff: 5,

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use unireal::internals::web::fetch::{Http, Patience};
+use unireal::internals::web::fetch::{Http, RetryPolicy};
 use unireal::internals::web::wait::or_abort;
 use unireal::internals::weights::manifest::Shard;
 use unireal::internals::weights::source::{Arrived, Origin, ShardSource, VerifiedShard};
@@ -13,7 +13,7 @@ use super::support::*;
 
 const ETAG: &str = r#"{"etag":"\"one\""}"#;
 
-const QUICK: Patience = Patience {
+const QUICK: RetryPolicy = RetryPolicy {
     stall: 200,
     retries: 4,
     backoff: 5,

@@ -25,7 +25,7 @@ fn every_field_arrives() {
     assert_eq!(request.size, Some((64, 128)));
     assert_eq!((request.outputs, request.steps), (2, Some(7)));
     assert_eq!(request.method, Method::Heun);
-    assert_eq!((request.guidance, request.image_guidance), (3.5, 1.5));
+    assert_eq!((request.guidance, request.image_guidance), (Some(3.5), 1.5));
     assert!(!request.composite);
     assert_eq!((request.seed, request.preview_every), ((1 << 53) - 1, 4));
     let [canvas, asset] = request.frames.as_slice() else {

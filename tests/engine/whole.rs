@@ -82,9 +82,9 @@ async fn from_an_address_to_pictures_and_again_from_the_cache() {
         .sum();
     let total = number(&first, "timings.total");
     assert!(parts > 0.0 && parts <= total, "{parts} ms of {total} ms");
-    let picture = get(&first, "images.0");
+    let image = get(&first, "images.0");
     assert_eq!(
-        (number(&picture, "width"), number(&picture, "height")),
+        (number(&image, "width"), number(&image, "height")),
         (64.0, 64.0)
     );
 

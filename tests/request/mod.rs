@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use unireal::Error;
 use unireal::Image;
-use unireal::internals::model::sequence::ImageRef;
+use unireal::internals::request::ImageRef;
 use unireal::internals::tokenizer::{MAX_TOKENS, Tokenizer};
 use unireal::{Request, Role, Tag};
 

@@ -5,6 +5,7 @@ mod camera;
 pub mod clip;
 pub mod draw;
 pub mod edit;
+pub mod edit_case;
 #[cfg(target_arch = "wasm32")]
 pub mod page;
 pub mod physics;
@@ -15,7 +16,6 @@ pub mod render;
 mod sampling;
 pub mod scene;
 mod stage;
-pub mod still;
 mod surface;
 mod trace;
 mod vector;
@@ -23,13 +23,13 @@ pub mod words;
 
 pub use clip::film;
 pub use edit::{CameraChange, Concerned, Edit, EditKind, LightChange};
+pub use edit_case::HELD_OUT;
 pub use placement::{Placement, Reach, Side};
 pub use render::{Frame, Settings, render};
 pub use scene::{
     Backdrop, Camera, Colour, Ground, Light, MAX_SOLIDS, Material, Pose, Primitive, Scene, Shape,
     Size, Solid, Tone,
 };
-pub use still::HELD_OUT;
 pub use words::Wording;
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use wasm_bindgen::prelude::*;
 
-use crate::still::{HELD_OUT, Still, still};
+use crate::edit_case::{EditCases, HELD_OUT, edit_cases};
 use crate::{Scene, Settings, Wording, render};
 
 /// Maximum image side in pixels; a larger image takes minutes on the CPU.
@@ -19,7 +19,7 @@ pub fn start() {
 #[wasm_bindgen]
 #[derive(Debug)]
 pub struct Tabletop {
-    still: Still,
+    still: EditCases,
     /// Indices of the edits that have an instruction, and the instructions.
     asked: Vec<(usize, String)>,
     settings: Settings,
@@ -40,7 +40,7 @@ impl Tabletop {
             )));
         }
         let seed = HELD_OUT + u64::from(number);
-        let still = still(seed);
+        let still = edit_cases(seed);
         let texts = still.instructions(seed, Wording::Training);
         let asked = texts.into_iter().enumerate();
         Ok(Tabletop {

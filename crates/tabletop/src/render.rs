@@ -89,11 +89,13 @@ pub fn render(scene: &Scene, settings: &Settings) -> Frame {
     let stage = Stage::new(scene);
     let (width, height) = (settings.width, settings.height);
     let (across, down) = (1.0 / width as f32, 1.0 / height as f32);
-    let truth = |x: u32, y: u32| {
+    let ground_truth = |x: u32, y: u32| {
         let (u, v) = ((x as f32 + 0.5) * across, (y as f32 + 0.5) * down);
-        trace::truth(&stage, stage.view.direction(settings.aspect(), u, v))
+        trace::ground_truth(&stage, stage.view.direction(settings.aspect(), u, v))
     };
-    let (ids, depth) = pixels(width, height).map(|(x, y)| truth(x, y)).unzip();
+    let (ids, depth) = pixels(width, height)
+        .map(|(x, y)| ground_truth(x, y))
+        .unzip();
     let rgb = linear(&stage, settings).into_iter().flat_map(develop);
     let image = RgbImage::from_raw(width, height, rgb.collect()).expect("3 bytes per pixel");
     Frame { image, ids, depth }

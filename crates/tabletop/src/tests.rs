@@ -115,7 +115,7 @@ fn march(solid: &Solid, o: V3, d: V3) -> Option<(f64, f64)> {
 }
 
 #[test]
-fn rays_meet_every_form_where_a_march_finds_it() {
+fn rays_meet_every_primitive() {
     let mut random = ChaCha8Rng::seed_from_u64(1);
     for &shape in Shape::ALL {
         let (mut met, mut missed) = (0, 0);

@@ -161,7 +161,7 @@ fn lamp_light(stage: &Stage, start: V3, normal: V3, place: [f32; 2]) -> V3 {
 }
 
 /// Returns the ground truth for a ray from the eye: the object's index plus 1, or 0 for none, and the depth along `forward`.
-pub(crate) fn truth(stage: &Stage, d: V3) -> (u8, f32) {
+pub(crate) fn ground_truth(stage: &Stage, d: V3) -> (u8, f32) {
     let meeting = stage.meet(stage.view.eye, d);
     let id = match meeting.map(|meeting| meeting.thing) {
         Some(Thing::Solid(i)) => i as u8 + 1,

@@ -190,9 +190,9 @@ fn float_values(tensor: &Stored) -> Option<Vec<f32>> {
     let pairs = || tensor.bytes.chunks_exact(2).map(|b| [b[0], b[1]]);
     match tensor.dtype {
         Dtype::F32 => {
-            let subgroup_quads = tensor.bytes.chunks_exact(4);
+            let chunks = tensor.bytes.chunks_exact(4);
             Some(
-                subgroup_quads
+                chunks
                     .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
                     .collect(),
             )
@@ -231,10 +231,10 @@ fn dequantized(
             observed()
         ));
     }
-    let subgroup_quads = packed.bytes.chunks_exact(4);
+    let chunks = packed.bytes.chunks_exact(4);
     let pairs = scales.bytes.chunks_exact(2);
     let quantized = Quantized {
-        packed: subgroup_quads
+        packed: chunks
             .map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]))
             .collect(),
         scales: pairs.map(|b| f16::from_le_bytes([b[0], b[1]])).collect(),

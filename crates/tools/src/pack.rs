@@ -285,8 +285,8 @@ impl Checkpoint {
         let pairs = || bytes.chunks_exact(2).map(|b| [b[0], b[1]]);
         let values = match info.dtype {
             Dtype::F32 => {
-                let subgroup_quads = bytes.chunks_exact(4);
-                subgroup_quads
+                let chunks = bytes.chunks_exact(4);
+                chunks
                     .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
                     .collect()
             }

@@ -12,7 +12,7 @@ use super::data::tabletop::{EditCase, clip, mask, shoot};
 use crate::frame::{Frame, render};
 use unireal::Image;
 use unireal::{Error, Result};
-use unireal_tabletop::still::still;
+use unireal_tabletop::edit_case::edit_cases;
 use unireal_tabletop::{Scene, Settings, Wording, film, words};
 
 mod video;
@@ -113,7 +113,7 @@ pub fn run(options: &Options) -> Result<()> {
 /// Writes the frames, masks, depth maps, edits and ground truth of one seed, and its video on request.
 fn write_clip(out: &Path, seed: u64, options: &Options) -> Result<()> {
     let folder = out.join(format!("{seed:06}"));
-    std::fs::create_dir_all(&folder).map_err(|e| Error::format(folder.display().to_string(), e))?;
+    std::fs::create_dir_all(&folder).map_err(|e| Error::io(&folder, e))?;
     let scenes = film(seed, options.frames as usize, f64::from(options.rate));
     let frames: Vec<Frame> = scenes
         .iter()
@@ -140,7 +140,7 @@ fn write_clip(out: &Path, seed: u64, options: &Options) -> Result<()> {
     });
     let path = folder.join("truth.json");
     let text = serde_json::to_string_pretty(&truth).expect("truth is plain data");
-    std::fs::write(&path, text).map_err(|e| Error::format(path.display().to_string(), e))?;
+    std::fs::write(&path, text).map_err(|e| Error::io(&path, e))?;
     if options.video {
         let images = frames.iter().map(|frame| &frame.image);
         video::write(&out.join(format!("{seed:06}.mp4")), images, options.rate)
@@ -154,7 +154,7 @@ fn write_edits(folder: &Path, seed: u64, options: &Options) -> Result<Vec<Value>
     let shoot = shoot(seed, options.size);
     let (scene, frame) = &shoot.base;
     save_frame(folder, "edit-before", frame)?;
-    let texts = still(seed).instructions(seed, options.wording());
+    let texts = edit_cases(seed).instructions(seed, options.wording());
     let edits = std::iter::zip(&shoot.edits, texts).enumerate();
     edits
         .map(

@@ -56,7 +56,7 @@ fn shards(folder: &Path) {
             inputs: vec![],
             outputs,
             changed: None,
-            source: serde_json::json!({ "max_grad_norm": format!("clip-{i}") }),
+            source: serde_json::json!({ "clip": format!("clip-{i}") }),
         };
         writer.write(&format!("sample-{i}"), &sample).unwrap();
     }

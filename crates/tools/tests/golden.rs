@@ -13,10 +13,11 @@ use serde::Deserialize;
 
 use unireal::Role;
 use unireal::internals::config::{Attention, TextConfig, TransformerConfig, VaeConfig};
-use unireal::internals::model::sequence::{Grid, ImageRef, InputFrame, TextStates};
+use unireal::internals::model::sequence::{Grid, InputFrame, TextStates};
 use unireal::internals::model::text::{self, TextEncoder};
 use unireal::internals::model::transformer::{self, Transformer};
 use unireal::internals::model::vae::{self, Autoencoder, Tiling};
+use unireal::internals::request::ImageRef;
 use unireal::internals::sampler;
 use unireal::internals::weights::quant::Encoding;
 use unireal_tools::precision::{Precision, engine, scoped};

@@ -14,7 +14,7 @@ use unireal_tools::data::{Kind, Sample};
 const SETTINGS: &str = r#"{
   "preset": "tiny", "data": ["SHARDS"], "threads": 2, "first_samples": 100000, "save_seconds": 0.05,
   "stages": [
-    {"name": "pictures", "train": "vae", "size": 32, "steps": 30, "batch": 8, "learning_rate": 1e-3, "warmup": 5, "gradient": 0.1,
+    {"name": "images", "train": "vae", "size": 32, "steps": 30, "batch": 8, "learning_rate": 1e-3, "warmup": 5, "gradient": 0.1,
      "optimizer": "muon"},
     {"name": "mixed", "train": "flow", "size": 32, "steps": 60, "batch": 8, "learning_rate": 1e-3, "warmup": 5, "optimizer": "muon",
      "kinds": {"edit": 2, "edit/move": 1, "text-to-image": 1, "customisation": 1}, "image_dropout": 0.2}
@@ -22,7 +22,7 @@ const SETTINGS: &str = r#"{
 }"#;
 
 /// Returns an image of a coloured square on a background.
-fn picture(rng: &mut impl Rng, width: u32, height: u32) -> Image {
+fn image(rng: &mut impl Rng, width: u32, height: u32) -> Image {
     let mut colour = || -> [u8; 3] { rng.random() };
     let (ground, square) = (colour(), colour());
     let side = width.min(height) / 2;
@@ -50,7 +50,7 @@ fn shards(folder: &Path) {
             _ => (Kind::Customisation, "", vec![Role::Asset; 2]),
         };
         let (w, h) = if i % 8 < 6 { (32, 32) } else { (64, 32) };
-        let output = picture(&mut rng, w, h);
+        let output = image(&mut rng, w, h);
         let sample = Sample {
             kind,
             variant: variant.into(),
@@ -61,7 +61,7 @@ fn shards(folder: &Path) {
             context: vec![Tag::SyntheticStyle],
             inputs: roles
                 .into_iter()
-                .map(|role| (picture(&mut rng, w, h), role))
+                .map(|role| (image(&mut rng, w, h), role))
                 .collect(),
             outputs: vec![output],
             changed: None,

@@ -6,7 +6,7 @@ use std::process::Command;
 const SETTINGS: &str = r#"{
   "preset": "tiny", "data": ["DATA"], "threads": 2, "first_samples": 100000, "preview_minutes": 0,
   "stages": [
-    {"name": "pictures", "train": "vae", "size": 32, "steps": 40, "batch": 8, "learning_rate": 2e-3, "warmup": 5, "ema": 0.9},
+    {"name": "images", "train": "vae", "size": 32, "steps": 40, "batch": 8, "learning_rate": 2e-3, "warmup": 5, "ema": 0.9},
     {"name": "mixed", "train": "flow", "size": 32, "steps": STEPS, "batch": 16, "learning_rate": 2e-3, "warmup": 5, "optimizer": "muon",
      "schedule": "constant", "ema": 0.9, "kinds": {"edit": 2, "segmentation": 1}}
   ]

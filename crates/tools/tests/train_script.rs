@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 const SETTINGS: &str = r#"{
   "preset": "tiny", "data": ["shards/32"], "threads": 2, "first_samples": 16, "save_seconds": 0.3, "preview_minutes": 0,
   "milestone_samples": 1600, "stages": [
-    {"name": "pictures", "train": "vae", "size": 32, "steps": 1000000, "batch": 8, "learning_rate": 1e-3, "warmup": 5}
+    {"name": "images", "train": "vae", "size": 32, "steps": 1000000, "batch": 8, "learning_rate": 1e-3, "warmup": 5}
   ]
 }"#;
 

@@ -44,7 +44,7 @@ impl Folder {
     fn train(&self, steps: u32, changes: &[(&str, &str)]) -> Output {
         let mut settings = format!(
             r#"{{"preset": "tiny", "data": ["{}/shards"], "threads": 2, "first_samples": 1000, "preview_minutes": 0,
-            "save_seconds": 3600, "stages": [{{"name": "pictures", "train": "vae", "size": 32, "steps": {steps}, "batch": 4,
+            "save_seconds": 3600, "stages": [{{"name": "images", "train": "vae", "size": 32, "steps": {steps}, "batch": 4,
             "learning_rate": 1e-3, "warmup": 1}}]}}"#,
             self.0.path().display()
         );

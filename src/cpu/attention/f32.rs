@@ -43,7 +43,7 @@ impl<const W: usize> Head<W> {
     #[inline(always)]
     fn fill(&mut self, view: View<'_>, sample: usize, head: usize) {
         view.read_head::<W>(sample, head, [&mut self.q, &mut self.k, &mut self.v]);
-        turn::<W>(&self.k, self.m + self.n, self.columns, &mut self.transposed);
+        transpose::<W>(&self.k, self.m + self.n, self.columns, &mut self.transposed);
     }
 
     /// Computes the attention probabilities of `count` queries from `first` on.
@@ -99,7 +99,7 @@ fn softmax(row: &mut [f32]) {
 
 /// Transposes `[n, W]` to `[W, columns]`.
 #[inline(always)]
-fn turn<const W: usize>(rows: &[f32], n: usize, columns: usize, transposed: &mut [f32]) {
+fn transpose<const W: usize>(rows: &[f32], n: usize, columns: usize, transposed: &mut [f32]) {
     for token in 0..n {
         for i in 0..W {
             transposed[i * columns + token] = rows[token * W + i];
@@ -209,7 +209,7 @@ pub(super) fn backward_of<const W: usize>(
                 row.copy_from_slice(&gradient[start..start + W]);
             }
             product([&head.weights, &dy], [1, columns, W], &mut dv, [n, n, W]);
-            turn::<W>(&head.v, n, columns, &mut transposed);
+            transpose::<W>(&head.v, n, columns, &mut transposed);
             product(
                 [&dy, &transposed],
                 [W, 1, columns],

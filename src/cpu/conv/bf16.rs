@@ -3,13 +3,13 @@
 //! in bands that fit into the CPU cache.
 
 use super::super::gemm::{Matrix, Packed, PatchRows, Patches, Side, multiply};
-use super::{Geometry, add_offset_in_place, gather, scatter};
+use super::{ConvGeometry, add_offset_in_place, gather, scatter};
 
 /// Maximum bytes of a band's im2col matrix.
 const BAND: usize = 512 << 10;
 
 /// Computes `y [b, o, v, u]` from `x [b, c, h, w]`, a weight `[o, c i j]` and a bias `[o]`.
-pub(super) fn forward([x, weight, bias]: [&[f32]; 3], geometry: Geometry, y: &mut [f32]) {
+pub(super) fn forward([x, weight, bias]: [&[f32]; 3], geometry: ConvGeometry, y: &mut [f32]) {
     let [c, h, w] = geometry.input;
     let [o, v, u] = geometry.output;
     let [k, _] = geometry.patches();
@@ -42,7 +42,7 @@ pub(super) fn forward([x, weight, bias]: [&[f32]; 3], geometry: Geometry, y: &mu
 /// destinations must be zero.
 pub(super) fn backward(
     [x, weight, gradient]: [&[f32]; 3],
-    geometry: Geometry,
+    geometry: ConvGeometry,
     into_x: &mut [f32],
     into_weight: &mut [f32],
 ) {
@@ -94,7 +94,7 @@ pub(super) fn backward(
 }
 
 /// Builds a band's im2col matrix `[c i j, count]` and returns `count`, its number of pixels.
-fn gathered(x: &[f32], band: &Geometry, patches: &mut Vec<f32>) -> usize {
+fn gathered(x: &[f32], band: &ConvGeometry, patches: &mut Vec<f32>) -> usize {
     let [k, count] = band.patches();
     patches.clear();
     patches.resize(k * count, 0.0);
@@ -102,17 +102,17 @@ fn gathered(x: &[f32], band: &Geometry, patches: &mut Vec<f32>) -> usize {
     count
 }
 
-impl Geometry {
+impl ConvGeometry {
     /// Returns the convolution that computes the input's gradient from the result's. `None` unless the stride is 1 and the padding is
     /// smaller than the kernel.
-    fn back(&self) -> Option<Geometry> {
+    fn back(&self) -> Option<ConvGeometry> {
         let [rows, columns] = self.kernel;
         let [top, left] = self.before;
         let before = [
             (rows - 1).checked_sub(top)?,
             (columns - 1).checked_sub(left)?,
         ];
-        (self.stride == 1).then_some(Geometry {
+        (self.stride == 1).then_some(ConvGeometry {
             input: self.output,
             output: self.input,
             before,
@@ -120,7 +120,7 @@ impl Geometry {
         })
     }
 
-    /// Returns the weight `[o, c, i, j]` for the convolution of [`Geometry::back`]: `[c, o, i, j]`, both kernel axes reversed.
+    /// Returns the weight `[o, c, i, j]` for the convolution of [`ConvGeometry::back`]: `[c, o, i, j]`, both kernel axes reversed.
     fn flipped(&self, weight: &[f32]) -> Vec<f32> {
         let ([c, ..], [o, ..]) = (self.input, self.output);
         let area = self.kernel[0] * self.kernel[1];
@@ -137,7 +137,7 @@ impl Geometry {
 
 /// A convolution of stride 1 that packs its patches directly from a padded image.
 struct Direct {
-    geometry: Geometry,
+    geometry: ConvGeometry,
     /// Rows and columns of the padded image.
     sides: [usize; 2],
     image: Vec<f32>,
@@ -150,7 +150,7 @@ struct Direct {
 
 impl Direct {
     /// Returns `None` unless the stride is 1 and the output pixels form groups of 16.
-    fn new(geometry: &Geometry) -> Option<Self> {
+    fn new(geometry: &ConvGeometry) -> Option<Self> {
         let [c, ..] = geometry.input;
         let [rows, columns] = geometry.kernel;
         let [_, v, u] = geometry.output;

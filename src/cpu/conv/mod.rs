@@ -12,11 +12,10 @@ use burn::tensor::{Shape, Tensor};
 use super::gemm::{Precision, precision};
 use super::simd::{simd_dispatch, sum};
 use super::{Operation, as_slice, buffer, contiguous, from_vec, operand, result, zeros};
-use crate::gpu::output_sides;
 
 /// Sizes of a convolution.
 #[derive(Clone, Copy, Debug)]
-struct Geometry {
+struct ConvGeometry {
     /// Channels, rows and columns of the input.
     input: [usize; 3],
     /// Rows and columns of the kernel.
@@ -30,7 +29,7 @@ struct Geometry {
     above: usize,
 }
 
-impl Geometry {
+impl ConvGeometry {
     /// Rows and columns of the im2col matrix.
     fn patches(&self) -> [usize; 2] {
         let [c, ..] = self.input;
@@ -40,11 +39,11 @@ impl Geometry {
     }
 
     /// Splits the convolution into bands of output rows, so that the im2col matrix of a band takes at most `bytes`, or is one row's.
-    fn bands(self, bytes: usize) -> impl Iterator<Item = Geometry> {
+    fn bands(self, bytes: usize) -> impl Iterator<Item = ConvGeometry> {
         let [o, v, u] = self.output;
         let [patch, _] = self.patches();
         let rows = (bytes / (patch * u * size_of::<f32>()).max(1)).clamp(1, v.max(1));
-        (0..v).step_by(rows).map(move |above| Geometry {
+        (0..v).step_by(rows).map(move |above| ConvGeometry {
             output: [o, rows.min(v - above), u],
             above,
             ..self
@@ -86,7 +85,7 @@ impl Geometry {
 
 simd_dispatch! {
     /// im2col: fills the matrix of patches of one image, which must be zero.
-    fn gather(x: &[f32], geometry: &Geometry, patches: &mut [f32]) {
+    fn gather(x: &[f32], geometry: &ConvGeometry, patches: &mut [f32]) {
         let stride = geometry.stride;
         geometry.runs(|patch, input, count| {
             let into = &mut patches[patch..patch + count];
@@ -100,7 +99,7 @@ simd_dispatch! {
     }
 
     /// col2im: adds the matrix of patches to the image positions that they come from.
-    fn scatter(patches: &[f32], geometry: &Geometry, x: &mut [f32]) {
+    fn scatter(patches: &[f32], geometry: &ConvGeometry, x: &mut [f32]) {
         let stride = geometry.stride;
         geometry.runs(|patch, input, count| {
             let from = &patches[patch..patch + count];
@@ -142,7 +141,7 @@ simd_dispatch! {
 const BAND: usize = 64 << 20;
 
 /// Returns the im2col matrix of one image.
-fn patches(x: &[f32], geometry: &Geometry) -> FlexTensor {
+fn patches(x: &[f32], geometry: &ConvGeometry) -> FlexTensor {
     let [rows, columns] = geometry.patches();
     let mut values = vec![0f32; rows * columns];
     gather(x, geometry, &mut values);
@@ -161,7 +160,7 @@ struct State {
     weight: FlexTensor,
     /// Whether the input needs a gradient.
     into_x: bool,
-    geometry: Geometry,
+    geometry: ConvGeometry,
     precision: Precision,
 }
 
@@ -224,6 +223,20 @@ impl Operation<3> for Conv {
     }
 }
 
+/// Returns rows and columns of the result; `None` when the kernel is larger than the padded input.
+pub(crate) fn output_sides(
+    [height, width]: [usize; 2],
+    [rows, columns]: [usize; 2],
+    stride: usize,
+    [top, left, bottom, right]: [usize; 4],
+) -> Option<[usize; 2]> {
+    let out = |extent: usize, kernel: usize| Some(extent.checked_sub(kernel)? / stride + 1);
+    Some([
+        out(height + top + bottom, rows)?,
+        out(width + left + right, columns)?,
+    ])
+}
+
 /// [`crate::gpu::conv2d`] on the CPU. Returns `None` without a bias, when the shapes do not match, or unless the tensors are f32 on
 /// the CPU.
 pub(crate) fn conv2d(
@@ -241,7 +254,7 @@ pub(crate) fn conv2d(
         return None;
     }
     let [v, u] = output_sides([h, w], [rows, columns], stride, padding)?;
-    let geometry = Geometry {
+    let geometry = ConvGeometry {
         input: [c, h, w],
         kernel: [rows, columns],
         output: [o, v, u],
@@ -279,7 +292,13 @@ pub(crate) fn conv2d(
 }
 
 /// Writes the f32 convolution with bias to `y`, multiplying the weight `[o, c kh kw]` by the im2col matrix of one band at a time.
-fn forward_f32(x: &[f32], matrix: &FlexTensor, bias: &[f32], geometry: Geometry, y: &mut [f32]) {
+fn forward_f32(
+    x: &[f32],
+    matrix: &FlexTensor,
+    bias: &[f32],
+    geometry: ConvGeometry,
+    y: &mut [f32],
+) {
     let [c, h, w] = geometry.input;
     let [o, v, u] = geometry.output;
     let images = x.chunks_exact(c * h * w);

@@ -146,13 +146,13 @@ fn address(
 }
 
 fn multiply(left: &Register, right: &Register, sums: &mut Register) {
-    let halves =
+    let values =
         |pair: u32| [pair as u16, (pair >> 16) as u16].map(|bits| bf16::from_bits(bits).to_f32());
     for (row, sums) in left.iter().zip(sums) {
         for (pair, columns) in row.iter().zip(right) {
-            let [a, b] = halves(*pair);
+            let [a, b] = values(*pair);
             for (sum, column) in sums.iter_mut().zip(columns) {
-                let [x, y] = halves(*column);
+                let [x, y] = values(*column);
                 *sum = (f32::from_bits(*sum) + a * x + b * y).to_bits();
             }
         }

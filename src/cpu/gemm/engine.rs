@@ -120,13 +120,13 @@ thread_local! {
 /// Returns the requested precision, by default bf16 for `fast` work and f32 for other work; always f32 without bf16 instructions. Prints
 /// a line to standard error when bf16 was requested and is not available.
 #[cfg(not(target_arch = "wasm32"))]
-pub fn choose(asked: Option<Precision>, fast: bool) -> Precision {
-    let wanted = match asked {
+pub fn choose(requested: Option<Precision>, fast: bool) -> Precision {
+    let wanted = match requested {
         Some(precision) => precision,
         None if fast => Precision::Bf16,
         None => Precision::F32,
     };
-    if asked == Some(Precision::Bf16) && engine().is_none() {
+    if requested == Some(Precision::Bf16) && engine().is_none() {
         eprintln!(
             "precision: bf16 instructions not found on {}, using f32",
             cpu_name()

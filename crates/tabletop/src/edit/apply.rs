@@ -168,10 +168,10 @@ impl Change {
     }
 
     /// Changes the shape or size of object `index` in place.
-    fn reform(&mut self, index: usize, primitive: impl Fn(Solid) -> Solid) -> Option<()> {
+    fn reform(&mut self, index: usize, change: impl Fn(Solid) -> Solid) -> Option<()> {
         let old = self.scene.solids.get(index)?.clone();
         let ([x, y, z], base) = (old.pose.position, old.heights().0);
-        let mut new = primitive(old);
+        let mut new = change(old);
         new.pose.position = [x, y, z];
         new.put([x, z], base);
         self.displace(index, new)

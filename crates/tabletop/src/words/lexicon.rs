@@ -172,12 +172,12 @@ impl Description {
             None => pick(&ANY, rng),
         };
         let mut adjectives = self.adjectives(rng);
-        let primitive = match wording {
+        let template = match wording {
             Wording::Training if rng.random_bool(0.1) => 5,
             Wording::Training => 6,
             Wording::HeldOut => rng.random_range(0..5),
         };
-        match (primitive, self.shape, self.colour) {
+        match (template, self.shape, self.colour) {
             (0, _, _) if !adjectives.is_empty() => {
                 format!("{noun} that is {}", adjectives.join(" and "))
             }

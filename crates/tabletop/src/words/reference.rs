@@ -222,12 +222,12 @@ pub fn refer(scene: &Scene, index: usize, wording: Wording, rng: &mut impl Rng) 
             .filter(|r| matches!(r, Reference::Related(..)))
             .copied()
             .collect();
-        let primitive = if extreme.is_empty() || (!related.is_empty() && rng.random_bool(0.6)) {
+        let pool = if extreme.is_empty() || (!related.is_empty() && rng.random_bool(0.6)) {
             related
         } else {
             extreme
         };
-        return Some(format!("the {}", pick(&primitive, rng).say(wording, rng)));
+        return Some(format!("the {}", pick(&pool, rng).say(wording, rng)));
     }
     (!plain.is_empty()).then(|| format!("the {}", usual(&plain, rng).say(wording, rng)))
 }

@@ -58,8 +58,7 @@ pub fn frames(options: &Options) -> Result<()> {
             Ok(clips) => clips,
         };
         let folder = options.out.join(item.stem());
-        std::fs::create_dir_all(&folder)
-            .map_err(|e| Error::format(folder.display().to_string(), e))?;
+        std::fs::create_dir_all(&folder).map_err(|e| Error::io(&folder, e))?;
         for clip in clips {
             for (image, number) in clip.frames.iter().zip(&clip.numbers) {
                 image.save(folder.join(format!("{number:05}.png")))?;

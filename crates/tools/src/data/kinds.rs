@@ -245,7 +245,7 @@ impl<R: Rng> SampleBuilder<'_, R> {
         found
     }
 
-    fn mask_picture(&self, mask: &[bool]) -> Image {
+    fn mask_image(&self, mask: &[bool]) -> Image {
         mask::picture(mask, self.width())
     }
 

@@ -145,7 +145,7 @@ pub fn flow(a: &Plane, b: &Plane) -> Flow {
         levels.push((a.half(), b.half()));
     }
     let (coarsest, _) = levels.last().expect("there is a first level");
-    let mut found = Flow::still(coarsest.width, coarsest.height);
+    let mut found = Flow::edit_cases(coarsest.width, coarsest.height);
     for (a, b) in levels.iter().rev() {
         found = found.scaled(a.width, a.height);
         for _ in 0..ITERATIONS {
@@ -156,7 +156,7 @@ pub fn flow(a: &Plane, b: &Plane) -> Flow {
 }
 
 impl Flow {
-    fn still(width: usize, height: usize) -> Flow {
+    fn edit_cases(width: usize, height: usize) -> Flow {
         Flow {
             width,
             height,

@@ -119,7 +119,7 @@ impl Writer {
         if samples == 0 {
             return Err(Error::Request("shards of 0 samples; use 1 or more".into()));
         }
-        let fail = |e: std::io::Error| Error::format(folder.display().to_string(), e);
+        let fail = |e: std::io::Error| Error::io(folder, e);
         std::fs::create_dir_all(folder).map_err(fail)?;
         let mut writer = Writer {
             folder: folder.to_owned(),
@@ -203,8 +203,7 @@ impl Writer {
 impl Open {
     fn create(path: PathBuf) -> Result<Self> {
         let partial = partial(&path);
-        let file =
-            File::create(&partial).map_err(|e| Error::format(partial.display().to_string(), e))?;
+        let file = File::create(&partial).map_err(|e| Error::io(&partial, e))?;
         Ok(Open {
             path,
             tar: tar::Builder::new(BufWriter::new(file)),
@@ -213,7 +212,7 @@ impl Open {
     }
 
     fn finish(self) -> Result<()> {
-        let fail = |e: std::io::Error| Error::format(self.path.display().to_string(), e);
+        let fail = |e: std::io::Error| Error::io(&self.path, e);
         let mut buffer = self.tar.into_inner().map_err(fail)?;
         buffer.flush().map_err(fail)?;
         let file = buffer.into_inner().map_err(|e| fail(e.into_error()))?;
@@ -258,7 +257,7 @@ pub fn notes(folder: &Path) -> Result<Vec<(String, Value)>> {
 /// # Errors
 /// [`Error::Format`] when it cannot be read.
 pub(super) fn listed(folder: &Path) -> Result<Vec<PathBuf>> {
-    let fail = |e: std::io::Error| Error::format(folder.display().to_string(), e);
+    let fail = |e: std::io::Error| Error::io(folder, e);
     let entries = std::fs::read_dir(folder).map_err(fail)?;
     let paths = entries.map(|entry| Ok(entry.map_err(fail)?.path()));
     let mut paths = paths.collect::<Result<Vec<_>>>()?;

@@ -35,8 +35,7 @@ const PROMPTS: usize = 3;
 /// # Errors
 /// As [`sheets`], and [`Error::Format`] or [`Error::Io`] when the folder or a sheet cannot be written.
 pub fn run(options: &Options) -> Result<()> {
-    std::fs::create_dir_all(&options.out)
-        .map_err(|e| Error::format(options.out.display().to_string(), e))?;
+    std::fs::create_dir_all(&options.out).map_err(|e| Error::io(&options.out, e))?;
     for (kind, sheet) in sheets(&options.shards, options.count)? {
         let path = options.out.join(format!("{}.png", kind_name(kind)));
         sheet.save(&path)?;

@@ -5,7 +5,9 @@ use rand::{Rng, RngExt};
 use super::clip::{Clip, EditPair, Entity, Instruction};
 use crate::frame::{Frame, render};
 use unireal::Tag;
-use unireal_tabletop::still::{FILMED, KEPT, Still, easy_still, still, stream};
+use unireal_tabletop::edit_case::{
+    CLIP_FRAMES, CLIP_LENGTH, EditCases, easy_edit_cases, edit_cases, stream,
+};
 use unireal_tabletop::words::{self, Reference};
 use unireal_tabletop::{Edit, EditKind, Scene, Settings, Wording};
 
@@ -41,16 +43,16 @@ pub struct EditCase {
 /// Renders the film and the edits of `seed` in square images of `side` pixels: nine or ten renders. The same seed gives the
 /// same bytes.
 pub fn shoot(seed: u64, side: u32) -> Shoot {
-    rendered(still(seed), side)
+    rendered(edit_cases(seed), side)
 }
 
-fn rendered(still: Still, side: u32) -> Shoot {
+fn rendered(still: EditCases, side: u32) -> Shoot {
     let settings = Settings::square(side);
     let picture = |scene: Scene| {
         let frame = render(&scene, &settings);
         (scene, frame)
     };
-    let Still { film, scene, edits } = still;
+    let EditCases { film, scene, edits } = still;
     let frames: Vec<_> = film.into_iter().map(picture).collect();
     let shown = frames.iter().find(|(shown, _)| *shown == scene).cloned();
     let base = shown.unwrap_or_else(|| picture(scene));
@@ -76,7 +78,7 @@ pub fn clip(seed: u64, side: u32, wording: Wording) -> Clip {
 
 /// As [`clip`], of a simpler scene without a film: one to three large objects with distinct colours and shapes.
 pub fn easy_clip(seed: u64, side: u32, wording: Wording) -> Clip {
-    let shoot = rendered(easy_still(seed), side);
+    let shoot = rendered(easy_edit_cases(seed), side);
     described(format!("tabletop-easy-{seed}"), shoot, seed, wording)
 }
 
@@ -87,8 +89,11 @@ fn described(name: String, shoot: Shoot, seed: u64, wording: Wording) -> Clip {
     Clip {
         name,
         frames: shoot.frames.iter().map(|(_, f)| f.image.clone()).collect(),
-        numbers: KEPT[..film.len()].iter().map(|&i| i as u64).collect(),
-        rate: FILMED.1,
+        numbers: CLIP_FRAMES[..film.len()]
+            .iter()
+            .map(|&i| i as u64)
+            .collect(),
+        rate: CLIP_LENGTH.1,
         style: Some(Tag::RealisticStyle),
         captions: paraphrases(|| Some(words::clip_caption(&film, wording, rng))),
         frame_captions: scenes
@@ -245,7 +250,7 @@ mod tests {
         let start = rand::random::<u64>();
         for seed in (0..12).map(|i| start.wrapping_add(i)) {
             let clip = clip(seed, 32, Wording::Training);
-            assert_eq!(clip.frames.len(), KEPT.len());
+            assert_eq!(clip.frames.len(), CLIP_FRAMES.len());
             assert!(clip.captions.len() >= 2, "seed {seed}: {:?}", clip.captions);
             assert!(clip.frame_captions.iter().all(|texts| texts.len() >= 3));
             assert!(clip.edits.len() >= 4, "seed {seed}: {}", clip.edits.len());

@@ -272,28 +272,28 @@ pub fn select(clip: &Clip, count: usize) -> Vec<usize> {
 }
 
 /// Returns the clip with only these frames and their annotations.
-pub fn keep(clip: Clip, frames: &[usize]) -> Clip {
+pub fn select_frames(clip: Clip, frames: &[usize]) -> Clip {
     fn chosen<T: Clone>(list: &[T], frames: &[usize]) -> Vec<T> {
         frames
             .iter()
             .filter_map(|&frame| list.get(frame).cloned())
             .collect()
     }
-    let mut kept = clip.clone();
-    kept.frames = chosen(&clip.frames, frames);
-    kept.numbers = chosen(&clip.numbers, frames);
-    kept.frame_captions = chosen(&clip.frame_captions, frames);
-    kept.depths = chosen(&clip.depths, frames);
-    for entity in &mut kept.entities {
+    let mut selected = clip.clone();
+    selected.frames = chosen(&clip.frames, frames);
+    selected.numbers = chosen(&clip.numbers, frames);
+    selected.frame_captions = chosen(&clip.frame_captions, frames);
+    selected.depths = chosen(&clip.depths, frames);
+    for entity in &mut selected.entities {
         entity.masks = chosen(&entity.masks, frames);
     }
-    let place = |frame: usize| frames.iter().position(|&kept| kept == frame);
-    kept.instructions.retain_mut(|instruction| {
+    let place = |frame: usize| frames.iter().position(|&selected| selected == frame);
+    selected.instructions.retain_mut(|instruction| {
         let places = place(instruction.from).zip(place(instruction.to));
         if let Some((from, to)) = places {
             (instruction.from, instruction.to) = (from, to);
         }
         places.is_some()
     });
-    kept
+    selected
 }

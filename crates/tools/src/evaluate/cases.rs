@@ -42,7 +42,7 @@ pub(super) struct Case {
     /// The input images.
     pub inputs: Vec<(Image, Role)>,
     /// The ground truth output.
-    pub truth: Image,
+    pub ground_truth: Image,
     /// For edits: captions of the input and of the ground truth.
     pub captions: Option<[String; 2]>,
     /// How the result is scored.
@@ -183,7 +183,7 @@ fn edited(
             prompt,
             context: vec![Tag::RealisticStyle, Tag::StaticScenario],
             inputs: vec![(before.image.clone(), Role::Canvas)],
-            truth: after.image.clone(),
+            ground_truth: after.image.clone(),
             captions: Some([scene, &edited.scene].map(|scene| words::caption(scene, wording, rng))),
             judge: Judge::Edit {
                 masks: (0..scene.solids.len())
@@ -230,7 +230,7 @@ fn sampled(
             prompt,
             context: sample.context,
             inputs: sample.inputs,
-            truth: sample.outputs.into_iter().next()?,
+            ground_truth: sample.outputs.into_iter().next()?,
             captions: None,
             judge,
         })

@@ -93,8 +93,7 @@ pub(super) fn pictures(folder: &Path) -> Result<Vec<PathBuf>> {
 }
 
 fn lines(path: &Path) -> Result<Vec<String>> {
-    let text =
-        std::fs::read_to_string(path).map_err(|e| Error::format(path.display().to_string(), e))?;
+    let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
     Ok(text.lines().map(str::to_owned).collect())
 }
 

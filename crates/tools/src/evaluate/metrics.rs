@@ -139,12 +139,12 @@ pub(super) fn effect(before: &Image, after: &Image, least: u8) -> Vec<bool> {
 }
 
 /// Returns the intersection over union of a mask image's light pixels and the ground truth mask; 1 when both are empty.
-pub(super) fn intersection_over_union(picture: &Image, truth: &[bool]) -> f64 {
+pub(super) fn intersection_over_union(picture: &Image, ground_truth: &[bool]) -> f64 {
     let (mut both, mut either) = (0usize, 0usize);
-    for (pixel, &truth) in picture.rgb.chunks_exact(3).zip(truth) {
+    for (pixel, &ground_truth) in picture.rgb.chunks_exact(3).zip(ground_truth) {
         let light = pixel.iter().map(|&c| usize::from(c)).sum::<usize>() > 3 * 127;
-        both += usize::from(light && truth);
-        either += usize::from(light || truth);
+        both += usize::from(light && ground_truth);
+        either += usize::from(light || ground_truth);
     }
     match either {
         0 => 1.0,
@@ -174,9 +174,9 @@ pub(super) fn relative_depth_error(picture: &Image, depth: &[f32]) -> Result<f64
     let (scale, offset) = fit(&grey, &disparity);
     // A fitted disparity near zero would give an unbounded depth, so the estimate is at most the largest true depth.
     let least = disparity.iter().copied().fold(f64::MAX, f64::min);
-    let errors = grey.iter().zip(&disparity).map(|(grey, truth)| {
+    let errors = grey.iter().zip(&disparity).map(|(grey, ground_truth)| {
         let estimate = (scale * grey + offset).max(least);
-        (1.0 / estimate - 1.0 / truth).abs() * truth
+        (1.0 / estimate - 1.0 / ground_truth).abs() * ground_truth
     });
     Ok(errors.sum::<f64>() / depth.len() as f64)
 }

@@ -32,7 +32,7 @@ pub(super) fn name(backbone: Backbone) -> Result<String> {
 pub(super) fn open(folder: &Path, backbone: Backbone) -> Result<(Encoder, String)> {
     let folder = folder.join(name(backbone)?);
     let encoder = Encoder::open(&folder, backbone, &Device::flex())?;
-    let fail = |e: std::io::Error| Error::format(folder.display().to_string(), e);
+    let fail = |e: std::io::Error| Error::io(&folder, e);
     let mut hash = Sha256::new();
     let mut files = Vec::new();
     for entry in std::fs::read_dir(&folder).map_err(fail)? {
@@ -85,22 +85,26 @@ impl Tabletop {
     ///
     /// # Errors
     /// Errors of the networks.
-    pub(super) fn look(&self, case: &Case, result: &Image, score: &mut Score) -> Result<()> {
+    pub(super) fn features(&self, case: &Case, result: &Image, score: &mut Score) -> Result<()> {
         let Some([before, after]) = &case.captions else {
             return Ok(());
         };
-        let pictures = [case.inputs[0].0.clone(), case.truth.clone(), result.clone()];
+        let pictures = [
+            case.inputs[0].0.clone(),
+            case.ground_truth.clone(),
+            result.clone(),
+        ];
         let clip = self.clip.images(&pictures, Backbone::Clip.preprocess())?;
         let dino = self
             .dino
             .images(&pictures[1..], Backbone::Dino.preprocess())?;
         let words = self.clip.texts(&[before.clone(), after.clone()])?;
-        let ([input, truth, own], [before, after]) = (&clip[..], &words[..]) else {
+        let ([input, ground_truth, own], [before, after]) = (&clip[..], &words[..]) else {
             return Err(Error::Internal("a network gave too few vectors".into()));
         };
         let coding = Direction::NormaliseFirst;
         score.clip_direction = Some(direction(coding, [input, own], [before, after]));
-        score.clip_image = Some(cosine(own, truth));
+        score.clip_image = Some(cosine(own, ground_truth));
         score.clip_text = Some(cosine(own, after));
         score.dino = Some(cosine(&dino[0], &dino[1]));
         Ok(())

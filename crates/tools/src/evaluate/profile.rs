@@ -209,7 +209,7 @@ const DREAM_BENCH: Profile = Profile {
     filter: Filter::None,
     resize: Resize::Never,
     source: "https://github.com/google/dreambooth and the DreamBooth paper, section 4.1: mean over all pairs with the subject's \
-             real pictures; captions with the class word and without the rare token. The authors' code is not public; \
+             real images; captions with the class word and without the rare token. The authors' code is not public; \
              TIGER-AI-Lab/ImagenHub's agrees with the paper",
     ..EMU_EDIT
 };
@@ -264,7 +264,7 @@ pub const PROFILES: [Profile; 8] = [
         dino: Backbone::DinoS8,
         scale: 100.0,
         source: "https://github.com/yuangpeng/dreambench_plus, dreambench_plus/eval_clip_and_dino.py: ViT-B/32, ViT-S/8, \
-                 DINOv2-small, times 100, against the one picture of the subject",
+                 DINOv2-small, times 100, against the one image of the subject",
         ..DREAM_BENCH
     },
 ];

@@ -136,7 +136,7 @@ async fn result(pipeline: &Pipeline, case: &Case, seed: u64) -> Result<Image> {
         request = request.frame(image.clone(), *role);
     }
     request.context = Some(case.context.clone());
-    request.size = Some((case.truth.width, case.truth.height));
+    request.size = Some((case.ground_truth.width, case.ground_truth.height));
     request.seed = seed;
     let images = pipeline.generate(&request).await?.into_iter();
     let first = { images }.next();
@@ -160,7 +160,7 @@ fn card<'a>(case: &'a Case, result: &'a Image, score: &Score) -> Card<'a> {
         inputs: inputs.collect(),
         outputs: vec![
             (result, "result".into(), RESULT),
-            (&case.truth, "ground truth".into(), PALE),
+            (&case.ground_truth, "ground truth".into(), PALE),
         ],
         lines: vec![
             (case.prompt.clone(), INK),

@@ -9,7 +9,7 @@ use unireal::Image;
 const BITS: u32 = 22;
 
 /// The input pixels of an output pixel along one axis, with their weights.
-struct Taps {
+struct Weights {
     first: usize,
     weights: Vec<i32>,
 }
@@ -18,37 +18,37 @@ struct Taps {
 /// between the two passes. As in version 13, the vertical pass comes first if it removes more than twice as many rows as the
 /// horizontal pass removes columns; otherwise the horizontal pass comes first, as always in earlier versions.
 /// <https://github.com/python-pillow/Pillow/blob/main/src/libImaging/Resample.c>
-pub fn pillow_bicubic(picture: &Image, width: u32, height: u32) -> Image {
+pub fn pillow_bicubic(image: &Image, width: u32, height: u32) -> Image {
     let fewer = |from: u32, to: u32| i64::from(from) - i64::from(to);
-    let rows = fewer(picture.height, height);
-    let rows_first = rows > 0 && rows > 2 * fewer(picture.width, width);
+    let rows = fewer(image.height, height);
+    let rows_first = rows > 0 && rows > 2 * fewer(image.width, width);
     let across = |rgb: Vec<u8>| {
-        if picture.width == width {
+        if image.width == width {
             rgb
         } else {
-            across(&rgb, picture.width as usize, &taps(picture.width, width))
+            across(&rgb, image.width as usize, &weights(image.width, width))
         }
     };
     let down = |rgb: Vec<u8>, columns: u32| {
-        if picture.height == height {
+        if image.height == height {
             rgb
         } else {
-            down(&rgb, 3 * columns as usize, &taps(picture.height, height))
+            down(&rgb, 3 * columns as usize, &weights(image.height, height))
         }
     };
     let rgb = if rows_first {
-        across(down(picture.rgb.clone(), picture.width))
+        across(down(image.rgb.clone(), image.width))
     } else {
-        down(across(picture.rgb.clone()), width)
+        down(across(image.rgb.clone()), width)
     };
     Image { width, height, rgb }
 }
 
-fn taps(from: u32, to: u32) -> Vec<Taps> {
+fn weights(from: u32, to: u32) -> Vec<Weights> {
     let scale = f64::from(from) / f64::from(to);
     let stretch = scale.max(1.0);
     let support = 2.0 * stretch;
-    let taps = (0..to).map(|at| {
+    let weights = (0..to).map(|at| {
         let centre = (f64::from(at) + 0.5) * scale;
         let first = (centre - support + 0.5).max(0.0) as usize;
         let end = ((centre + support + 0.5) as usize).min(from as usize);
@@ -59,12 +59,12 @@ fn taps(from: u32, to: u32) -> Vec<Taps> {
             let scaled = weight / sum * f64::from(1 << BITS);
             (scaled + 0.5f64.copysign(scaled)) as i32
         };
-        Taps {
+        Weights {
             first,
             weights: weights.into_iter().map(fixed).collect(),
         }
     });
-    taps.collect()
+    weights.collect()
 }
 
 /// Keys' cubic convolution kernel.
@@ -83,10 +83,10 @@ fn byte(sum: i32) -> u8 {
 
 const HALF: i32 = 1 << (BITS - 1);
 
-fn across(rgb: &[u8], width: usize, taps: &[Taps]) -> Vec<u8> {
-    let mut result = Vec::with_capacity(rgb.len() / width * taps.len());
+fn across(rgb: &[u8], width: usize, weights: &[Weights]) -> Vec<u8> {
+    let mut result = Vec::with_capacity(rgb.len() / width * weights.len());
     for row in rgb.chunks_exact(3 * width) {
-        for tap in taps {
+        for tap in weights {
             let mut sums = [HALF; 3];
             let pixels = row[3 * tap.first..].as_chunks::<3>().0;
             for (weight, pixel) in tap.weights.iter().zip(pixels) {
@@ -100,10 +100,10 @@ fn across(rgb: &[u8], width: usize, taps: &[Taps]) -> Vec<u8> {
     result
 }
 
-fn down(rgb: &[u8], stride: usize, taps: &[Taps]) -> Vec<u8> {
-    let mut result = Vec::with_capacity(stride * taps.len());
+fn down(rgb: &[u8], stride: usize, weights: &[Weights]) -> Vec<u8> {
+    let mut result = Vec::with_capacity(stride * weights.len());
     let mut sums = vec![0i32; stride];
-    for tap in taps {
+    for tap in weights {
         sums.fill(HALF);
         let rows = rgb[tap.first * stride..].chunks_exact(stride);
         for (weight, row) in tap.weights.iter().zip(rows) {

@@ -56,7 +56,7 @@ impl Sampling {
     ///
     /// # Errors
     /// Errors of the pipeline.
-    pub(super) async fn picture(&self, pipeline: &Pipeline, mut request: Request) -> Result<Image> {
+    pub(super) async fn image(&self, pipeline: &Pipeline, mut request: Request) -> Result<Image> {
         request.steps = self.steps;
         request.guidance = self.guidance;
         request.image_guidance = self.image_guidance;

@@ -68,9 +68,9 @@ impl Score {
     /// As [`relative_depth_error`] and [`structural_similarity`].
     pub(super) fn new(case: &Case, result: &Image) -> Result<Score> {
         let mut score = Score {
-            l1: Some(mean_absolute(result, &case.truth)),
-            ssim: Some(structural_similarity(result, &case.truth)?),
-            whole: decibels(result, &case.truth, |_| true),
+            l1: Some(mean_absolute(result, &case.ground_truth)),
+            ssim: Some(structural_similarity(result, &case.ground_truth)?),
+            whole: decibels(result, &case.ground_truth, |_| true),
             ..Score::default()
         };
         match &case.judge {
@@ -96,16 +96,16 @@ impl Score {
         concerned: &[usize],
         own: &[bool],
     ) {
-        let (input, truth) = (&case.inputs[0].0, &case.truth);
-        let seen = effect(input, truth, VISIBLE);
+        let (input, ground_truth) = (&case.inputs[0].0, &case.ground_truth);
+        let seen = effect(input, ground_truth, VISIBLE);
         let inside = |i: usize| seen[i] || own[i];
         let shadow = |i: usize| seen[i] && !own[i];
-        self.input_whole = decibels(input, truth, |_| true);
-        self.inside = decibels(result, truth, inside);
-        self.input_inside = decibels(input, truth, inside);
-        self.outside = decibels(result, truth, |i| !inside(i));
-        self.shadow = decibels(result, truth, shadow);
-        self.input_shadow = decibels(input, truth, shadow);
+        self.input_whole = decibels(input, ground_truth, |_| true);
+        self.inside = decibels(result, ground_truth, inside);
+        self.input_inside = decibels(input, ground_truth, inside);
+        self.outside = decibels(result, ground_truth, |i| !inside(i));
+        self.shadow = decibels(result, ground_truth, shadow);
+        self.input_shadow = decibels(input, ground_truth, shadow);
         if !concerned.is_empty() {
             // Where the edit itself covers or uncovers another object, that object's change is not an error.
             let others = |solid: usize, i: usize| concerned.contains(&solid) || !own[i];
@@ -223,9 +223,9 @@ mod tests {
             let cases = cases(kind, 3, first, 64, Wording::HeldOut).unwrap();
             let (mut idle_passes, mut truth_fails) = (0, 0);
             for case in &cases {
-                let truth = Score::new(case, &case.truth).unwrap();
+                let ground_truth = Score::new(case, &case.ground_truth).unwrap();
                 let perfect = Some(super::super::metrics::PERFECT_DB);
-                assert_eq!(truth.whole, perfect, "{kind}");
+                assert_eq!(ground_truth.whole, perfect, "{kind}");
                 let (input, role) = &case.inputs[0];
                 let mut doing_nothing = input.clone();
                 if *role == Role::Asset {
@@ -234,18 +234,24 @@ mod tests {
                 }
                 let idle = Score::new(case, &doing_nothing).unwrap();
                 if !is_edit {
-                    assert!(passes(&truth), "{kind} from {first}: {truth:?}");
+                    assert!(
+                        passes(&ground_truth),
+                        "{kind} from {first}: {ground_truth:?}"
+                    );
                     idle_passes += usize::from(passes(&idle));
                     continue;
                 }
                 let prompt = &case.prompt;
                 assert_eq!(idle.inside, idle.input_inside, "{kind}");
                 assert_eq!(idle.whole, idle.input_whole, "{kind}");
-                assert!(truth.inside > idle.inside, "{kind}");
-                let concerned = truth.right_object.is_some();
+                assert!(ground_truth.inside > idle.inside, "{kind}");
+                let concerned = ground_truth.right_object.is_some();
                 assert_eq!(concerned, kind != "add", "{kind}: \"{prompt}\"");
-                truth_fails += usize::from(truth.right_object == Some(false));
-                assert_eq!(truth.pointed, truth.right_object, "{kind}: \"{prompt}\"");
+                truth_fails += usize::from(ground_truth.right_object == Some(false));
+                assert_eq!(
+                    ground_truth.pointed, ground_truth.right_object,
+                    "{kind}: \"{prompt}\""
+                );
                 assert_ne!(idle.right_object, Some(true), "{kind}");
                 assert_ne!(idle.pointed, Some(true), "{kind}");
             }

@@ -23,19 +23,21 @@ impl Seen {
     /// shapes in the true colour.
     pub(super) fn of(picture: &Image, subject: &Subject) -> Seen {
         let Subject { scene, solid } = subject;
-        let truth = &scene.solids[*solid];
+        let ground_truth = &scene.solids[*solid];
         let colour = nearest(picture, subject, Colour::ALL, |colour| Solid {
             colour,
-            ..truth.clone()
+            ..ground_truth.clone()
         });
-        let shape = nearest(picture, subject, Shape::ALL, |shape| reshaped(truth, shape));
+        let shape = nearest(picture, subject, Shape::ALL, |shape| {
+            reshaped(ground_truth, shape)
+        });
         Seen { colour, shape }
     }
 
     /// Returns whether colour and shape are those of the ground truth.
     pub(super) fn is_right(&self, subject: &Subject) -> bool {
-        let truth = &subject.scene.solids[subject.solid];
-        (self.colour, self.shape) == (truth.colour, truth.shape)
+        let ground_truth = &subject.scene.solids[subject.solid];
+        (self.colour, self.shape) == (ground_truth.colour, ground_truth.shape)
     }
 }
 
@@ -99,8 +101,8 @@ mod tests {
             let scene = Scene::draw(rng);
             let solid = rng.random_range(0..scene.solids.len());
             let subject = Subject { scene, solid };
-            let truth = render(&subject.scene, &settings).image;
-            right += usize::from(Seen::of(&truth, &subject).is_right(&subject));
+            let ground_truth = render(&subject.scene, &settings).image;
+            right += usize::from(Seen::of(&ground_truth, &subject).is_right(&subject));
             let mut other = subject.scene.clone();
             let old = other.solids[solid].colour;
             let shift = rng.random_range(1..Colour::ALL.len());

@@ -182,7 +182,7 @@ async fn results(
     let scored = |case: &Case, picture: &Image| {
         let mut score = Score::new(case, picture)?;
         if let Some(networks) = &networks {
-            networks.look(case, picture, &mut score)?;
+            networks.features(case, picture, &mut score)?;
         }
         Ok::<_, Error>(score)
     };
@@ -231,14 +231,14 @@ async fn result(pipeline: &Pipeline, options: &Options, case: &Case, seed: u64) 
         };
         request = request.frame(image.clone(), role);
     }
-    request.size = Some((case.truth.width, case.truth.height));
+    request.size = Some((case.ground_truth.width, case.ground_truth.height));
     request.context = Some(if options.without.contains(&PromptPart::ContextPrompt) {
         Vec::new()
     } else {
         case.context.clone()
     });
     request.seed = seed;
-    options.sampling.picture(pipeline, request).await
+    options.sampling.image(pipeline, request).await
 }
 
 fn report(all: &[Done], rows: Vec<(String, Summary)>) -> Report {
@@ -369,7 +369,7 @@ fn grid(all: Vec<Done>, count: usize, path: &Path) -> Result<()> {
                 input(0),
                 input(1),
                 Some(&done.result),
-                Some(&done.case.truth),
+                Some(&done.case.ground_truth),
             ]
         })
         .collect();
@@ -384,5 +384,5 @@ fn grid(all: Vec<Done>, count: usize, path: &Path) -> Result<()> {
         );
     }
     let beside = path.with_extension("md");
-    std::fs::write(&beside, text).map_err(|e| Error::format(beside.display().to_string(), e))
+    std::fs::write(&beside, text).map_err(|e| Error::io(&beside, e))
 }

@@ -178,12 +178,12 @@ impl Task for Bench {
         let (b, normal) = (self.batch, Distribution::Normal(0.0, 1.0));
         let shape = [b, self.config.in_channels, self.cells, self.cells];
         let latent = || Tensor::<4>::random(shape, normal, on);
-        let words = TensorData::new(vec![0i32; b * self.text], [b, self.text]);
+        let image_refs = TensorData::new(vec![0i32; b * self.text], [b, self.text]);
         let states = [b, self.text, self.config.text_dim];
         let batch = Batch {
             text: TextStates {
                 states: Tensor::random(states, normal, on),
-                image_refs: Tensor::from_data(words, on),
+                image_refs: Tensor::from_data(image_refs, on),
                 mask: None,
             },
             inputs: vec![InputFrame {

@@ -45,9 +45,9 @@ impl Curve {
             let text = match std::fs::read_to_string(path) {
                 Ok(text) => text,
                 Err(e) if e.kind() == std::io::ErrorKind::NotFound => String::new(),
-                Err(e) => return Err(Error::format(path.display().to_string(), e)),
+                Err(e) => return Err(Error::io(path, e)),
             };
-            let mut kept = format!("{header}\n");
+            let mut lines_before = format!("{header}\n");
             let fields = header.split(',').count();
             // A kill can also leave an incomplete line.
             let whole = text.ends_with('\n').then_some(text.lines().count());
@@ -56,11 +56,11 @@ impl Curve {
                 let step = line.split(',').next().and_then(|step| step.parse().ok());
                 if step.is_some_and(|step: u64| step <= steps) && line.split(',').count() == fields
                 {
-                    kept += line;
-                    kept.push('\n');
+                    lines_before += line;
+                    lines_before.push('\n');
                 }
             }
-            checkpoint::write(path, kept.as_bytes())?;
+            checkpoint::write(path, lines_before.as_bytes())?;
         }
         Ok(Curve { whole, kinds })
     }
@@ -86,8 +86,8 @@ impl Curve {
         }
         let kinds = std::mem::take(&mut open.kinds);
         // A stage may have only excluded losses.
-        let alone = kinds.keys().all(|name| name.starts_with(ASIDE));
-        let counts = |name: &str| alone || !name.starts_with(ASIDE);
+        let by_kind = kinds.keys().all(|name| name.starts_with(ASIDE));
+        let counts = |name: &str| by_kind || !name.starts_with(ASIDE);
         let whole = || kinds.iter().filter(|(name, _)| counts(name));
         let sum: f64 = whole().map(|(_, kind)| kind.0).sum();
         let count: u64 = whole().map(|(_, kind)| kind.1).sum();

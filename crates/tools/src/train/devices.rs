@@ -111,11 +111,11 @@ mod tests {
         fn losses(&self, module: &Transformer, batch: &u64, on: &Device) -> Result<Losses> {
             let noise = &mut Noise::new(*batch);
             let shape = [2, self.0.in_channels, 4, 4];
-            let words = TensorData::new(vec![0i32; 10], [2, 5]);
+            let image_refs = TensorData::new(vec![0i32; 10], [2, 5]);
             let batch = Batch {
                 text: TextStates {
                     states: noise.tensor([2, 5, self.0.text_dim], on),
-                    image_refs: Tensor::from_data(words, on),
+                    image_refs: Tensor::from_data(image_refs, on),
                     mask: None,
                 },
                 inputs: vec![InputFrame {

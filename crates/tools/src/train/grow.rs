@@ -36,7 +36,7 @@ const LAST: [&str; 8] = [
     "conv2.bias",
 ];
 
-/// Parameters with an axis of latent channels, or of a patch's values with channels first. The encoder's last layers, [`HALVES`],
+/// Parameters with an axis of latent channels, or of a patch's values with channels first. The encoder's last layers, [`LOG_VARIANCE`],
 /// predict means in one half and log variances in the other. The weights of new means are those of a fresh layer; new log variances
 /// are low, because the decoder ignores a noisy channel, which then gets no gradient.
 const CHANNELS: [&str; 4] = [
@@ -45,7 +45,7 @@ const CHANNELS: [&str; 4] = [
     "patch_out.weight",
     "patch_out.bias",
 ];
-const HALVES: [&str; 2] = ["encoder.conv_out.weight", "encoder.conv_out.bias"];
+const LOG_VARIANCE: [&str; 2] = ["encoder.conv_out.weight", "encoder.conv_out.bias"];
 
 /// The initial log variance of a new channel.
 const QUIET: f32 = -6.0;
@@ -122,7 +122,7 @@ pub(super) fn grow(
         };
         let grown = match name {
             _ if CHANNELS.contains(&name) => inside(old, zero(new.clone()), 1),
-            _ if HALVES.contains(&name) => inside(old, quiet(new.clone()), 2),
+            _ if LOG_VARIANCE.contains(&name) => inside(old, quiet(new.clone()), 2),
             _ => None,
         };
         Ok(grown)

@@ -67,7 +67,7 @@ impl Milestones {
         let old = match std::fs::read_to_string(&path) {
             Ok(text) => text,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => String::new(),
-            Err(e) => return Err(Error::format(path.display().to_string(), e)),
+            Err(e) => return Err(Error::io(&path, e)),
         };
         let mut text = format!("stage,samples,{}\n", SCORES.join(","));
         // A resumed run can reach the same milestone again.

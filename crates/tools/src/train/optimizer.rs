@@ -80,7 +80,7 @@ impl Default for OptimizerConfig {
 }
 
 /// The optimizer state of one parameter.
-enum Memory {
+enum State {
     /// The first and second moment, flat.
     AdamW(Box<[Tensor<1>; 2]>),
     /// The momentum's velocity, flat.
@@ -92,7 +92,7 @@ pub struct Optimizer {
     config: OptimizerConfig,
     /// Number of steps done, for AdamW's bias correction.
     steps: i32,
-    memory: HashMap<String, Memory>,
+    memory: HashMap<String, State>,
     threads: usize,
 }
 
@@ -197,12 +197,12 @@ impl Optimizer {
         };
         for (path, memory) in &self.memory {
             match memory {
-                Memory::AdamW(means) => {
+                State::AdamW(means) => {
                     for (name, mean) in ["first", "second"].into_iter().zip(means.iter()) {
                         add(name, path, read(mean.clone())?);
                     }
                 }
-                Memory::Muon(velocity) => add("velocity", path, read(*velocity.clone())?),
+                State::Muon(velocity) => add("velocity", path, read(*velocity.clone())?),
             }
         }
         tensors.sort_by(|a, b| a.name.cmp(&b.name));
@@ -227,11 +227,11 @@ impl Optimizer {
                 (found.values.len() == count).then(|| Tensor::<1>::from_data(data, device))
             };
             let memory = if self.config.kind == OptimizerKind::Muon && is_matrix(&path) {
-                flat("velocity").map(|velocity| Memory::Muon(Box::new(velocity)))
+                flat("velocity").map(|velocity| State::Muon(Box::new(velocity)))
             } else {
                 flat("first")
                     .zip(flat("second"))
-                    .map(|(first, second)| Memory::AdamW(Box::new([first, second])))
+                    .map(|(first, second)| State::AdamW(Box::new([first, second])))
             };
             self.memory.extend(memory.map(|memory| (path, memory)));
         }
@@ -271,7 +271,7 @@ struct Job {
     values: Tensor<1>,
     /// `None` after the update.
     gradient: Option<Tensor<1>>,
-    memory: Option<Memory>,
+    memory: Option<State>,
     shape: Vec<usize>,
     /// Whether Muon updates it.
     muon: bool,
@@ -388,18 +388,18 @@ impl Update {
         };
         let (values, memory) = if job.muon {
             let velocity = match memory {
-                Some(Memory::Muon(velocity)) => Some(*velocity),
+                Some(State::Muon(velocity)) => Some(*velocity),
                 _ => None,
             };
             let [values, velocity] = self.muon.step(values, gradient, velocity, sides);
-            (values, Some(Memory::Muon(Box::new(velocity))))
+            (values, Some(State::Muon(Box::new(velocity))))
         } else {
             let [first, second] = match memory {
-                Some(Memory::AdamW(means)) => *means,
+                Some(State::AdamW(means)) => *means,
                 _ => [gradient.zeros_like(), gradient.zeros_like()],
             };
             let [values, first, second] = self.adamw.step(values, gradient, first, second);
-            (values, Some(Memory::AdamW(Box::new([first, second]))))
+            (values, Some(State::AdamW(Box::new([first, second]))))
         };
         Job {
             values,
@@ -430,11 +430,8 @@ mod tests {
             ..OptimizerConfig::default()
         };
         let vae = Autoencoder::new(&Config::tiny().vae, Encoding::F32, &device).train();
-        let pictures = Noise::new(3).tensor([2, 3, 32, 32], &device.clone().autodiff());
-        let loss = vae
-            .decode_latent(vae.encode(pictures, None))
-            .square()
-            .mean();
+        let images = Noise::new(3).tensor([2, 3, 32, 32], &device.clone().autodiff());
+        let loss = vae.decode_latent(vae.encode(images, None)).square().mean();
         let gradients = GradientsParams::from_grads(loss.backward(), &vae);
         let before = collect(&vae, &[]).unwrap();
         let mut optimizer = Optimizer::new(&config);

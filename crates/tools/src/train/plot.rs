@@ -55,7 +55,7 @@ fn read(path: &Path, of: impl for<'a> Fn(&[&'a str]) -> (String, &'a str)) -> Re
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(e) => return Err(Error::format(path.display().to_string(), e)),
+        Err(e) => return Err(Error::io(path, e)),
     };
     let columns = text
         .lines()

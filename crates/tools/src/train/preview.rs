@@ -66,9 +66,14 @@ pub(super) fn sheet(pipeline: &Pipeline, samples: &[Sample], size: u32) -> Resul
         for (image, role) in &sample.inputs {
             request = request.frame(image.clone(), *role);
         }
-        let truth = &sample.outputs[0];
+        let ground_truth = &sample.outputs[0];
         let grid = pipeline.config.grid() as u32;
-        let sides = unireal::internals::pipeline::fitted(size, grid, truth.width, truth.height);
+        let sides = unireal::internals::pipeline::fitted(
+            size,
+            grid,
+            ground_truth.width,
+            ground_truth.height,
+        );
         request.size = Some(sides);
         request.outputs = sample.outputs.len();
         let results = pollster::block_on(pipeline.generate(&request))?;
@@ -78,7 +83,7 @@ pub(super) fn sheet(pipeline: &Pipeline, samples: &[Sample], size: u32) -> Resul
             input(0),
             input(1),
             Some(square(&results[0])),
-            Some(square(truth)),
+            Some(square(ground_truth)),
         ]);
     }
     let rows: Vec<[Option<&Image>; 4]> = rows

@@ -239,9 +239,13 @@ impl<M: Module> Trained<M> {
     ///
     /// # Errors
     /// As [`Optimizer::step`].
-    pub(super) fn step(&mut self, gradients: Vec<GradientsParams>, rate: f64) -> Result<()> {
+    pub(super) fn step(
+        &mut self,
+        gradients: Vec<GradientsParams>,
+        learning_rate: f64,
+    ) -> Result<()> {
         if let Some(module) = self.module.take() {
-            let module = self.optimizer.step(module, gradients, rate)?;
+            let module = self.optimizer.step(module, gradients, learning_rate)?;
             self.average.update(&module);
             self.module = Some(module);
         }

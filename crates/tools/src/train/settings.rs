@@ -570,7 +570,7 @@ mod tests {
 
     /// The logit of a shifted time is normal with mean `mean + ln shift`.
     #[test]
-    fn times_follow_their_law() {
+    fn times_follow_their_distribution() {
         let time = Time {
             mean: 0.3,
             std: 0.8,

@@ -136,11 +136,11 @@ impl VaeTask {
     }
 
     /// Draws a micro-batch.
-    fn draw(&self, crops: &Crops, count: usize, rng: &mut ChaCha8Rng) -> Result<Pictures> {
+    fn draw(&self, crops: &Crops, count: usize, rng: &mut ChaCha8Rng) -> Result<Images> {
         let crops: Vec<Crop> = (0..count).map(|_| crops.draw(rng)).collect();
         let cells = self.stage.size as usize / self.config.vae.stride();
         let shape = [count, self.config.vae.latent_channels, cells, cells];
-        Ok(Pictures {
+        Ok(Images {
             noise: Noise::new(rng.random()).data(shape),
             pixels: self.decoded(&crops)?,
         })
@@ -148,7 +148,7 @@ impl VaeTask {
 }
 
 /// A micro-batch of the autoencoder.
-pub(super) struct Pictures {
+pub(super) struct Images {
     /// `[b, 3, y, x]`, from -1 to 1.
     pixels: TensorData,
     /// Standard normal noise for the latents, `[b, c, y, x]`.
@@ -157,7 +157,7 @@ pub(super) struct Pictures {
 
 impl Task for VaeTask {
     type Module = Autoencoder;
-    type MicroBatch = Pictures;
+    type MicroBatch = Images;
 
     fn device(&self) -> &Device {
         &self.device
@@ -171,14 +171,14 @@ impl Task for VaeTask {
         checkpoint::load(self.fresh(), vae::NAMES, &run.join("vae"), &self.device)
     }
 
-    fn micro_batches(&self, count: usize, rng: &mut ChaCha8Rng) -> Result<Vec<Pictures>> {
+    fn micro_batches(&self, count: usize, rng: &mut ChaCha8Rng) -> Result<Vec<Images>> {
         let each = self.stage.batch / self.stage.groups / count;
         (0..count)
             .map(|_| self.draw(&self.crops, each, rng))
             .collect()
     }
 
-    fn losses(&self, module: &Autoencoder, batch: &Pictures, on: &Device) -> Result<Losses> {
+    fn losses(&self, module: &Autoencoder, batch: &Images, on: &Device) -> Result<Losses> {
         let tensor = |data: &TensorData| Tensor::<4>::from_data(data.clone(), on);
         let (pixels, noise) = (tensor(&batch.pixels), tensor(&batch.noise));
         let count = pixels.dims()[0];
@@ -190,7 +190,7 @@ impl Task for VaeTask {
         })
     }
 
-    fn held_out(&self) -> Result<Vec<Pictures>> {
+    fn held_out(&self) -> Result<Vec<Images>> {
         let Some(crops) = &self.held_out else {
             return Ok(Vec::new());
         };
@@ -397,7 +397,7 @@ impl Task for FlowTask {
 
     fn micro_batches(&self, count: usize, rng: &mut ChaCha8Rng) -> Result<Vec<MicroBatch>> {
         let drawn = self.pool.draw(self.stage.batch / self.stage.groups, rng);
-        let mode = if rng.random_bool(self.stage.grounding_only) && drawn.has_meaning() {
+        let mode = if rng.random_bool(self.stage.grounding_only) && drawn.has_target_mask() {
             LossMode::GroundingOnly
         } else if rng.random_bool(self.stage.image_dropout) {
             LossMode::Unconditional

@@ -124,7 +124,7 @@ impl<'a, T: Task> Trainer<'a, T> {
         let Progress { steps, seconds, .. } = self.progress;
         // A new optimizer, as in a run resumed from a pack, needs its own warm-up.
         let warm = steps.min(self.trained.optimizer.steps() as u64);
-        let rate = self
+        let learning_rate = self
             .stage
             .learning_rate_at(warm, self.stage.progress(steps, seconds));
         let shares: Shares<T::MicroBatch> = batches.next()?;
@@ -132,7 +132,7 @@ impl<'a, T: Task> Trainer<'a, T> {
         if let Some((_, loss)) = step.losses.iter().find(|(_, loss)| !loss.is_finite()) {
             return Err(self.diverged(&format!("the loss is {loss}")));
         }
-        match self.trained.step(step.gradients, rate) {
+        match self.trained.step(step.gradients, learning_rate) {
             Err(Error::Request(reason)) => return Err(self.diverged(&reason)),
             result => result?,
         }
@@ -152,7 +152,9 @@ impl<'a, T: Task> Trainer<'a, T> {
             .iter()
             .map(|(name, loss)| (name.as_str(), *loss));
         let open = &mut trained.state.open;
-        let mean = self.curve.add(open, losses, &self.progress, rate)?;
+        let mean = self
+            .curve
+            .add(open, losses, &self.progress, learning_rate)?;
         if let Some(warning) = self.throughput.warning() {
             self.bar
                 .suspend(|| eprintln!("{}: {warning}", self.stage.name));
@@ -245,12 +247,12 @@ impl<'a, T: Task> Trainer<'a, T> {
         if !losses.is_empty() {
             curve::held_out(self.run, &self.stage.name, &self.progress, mean)?;
         }
-        if let Some(picture) = self.task.preview(&averaged)? {
+        if let Some(image) = self.task.preview(&averaged)? {
             let folder = self.run.join("samples");
-            let fail = |e: std::io::Error| Error::format(folder.display().to_string(), e);
+            let fail = |e: std::io::Error| Error::io(&folder, e);
             std::fs::create_dir_all(&folder).map_err(fail)?;
             let samples = self.progress.samples;
-            picture.save(folder.join(format!("{}-{samples:08}.png", self.stage.name)))?;
+            image.save(folder.join(format!("{}-{samples:08}.png", self.stage.name)))?;
         }
         Ok(())
     }

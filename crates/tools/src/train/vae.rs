@@ -11,20 +11,20 @@ use unireal::internals::model::vae::Autoencoder;
 /// normal, of the latent's shape. The log variance is clamped to diffusers' bounds.
 pub(super) fn vae_losses(
     vae: &Autoencoder,
-    pictures: Tensor<4>,
+    images: Tensor<4>,
     noise: Tensor<4>,
     stage: &Stage,
 ) -> (Tensor<1>, Tensor<1>) {
     let moments = if stage.decoder_only {
-        vae.moments(pictures.clone()).detach()
+        vae.moments(images.clone()).detach()
     } else {
-        vae.moments(pictures.clone())
+        vae.moments(images.clone())
     };
     let channels = moments.dims()[1] / 2;
     let mean = moments.clone().narrow(1, 0, channels);
     let log_variance = moments.narrow(1, channels, channels).clamp(-30.0, 20.0);
     let latent = mean.clone() + (log_variance.clone() * 0.5).exp() * noise;
-    let error = vae.decode_latent(latent) - pictures;
+    let error = vae.decode_latent(latent) - images;
     let squared = each(error.clone().square());
     let divergence = each(mean.square() + log_variance.clone().exp() - log_variance - 1.0) * 0.5;
     let mut loss = squared.clone() + divergence * stage.kl;

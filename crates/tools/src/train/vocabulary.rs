@@ -32,7 +32,7 @@ pub(super) fn of_run(run: &Path, patterns: &[PathBuf], size: usize) -> Result<To
         let json = vocabulary(&corpus(patterns)?, size)?;
         checkpoint::write(&path, json.as_bytes())?;
     }
-    let bytes = std::fs::read(&path).map_err(|e| Error::format(path.display().to_string(), e))?;
+    let bytes = std::fs::read(&path).map_err(|e| Error::io(&path, e))?;
     Tokenizer::from_json(&bytes)
 }
 
@@ -117,7 +117,7 @@ pub fn vocabulary(texts: &[String], size: usize) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use unireal::internals::model::sequence::ImageRef;
+    use unireal::internals::request::ImageRef;
 
     /// Every printable ASCII character encodes without the unknown token, alone and beside others.
     #[test]

@@ -60,10 +60,10 @@ pub fn read(path: &Path) -> Result<Map<f32>> {
         };
         return Ok((values.into_iter().map(known).collect(), width, height));
     }
-    let picture = image::open(path).map_err(|e| fail(e.to_string()))?;
-    let grey = picture.to_luma16();
-    if picture.color().has_color() {
-        let rgb = picture.to_rgb8();
+    let image = image::open(path).map_err(|e| fail(e.to_string()))?;
+    let grey = image.to_luma16();
+    if image.color().has_color() {
+        let rgb = image.to_rgb8();
         if let Some(p) = rgb.pixels().find(|p| p.0[0] != p.0[1] || p.0[1] != p.0[2]) {
             return Err(fail(format!(
                 "a pixel has the colour {:?}; a depth map must be grey (Depth Anything: --grayscale --pred-only)",

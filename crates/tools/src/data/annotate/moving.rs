@@ -89,7 +89,7 @@ impl Annotator for Moving {
                 }
             }
         }
-        self.keep(clip, tracks, counts);
+        self.add_entities(clip, tracks, counts);
         Ok(())
     }
 }
@@ -135,14 +135,14 @@ impl Moving {
 
     /// Turns the tracks that are long enough into entities. The shorter tracks take part in the naming, so that no phrase fits
     /// two moving objects.
-    fn keep(&self, clip: &mut Clip, mut tracks: Vec<Track>, counts: &mut Counts) {
+    fn add_entities(&self, clip: &mut Clip, mut tracks: Vec<Track>, counts: &mut Counts) {
         let frames = clip.frames.len();
         let length = |track: &Track| track.masks.iter().flatten().count();
         tracks.retain(|track| length(track) > 1);
         tracks.sort_by_key(|track| std::cmp::Reverse(length(track)));
         let long = |track: &&Track| length(track) as f32 >= self.seen * frames as f32;
-        let kept = tracks.iter().take_while(long).count().min(MOST);
-        (kept..tracks.len()).for_each(|_| counts.drop("moving object seen too shortly"));
+        let count = tracks.iter().take_while(long).count().min(MOST);
+        (count..tracks.len()).for_each(|_| counts.drop("moving object seen too shortly"));
         let pixels = (clip.frames[0].width * clip.frames[0].height) as usize;
         for track in tracks {
             let masks = track.masks.into_iter();
@@ -153,7 +153,7 @@ impl Moving {
             });
         }
         describe::name(clip);
-        clip.entities.truncate(kept);
+        clip.entities.truncate(count);
     }
 }
 

@@ -95,8 +95,7 @@ impl Report {
 
     /// Creates the folder if needed and writes the report.
     pub(super) fn save(&self, folder: &Path) -> Result<()> {
-        std::fs::create_dir_all(folder)
-            .map_err(|e| Error::format(folder.display().to_string(), e))?;
+        std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
         self.save_beside()
     }
 

@@ -112,7 +112,7 @@ pub fn items(options: &Options) -> Result<Vec<Item>> {
 const DEEPEST: usize = 16;
 
 fn find(path: &Path, depth: usize, items: &mut Vec<Item>) -> Result<()> {
-    let fail = |e: std::io::Error| Error::format(path.display().to_string(), e);
+    let fail = |e: std::io::Error| Error::io(path, e);
     if !std::fs::metadata(path).map_err(fail)?.is_dir() {
         items.push(Item::Video(path.to_owned()));
         return Ok(());
@@ -216,7 +216,7 @@ impl SampleBuilder {
         let mut shot = Shot { clip, video, fit };
         run(&self.early, &mut shot, counts)?;
         let frames = video::select(&shot.clip, self.options.frames);
-        shot.clip = video::keep(shot.clip, &frames);
+        shot.clip = video::select_frames(shot.clip, &frames);
         run(&self.late, &mut shot, counts)?;
         if shot.clip.instructions.is_empty() {
             shot.clip.instructions = describe::instructions(&shot.clip);

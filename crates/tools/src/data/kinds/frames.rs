@@ -76,7 +76,7 @@ impl<R: Rng> SampleBuilder<'_, R> {
                 continue;
             }
             let mut words = prompts::partly_named(&edit.texts, self.settings.held_out, self.rng);
-            let changed = self.mask_picture(&edit.changed);
+            let changed = self.mask_image(&edit.changed);
             let mut outputs = vec![edit.after.clone()];
             if edit.changed.contains(&true) && self.rng.random_bool(WITH_MASK) {
                 words = prompts::WITH_MASK.around(self.settings.held_out, &words, &[], self.rng);

@@ -118,7 +118,7 @@ impl<R: Rng> SampleBuilder<'_, R> {
         entity: usize,
         frame: usize,
     ) -> (Vec<String>, Vec<(Image, Role)>) {
-        let place = self.mask_picture(&self.clip.entities[entity].masks[frame]);
+        let place = self.mask_image(&self.clip.entities[entity].masks[frame]);
         inputs.push((place, Role::Control));
         let name = [("mask", format!("IMG{}", inputs.len()))];
         let words = prompts::POSITION.around(self.settings.held_out, &words, &name, self.rng);
@@ -143,9 +143,9 @@ impl<R: Rng> SampleBuilder<'_, R> {
             (words, inputs) = self.placed(words, inputs, entity, pair[1]);
         } else if self.rng.random_bool(WITH_MASK) {
             words = prompts::WITH_MASK.around(self.settings.held_out, &words, &[], self.rng);
-            outputs.push(self.mask_picture(shown));
+            outputs.push(self.mask_image(shown));
         }
-        let changed = Some(self.mask_picture(shown));
+        let changed = Some(self.mask_image(shown));
         self.push_insertion(&pair, "erased", words, inputs, outputs, changed);
     }
 
@@ -202,7 +202,7 @@ impl<R: Rng> SampleBuilder<'_, R> {
                 continue;
             };
             // The canvas does not show where the object goes; a mask does, as in the paper's "at the position of IMG3".
-            let place = self.mask_picture(&edit.changed);
+            let place = self.mask_image(&edit.changed);
             let mut inputs = vec![(without.clone(), Role::Canvas), (object, Role::Asset)];
             inputs.push((place.clone(), Role::Control));
             let name = [("mask", format!("IMG{}", inputs.len()))];
@@ -240,7 +240,7 @@ impl<R: Rng> SampleBuilder<'_, R> {
             context: self.context(&[Tag::StaticScenario]),
             inputs: vec![(mask::hole(&self.clip.frames[frame], &hole), Role::Canvas)],
             outputs: vec![self.frame(frame)],
-            changed: Some(self.mask_picture(&hole)),
+            changed: Some(self.mask_image(&hole)),
         };
         self.push(&[frame], draft);
     }
@@ -263,7 +263,7 @@ impl<R: Rng> SampleBuilder<'_, R> {
             prompts: prompts::SEGMENT.all(self.settings.held_out, &fillings, self.rng),
             context: self.context(&[Tag::PerceptionTask]),
             inputs: vec![(self.frame(frame), Role::Canvas)],
-            outputs: vec![self.mask_picture(shown)],
+            outputs: vec![self.mask_image(shown)],
             changed: None,
         };
         self.push(&[frame], draft);

@@ -83,12 +83,12 @@ impl EncodedSample {
     pub fn decode(&self) -> Result<Sample> {
         let named = |field: &str| format!("{}.{field}", self.name);
         let mut inputs = Vec::new();
-        for (i, (picture, role)) in self.inputs.iter().enumerate() {
-            inputs.push((picture.decode(&named(&format!("input{}", i + 1)))?, *role));
+        for (i, (image, role)) in self.inputs.iter().enumerate() {
+            inputs.push((image.decode(&named(&format!("input{}", i + 1)))?, *role));
         }
         let mut outputs = Vec::new();
-        for (i, picture) in self.outputs.iter().enumerate() {
-            outputs.push(picture.decode(&named(&format!("output{}", i + 1)))?);
+        for (i, image) in self.outputs.iter().enumerate() {
+            outputs.push(image.decode(&named(&format!("output{}", i + 1)))?);
         }
         let changed = self.changed.as_ref();
         let changed = changed.map(|p| p.decode(&named("changed"))).transpose()?;
@@ -206,15 +206,15 @@ fn load(file: &mut File, run: &Run, name: &str) -> Reason<EncodedSample> {
     let json = bytes(file, json.ok_or("its .json is missing")?)?;
     let header: Value = serde_json::from_slice(&json).map_err(|e| format!("json: {e}"))?;
     let roles = roles(&header)?;
-    let pictures = pictures(file, run, "input")?;
-    if pictures.len() != roles.len() {
+    let images = images(file, run, "input")?;
+    if images.len() != roles.len() {
         return Err(format!(
             "{} inputs but {} roles; each input needs one",
-            pictures.len(),
+            images.len(),
             roles.len()
         ));
     }
-    let outputs = self::pictures(file, run, "output")?;
+    let outputs = self::images(file, run, "output")?;
     if outputs.is_empty() {
         return Err("output1 is missing".into());
     }
@@ -226,7 +226,7 @@ fn load(file: &mut File, run: &Run, name: &str) -> Reason<EncodedSample> {
         variant: optional(&header, "variant")?.unwrap_or_default(),
         prompts: field(&header, "prompts")?,
         context: tags(&header)?,
-        inputs: pictures.into_iter().zip(roles).collect(),
+        inputs: images.into_iter().zip(roles).collect(),
         outputs,
         changed: changed.transpose()?.map(Picture::new),
         source: header.get("source").cloned().unwrap_or(Value::Null),
@@ -234,18 +234,18 @@ fn load(file: &mut File, run: &Run, name: &str) -> Reason<EncodedSample> {
 }
 
 /// Reads the images `name1`, `name2`, ...; a gap is an error.
-fn pictures(file: &mut File, run: &Run, name: &str) -> Reason<Vec<Picture>> {
-    let mut pictures = Vec::new();
-    while let Some(member) = find(run, &format!("{name}{}", pictures.len() + 1)) {
-        pictures.push(Picture::new(bytes(file, member)?));
+fn images(file: &mut File, run: &Run, name: &str) -> Reason<Vec<Picture>> {
+    let mut images = Vec::new();
+    while let Some(member) = find(run, &format!("{name}{}", images.len() + 1)) {
+        images.push(Picture::new(bytes(file, member)?));
     }
     let last = (1..=MAX_IMAGES).rfind(|n| find(run, &format!("{name}{n}")).is_some());
     match last {
-        Some(last) if last > pictures.len() => Err(format!(
+        Some(last) if last > images.len() => Err(format!(
             "{name}{} is missing, though there is {name}{last}",
-            pictures.len() + 1
+            images.len() + 1
         )),
-        _ => Ok(pictures),
+        _ => Ok(images),
     }
 }
 

@@ -357,21 +357,21 @@ fn the_usual_python_loader_reads_the_same() {
         .collect();
     assert_eq!(read.len(), samples.len());
     for (i, (sample, read)) in samples.iter().zip(&read).enumerate() {
-        let mut pictures = serde_json::Map::new();
+        let mut images = serde_json::Map::new();
         for (j, (image, _)) in sample.inputs.iter().enumerate() {
-            pictures.insert(format!("input{}", j + 1), hash(image));
+            images.insert(format!("input{}", j + 1), hash(image));
         }
         for (j, image) in sample.outputs.iter().enumerate() {
-            pictures.insert(format!("output{}", j + 1), hash(image));
+            images.insert(format!("output{}", j + 1), hash(image));
         }
-        pictures.extend(
+        images.extend(
             sample
                 .changed
                 .iter()
                 .map(|image| ("changed".into(), hash(image))),
         );
         assert_eq!(read["key"], json!(format!("clip-{i}")));
-        assert_eq!(read["pictures"], Value::Object(pictures));
+        assert_eq!(read["pictures"], Value::Object(images));
         assert_eq!(read["json"]["prompts"], json!(sample.prompts));
         assert_eq!(read["json"]["kind"], json!(sample.kind));
         assert_eq!(read["json"]["source"], sample.source);

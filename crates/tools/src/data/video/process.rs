@@ -147,8 +147,8 @@ fn forward(mut output: impl Read, sender: &SyncSender<Vec<u8>>) {
 
 /// Returns the beginning of stderr. The rest is read and discarded, so that the program does not block.
 fn read_complaints(mut errors: impl Read) -> String {
-    let mut kept = Vec::new();
-    let _ = errors.by_ref().take(COMPLAINTS).read_to_end(&mut kept);
+    let mut selected = Vec::new();
+    let _ = errors.by_ref().take(COMPLAINTS).read_to_end(&mut selected);
     let _ = std::io::copy(&mut errors, &mut std::io::sink());
-    String::from_utf8_lossy(&kept).into_owned()
+    String::from_utf8_lossy(&selected).into_owned()
 }

@@ -217,10 +217,13 @@ fn selected_frames_are_sharp_and_keep_their_annotations() {
             texts: vec![],
         },
     ];
-    let kept = keep(clip.clone(), &chosen);
-    assert_eq!(kept.frames[3], clip.frames[chosen[3]]);
-    assert_eq!(kept.depths[1], [chosen[1] as f32]);
-    assert_eq!(kept.instructions.len(), 1);
-    assert_eq!((kept.instructions[0].from, kept.instructions[0].to), (1, 3));
+    let selected = select_frames(clip.clone(), &chosen);
+    assert_eq!(selected.frames[3], clip.frames[chosen[3]]);
+    assert_eq!(selected.depths[1], [chosen[1] as f32]);
+    assert_eq!(selected.instructions.len(), 1);
+    assert_eq!(
+        (selected.instructions[0].from, selected.instructions[0].to),
+        (1, 3)
+    );
     assert!(select(&Clip::default(), 4).is_empty());
 }

@@ -22,17 +22,17 @@ const IMAGENET: Statistics = Statistics {
 };
 
 /// Returns the resized and cropped pixels in 0..1 before normalisation, row-major `[side, side, 3]`.
-pub fn pixels(picture: &Image, preprocess: Preprocess, side: u32) -> Vec<f32> {
+pub fn pixels(image: &Image, preprocess: Preprocess, side: u32) -> Vec<f32> {
     let unit = |rgb: &[u8]| rgb.iter().map(|&v| f32::from(v) / 255.0).collect();
     match preprocess {
-        Preprocess::OpenAiClip => unit(&centre(&shorter_to(picture, side), side).rgb),
+        Preprocess::OpenAiClip => unit(&centre(&shorter_to(image, side), side).rgb),
         Preprocess::Dino => {
             let larger = (f64::from(side) * 8.0 / 7.0).round() as u32;
-            unit(&centre(&shorter_to(picture, larger), side).rgb)
+            unit(&centre(&shorter_to(image, larger), side).rgb)
         }
         Preprocess::Square => {
-            let values: Vec<f32> = unit(&picture.rgb);
-            let from = [picture.height as usize, picture.width as usize];
+            let values: Vec<f32> = unit(&image.rgb);
+            let from = [image.height as usize, image.width as usize];
             torch_bicubic(&values, 3, from, [side as usize; 2])
         }
     }
@@ -41,7 +41,7 @@ pub fn pixels(picture: &Image, preprocess: Preprocess, side: u32) -> Vec<f32> {
 /// Returns normalised pixels as rows of patches `[(side / patch)^2, 3 patch^2]`, each patch in the layout of convolution
 /// weights `[3, patch, patch]`.
 pub(super) fn patches(
-    picture: &Image,
+    image: &Image,
     preprocess: Preprocess,
     side: usize,
     patch: usize,
@@ -50,7 +50,7 @@ pub(super) fn patches(
         Preprocess::OpenAiClip | Preprocess::Square => CLIP,
         Preprocess::Dino => IMAGENET,
     };
-    let pixels = pixels(picture, preprocess, side as u32);
+    let pixels = pixels(image, preprocess, side as u32);
     let grid = side / patch;
     let mut rows = vec![0f32; grid * grid * 3 * patch * patch];
     for (number, row) in rows.chunks_exact_mut(3 * patch * patch).enumerate() {
@@ -69,32 +69,29 @@ pub(super) fn patches(
 }
 
 /// Returns the [`patches`] of the whole image for a tower of this shape.
-pub(crate) fn square_patches(picture: &Image, shape: &Vision) -> Vec<f32> {
+pub(crate) fn square_patches(image: &Image, shape: &Vision) -> Vec<f32> {
     let square = Preprocess::Square;
-    patches(picture, square, shape.image_size, shape.patch_size)
+    patches(image, square, shape.image_size, shape.patch_size)
 }
 
 /// Resizes as torchvision's `Resize(side)`: the shorter side becomes `side`, the longer one is truncated to whole pixels.
-fn shorter_to(picture: &Image, side: u32) -> Image {
-    let (short, long) = (
-        picture.width.min(picture.height),
-        picture.width.max(picture.height),
-    );
+fn shorter_to(image: &Image, side: u32) -> Image {
+    let (short, long) = (image.width.min(image.height), image.width.max(image.height));
     let long = (u64::from(side) * u64::from(long) / u64::from(short)) as u32;
-    if picture.width <= picture.height {
-        pillow_bicubic(picture, side, long)
+    if image.width <= image.height {
+        pillow_bicubic(image, side, long)
     } else {
-        pillow_bicubic(picture, long, side)
+        pillow_bicubic(image, long, side)
     }
 }
 
 /// Crops as torchvision's `CenterCrop(side)`; half-pixel offsets round to even, as in Python.
-fn centre(picture: &Image, side: u32) -> Image {
+fn centre(image: &Image, side: u32) -> Image {
     let offset = |length: u32| (f64::from(length - side) / 2.0).round_ties_even() as usize;
-    let (left, top) = (offset(picture.width), offset(picture.height));
-    let (stride, side_bytes) = (3 * picture.width as usize, 3 * side as usize);
+    let (left, top) = (offset(image.width), offset(image.height));
+    let (stride, side_bytes) = (3 * image.width as usize, 3 * side as usize);
     let rows = (top..top + side as usize).map(|y| y * stride + 3 * left);
-    let rgb = rows.flat_map(|start| picture.rgb[start..start + side_bytes].iter().copied());
+    let rgb = rows.flat_map(|start| image.rgb[start..start + side_bytes].iter().copied());
     Image {
         width: side,
         height: side,

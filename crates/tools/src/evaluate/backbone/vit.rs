@@ -141,11 +141,11 @@ fn scaled(x: Tensor<3>, scale: &Option<Param<Tensor<1>>>) -> Tensor<3> {
 
 impl Activation {
     fn apply(self, x: Tensor<3>) -> Tensor<3> {
-        let form = match self {
+        let approximation = match self {
             Activation::QuickGelu => GeluApproximation::Quick,
             Activation::Gelu => GeluApproximation::Exact,
         };
-        if let Some(y) = cpu::gelu(&x, form) {
+        if let Some(y) = cpu::gelu(&x, approximation) {
             return y;
         }
         match self {

@@ -20,7 +20,7 @@ pub(super) enum Input {
 #[derive(Clone, Debug)]
 pub(super) struct Change {
     /// The source image.
-    pub picture: PathBuf,
+    pub image: PathBuf,
     /// Its caption.
     pub before: String,
     /// The caption after.
@@ -119,7 +119,7 @@ impl Cases {
                 Input::File(path) => Some(path),
                 Input::Result(_) => None,
             };
-            let before = case.change.as_ref().map(|change| &change.picture);
+            let before = case.change.as_ref().map(|change| &change.image);
             for path in input.into_iter().chain(&case.references).chain(before) {
                 if !path.is_file() {
                     let reason = format!("{} needs this picture, which is missing", case.id);
@@ -144,7 +144,7 @@ pub(super) fn is_picture(path: &Path) -> bool {
 ///
 /// # Errors
 /// [`Error::Format`] when a folder cannot be read, or when two images differ only in their extension.
-pub(super) fn pictures(folder: &Path) -> Result<HashMap<String, PathBuf>> {
+pub(super) fn images(folder: &Path) -> Result<HashMap<String, PathBuf>> {
     let mut found = HashMap::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(at) = folders.pop() {
@@ -172,7 +172,7 @@ pub(super) fn pictures(folder: &Path) -> Result<HashMap<String, PathBuf>> {
 /// # Errors
 /// [`Error::Format`] when it cannot be read.
 pub(super) fn listed(folder: &Path) -> Result<Vec<PathBuf>> {
-    let fail = |e: std::io::Error| Error::format(folder.display().to_string(), e);
+    let fail = |e: std::io::Error| Error::io(folder, e);
     let mut paths = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(fail)? {
         paths.push(entry.map_err(fail)?.path());
@@ -186,7 +186,7 @@ pub(super) fn listed(folder: &Path) -> Result<Vec<PathBuf>> {
 /// # Errors
 /// [`Error::Format`] when a result is missing, or when unexpected images show that the folder belongs to another benchmark.
 pub(super) fn find_results(cases: &Cases, folder: &Path) -> Result<HashMap<String, PathBuf>> {
-    let mut there = pictures(folder)?;
+    let mut there = images(folder)?;
     let (mut found, mut missing) = (HashMap::new(), Vec::new());
     let counting = cases.cases.iter().filter(|case| case.counts);
     for case in counting.clone() {

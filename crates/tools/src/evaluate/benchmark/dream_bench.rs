@@ -139,8 +139,7 @@ pub(super) fn load_plus(data: &Path) -> Result<Cases> {
     let mut cases = Vec::new();
     for path in images_there {
         let file = captions.join(&path).with_extension("txt");
-        let text = std::fs::read_to_string(&file)
-            .map_err(|e| Error::format(file.display().to_string(), e))?;
+        let text = std::fs::read_to_string(&file).map_err(|e| Error::io(&file, e))?;
         let mut lines = text.lines().map(str::trim);
         let subject = lines.next().unwrap_or_default().to_owned();
         let part =

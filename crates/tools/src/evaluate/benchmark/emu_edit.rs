@@ -43,7 +43,7 @@ pub(super) fn load(data: &Path, split: &str, unpacked: &Path) -> Result<Cases> {
             role: Role::Canvas,
             references: vec![row.picture.clone()],
             change: Some(Change {
-                picture: row.picture.clone(),
+                image: row.picture.clone(),
                 before: row.before.clone(),
                 after: row.after.clone(),
             }),

@@ -69,7 +69,7 @@ pub(super) fn load(data: &Path, final_turn: bool) -> Result<Cases> {
                 role: Role::Canvas,
                 references: vec![folder.join(&at.output)],
                 change: Some(Change {
-                    picture: folder.join(before),
+                    image: folder.join(before),
                     before: caption(&global, session, before)?.clone(),
                     after: caption(&global, session, &at.output)?.clone(),
                 }),
@@ -90,11 +90,11 @@ pub(super) fn load(data: &Path, final_turn: bool) -> Result<Cases> {
 fn caption<'a>(
     (file, captions): &'a (&Path, Captions),
     session: &str,
-    picture: &str,
+    image: &str,
 ) -> Result<&'a String> {
     let of_session = captions.get(session);
-    of_session.and_then(|of| of.get(picture)).ok_or_else(|| {
-        let reason = format!("\"{session}\" has no caption of \"{picture}\"");
+    of_session.and_then(|of| of.get(image)).ok_or_else(|| {
+        let reason = format!("\"{session}\" has no caption of \"{image}\"");
         Error::format(file.display().to_string(), reason)
     })
 }

@@ -243,8 +243,7 @@ fn excluded(options: &Options, profile: &Profile) -> Result<HashSet<String>> {
                       out none)";
         return Err(Error::Request(format!("profile {} {reason}", profile.name)));
     };
-    let text =
-        std::fs::read_to_string(path).map_err(|e| Error::format(path.display().to_string(), e))?;
+    let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     Ok(lines.map(str::to_owned).collect())
 }
@@ -305,8 +304,7 @@ fn results(
 ) -> Result<(HashMap<String, PathBuf>, Settings)> {
     let list = match (&options.exclude, profile.filter) {
         (Some(path), Filter::List) => {
-            let bytes =
-                std::fs::read(path).map_err(|e| Error::format(path.display().to_string(), e))?;
+            let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
             Some(hex(&Sha256::digest(bytes)))
         }
         _ => None,
@@ -329,7 +327,7 @@ fn results(
     let Some(pack) = &options.pack else {
         let folder = options.images.as_deref().unwrap_or(Path::new(""));
         let found = case::find_results(cases, folder)?;
-        settings.keep(&options.out)?;
+        settings.store(&options.out)?;
         return Ok((found, settings));
     };
     let (pipeline, weights) = pollster::block_on(options.sampling.open(pack))?;
@@ -340,11 +338,11 @@ fn results(
         ..options.sampling.clone()
     });
     settings.seed = Some(options.seed);
-    settings.keep(&options.out)?;
+    settings.store(&options.out)?;
     let made = results::make_results(cases, &options.out, |case, number, input| {
         let mut request = Request::new(&case.prompt).frame(input, case.role);
         request.seed = options.seed + number;
-        pollster::block_on(options.sampling.picture(&pipeline, request))
+        pollster::block_on(options.sampling.image(&pipeline, request))
     })?;
     Ok((made, settings))
 }
@@ -455,7 +453,7 @@ fn key(basis: &str, case: &Case, result: &Path) -> Result<String> {
         "\n{}\n{}\n{:?}\n",
         case.prompt, case.caption, case.change
     ));
-    let before = case.change.as_ref().map(|change| &change.picture);
+    let before = case.change.as_ref().map(|change| &change.image);
     for path in case
         .references
         .iter()
@@ -463,8 +461,7 @@ fn key(basis: &str, case: &Case, result: &Path) -> Result<String> {
         .map(PathBuf::as_path)
         .chain([result])
     {
-        let bytes =
-            std::fs::read(path).map_err(|e| Error::format(path.display().to_string(), e))?;
+        let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
         hash.update(Sha256::digest(bytes));
     }
     Ok(hex(&hash.finalize()))
@@ -486,8 +483,7 @@ fn forget_others(folder: &Path, cases: &[&Case]) -> Result<()> {
             .to_string_lossy()
             .into_owned();
         if name.ends_with(".json") && !known.contains(&name) {
-            std::fs::remove_file(&path)
-                .map_err(|e| Error::format(path.display().to_string(), e))?;
+            std::fs::remove_file(&path).map_err(|e| Error::io(&path, e))?;
         }
     }
     Ok(())

@@ -53,7 +53,7 @@ pub(in crate::evaluate) fn head(title: &str, style: &str, script: Option<&str>) 
 }
 
 /// Returns the images of a case: label, path in the run's folder and source file.
-pub(super) fn pictures(
+pub(super) fn images(
     case: &Case,
     profile: &Profile,
     scored: &Scored,
@@ -78,11 +78,11 @@ pub(super) fn write_pictures(
     scored: &Scored,
     out: &Path,
 ) -> Result<()> {
-    for (_, place, from) in pictures(case, profile, scored) {
+    for (_, place, from) in images(case, profile, scored) {
         let Some(from) = from else { continue };
         let place = out.join(place);
         if let Some(folder) = place.parent() {
-            let fail = |e: std::io::Error| unireal::Error::format(folder.display().to_string(), e);
+            let fail = |e: std::io::Error| unireal::Error::io(folder, e);
             std::fs::create_dir_all(folder).map_err(fail)?;
         }
         shown(&Image::open(&from)?).save(&place)?;
@@ -164,7 +164,7 @@ fn summary(report: &Report, profile: &Profile) -> String {
     };
     format!(
         "<p class=\"note\">{} cases in {} independent groups; in brackets, what 95% of bootstrap resamples of the groups \
-         lie between.{left_out} Rows of another protocol than <b>{}</b> say nothing about this run: on the same pictures, numbers \
+         lie between.{left_out} Rows of another protocol than <b>{}</b> say nothing about this run: on the same images, numbers \
          move by a third from one backbone to the next.</p>\n<p class=\"note\">How: {}.</p>\n{}",
         report.cases,
         report.groups,
@@ -200,7 +200,7 @@ fn html(table: &Table) -> String {
 }
 
 fn item(case: &Case, scored: &Scored, profile: &Profile) -> String {
-    let figures: String = pictures(case, profile, scored)
+    let figures: String = images(case, profile, scored)
         .iter()
         .map(|(name, place, _)| {
             let source = place.iter().map(|part| part.to_string_lossy()).collect::<Vec<_>>().join("/");

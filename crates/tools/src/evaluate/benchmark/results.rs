@@ -43,7 +43,7 @@ impl Settings {
     ///
     /// # Errors
     /// [`Error::Request`] with the first setting that differs.
-    pub(super) fn keep(&self, out: &Path) -> Result<()> {
+    pub(super) fn store(&self, out: &Path) -> Result<()> {
         let path = out.join("settings.json");
         let fail = |e: &dyn std::fmt::Display| Error::format(path.display().to_string(), e);
         let ours = serde_json::to_value(self).map_err(|e| fail(&e))?;
@@ -94,8 +94,8 @@ pub(super) fn make_results(
     for (number, case) in cases.cases.iter().enumerate() {
         let path = out.join("images").join(format!("{}.png", case.id));
         if !path.is_file() {
-            let picture = make(case, number as u64, input(case, &results)?)?;
-            checkpoint::write(&path, &picture.to_png()?)?;
+            let image = make(case, number as u64, input(case, &results)?)?;
+            checkpoint::write(&path, &image.to_png()?)?;
             eprintln!("{} of {count}: {}", number + 1, case.id);
         }
         results.insert(case.id.clone(), path);

@@ -148,7 +148,7 @@ impl<'a> Scorer<'a> {
                 paths.extend(
                     cases
                         .iter()
-                        .filter_map(|(case, _)| Some(&case.change.as_ref()?.picture)),
+                        .filter_map(|(case, _)| Some(&case.change.as_ref()?.image)),
                 );
             }
             paths.sort();
@@ -187,7 +187,7 @@ impl<'a> Scorer<'a> {
                 let change = case.change.as_ref()?;
                 direction(
                     self.profile.direction,
-                    [picture(&change.picture)?, own],
+                    [picture(&change.image)?, own],
                     [caption(&change.before)?, caption(&change.after)?],
                 )
             }

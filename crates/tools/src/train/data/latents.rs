@@ -33,7 +33,7 @@ const CHUNK: usize = 16;
 const CHANGED: u32 = 8;
 
 /// Version of the index format.
-const FORM: u32 = 2;
+const INDEX_VERSION: u32 = 2;
 
 /// The location of a latent on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,7 +98,7 @@ impl Latents {
     ) -> Result<()> {
         let files = self.files.read().unwrap_or_else(|e| e.into_inner());
         let path = &files[place.file as usize];
-        let fail = |e: std::io::Error| Error::format(path.display().to_string(), e);
+        let fail = |e: std::io::Error| Error::io(path, e);
         let count = channels * usize::from(place.sides[0]) * usize::from(place.sides[1]);
         let mut bytes = vec![0u8; 2 * count];
         let mut file = File::open(path).map_err(fail)?;
@@ -118,24 +118,24 @@ type Key = ([u8; 32], [u16; 2]);
 struct Index {
     /// Length and modification time of the shard, to detect that it was replaced.
     shard: (u64, u64),
-    samples: Vec<Row>,
+    samples: Vec<IndexRow>,
 }
 
 /// A sample in an [`Index`]. A frame is its hash, `[rows, columns]`, and its offset or null if another shard's file holds it.
 #[derive(Deserialize, Serialize)]
-struct Row {
+struct IndexRow {
     kind: Kind,
     variant: String,
     context: Vec<String>,
     prompts: Vec<String>,
     roles: Vec<String>,
-    inputs: Vec<Held>,
-    outputs: Vec<Held>,
+    inputs: Vec<Cached>,
+    outputs: Vec<Cached>,
     changed: String,
 }
 
 #[derive(Clone, Deserialize, Serialize)]
-struct Held(String, [u16; 2], Option<u64>);
+struct Cached(String, [u16; 2], Option<u64>);
 
 /// Encodes shards and caches their latents on disk.
 pub(in super::super) struct Encoder {
@@ -183,7 +183,7 @@ impl Encoder {
         }
         hash.update(format!("{:?}", config.vae));
         let (hash, grid) = (hash.finalize(), config.grid());
-        let name = format!("{}-{size}-{grid}-{FORM}", hex(&hash[..8]));
+        let name = format!("{}-{size}-{grid}-{INDEX_VERSION}", hex(&hash[..8]));
         let folder = run.join("latents").join(name);
         Ok(Self::new(vae, config, folder, size, device))
     }
@@ -228,7 +228,7 @@ impl Encoder {
         let beside = self.folder.join(format!("{name}-{}", hex(&place[..4])));
         let (blob, note) = (beside.with_extension("f16"), beside.with_extension("json"));
         let stamp = stamp(path)?;
-        if let Some(entries) = self.kept(&blob, &note, stamp) {
+        if let Some(entries) = self.cached(&blob, &note, stamp) {
             return Ok(Some(entries));
         }
         let mut open = Open::default();
@@ -257,7 +257,7 @@ impl Encoder {
     }
 
     /// Returns a shard's cached samples if they are complete and match its `stamp`.
-    fn kept(&mut self, blob: &Path, note: &Path, stamp: (u64, u64)) -> Option<Vec<Entry>> {
+    fn cached(&mut self, blob: &Path, note: &Path, stamp: (u64, u64)) -> Option<Vec<Entry>> {
         let index: Index = serde_json::from_slice(&std::fs::read(note).ok()?).ok()?;
         (index.shard == stamp)
             .then(|| self.entries(blob, index).ok())
@@ -266,7 +266,7 @@ impl Encoder {
 
     /// Resolves an index's offsets in a file of latents.
     fn entries(&mut self, blob: &Path, index: Index) -> Result<Vec<Entry>> {
-        let fail = |e: std::io::Error| Error::format(blob.display().to_string(), e);
+        let fail = |e: std::io::Error| Error::io(blob, e);
         let length = std::fs::metadata(blob).map_err(fail)?.len();
         let file = self.latents.add(blob.to_owned());
         index
@@ -276,8 +276,8 @@ impl Encoder {
             .collect()
     }
 
-    fn entry(&mut self, row: Row, file: u32, length: u64) -> Result<Entry> {
-        let mut place = |held: &Held| {
+    fn entry(&mut self, row: IndexRow, file: u32, length: u64) -> Result<Entry> {
+        let mut place = |held: &Cached| {
             let key = key(held)?;
             if let Some(offset) = held.2 {
                 let count = self.channels * usize::from(held.1[0]) * usize::from(held.1[1]);
@@ -312,7 +312,7 @@ impl Encoder {
     }
 
     /// Adds a sample; its new images wait to be encoded.
-    fn add(&self, open: &mut Open, encoded: &EncodedSample) -> Result<Row> {
+    fn add(&self, open: &mut Open, encoded: &EncodedSample) -> Result<IndexRow> {
         let sample = encoded.decode()?;
         let first = &sample.outputs[0];
         let target = fitted(self.size, self.grid, first.width, first.height);
@@ -332,7 +332,7 @@ impl Encoder {
         let cells = [target.1 / self.stride, target.0 / self.stride];
         let changed = changed(&sample, cells).into_iter();
         let filled = sample.prompts.iter().filter(|p| !p.trim().is_empty());
-        Ok(Row {
+        Ok(IndexRow {
             kind: sample.kind,
             variant: sample.variant.clone(),
             context: sample.context.iter().map(|t| t.name().into()).collect(),
@@ -350,7 +350,7 @@ impl Encoder {
         picture: &Picture,
         image: &Image,
         (width, height): (u32, u32),
-    ) -> Result<Held> {
+    ) -> Result<Cached> {
         let sides = [(height / self.stride) as u16, (width / self.stride) as u16];
         let key = (picture.hash, sides);
         let waits = |open: &Open| {
@@ -362,7 +362,7 @@ impl Encoder {
             waiting.push((key, image.resize(width, height)));
             self.flush(open, CHUNK)?;
         }
-        Ok(Held(hex(&picture.hash), sides, None))
+        Ok(Cached(hex(&picture.hash), sides, None))
     }
 
     /// Encodes the sizes for which at least `full` images wait; all sizes if more than `8 * CHUNK` images wait in total.
@@ -430,7 +430,7 @@ fn changed(sample: &Sample, [rows, columns]: [u32; 2]) -> Vec<bool> {
 
 /// Returns a file's length and modification time in seconds.
 fn stamp(path: &Path) -> Result<(u64, u64)> {
-    let fail = |e: std::io::Error| Error::format(path.display().to_string(), e);
+    let fail = |e: std::io::Error| Error::io(path, e);
     let metadata = std::fs::metadata(path).map_err(fail)?;
     let changed = metadata.modified().map_err(fail)?;
     let since = changed.duration_since(std::time::UNIX_EPOCH);
@@ -441,7 +441,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn key(held: &Held) -> Result<Key> {
+fn key(held: &Cached) -> Result<Key> {
     let byte = |i: usize| u8::from_str_radix(held.0.get(2 * i..2 * i + 2)?, 16).ok();
     let bytes: Option<Vec<u8>> = (0..32).map(byte).collect();
     let hash = bytes.and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());

@@ -40,7 +40,7 @@ pub(in super::super) struct Drawn {
 
 impl Drawn {
     /// Returns whether a sample's target cells are known and apply to the first input, which then has the size of the first output.
-    pub(in super::super) fn has_meaning(&self) -> bool {
+    pub(in super::super) fn has_target_mask(&self) -> bool {
         let canvas = self.geometry.inputs.first().map(|input| input.0);
         let known = |entry: &Arc<Entry>| entry.changed.contains(&true);
         canvas == self.geometry.outputs.first().copied() && self.entries.iter().any(known)

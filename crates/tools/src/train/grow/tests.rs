@@ -71,7 +71,7 @@ fn loss(folder: &Path) -> f32 {
         .unwrap()
         .encode("a red cube")
         .unwrap();
-    let (ids, words, mask) = batch_tokens(&[&tokens], &config, &device);
+    let (ids, image_refs, mask) = batch_tokens(&[&tokens], &config, &device);
     let latent = |_| {
         let shape = [1, config.vae.latent_channels, 4, 4];
         Tensor::<4>::random(shape, Distribution::Normal(0.0, 1.0), &device)
@@ -79,7 +79,7 @@ fn loss(folder: &Path) -> f32 {
     let batch = Batch {
         text: TextStates {
             states: text.unwrap().forward(ids, mask.clone()),
-            image_refs: words,
+            image_refs,
             mask,
         },
         inputs: vec![InputFrame {
@@ -106,10 +106,10 @@ fn reconstruction(folder: &Path) -> Vec<f32> {
         .into_values()
         .collect();
     let autoencoder = checkpoint::filled(autoencoder, vae::NAMES, module, "", &device);
-    let picture: Vec<f32> = (0..3 * 16 * 16).map(|i| (i as f32 * 0.37).sin()).collect();
-    let picture = Tensor::<1>::from_floats(&picture[..], &device).reshape([1, 3, 16, 16]);
+    let image: Vec<f32> = (0..3 * 16 * 16).map(|i| (i as f32 * 0.37).sin()).collect();
+    let image = Tensor::<1>::from_floats(&image[..], &device).reshape([1, 3, 16, 16]);
     let autoencoder = autoencoder.unwrap();
-    let result = autoencoder.decode(autoencoder.encode(picture, None), None);
+    let result = autoencoder.decode(autoencoder.encode(image, None), None);
     result.into_data().iter::<f32>().collect()
 }
 

@@ -122,7 +122,7 @@ fn every_profile_computes_what_the_reference_does() {
                     Reference::Subject => case.subjects.iter().map(|name| path(name)).collect(),
                 },
                 change: Some(Change {
-                    picture: path(source),
+                    image: path(source),
                     before: case.before.clone(),
                     after: case.after.clone(),
                 }),

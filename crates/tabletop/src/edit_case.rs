@@ -13,16 +13,16 @@ use super::words::{self, Wording};
 pub const HELD_OUT: u64 = 1 << 40;
 
 /// Number of simulated frames of a clip, and frames per second.
-pub const FILMED: (usize, f64) = (17, 8.0);
+pub const CLIP_LENGTH: (usize, f64) = (17, 8.0);
 /// Indices of the simulated frames that are used.
-pub const KEPT: [usize; 3] = [0, 6, 16];
+pub const CLIP_FRAMES: [usize; 3] = [0, 6, 16];
 /// Number of edits drawn per scene.
 const EDITS: u64 = 6;
 
 /// The clip, scene and edits of a seed, before rendering.
 #[derive(Clone, Debug)]
-pub struct Still {
-    /// The frames [`KEPT`] of its clip.
+pub struct EditCases {
+    /// The frames [`CLIP_FRAMES`] of its clip.
     pub film: Vec<Scene>,
     /// The scene that is edited.
     pub scene: Scene,
@@ -31,12 +31,12 @@ pub struct Still {
 }
 
 /// Returns the clip, the scene and the edits of seed `seed`. The same seed gives the same result.
-pub fn still(seed: u64) -> Still {
-    let all = film(seed, FILMED.0, FILMED.1);
-    let film: Vec<Scene> = KEPT.iter().map(|&i| all[i].clone()).collect();
+pub fn edit_cases(seed: u64) -> EditCases {
+    let all = film(seed, CLIP_LENGTH.0, CLIP_LENGTH.1);
+    let film: Vec<Scene> = CLIP_FRAMES.iter().map(|&i| all[i].clone()).collect();
     let mut rng = stream(seed, 1);
     let scene = at_rest(&film, &mut rng).unwrap_or_else(|| Scene::draw(&mut rng));
-    Still {
+    EditCases {
         edits: edits(seed, &scene, &mut rng),
         film,
         scene,
@@ -44,17 +44,17 @@ pub fn still(seed: u64) -> Still {
 }
 
 /// Returns the simple scene of seed `seed` ([`Scene::draw_easy`]) with edits of it; its clip is that one frame.
-pub fn easy_still(seed: u64) -> Still {
+pub fn easy_edit_cases(seed: u64) -> EditCases {
     let mut rng = stream(seed, 3);
     let scene = Scene::draw_easy(&mut rng);
-    Still {
+    EditCases {
         edits: edits(seed, &scene, &mut rng),
         film: vec![scene.clone()],
         scene,
     }
 }
 
-impl Still {
+impl EditCases {
     /// Returns the instruction for each edit, as in `truth.json` of `unireal world`; `None` where no text identifies the
     /// objects.
     pub fn instructions(&self, seed: u64, wording: Wording) -> Vec<Option<String>> {
@@ -133,7 +133,7 @@ mod tests {
     fn every_seed_has_a_scene_at_rest_and_words_for_most_of_its_edits() {
         let (mut edits, mut said) = (0, 0);
         for seed in (0..40).map(|i| HELD_OUT + i) {
-            let still = still(seed);
+            let still = edit_cases(seed);
             assert!(still.scene.is_at_rest(), "seed {seed}");
             let texts = still.instructions(seed, Wording::Training);
             assert_eq!(texts.len(), still.edits.len());
