@@ -69,6 +69,11 @@ pub use pipeline::{Event, Pipeline, Stage};
 pub use request::{Frame, Method, Request, RequestBuilder, Role, Tag};
 pub use weights::load::Progress;
 
+/// Compiles the Rust code of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 /// What the tools and the tests of this repository use beyond the front door. It changes without notice.
 #[doc(hidden)]
 pub mod internals {
