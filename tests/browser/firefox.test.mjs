@@ -9,21 +9,16 @@ import { launchFirefox, missing } from "./firefox.mjs";
 import { BLANK, MOST, byCommand, byModule, difference, pixels } from "./request.mjs";
 import { serve } from "./server.mjs";
 
-const skip = missing() ?? false;
-const options = { timeout: 600_000, skip };
-if (skip) {
-  console.log(`SKIPPED, Firefox: ${skip}`);
-}
+const options = { timeout: 600_000 };
 
 let folder, server, page;
 
 before(async () => {
-  if (!skip) {
-    folder = await mkdtemp(join(tmpdir(), "unireal-"));
-    server = await serve(DIST, 0, { files: new Map([["/blank.html", BLANK]]) });
-    page = await launchFirefox();
-    console.log(`Firefox ${page.version}`);
-  }
+  assert.equal(missing(), null);
+  folder = await mkdtemp(join(tmpdir(), "unireal-"));
+  server = await serve(DIST, 0, { files: new Map([["/blank.html", BLANK]]) });
+  page = await launchFirefox();
+  console.log(`Firefox ${page.version}`);
 });
 
 after(async () => {
