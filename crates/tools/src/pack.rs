@@ -188,13 +188,16 @@ pub(super) fn has_weights(folder: &Path) -> bool {
 /// Copies a run's `training.json`, so that training can resume from the pack; without one, removes that of an earlier pack.
 fn carry_progress(input: &Path, output: &Path) -> Result<()> {
     let (from, to) = (input.join(TRAINING), output.join(TRAINING));
-    let done = match from.exists() {
-        true if from == to => Ok(()),
-        true => std::fs::copy(&from, &to).map(drop),
-        false if to.exists() => std::fs::remove_file(&to),
-        false => Ok(()),
+    let done = if from == to {
+        Ok(())
+    } else if from.exists() {
+        std::fs::copy(&from, &to).map(drop)
+    } else if to.exists() {
+        std::fs::remove_file(&to)
+    } else {
+        Ok(())
     };
-    done.map_err(|e| Error::format(to.display().to_string(), e))
+    done.map_err(|e| Error::io(&to, e))
 }
 
 /// The safetensors files of a component; tensors are read one at a time.

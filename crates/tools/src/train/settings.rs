@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::optimizer::OptimizerKind;
 use crate::data::Kind;
+use unireal::internals::config::in_range;
 use unireal::internals::config::{self, Attention, Conditioning, Config};
 use unireal::{Error, Result};
 
@@ -409,12 +410,7 @@ impl Stage {
             ("time.shift", self.time.shift, 0.01..=100.0),
             ("time.uniform", self.time.uniform, 0.0..=1.0),
         ] {
-            if !range.contains(&value) {
-                let (low, high) = (range.start(), range.end());
-                return Err(format!(
-                    "{field} is {value}; it must be from {low} to {high}"
-                ));
-            }
+            in_range(field, value, range)?;
         }
         if self.grounding_only > 0.0 && self.grounding == 0.0 {
             return Err(format!(
