@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
 
 use crate::composite::composite_onto;
 use crate::config::{Attention, Config};
@@ -11,6 +11,7 @@ use crate::gpu::device::Opened;
 use crate::image::Image;
 use crate::model::Model;
 use crate::model::sequence::{Grid, InputFrame, Sequence, TextStates, check_frames};
+use crate::model::tokens::batch_tokens;
 use crate::model::vae::Tiling;
 use crate::noise::Noise;
 use crate::request::{Frame, Request, Role};
@@ -439,60 +440,6 @@ pub fn fitted(size: u32, grid: u32, width: u32, height: u32) -> (u32, u32) {
 fn to_grid(side: f64, grid: u32) -> u32 {
     let cells = (side / f64::from(grid)).round() as u32;
     cells.clamp(1, MAX_SIDE / grid) * grid
-}
-
-/// Tokens of several texts in CPU memory, padded to the longest, `[b, n]`.
-#[derive(Debug)]
-pub struct TokenData {
-    /// Vocabulary ids.
-    pub(crate) ids: TensorData,
-    /// Rows of the transformer's table of image references.
-    pub(crate) image_refs: TensorData,
-    /// 1 for tokens and 0 for padding; `None` when nothing is padded.
-    pub(crate) mask: Option<TensorData>,
-}
-
-impl TokenData {
-    /// Pads the texts' tokens to the longest.
-    pub fn new(texts: &[&crate::tokenizer::Tokens], config: &Config) -> Self {
-        let n = texts.iter().map(|t| t.ids.len()).max().unwrap_or(0);
-        let b = texts.len();
-        let (mut ids, mut refs, mut mask) =
-            (vec![0i32; b * n], vec![0i32; b * n], vec![0f32; b * n]);
-        for (i, text) in texts.iter().enumerate() {
-            for (j, (id, image_ref)) in text.ids.iter().zip(&text.image_refs).enumerate() {
-                ids[i * n + j] = *id as i32;
-                refs[i * n + j] = image_ref.row(&config.transformer);
-                mask[i * n + j] = 1.0;
-            }
-        }
-        let padded = mask.contains(&0.0);
-        TokenData {
-            ids: TensorData::new(ids, [b, n]),
-            image_refs: TensorData::new(refs, [b, n]),
-            mask: padded.then(|| TensorData::new(mask, [b, n])),
-        }
-    }
-
-    /// Copies ids, image references and padding mask to a device.
-    pub fn on(&self, device: &Device) -> (Tensor<2, Int>, Tensor<2, Int>, Option<Tensor<2>>) {
-        let ints = |data: &TensorData| Tensor::from_data(data.clone(), device);
-        let mask = self.mask.as_ref();
-        (
-            ints(&self.ids),
-            ints(&self.image_refs),
-            mask.map(|mask| Tensor::from_data(mask.clone(), device)),
-        )
-    }
-}
-
-/// Returns ids, image references and padding mask of texts, padded to the longest; the mask is `None` when none is padded.
-pub fn batch_tokens(
-    texts: &[&crate::tokenizer::Tokens],
-    config: &Config,
-    device: &Device,
-) -> (Tensor<2, Int>, Tensor<2, Int>, Option<Tensor<2>>) {
-    TokenData::new(texts, config).on(device)
 }
 
 /// Waits until the device has computed `x`, by reading one number of it.

@@ -182,7 +182,7 @@ def try_compiled(networks: Networks, vocabulary: int, stage: dict, noises: int, 
 
 
 def times_of(time_: dict, rng: torch.Generator):
-    """Returns a sampler of times, as `Time` in crates/tools/src/train/settings.rs."""
+    """Returns a sampler of times, as `Time` in crates/tools/src/train/settings."""
 
     def draw(count: int) -> Tensor:
         t = torch.sigmoid(time_["mean"] + time_["std"] * torch.randn(count, generator=rng))
@@ -194,7 +194,7 @@ def times_of(time_: dict, rng: torch.Generator):
 
 
 def read_stage(stage: dict) -> dict:
-    """Adds the defaults of crates/tools/src/train/settings.rs to a stage."""
+    """Adds the defaults of crates/tools/src/train/settings to a stage."""
     usual = {"warmup": 100, "ema": 0.999, "shortest_prompt_prob": 0.0, "text_dropout": 0.1, "image_dropout": 0.05, "edit_region_weight": 3.0, "grounding": 0.0,
              "grounding_only": 0.0, "max_grad_norm": 1.0, "schedule": "decay", "groups": 2, "micro_batches": 1, "time": {}}
     stage = usual | stage

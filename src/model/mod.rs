@@ -4,6 +4,7 @@ pub mod linear;
 pub mod rope;
 pub mod sequence;
 pub mod text;
+pub mod tokens;
 pub mod transformer;
 pub mod vae;
 

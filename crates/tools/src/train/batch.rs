@@ -13,7 +13,7 @@ use unireal::Result;
 use unireal::internals::config::Config;
 use unireal::internals::model::sequence::{InputFrame, TextStates};
 use unireal::internals::model::text::TextEncoder;
-use unireal::internals::pipeline::TokenData;
+use unireal::internals::model::tokens::TokenData;
 use unireal::internals::request::ImageRef;
 use unireal::internals::request::{self, Role};
 use unireal::internals::tokenizer::{Tokenizer, Tokens};

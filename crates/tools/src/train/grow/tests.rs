@@ -5,7 +5,7 @@ use crate::train::flow::{Batch, flow_losses};
 use unireal::Role;
 use unireal::internals::config::Conditioning;
 use unireal::internals::model::sequence::{InputFrame, TextStates};
-use unireal::internals::pipeline::batch_tokens;
+use unireal::internals::model::tokens::batch_tokens;
 
 fn settings(folder: &Path) -> Settings {
     let shards = folder.join("shards").display().to_string();
