@@ -1,7 +1,7 @@
 //! UniReal (CVPR 2025) in the open: one full-attention diffusion transformer treats input and output images as frames of one sequence, so
 //! one model generates, edits, customises and segments. It runs natively and, as WebAssembly on WebGPU, in the browser.
 //!
-//! ```
+//! ```ignore-wasm32
 //! use unireal::{Image, Pipeline, Request};
 //!
 //! # fn main() -> unireal::Result<()> {
@@ -70,7 +70,7 @@ pub use request::{Frame, Method, Request, RequestBuilder, Role, Tag};
 pub use weights::load::Progress;
 
 /// Compiles the Rust code of the README.
-#[cfg(doctest)]
+#[cfg(all(doctest, not(target_arch = "wasm32")))]
 #[doc = include_str!("../README.md")]
 struct Readme;
 

@@ -37,7 +37,7 @@ const TILING: Tiling = Tiling {
 
 /// A loaded model.
 ///
-/// ```
+/// ```ignore-wasm32
 /// use unireal::{Image, Pipeline, Request};
 ///
 /// # fn main() -> unireal::Result<()> {
@@ -159,7 +159,7 @@ impl Pipeline {
 
     /// Generates, and calls `on_event` at each stage and step; [`ControlFlow::Break`] cancels.
     ///
-    /// ```
+    /// ```ignore-wasm32
     /// use std::ops::ControlFlow;
     /// use unireal::{Event, Pipeline, Request};
     ///

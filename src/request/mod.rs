@@ -206,7 +206,7 @@ pub struct Request {
 impl Request {
     /// Starts building a request.
     ///
-    /// ```
+    /// ```ignore-wasm32
     /// use unireal::{Image, Request, Role};
     ///
     /// # fn main() -> unireal::Result<()> {
