@@ -123,7 +123,7 @@ fn names_stay_in_their_places() {
         ("wgpu::", &["gpu"]),
         ("include_str!", &["gpu"]),
         (
-            "Encoding::Q",
+            "Encoding::Q8",
             &[
                 "gpu",
                 "cpu",
