@@ -14,7 +14,7 @@ use unireal_tools::data::{Kind, Sample};
 const SETTINGS: &str = r#"{
   "preset": "tiny", "data": ["SHARDS"], "threads": 2, "first_samples": 100000, "save_seconds": 0.05,
   "stages": [
-    {"name": "images", "train": "vae", "size": 32, "steps": 30, "batch": 8, "learning_rate": 1e-3, "warmup": 5, "gradient": 0.1,
+    {"name": "autoencoder", "train": "vae", "size": 32, "steps": 30, "batch": 8, "learning_rate": 1e-3, "warmup": 5, "gradient": 0.1,
      "optimizer": "muon"},
     {"name": "mixed", "train": "flow", "size": 32, "steps": 60, "batch": 8, "learning_rate": 1e-3, "warmup": 5, "optimizer": "muon",
      "kinds": {"edit": 2, "edit/move": 1, "text-to-image": 1, "customisation": 1}, "image_dropout": 0.2}
@@ -126,7 +126,7 @@ fn a_killed_run_goes_on_where_it_was() {
     .unwrap();
     let (whole, killed) = (folder.path().join("whole"), folder.path().join("killed"));
     assert!(start(&settings, &whole).wait().unwrap().success());
-    assert_eq!(curve(&whole, "pictures").len(), 3);
+    assert_eq!(curve(&whole, "autoencoder").len(), 3);
     assert_eq!(curve(&whole, "mixed").len(), 6);
 
     let seed: u64 = rand::random();
@@ -163,7 +163,7 @@ fn a_killed_run_goes_on_where_it_was() {
         within >= 1,
         "seed {seed}: {kills} kills, none within a stage"
     );
-    for stage in ["pictures", "mixed"] {
+    for stage in ["autoencoder", "mixed"] {
         let (expected, found) = (curve(&whole, stage), curve(&killed, stage));
         assert_eq!(expected.len(), found.len(), "seed {seed}: {stage}");
         for ((step, loss), (other, again)) in expected.into_iter().zip(found) {

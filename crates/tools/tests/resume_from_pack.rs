@@ -6,7 +6,7 @@ use std::process::Command;
 const SETTINGS: &str = r#"{
   "preset": "tiny", "data": ["DATA"], "threads": 2, "first_samples": 100000, "preview_minutes": 0,
   "stages": [
-    {"name": "images", "train": "vae", "size": 32, "steps": 40, "batch": 8, "learning_rate": 2e-3, "warmup": 5, "ema": 0.9},
+    {"name": "autoencoder", "train": "vae", "size": 32, "steps": 40, "batch": 8, "learning_rate": 2e-3, "warmup": 5, "ema": 0.9},
     {"name": "mixed", "train": "flow", "size": 32, "steps": STEPS, "batch": 16, "learning_rate": 2e-3, "warmup": 5, "optimizer": "muon",
      "schedule": "constant", "ema": 0.9, "kinds": {"edit": 2, "segmentation": 1}}
   ]
@@ -66,7 +66,7 @@ fn a_clone_goes_on_from_a_q8_pack() {
         &pack,
     ]);
     assert!(log.contains("the run goes on from this pack"), "{log}");
-    assert!(log.contains("pictures: done"), "{log}");
+    assert!(log.contains("autoencoder: done"), "{log}");
     let own = curve(&folder.path().join("first"), "mixed");
     let after: Vec<_> = own.iter().filter(|line| line.0 > 80).collect();
     let continued = curve(&folder.path().join("clone"), "mixed");
@@ -111,7 +111,7 @@ fn a_clone_goes_on_from_an_autoencoder() {
     std::fs::write(path("long.json"), settings).unwrap();
     let [short, long] = ["short.json", "long.json"].map(path);
     unireal(&[
-        "train", "--config", &short, "--out", &first, "--stage", "pictures",
+        "train", "--config", &short, "--out", &first, "--stage", "autoencoder",
     ]);
     unireal(&["pack", &first, &pack, "--partial", "--encoding", "f16"]);
     assert!(
@@ -126,12 +126,12 @@ fn a_clone_goes_on_from_an_autoencoder() {
         "--out",
         &clone,
         "--stage",
-        "pictures",
+        "autoencoder",
         "--resume-from",
         &pack,
     ]);
     assert!(log.contains("the run goes on from this pack"), "{log}");
-    let steps: Vec<u64> = curve(Path::new(&clone), "pictures")
+    let steps: Vec<u64> = curve(Path::new(&clone), "autoencoder")
         .iter()
         .map(|line| line.0)
         .collect();
@@ -155,12 +155,12 @@ fn a_pack_of_another_shape_is_not_gone_on_from() {
         "--out",
         &run,
         "--stage",
-        "pictures",
+        "autoencoder",
         "--resume-from",
         "../../www/models/tabletop",
     ]);
     let expected =
         "the autoencoder has another shape than the preset \"tiny\"; the run starts fresh";
     assert!(log.contains(expected), "{log}");
-    assert_eq!(curve(&folder.path().join("run"), "pictures").len(), 4);
+    assert_eq!(curve(&folder.path().join("run"), "autoencoder").len(), 4);
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 const SETTINGS: &str = r#"{
   "preset": "tiny", "data": ["shards/32"], "threads": 2, "first_samples": 16, "save_seconds": 0.3, "preview_minutes": 0,
   "milestone_samples": 1600, "stages": [
-    {"name": "images", "train": "vae", "size": 32, "steps": 1000000, "batch": 8, "learning_rate": 1e-3, "warmup": 5}
+    {"name": "autoencoder", "train": "vae", "size": 32, "steps": 1000000, "batch": 8, "learning_rate": 1e-3, "warmup": 5}
   ]
 }"#;
 
@@ -66,7 +66,7 @@ impl Script {
         let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).expect("a whole file");
         let state = header.metadata().as_ref().unwrap()["state"].clone();
         let state: serde_json::Value = serde_json::from_str(&state).unwrap();
-        state["stages"]["pictures"]["samples"].as_u64().unwrap()
+        state["stages"]["autoencoder"]["samples"].as_u64().unwrap()
     }
 
     fn leader(&self) -> String {
@@ -120,7 +120,7 @@ fn a_run_survives_kills_and_can_be_paused() {
     script.wait("first samples", |s| s.samples() > 0 && s.saved() > 0);
     let (code, text) = script.call("status");
     assert_eq!(code, 0, "{text}");
-    for part in ["running: ", "stage: pictures, ", " a second", "losses: "] {
+    for part in ["running: ", "stage: autoencoder, ", " a second", "losses: "] {
         assert!(text.contains(part), "{text}");
     }
     assert_eq!(script.call("start").0, 1);
@@ -156,7 +156,7 @@ fn a_run_survives_kills_and_can_be_paused() {
     assert_eq!(script.call("resume").0, 0);
     script.wait("going on after a pause", |s| s.samples() > still);
     script.wait("a milestone", |s| {
-        s.call("status").1.contains("milestone: pictures at")
+        s.call("status").1.contains("milestone: autoencoder at")
     });
     assert!(script.run.join("milestones/scores.csv").exists());
 

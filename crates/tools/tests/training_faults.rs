@@ -44,7 +44,7 @@ impl Folder {
     fn train(&self, steps: u32, changes: &[(&str, &str)]) -> Output {
         let mut settings = format!(
             r#"{{"preset": "tiny", "data": ["{}/shards"], "threads": 2, "first_samples": 1000, "preview_minutes": 0,
-            "save_seconds": 3600, "stages": [{{"name": "images", "train": "vae", "size": 32, "steps": {steps}, "batch": 4,
+            "save_seconds": 3600, "stages": [{{"name": "autoencoder", "train": "vae", "size": 32, "steps": {steps}, "batch": 4,
             "learning_rate": 1e-3, "warmup": 1}}]}}"#,
             self.0.path().display()
         );
@@ -87,7 +87,7 @@ fn steps(path: &Path) -> u64 {
     let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
     let state = &header.metadata().as_ref().unwrap()["state"];
     let state: serde_json::Value = serde_json::from_str(state).unwrap();
-    state["stages"]["pictures"]["steps"].as_u64().unwrap()
+    state["stages"]["autoencoder"]["steps"].as_u64().unwrap()
 }
 
 #[test]
