@@ -111,7 +111,13 @@ fn a_clone_goes_on_from_an_autoencoder() {
     std::fs::write(path("long.json"), settings).unwrap();
     let [short, long] = ["short.json", "long.json"].map(path);
     unireal(&[
-        "train", "--config", &short, "--out", &first, "--stage", "autoencoder",
+        "train",
+        "--config",
+        &short,
+        "--out",
+        &first,
+        "--stage",
+        "autoencoder",
     ]);
     unireal(&["pack", &first, &pack, "--partial", "--encoding", "f16"]);
     assert!(
