@@ -19,7 +19,7 @@ use crate::request::Role;
 pub struct TextStates {
     /// `[b, n, text_dim]`.
     pub states: Tensor<3>,
-    /// The image reference of each token, `[b, n]`, see [`ImageRef::row`].
+    /// The image reference of each token, `[b, n]`, see [`ImageRef::row`](crate::request::ImageRef::row).
     pub image_refs: Tensor<2, Int>,
     /// `[b, n]`, 1 for tokens and 0 for padding; `None` when nothing is padded.
     pub mask: Option<Tensor<2>>,

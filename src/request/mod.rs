@@ -195,7 +195,7 @@ pub struct Request {
     pub guidance: Option<f32>,
     /// Image guidance scale; 1 is none.
     pub image_guidance: f32,
-    /// Whether what an edit leaves alone comes from its canvas, pixel for pixel: see [`Request::kept`].
+    /// Whether unchanged pixels of the canvas are pasted back into the result: see [`Request::composite_canvas`].
     pub composite: bool,
     /// Seed of the noise.
     pub seed: u64,
