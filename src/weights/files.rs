@@ -16,20 +16,26 @@ impl Folder {
     pub fn new(path: impl AsRef<Path>) -> Self {
         Folder(path.as_ref().to_owned())
     }
+}
 
-    /// Reads a file of at most `limit` bytes.
-    ///
-    /// # Errors
-    /// [`Error::Io`] when it cannot be read, [`Error::Format`] when it is longer.
-    pub fn read(&self, path: &str, limit: u64) -> Result<Vec<u8>> {
+impl ReadFile for Folder {
+    fn read(&self, path: &str, limit: u64) -> Result<Vec<u8>> {
         let path = self.0.join(path);
-        let name = path.display().to_string();
         let file = std::fs::File::open(&path).map_err(|e| Error::io(&path, e))?;
-        read_at_most(file, limit).map_err(|reason| Error::format(&name, reason))
+        read_at_most(file, limit).map_err(|e| Error::format(path.display().to_string(), e))
     }
 }
 
-impl ShardSource for Folder {
+/// A source that reads whole files and caches nothing.
+pub trait ReadFile {
+    /// Reads a file of at most `limit` bytes.
+    ///
+    /// # Errors
+    /// [`Error::Io`] or [`Error::Network`] when it cannot be read, [`Error::Format`] when it is longer.
+    fn read(&self, path: &str, limit: u64) -> Result<Vec<u8>>;
+}
+
+impl<F: ReadFile> ShardSource for F {
     async fn file(&self, path: &str, limit: u64) -> Result<Vec<u8>> {
         self.read(path, limit)
     }
@@ -40,10 +46,15 @@ impl ShardSource for Folder {
         _: Origin,
         arrived: &mut dyn FnMut(Arrived),
     ) -> Result<Fetched> {
-        Ok(Fetched::at_once(
-            self.read(&shard.path, shard.length)?,
-            arrived,
-        ))
+        let bytes = self.read(&shard.path, shard.length)?;
+        arrived(Arrived {
+            bytes: bytes.len() as u64,
+            cached: false,
+        });
+        Ok(Fetched {
+            bytes,
+            cached: false,
+        })
     }
 
     async fn cache(&self, _: &VerifiedShard) {}

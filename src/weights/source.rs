@@ -69,20 +69,6 @@ pub struct Fetched {
     pub cached: bool,
 }
 
-impl Fetched {
-    /// Reports bytes that arrived in one piece, not from a cache.
-    pub fn at_once(bytes: Vec<u8>, arrived: &mut dyn FnMut(Arrived)) -> Fetched {
-        arrived(Arrived {
-            bytes: bytes.len() as u64,
-            cached: false,
-        });
-        Fetched {
-            bytes,
-            cached: false,
-        }
-    }
-}
-
 /// A shard whose length and hash match the manifest. Only verified shards go to the device or into the cache.
 #[derive(Debug)]
 pub struct VerifiedShard {

@@ -3,9 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use unireal::internals::weights::files::{Folder, read_at_most};
-use unireal::internals::weights::manifest::Shard;
-use unireal::internals::weights::source::{Arrived, Fetched, Origin, ShardSource, VerifiedShard};
+use unireal::internals::weights::files::{Folder, ReadFile, read_at_most};
 use unireal::{Error, Result};
 
 /// The location of a pack.
@@ -34,8 +32,9 @@ impl Location {
     pub fn folder(path: &Path) -> Self {
         Location::Folder(Folder::new(path))
     }
+}
 
-    /// Reads a file of at most `limit` bytes.
+impl ReadFile for Location {
     fn read(&self, path: &str, limit: u64) -> Result<Vec<u8>> {
         match self {
             Location::Folder(folder) => folder.read(path, limit),
@@ -53,24 +52,4 @@ impl Location {
             }
         }
     }
-}
-
-impl ShardSource for Location {
-    async fn file(&self, path: &str, limit: u64) -> Result<Vec<u8>> {
-        self.read(path, limit)
-    }
-
-    async fn shard(
-        &self,
-        shard: &Shard,
-        _: Origin,
-        arrived: &mut dyn FnMut(Arrived),
-    ) -> Result<Fetched> {
-        Ok(Fetched::at_once(
-            self.read(&shard.path, shard.length)?,
-            arrived,
-        ))
-    }
-
-    async fn cache(&self, _: &VerifiedShard) {}
 }
