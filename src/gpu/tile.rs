@@ -206,7 +206,8 @@ pub fn tile_names(device: &Device) -> Vec<&'static str> {
 
 /// Returns the indices in [`ALL`] of the sets that `device` supports.
 fn usable(device: &Device) -> Vec<usize> {
-    if launch::floats(&Tensor::<1>::zeros([4], device)).is_none() {
+    // An empty tensor launches no kernel, whose pipeline might still be in preparation.
+    if launch::floats(&Tensor::<1>::empty([4], device)).is_none() {
         return Vec::new();
     }
     let subgroup_quads = QUADS_HEADER.load(Ordering::Relaxed);

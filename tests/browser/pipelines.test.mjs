@@ -6,10 +6,17 @@ import { after, before, test } from "node:test";
 import { DIST, launch } from "./browser.mjs";
 import { serve } from "./server.mjs";
 
-/** Counts the pipelines that the browser compiles at their first use, below the worker's wrapper. */
+/**
+ * Counts the pipelines that the browser compiles at their first use, below the worker's wrapper, and delays prepared ones
+ * by longer than a load takes: nothing may need a pipeline before they are awaited.
+ */
 const COUNT = `
 self.compiled = 0;
-const { createComputePipeline } = GPUDevice.prototype;
+const { createComputePipeline, createComputePipelineAsync } = GPUDevice.prototype;
+GPUDevice.prototype.createComputePipelineAsync = async function (descriptor) {
+  await new Promise((resolve) => setTimeout(resolve, 3_000));
+  return createComputePipelineAsync.call(this, descriptor);
+};
 GPUDevice.prototype.createComputePipeline = function (descriptor) {
   self.compiled += 1;
   return createComputePipeline.call(this, descriptor);
