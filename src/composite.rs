@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_picture_is_the_result() {
+    fn a_new_image_is_the_result() {
         let canvas = image(33, 17, |x, y| [x as u8, y as u8, 9]);
         let other = image(33, 17, |x, y| [255 - x as u8, 200, 100 + y as u8]);
         assert_eq!(composite_onto(&canvas, &other, 8), other);

@@ -1,4 +1,4 @@
-//! The error type. Its [`code`](Error::code) is the same in Rust and JavaScript.
+//! The error type. JavaScript has the same [codes](Error::code), but for `io`, which is native, and `abort`, a DOM `AbortError`.
 
 /// An error of this library; each variant says what the caller can do.
 #[derive(Debug, thiserror::Error)]

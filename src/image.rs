@@ -127,11 +127,11 @@ impl Image {
         let data = x
             .into_data_async()
             .await
-            .map_err(|e| Error::DeviceLost(format!("reading a picture: {e:?}")))?;
+            .map_err(|e| Error::DeviceLost(format!("reading an image: {e:?}")))?;
         let planes: Vec<f32> = data.iter::<f32>().collect();
         if let Some(bad) = planes.iter().find(|v| !v.is_finite()) {
             return Err(Error::Internal(format!(
-                "the decoder produced {bad}; a picture needs finite numbers"
+                "decoding: {bad}, expected finite pixel values"
             )));
         }
         let mut rgb = vec![0u8; 3 * w * h];
@@ -196,7 +196,7 @@ mod files {
                 self.height,
                 image::ExtendedColorType::Rgb8,
             )
-            .map_err(|e| Error::Internal(format!("encoding a picture: {e}")))?;
+            .map_err(|e| Error::Internal(format!("encoding an image: {e}")))?;
             Ok(bytes)
         }
 
@@ -210,16 +210,18 @@ mod files {
             columns: usize,
         ) -> Result<Image> {
             const MARGIN: usize = 2;
-            let pictures = || groups.iter().flatten().flatten();
-            let Some(first) = pictures().next() else {
-                return Err(Error::Request("a sheet of no pictures".into()));
+            let images = || groups.iter().flatten().flatten();
+            let Some(first) = images().next() else {
+                return Err(Error::Request(
+                    "a sheet of 0 images, expected at least 1".into(),
+                ));
             };
             let (w, h) = (first.width as usize, first.height as usize);
             if let Some(other) =
-                pictures().find(|p| (p.width, p.height) != (first.width, first.height))
+                images().find(|p| (p.width, p.height) != (first.width, first.height))
             {
                 return Err(Error::Request(format!(
-                    "a sheet of pictures of {w}x{h} and {}x{}; one size is needed",
+                    "a sheet of images of {w}x{h} and {}x{}, expected one size",
                     other.width, other.height
                 )));
             }
@@ -229,10 +231,10 @@ mod files {
             let mut rgb = vec![128u8; 3 * width * height];
             for (i, group) in groups.iter().enumerate() {
                 let (left, top) = (i % columns * tile_x, i / columns * tile_y + MARGIN);
-                for (j, picture) in group.iter().enumerate() {
-                    let Some(picture) = picture else { continue };
+                for (j, image) in group.iter().enumerate() {
+                    let Some(image) = image else { continue };
                     let x = left + MARGIN + j * (w + MARGIN);
-                    for (y, row) in picture.rgb.chunks_exact(3 * w).enumerate() {
+                    for (y, row) in image.rgb.chunks_exact(3 * w).enumerate() {
                         let at = 3 * ((top + y) * width + x);
                         rgb[at..at + 3 * w].copy_from_slice(row);
                     }

@@ -21,21 +21,25 @@
 //! Request -> Sequence (text, input frames, noise frames) -> velocity -> latents -> Image
 //! ShardSource -> bytes -> VerifiedShard -> parameters, still quantised, on the device
 //! ```
-//! Each arrow is one function, each noun one type. A module uses only the layers below its own, which `tests/architecture.rs` checks:
+//! Each arrow is one function, each noun one type. A module uses its own layer and those below, which `tests/architecture.rs` checks:
 //! ```text
-//! 6  web
-//! 5  pipeline, loader
-//! 4  weights::{load, save, memory}
-//! 3  model, sampler, composite
-//! 2  gpu, cpu, tokenizer, weights::{files, module, source}
-//! 1  request, weights::{manifest, quant}
-//! 0  config, image, noise, error
+//! 9  web
+//! 8  loader
+//! 7  pipeline
+//! 6  weights::{load, memory, save}
+//! 5  model, sampler, composite, weights::module
+//! 4  gpu, tokenizer, weights::{files, source}
+//! 3  cpu
+//! 2  request, weights::{manifest, quant}
+//! 1  config, image, noise
+//! 0  error
 //! ```
 //! - `pipeline` follows the paper's figure 2; from there read `model::sequence` (section 3.2 of the paper), `model::transformer` and
 //!   `sampler`.
 //! - `model` knows nothing of files, URLs or JavaScript; `sampler` takes a closure and knows nothing of the model.
 //! - Only `gpu` names wgpu and includes shaders; only `web` names JavaScript.
-//! - Only `model::linear`, `gpu`, `cpu` and `weights` know of quantisation.
+//! - `model::linear`, `gpu`, `cpu` and `weights` act on an encoding; other modules only pass it on.
+//! - A source is not a format: a `ShardSource` moves a pack's bytes. Another file format is converted (`crates/tools/src/pack`).
 //! - Bytes that were not verified have no path to the device: see `weights::source::VerifiedShard`.
 //! - No code path belongs to a task: text to image is a request without images.
 //!

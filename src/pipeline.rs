@@ -1,4 +1,4 @@
-//! From a request to images, as in figure 2 of the paper. The only file that uses tokenizer, networks and sampler together.
+//! From a request to images, as in figure 2 of the paper. The only file that uses tokenizer, networks and sampler batched.
 
 use std::ops::ControlFlow;
 
@@ -59,7 +59,7 @@ pub struct Pipeline {
     pub(crate) opened: Opened,
 }
 
-/// Branches of guidance that are predicted together.
+/// Branches of guidance that are predicted batched.
 #[derive(Debug)]
 struct Prediction {
     /// One sample per branch.
@@ -183,8 +183,11 @@ impl Pipeline {
         mut on_event: impl AsyncFnMut(Event) -> ControlFlow<()>,
     ) -> Result<Vec<Image>> {
         request.check()?;
-        let roles: Vec<Role> = request.frames.iter().map(|frame| frame.role).collect();
-        check_frames(&self.config.transformer, &roles, request.outputs)?;
+        check_frames(
+            &self.config.transformer,
+            request.frames.len(),
+            request.outputs,
+        )?;
         let (width, height) = self.output_size(request)?;
         let tokens = [
             self.tokenizer.encode(&request.text())?,
@@ -290,8 +293,8 @@ impl Pipeline {
         outputs: &[Grid],
     ) -> Vec<Prediction> {
         let transformer = &self.model.transformer;
-        // Without images, the unconditional branch equals the branch of images only.
-        let alike = |branch| branch != Branch::Nothing || inputs.is_empty();
+        // Branches can share a batch if they see the same images; without input images, all do.
+        let sees_images = |branch| branch != Branch::Nothing || inputs.is_empty();
         let frames = inputs
             .iter()
             .map(|input| Grid::of(&input.latent, self.config.transformer.patch_size));
@@ -302,12 +305,17 @@ impl Pipeline {
         // A KV cache must not hold padding.
         let short = lengths[0] + tokens <= BATCHED_TOKENS
             && self.config.transformer.attention == Attention::Full;
-        let together = short && branches.iter().filter(|(branch, _)| alike(*branch)).count() == 2;
-        let (pair, alone): (Vec<_>, Vec<_>) = branches
+        let batched = short
+            && branches
+                .iter()
+                .filter(|(branch, _)| sees_images(*branch))
+                .count()
+                == 2;
+        let (in_one_batch, one_by_one): (Vec<_>, Vec<_>) = branches
             .iter()
-            .partition(|(branch, _)| together && alike(*branch));
+            .partition(|(branch, _)| batched && sees_images(*branch));
         let mut predictions = Vec::new();
-        if !pair.is_empty() {
+        if !in_one_batch.is_empty() {
             let inputs: Vec<InputFrame> = inputs
                 .iter()
                 .map(|input| InputFrame {
@@ -317,10 +325,10 @@ impl Pipeline {
                 .collect();
             predictions.push(Prediction {
                 sequence: transformer.sequence(texts, &inputs, outputs),
-                weights: pair.into_iter().map(|(_, weight)| weight).collect(),
+                weights: in_one_batch.into_iter().map(|(_, weight)| weight).collect(),
             });
         }
-        for (branch, weight) in alone {
+        for (branch, weight) in one_by_one {
             let (text, inputs) = match branch {
                 Branch::Full => (0, inputs),
                 Branch::Images => (1, inputs),

@@ -1,4 +1,4 @@
-// What must and what must not type-check against the public contract. Nothing here runs:
+// Statements that must and must not type-check against the public API. This file is never run:
 //   tsc --noEmit --strict --lib es2022,dom tests/api.ts
 import { UniReal, UniRealError } from "../www/unireal.js";
 import type {
@@ -17,14 +17,14 @@ export async function check(signal: AbortSignal): Promise<string> {
   await UniReal.check(new URL("https://example.org/pack/"));
   const numbers: number = support.bytes + support.cachedBytes + support.sampleSize + support.steps + support.memory.weights;
   same<Same<typeof support.memory.limit, number | null>>();
-  // @ts-expect-error: a reason exists only where the answer is no
+  // @ts-expect-error: a code exists only if `ok` is false
   support.code;
   if (support.ok) {
-    // @ts-expect-error: and not where it is yes
+    // @ts-expect-error: no message if `ok` is true
     return support.message;
   }
   same<Same<typeof support.code, ErrorCode>>();
-  // @ts-expect-error: the answer is read-only
+  // @ts-expect-error: the facts are read-only
   support.bytes = 0;
   // @ts-expect-error: an address is needed
   await UniReal.check();
@@ -61,7 +61,7 @@ export async function load(signal: AbortSignal): Promise<Model> {
   await UniReal.load("models/tabletop/", { signal: new AbortController() });
   // @ts-expect-error: models come from load
   new UniReal();
-  // @ts-expect-error: the Worker is nobody's business
+  // @ts-expect-error: the worker is private
   model.worker;
   return model;
 }
@@ -110,9 +110,9 @@ export async function generate(model: Model, file: File, signal: AbortSignal): P
   await model.generate({ prompt: "bluer", images: [{ image: file, role: "mask" }] });
   // @ts-expect-error: a role is needed
   await model.generate({ prompt: "bluer", images: [{ image: file }] });
-  // @ts-expect-error: a picture alone has no role
+  // @ts-expect-error: an image without a role
   await model.generate({ prompt: "bluer", images: [file] });
-  // @ts-expect-error: one picture is a list of one
+  // @ts-expect-error: a single image must be in a list
   await model.generate({ prompt: "bluer", images: asset });
   // @ts-expect-error: unknown tag
   await model.generate({ prompt: "bluer", context: ["realistic"] });
@@ -128,9 +128,9 @@ export async function generate(model: Model, file: File, signal: AbortSignal): P
 export function sources(bitmap: ImageBitmap, pixels: ImageData, canvas: OffscreenCanvas): ImageSource[] {
   const image = document.createElement("img");
   const page = document.createElement("canvas");
-  // @ts-expect-error: raw bytes have no size; give ImageData
+  // @ts-expect-error: raw bytes have no size; use ImageData
   const bytes: ImageSource = new Uint8Array(4);
-  // @ts-expect-error: a video is not a picture
+  // @ts-expect-error: a video is not an image
   const video: ImageSource = document.createElement("video");
   return [new Blob(), "a.png", new URL("https://example.org/a.png"), bitmap, pixels, canvas, image, page, bytes, video];
 }
@@ -153,7 +153,7 @@ export function errors(error: unknown): ErrorCode | null {
 export const roles: Record<Role, true> = { canvas: true, asset: true, control: true };
 // @ts-expect-error: all seven tags are needed
 export const tags: Record<Tag, true> = { "realistic style": true };
-// @ts-expect-error: width without height is no request
+// @ts-expect-error: height without width
 export const half: GenerateOptions = { prompt: "a red cube", height: 64 };
 
 export async function lifetime(): Promise<void> {
@@ -182,7 +182,7 @@ export async function editor(file: File): Promise<void> {
   element.images = [{ image: file, role: "canvas" }];
   // @ts-expect-error: a role is needed
   element.images = [{ image: file }];
-  const kept: Blob = element.images[0]!.image;
+  const image: Blob = element.images[0]!.image;
   element.request = { steps: 4, seed: undefined, context: ["realistic style"] };
   // @ts-expect-error: unknown tag
   element.request = { context: ["realistic"] };
@@ -193,17 +193,17 @@ export async function editor(file: File): Promise<void> {
   same<Same<typeof result.inputs, readonly EditorImage[]>>();
   element.addEventListener("unireal-shown", ({ detail }) => same<Same<typeof detail.images, readonly File[]>>());
   same<Same<typeof element.sampleSize, number | null>>();
-  // @ts-expect-error: the pack says it
+  // @ts-expect-error: the pack defines it
   element.sampleSize = 64;
   element.ideas = ["remove the red cube"];
   // @ts-expect-error: texts are needed
   element.ideas = [1];
   document.addEventListener("unireal-error", ({ detail }) => same<Same<typeof detail.code, ErrorCode>>());
   element.addEventListener("unireal-progress", ({ detail }) => {
-    // @ts-expect-error: bytes are only of a download
+    // @ts-expect-error: only a download has bytes
     detail.loaded;
     if (detail.stage === "steps") same<Same<typeof detail.step, number>>();
   });
   element.cancel();
-  void [model, kept];
+  void [model, image];
 }

@@ -11,11 +11,14 @@ use safetensors::SafeTensors;
 use serde::Deserialize;
 use unireal::Role;
 use unireal::internals::config::Attention;
-use unireal::internals::gpu::{self, Activation, Modulation, device};
+use unireal::internals::gpu::{self, Activation, Branch, Modulation, device};
 use unireal::internals::model::Model;
 use unireal::internals::model::rope::Rope;
 use unireal::internals::model::sequence::{Grid, InputFrame, Sequence, TextStates};
-use unireal::internals::web::fetch::{Http, RetryPolicy};
+use unireal::internals::web::{
+    self,
+    fetch::{Http, RetryPolicy},
+};
 use unireal::internals::weights::quant::Encoding;
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_test::{console_log, wasm_bindgen_test, wasm_bindgen_test_configure};
@@ -34,6 +37,12 @@ extern "C" {
     async fn close(session: &JsValue) -> Result<(), JsValue>;
     #[wasm_bindgen(catch)]
     async fn peak() -> Result<JsValue, JsValue>;
+}
+
+#[wasm_bindgen(module = "/www/subgroups.js")]
+extern "C" {
+    #[wasm_bindgen(js_name = requestSubgroups)]
+    fn request_subgroups();
 }
 
 /// The address at which `scripts/bench` serves the cases.
@@ -99,7 +108,8 @@ fn report(what: &str, against: &str, (ours, theirs): (f64, f64)) {
 }
 
 async fn webgpu() -> Device {
-    let opened = device::open(device::Choice::WebGpu, &[]).await;
+    request_subgroups();
+    let opened = web::gpu::open(device::Choice::WebGpu, &[]).await;
     let device = opened.expect("WebGPU").device;
     let tiles = gpu::measure_tiles(&device, &Encoding::QUANTIZED, now).await;
     console_log!("tiles: {}", tiles.expect("some"));
@@ -110,12 +120,21 @@ async fn webgpu() -> Device {
 #[wasm_bindgen_test]
 async fn kernels() {
     let device = webgpu().await;
-    let most = peak().await.expect("a rate").as_f64().expect("a number");
-    let (n, k, o) = (1024, 512, 1536);
+    linear_kernels(&device).await;
+    attention_kernels(&device).await;
+    convolution_kernel(&device).await;
+}
+
+/// Rows, inputs and outputs of the linear layer.
+const LINEAR: (usize, usize, usize) = (1024, 512, 1536);
+
+async fn linear_kernels(device: &Device) {
+    let peak_rate = peak().await.expect("a rate").as_f64().expect("a number");
+    let (n, k, o) = LINEAR;
     let (x, weight, bias) = (
-        random([1, n, k], &device),
-        random([o, k], &device),
-        random([o], &device),
+        random([1, n, k], device),
+        random([o, k], device),
+        random([o], device),
     );
     let linear = || {
         gpu::linear(
@@ -130,14 +149,14 @@ async fn kernels() {
     report("linear 1024x512x1536", "burn", times);
     let flop = (2 * n * k * o) as f64;
     // The time at the adapter's peak rate, so that the ratio is the fraction of the peak.
-    let ideal = |flop: f64| flop / most / 1e6;
+    let ideal = flop / peak_rate / 1e6;
     report(
         "linear 1024x512x1536",
         "the adapter's rate",
-        (times.0, ideal(flop)),
+        (times.0, ideal),
     );
     for encoding in [Encoding::Q8, Encoding::Q4] {
-        let integers = |columns: usize| Tensor::<2, Int>::zeros([o, columns], &device);
+        let integers = |columns: usize| Tensor::<2, Int>::zeros([o, columns], device);
         let (packed, scales) = (integers(k / encoding.values_per_word()), integers(k / 64));
         let quantised = || {
             let (x, packed, scales) = (x.clone(), packed.clone(), scales.clone());
@@ -157,28 +176,44 @@ async fn kernels() {
             times,
         );
     }
+}
 
+/// Benchmarks attention against burn's, and against the linear layer per operation.
+async fn attention_kernels(device: &Device) {
     let (h, d) = (8, 64);
-    let [q, k, v] = [0; 3].map(|_| random([1, h, 512, d], &device));
+    let [q, k, v] = [0; 3].map(|_| random([1, h, 512, d], device));
     let fast = || gpu::attention(q.clone(), k.clone(), v.clone(), None);
     let slow = || gpu::attention_reference(q.clone(), k.clone(), v.clone(), None);
     report("attention 8x512x64", "burn", race(1, fast, slow).await);
+    let (rows, inputs, outputs) = LINEAR;
+    let (x, weight, bias) = (
+        random([1, rows, inputs], device),
+        random([outputs, inputs], device),
+        random([outputs], device),
+    );
+    let linear = || {
+        let bias = Some(bias.clone());
+        gpu::linear(x.clone(), weight.clone(), bias, Activation::None)
+    };
     let tokens = 4096;
-    let [q, k, v] = [0; 3].map(|_| random([1, h, tokens, d], &device));
+    let [q, k, v] = [0; 3].map(|_| random([1, h, tokens, d], device));
     let fast = || gpu::attention(q.clone(), k.clone(), v.clone(), None);
-    let (ours, per_linear) = race(1, fast, linear).await;
-    // In floating point, because the product overflows 32 bits.
-    let fair = per_linear * 4.0 * (h * d) as f64 * (tokens as f64).powi(2) / flop;
+    let (ours, linear_ms) = race(1, fast, linear).await;
+    // In floating point, because the products overflow 32 bits.
+    let linear_flop = 2.0 * rows as f64 * (inputs * outputs) as f64;
+    let attention_flop = 4.0 * (h * d) as f64 * (tokens as f64).powi(2);
     report(
         "attention 8x4096x64",
         "the linear layer per flop",
-        (ours, fair),
+        (ours, linear_ms * attention_flop / linear_flop),
     );
+}
 
+async fn convolution_kernel(device: &Device) {
     let (c, side) = (64, 64);
     let (x, weight) = (
-        random([1, c, side, side], &device),
-        random([c, c, 3, 3], &device),
+        random([1, c, side, side], device),
+        random([c, c, 3, 3], device),
     );
     let fast = || gpu::conv2d(x.clone(), weight.clone(), None, 1, [1; 4]);
     let slow = || gpu::conv2d_reference(x.clone(), weight.clone(), None, 1, [1; 4]);
@@ -197,14 +232,10 @@ async fn fused_passes() {
         noise: random([1, 1, 6 * width], &device),
         n_clean: n / 2,
     };
-    let fused = || gpu::modulated(x.clone(), &by, 0, 1e-6);
-    let plain = || gpu::modulated_reference(x.clone(), &by, 0, 1e-6);
+    let fused = || gpu::modulated(x.clone(), &by, Branch::Attention, 1e-6);
+    let plain = || gpu::modulated_reference(x.clone(), &by, Branch::Attention, 1e-6);
     let times = race(ROUNDS, fused, plain).await;
     report("norm and modulation 1024x512", "burn", times);
-    let fused = || gpu::gated(x.clone(), x.clone(), &by, 2);
-    let plain = || gpu::gated_reference(x.clone(), x.clone(), &by, 2);
-    let times = race(ROUNDS, fused, plain).await;
-    report("gate and residual 1024x512", "burn", times);
 
     let weight = random([4 * width, width], &device);
     let bias = Some(random([4 * width], &device));
@@ -216,13 +247,18 @@ async fn fused_passes() {
         "our linear, burn's GELU",
         times,
     );
+    rotation([n, h, d], &device).await;
+}
 
+/// Benchmarks the norm and rotation of queries and keys: `n` tokens, `h` heads of dimension `d`.
+async fn rotation([n, h, d]: [usize; 3], device: &Device) {
+    let width = h * d;
     let positions: Vec<[f32; 3]> = (0..n)
         .map(|i| [1.0, (i / 32) as f32, (i % 32) as f32])
         .collect();
-    let rope = Rope::new(&positions, [16, 24, 24], 100.0, &device);
-    let qkv = random([1, n, 3 * width], &device);
-    let norm = random([d], &device);
+    let rope = Rope::new(&positions, [16, 24, 24], 100.0, device);
+    let qkv = random([1, n, 3 * width], device);
+    let norm = random([d], device);
     let fused = || {
         let heads = gpu::rotated(&qkv, h, [&norm, &norm], rope.tables(), 1e-6);
         // The last one launched.
@@ -237,13 +273,13 @@ async fn fused_passes() {
             .clone()
             .reshape([1, n, 3, h, d])
             .permute([2, 0, 3, 1, 4]);
-        let part = |i| heads.clone().narrow(0, i, 1).squeeze_dim::<4>(0);
+        let select = |i| heads.clone().narrow(0, i, 1).squeeze_dim::<4>(0);
         let rotated_pairs = |x: Tensor<4>| {
             let size = (x.clone().square().mean_dim(3) + 1e-6).sqrt();
             rope.rotate(x / size * norm.clone().unsqueeze())
         };
         // Computes all three; one value of the sum is read.
-        rotated_pairs(part(0)) + rotated_pairs(part(1)) + part(2)
+        rotated_pairs(select(0)) + rotated_pairs(select(1)) + select(2)
     };
     let times = race(ROUNDS, fused, plain).await;
     report(
@@ -359,9 +395,9 @@ impl Step {
     fn error(&self, found: &[f32]) -> f32 {
         let (.., expected) = self.named("velocity");
         assert_eq!(found.len(), expected.len());
-        let largest = expected.iter().fold(0f32, |most, x| most.max(x.abs()));
+        let largest = expected.iter().fold(0f32, |max, x| max.max(x.abs()));
         let pairs = std::iter::zip(found, expected);
-        pairs.fold(0f32, |most, (a, b)| most.max((a - b).abs())) / largest
+        pairs.fold(0f32, |max, (a, b)| max.max((a - b).abs())) / largest
     }
 
     async fn ours(&self) -> (f64, Vec<f32>) {
@@ -380,7 +416,7 @@ async fn against_onnxruntime(case: &Case, pack: &str, bound: f32, on: Device, pr
     let error = step.error(&found);
     assert!(
         error < bound,
-        "{} {pack}: ours is {error} away from torch",
+        "{} {pack}: ours {error} from torch, expected below {bound}",
         case.name
     );
     let inputs = step.inputs();
@@ -394,55 +430,61 @@ async fn against_onnxruntime(case: &Case, pack: &str, bound: f32, on: Device, pr
                 continue;
             }
         };
-        let (mut a, mut b) = (Vec::new(), Vec::new());
-        let mut rounds = ROUNDS;
-        for round in 0.. {
-            if round > rounds {
-                break;
-            }
-            let start = now();
-            let found = match run(&session).await {
-                Ok(found) => Float32Array::from(found).to_vec(),
-                Err(reason) => {
-                    console_log!("{path} on {provider}: {reason:?}");
-                    break;
-                }
-            };
-            let theirs = now() - start;
-            let error = step.error(&found);
-            assert!(
-                error < 1e-3,
-                "{path} on {provider} is {error} away from torch"
-            );
-            let (ours, _) = step.ours().await;
-            // The first round compiles; for evaluations above ten seconds, two more rounds suffice.
-            if round > 0 {
-                a.push(ours);
-                b.push(theirs);
-            } else if theirs > 1e4 {
-                rounds = 2;
-            }
-        }
+        let (ours, theirs) = rounds(&step, &session, &format!("{path} on {provider}")).await;
         close(&session).await.ok();
-        if b.is_empty() {
+        if theirs.is_empty() {
             continue;
         }
-        let ratio = median(std::iter::zip(&a, &b).map(|(a, b)| b / a).collect());
-        let ours = median(a);
+        let ratios = std::iter::zip(&ours, &theirs).map(|(ours, theirs)| theirs / ours);
+        let (ratio, ours, theirs) = (median(ratios.collect()), median(ours), median(theirs));
         console_log!(
-            "{path} on {provider}: {:.0} ms, ours {ours:.0} ms, {ratio:.2} times as fast",
-            median(b)
+            "{path} on {provider}: {theirs:.0} ms, ours {ours:.0} ms, {ratio:.2} times as fast"
         );
         if best.is_none_or(|(ours, theirs)| ratio < theirs / ours) {
             best = Some((ours, ours * ratio));
         }
     }
-    let times = best.expect("a form of the graph that runs");
+    let times = best.expect("a graph that runs");
     report(
         &format!("{} {pack}", case.name),
         &format!("onnxruntime-web {provider}"),
         times,
     );
+}
+
+/// Alternates the peer's evaluation with ours, and returns the milliseconds of ours and of theirs in every round but the first,
+/// which compiles. Ends early if the peer fails.
+async fn rounds(step: &Step, session: &JsValue, peer: &str) -> (Vec<f64>, Vec<f64>) {
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    let mut rounds = ROUNDS;
+    for round in 0.. {
+        if round > rounds {
+            break;
+        }
+        let start = now();
+        let found = match run(session).await {
+            Ok(found) => Float32Array::from(found).to_vec(),
+            Err(reason) => {
+                console_log!("{peer}: {reason:?}");
+                break;
+            }
+        };
+        let peer_ms = now() - start;
+        let error = step.error(&found);
+        assert!(
+            error < 1e-3,
+            "{peer}: {error} from torch, expected below 1e-3"
+        );
+        let (own_ms, _) = step.ours().await;
+        if round > 0 {
+            ours.push(own_ms);
+            theirs.push(peer_ms);
+        } else if peer_ms > 1e4 {
+            // For evaluations above ten seconds, two more rounds suffice.
+            rounds = 2;
+        }
+    }
+    (ours, theirs)
 }
 
 async fn cases() -> Vec<Case> {
@@ -469,11 +511,11 @@ async fn transformer_on_the_cpu() {
     }
 }
 
-/// Benchmarks a step with a KV cache for text and input against one that recomputes them.
-async fn kept(on: Device, name: &str) {
+/// Benchmarks a step with a KV cache of the clean tokens against one that recomputes them.
+async fn kv_cache(on: Device, name: &str) {
     for (attention, what) in [
-        (Attention::InputsApart, "input kept"),
-        (Attention::CleanApart, "text and input kept"),
+        (Attention::InputsApart, "KV cache of the input"),
+        (Attention::CleanApart, "KV cache of text and input"),
     ] {
         let step = Step::load("block", "f32", attention, on.clone()).await;
         let (text, inputs, grid) = step.arguments();
@@ -485,12 +527,12 @@ async fn kept(on: Device, name: &str) {
         let difference = difference.iter::<f32>().next().expect("a number");
         assert!(difference < 1e-4, "{what} on {name}: {difference} apart");
         let times = race(ROUNDS, || step.forward(&prepared), || step.forward(&whole)).await;
-        report(&format!("block {name}, {what}"), "every token anew", times);
+        report(&format!("block {name}, {what}"), "no KV cache", times);
     }
 }
 
 #[wasm_bindgen_test]
-async fn kept_keys_and_values() {
-    kept(webgpu().await, "WebGPU").await;
-    kept(Device::flex(), "CPU").await;
+async fn kv_cache_on_both_devices() {
+    kv_cache(webgpu().await, "WebGPU").await;
+    kv_cache(Device::flex(), "CPU").await;
 }

@@ -111,7 +111,7 @@ mod native;
 mod browser;
 
 #[cfg(not(target_arch = "wasm32"))]
-use native::{now, tell};
+use native::{now, open, tell};
 
 #[cfg(target_arch = "wasm32")]
-use browser::{now, tell};
+use browser::{now, open, tell};

@@ -4,15 +4,18 @@ import "./editor.js";
 import * as scenes from "./demo/scenes.js";
 import * as updates from "./demo/updates.js";
 
-const editor = document.querySelector("unireal-editor");
+// Both elements are in index.html.
+const editor = /** @type {import("./editor.js").UniRealEditor} */ (document.querySelector("unireal-editor"));
+const skip = /** @type {HTMLElement} */ (document.querySelector(".skip"));
 const query = new URLSearchParams(location.search);
 for (const name of ["pack", "device"]) {
-  if (query.get(name)) {
-    editor.setAttribute(name, query.get(name));
+  const value = query.get(name);
+  if (value) {
+    editor.setAttribute(name, value);
   }
 }
 
-document.querySelector(".skip").addEventListener("click", (event) => {
+skip.addEventListener("click", (event) => {
   event.preventDefault();
   editor.focus();
 });

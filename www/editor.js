@@ -4,7 +4,7 @@
  * the page. It links its stylesheet, which the strictest style policy (`style-src 'self'`) allows.
  */
 import { markup } from "./editor/markup.js";
-import { parts } from "./editor/parts.js";
+import { Parts } from "./editor/parts.js";
 import { DEVICES } from "./unireal.js";
 
 export class UniRealEditor extends HTMLElement {
@@ -20,13 +20,14 @@ export class UniRealEditor extends HTMLElement {
     super();
     const root = this.attachShadow({ mode: "open", delegatesFocus: false });
     root.append(markup(new URL("./editor.css", import.meta.url).href));
-    this.#parts = parts(this, root);
+    this.#parts = new Parts(this, root);
   }
 
   connectedCallback() {
     this.#connection = new AbortController();
     this.#parts.listen(this.#connection.signal, this.hasAttribute("whole-page"));
-    this.#begin();
+    // In a microtask, so that the script that created the element can still set its attributes.
+    queueMicrotask(() => this.#start());
   }
 
   disconnectedCallback() {
@@ -37,7 +38,7 @@ export class UniRealEditor extends HTMLElement {
       if (!this.isConnected) {
         this.#started = false;
         this.#parts.run.cancel();
-        this.#parts.engine.close();
+        this.#parts.card.close();
       }
     });
   }
@@ -48,25 +49,20 @@ export class UniRealEditor extends HTMLElement {
     }
     if (name === "pack") {
       this.#parts.run.cancel();
-      this.#parts.engine.start(after ?? "");
+      this.#parts.card.start(after ?? "");
     } else if (name === "device") {
-      this.#parts.engine.setDevice(this.device);
+      this.#parts.card.setDevice(this.device);
     } else {
       this.#parts.showExamples(after);
     }
   }
 
-  /** Starts in a microtask, so that the script that created the element can still set its attributes. */
-  #begin() {
-    queueMicrotask(() => this.#start());
-  }
-
   #start() {
     if (this.isConnected && !this.#started) {
       this.#started = true;
-      this.#parts.engine.setDevice(this.device);
+      this.#parts.card.setDevice(this.device);
       this.#parts.showExamples(this.getAttribute("examples"));
-      this.#parts.engine.start(this.pack);
+      this.#parts.card.start(this.pack);
     }
   }
 
@@ -80,7 +76,7 @@ export class UniRealEditor extends HTMLElement {
 
   get device() {
     const device = this.getAttribute("device");
-    return DEVICES.includes(device) ? device : "auto";
+    return DEVICES.find((name) => name === device) ?? "auto";
   }
 
   set device(device) {
@@ -88,7 +84,7 @@ export class UniRealEditor extends HTMLElement {
   }
 
   get model() {
-    return this.#parts.engine.loaded();
+    return this.#parts.card.model;
   }
 
   get images() {
@@ -96,8 +92,8 @@ export class UniRealEditor extends HTMLElement {
   }
 
   set images(list) {
-    this.#parts.history.keep();
-    this.#parts.inputs.give([...list]);
+    this.#parts.history.saveState();
+    this.#parts.inputs.putSources([...list]);
   }
 
   get prompt() {
@@ -109,7 +105,7 @@ export class UniRealEditor extends HTMLElement {
   }
 
   get sampleSize() {
-    return this.#parts.engine.sampleSize();
+    return this.#parts.card.sampleSize;
   }
 
   set ideas(texts) {
@@ -117,8 +113,8 @@ export class UniRealEditor extends HTMLElement {
   }
 
   get request() {
-    const { keepSeed, seed, ...others } = this.#parts.settings.read();
-    return { prompt: this.prompt, ...others, seed: keepSeed ? seed : undefined };
+    const { lockSeed, seed, ...others } = this.#parts.settings.read();
+    return { prompt: this.prompt, ...others, seed: lockSeed ? seed : undefined };
   }
 
   set request({ prompt, ...others }) {
@@ -130,7 +126,7 @@ export class UniRealEditor extends HTMLElement {
 
   async load() {
     this.#start();
-    await this.#parts.engine.download();
+    await this.#parts.card.download();
     return this.model;
   }
 
@@ -143,7 +139,7 @@ export class UniRealEditor extends HTMLElement {
   }
 
   focus(options) {
-    this.shadowRoot.getElementById("prompt").focus(options);
+    this.shadowRoot?.getElementById("prompt")?.focus(options);
   }
 }
 

@@ -20,12 +20,15 @@ export class UniRealError extends Error {
 }
 
 /** Returns an error for an invalid request; the message says what is valid. */
-export const refuse = (message, options) => new UniRealError("request", message, options);
+export const requestError = (message, options) => new UniRealError("request", message, options);
 
-/** Returns the error for the page from an error that the worker sent as data. */
-export function thrown({ code, message, cause }) {
+/** Converts an error that the worker sent as data to an error of the page. */
+export function fromMessage({ code, message, cause }) {
   if (code === "abort") {
     return new DOMException(message || "cancelled", "AbortError");
   }
   return new UniRealError(CODES.has(code) ? code : "internal", message, cause && { cause });
 }
+
+/** Returns whether an error means that the browser is out of memory. @param {any} error anything may be thrown */
+export const isOutOfMemory = (error) => error instanceof RangeError || error?.code === "memory";

@@ -11,12 +11,12 @@ const CACHE = "unireal-pipelines";
 const KEY = "/unireal-pipelines.json";
 
 /** Number of writes after which an unused pipeline is removed, such as one of an older version or another model. */
-const IDLE = 4;
+const MAX_IDLE = 4;
 
 /**
  * A serialisable pipeline. `groups` are the entries of its bind group layouts, or "auto" to derive them from the
  * shader.
- * @typedef {{ code: string, entryPoint: string, groups: "auto" | GPUBindGroupLayoutEntry[][] }} Recipe
+ * @typedef {{ code: string, entryPoint?: string, groups: "auto" | GPUBindGroupLayoutEntry[][] }} Recipe
  */
 
 /** @type {WeakMap<object, string>} */
@@ -27,18 +27,20 @@ const entries = new WeakMap();
 const layouts = new WeakMap();
 /** Prepared pipelines of each device. @type {WeakMap<GPUDevice, Map<string, GPUComputePipeline>>} */
 const ready = new WeakMap();
+/** A stored pipeline, with the number of writes since a visit used it. @typedef {{ recipe: Recipe, idle: number }} Entry */
+
 /** Pipelines that this visit used. @type {Map<string, Recipe>} */
 const used = new Map();
-/** Stored pipelines, with the number of writes since a visit used them. @type {Map<string, { recipe: Recipe, idle: number }>} */
-let kept = new Map();
+/** Stored pipelines. @type {Map<string, Entry>} */
+let stored = new Map();
 let preparing = Promise.resolve();
 
-/** Returns a promise that resolves when preparation ends; it never rejects. */
-export const prepared = () => preparing;
+/** Returns a promise that resolves when the stored pipelines are compiled; it never rejects. */
+export const pipelinesPrepared = () => preparing;
 
 /** Starts to compile the stored pipelines for a device. @param {GPUDevice} device */
 export function preparePipelines(device) {
-  preparing = prepare(device).catch(() => undefined);
+  preparing = compileStored(device).catch(() => undefined);
 }
 
 /** Wraps the functions that create pipelines, for all devices of this worker; call it before any device is created. */
@@ -61,22 +63,26 @@ export function watchPipelines() {
 
 /**
  * Stores the pipelines of this visit for the next one, if any of them is new.
- * @param {(code: string) => boolean} again whether a shader may be used again
+ * @param {(code: string) => boolean} isUsedAgain whether a later visit may use a shader
  */
-export async function keepPipelines(again) {
+export async function storePipelines(isUsedAgain) {
   for (const [key, { code }] of used) {
-    if (!again(code)) {
+    if (!isUsedAgain(code)) {
       used.delete(key);
     }
   }
-  if ([...used.keys()].every((key) => kept.has(key))) {
+  if ([...used.keys()].every((key) => stored.has(key))) {
     return;
   }
-  const idle = [...kept].filter(([key]) => !used.has(key)).map(([key, { recipe, idle }]) => [key, { recipe, idle: idle + 1 }]);
-  const now = [...used].map(([key, recipe]) => [key, { recipe, idle: 0 }]);
-  kept = new Map([...now, ...idle.filter(([, { idle }]) => idle < IDLE)]);
+  const before = stored;
+  stored = new Map([...used].map(([key, recipe]) => [key, { recipe, idle: 0 }]));
+  for (const [key, { recipe, idle }] of before) {
+    if (!stored.has(key) && idle + 1 < MAX_IDLE) {
+      stored.set(key, { recipe, idle: idle + 1 });
+    }
+  }
   try {
-    await (await caches.open(CACHE)).put(KEY, new Response(JSON.stringify([...kept.values()])));
+    await (await caches.open(CACHE)).put(KEY, new Response(JSON.stringify([...stored.values()])));
   } catch {
     // No storage, or it is full: the next visit compiles pipelines at their first use.
   }
@@ -92,22 +98,29 @@ function wrap(prototype, name, then) {
 
 /** @param {GPUComputePipelineDescriptor} descriptor @returns {Recipe} */
 function describe({ compute, layout }) {
-  const groups = layout === "auto" ? "auto" : layouts.get(layout);
-  return { code: codes.get(compute.module), entryPoint: compute.entryPoint, groups };
+  // The shader and the layout came from the wrapped functions, so both are known.
+  const code = /** @type {string} */ (codes.get(compute.module));
+  const groups = layout === "auto" ? layout : /** @type {GPUBindGroupLayoutEntry[][]} */ (layouts.get(layout));
+  return { code, entryPoint: compute.entryPoint, groups };
 }
 
-async function prepare(device) {
+/** @param {GPUDevice} device */
+async function compileStored(device) {
   const found = await (await caches.open(CACHE)).match(KEY);
   const list = found ? await found.json() : [];
-  kept = new Map(list.map((entry) => [JSON.stringify(entry.recipe), entry]));
+  stored = new Map(list.map((/** @type {Entry} */ entry) => [JSON.stringify(entry.recipe), entry]));
   const pipelines = new Map();
   ready.set(device, pipelines);
-  await Promise.allSettled([...kept].map(async ([key, { recipe }]) => {
+  await Promise.allSettled([...stored].map(async ([key, { recipe }]) => {
     pipelines.set(key, await compile(device, recipe));
   }));
 }
 
-/** Compiles a pipeline. Rejects if the device refuses it, without an error of the page. */
+/**
+ * Compiles a pipeline. Rejects if the device refuses it, without an error of the page.
+ * @param {GPUDevice} device
+ * @param {Recipe} recipe
+ */
 async function compile(device, { code, entryPoint, groups }) {
   device.pushErrorScope("validation");
   const module = device.createShaderModule({ code });
@@ -116,7 +129,7 @@ async function compile(device, { code, entryPoint, groups }) {
   const error = device.popErrorScope();
   const pipeline = await device.createComputePipelineAsync({ layout, compute: { module, entryPoint } });
   if (await error) {
-    throw new Error("refused");
+    throw new Error("the device refused a stored pipeline");
   }
   return pipeline;
 }

@@ -8,16 +8,16 @@ const warned = new Set();
  * @param {T} options
  * @param {string} old
  * @param {string} name
- * @returns {T}
+ * @returns {T} with `name` in place of `old`
  */
 export function renamed(options, old, name) {
-  if (options?.[old] === undefined) {
+  const { [old]: value, ...rest } = /** @type {Record<string, unknown>} */ (options ?? {});
+  if (value === undefined) {
     return options;
   }
   if (!warned.has(old)) {
     warned.add(old);
     console.warn(`unireal: "${old}" is called "${name}" now; the old name goes with version 0.3`);
   }
-  const { [old]: value, ...rest } = options;
-  return { [name]: value, ...rest };
+  return /** @type {T} */ ({ [name]: value, ...rest });
 }

@@ -229,7 +229,7 @@ export interface Generated {
   readonly timings: Timings;
 }
 
-/** A loaded model in a worker of its own. After a fault the worker is replaced, and the next `generate` reloads the
+/** A loaded model in a separate worker. After a fault the worker is replaced, and the next `generate` reloads the
  * model from the cache. */
 export interface Model extends AsyncDisposable {
   readonly info: ModelInfo;
@@ -257,6 +257,9 @@ export declare const UniReal: {
   /** Returns the bytes that the pack takes in this browser's storage, including those of an unfinished download; 0 if
    * nothing is cached. */
   storedBytes(url: string | URL): Promise<number>;
-  /** Deletes this browser's cached files of the pack. */
+  /**
+   * Deletes this browser's cached files of the pack.
+   * @throws UniRealError with the code `busy` while a load uses them, possibly in another tab
+   */
   clearCache(url: string | URL): Promise<void>;
 };

@@ -1,13 +1,14 @@
 /**
  * The public API: `UniReal.check`, `UniReal.load`, `model.generate`, `model.dispose`, `UniReal.storedBytes`,
- * `UniReal.clearCache`. unireal.d.ts has the types and the documentation. host.js owns the worker, and pictures.js
- * decodes images; the engine does everything else.
+ * `UniReal.clearCache`. unireal.d.ts has the types and the documentation. engine-worker.js starts and terminates
+ * workers, images.js converts images, and cache.js knows where packs are cached; the engine does everything else.
  */
-import { UniRealError, refuse } from "./error.js";
-import { callOnSpare, take } from "./host.js";
-import { cachedBytes } from "./cached.js";
+import { orAbort } from "./abort.js";
+import { cachedBytes, clearCache } from "./cache.js";
+import { callOnIdleWorker, takeWorker } from "./engine-worker.js";
+import { UniRealError, requestError } from "./error.js";
+import { decode, toBitmap } from "./images.js";
 import { renamed } from "./renamed.js";
-import { bitmap, decode, orAbort } from "./pictures.js";
 
 export { UniRealError };
 
@@ -17,25 +18,18 @@ function address(url) {
   try {
     folder = new URL(url, globalThis.document?.baseURI ?? globalThis.location?.href);
   } catch (cause) {
-    throw refuse(`"${url}" is not a URL of a model's folder`, { cause });
+    throw requestError(`"${url}" is not a URL of a model's folder`, { cause });
   }
   if (!/^https?:$/.test(folder.protocol)) {
-    throw refuse(`a model's folder is read over http or https, not ${folder.protocol}`);
+    throw requestError(`a model's folder is read over http or https, not ${folder.protocol}`);
   }
   folder.hash = "";
   folder.pathname = folder.pathname.replace(/\/?(model_index\.json)?$/, "/");
   return folder.href;
 }
 
-/** Devices that a model can run on, see `Device`. */
+/** All values of `Device`. @type {readonly import("./unireal.d.ts").Device[]} */
 export const DEVICES = ["auto", "webgpu", "webgpu-f16", "cpu"];
-
-function known(device) {
-  if (!DEVICES.includes(device)) {
-    throw refuse(`unknown device "${device}"; use ${DEVICES.slice(0, -1).join(", ")} or ${DEVICES.at(-1)}`);
-  }
-  return device;
-}
 
 /** Calls a user's callback. What it throws is reported as the page's own error and does not affect the call. */
 function notify(callback, event) {
@@ -46,8 +40,8 @@ function notify(callback, event) {
   }
 }
 
-/** Makes progress events consistent: `loaded` never decreases, `total` never changes, "ready" comes once and last. */
-function progress(callback) {
+/** Passes on progress events such that `loaded` never decreases, `total` never changes, and "ready" comes once and last. */
+function progressReports(callback) {
   let loaded = 0;
   let total = null;
   let cached = true;
@@ -68,108 +62,100 @@ function progress(callback) {
   };
 }
 
-/** Builds the request for the engine. Checks types; the engine checks ranges and names and fills in defaults. */
+/** The fields of a request without its images. The engine checks them and fills in defaults (src/web/request.rs). */
+const FIELDS = [
+  "prompt", "context", "width", "height", "outputs", "steps", "method", "guidance", "imageGuidance", "composite", "seed", "previewEvery",
+];
+
+/**
+ * Builds the request for the engine, which checks it. Here, images become pixels, because only the page can read them,
+ * and a missing seed becomes a random one.
+ */
 async function prepare(given, signal) {
   const options = renamed(given, "keep", "composite");
-  const { prompt, images = [], context } = options;
-  if (typeof prompt !== "string") {
-    throw refuse(`prompt is ${typeof prompt}; say in words what the result should be`);
-  }
-  if (!Array.isArray(images)) {
-    throw refuse("images is not an array; give [{ image, role }]");
-  }
-  if (context != null && !(Array.isArray(context) && context.every((tag) => typeof tag === "string"))) {
-    throw refuse("context is not an array of tags; leave it out to derive them from the request");
-  }
-  const request = { prompt, context: context ?? null };
-  for (const name of ["width", "height", "outputs", "steps", "seed", "previewEvery", "guidance", "imageGuidance"]) {
-    const value = options[name];
-    if (value == null) {
-      continue;
-    }
-    const real = name === "guidance" || name === "imageGuidance";
-    if (typeof value !== "number" || !(real || (Number.isSafeInteger(value) && value >= 0))) {
-      throw refuse(`${name} of ${String(value)}; it must be ${real ? "a number" : "a whole number, zero or more"}`);
-    }
-    request[name] = value;
-  }
-  if (("width" in request) !== ("height" in request)) {
-    throw refuse("width and height come together: give both or neither");
-  }
-  if (options.method != null) {
-    request.method = String(options.method);
-  }
-  if (options.composite != null) {
-    if (typeof options.composite !== "boolean") {
-      throw refuse(`composite is ${String(options.composite)}, expected true or false`);
-    }
-    request.composite = options.composite;
-  }
+  const request = Object.fromEntries(FIELDS.map((name) => [name, options[name]]));
   request.seed ??= crypto.getRandomValues(new Uint32Array(1))[0];
+  if (!Array.isArray(options.images)) {
+    return { ...request, images: options.images };
+  }
   request.images = [];
-  for (const [index, entry] of images.entries()) {
-    if (typeof entry?.role !== "string") {
-      throw refuse(`IMG${index + 1} has no role; use canvas, asset or control`);
-    }
-    request.images.push({ ...(await decode(entry.image, `IMG${index + 1}`, signal)), role: entry.role });
+  for (const [index, entry] of options.images.entries()) {
+    request.images.push({ ...(await decode(entry?.image, `IMG${index + 1}`, signal)), role: entry.role });
   }
   return request;
 }
 
-/** A model in a worker. After a fault the worker is replaced, and the model is loaded again with the same options. */
+/** The key of the method for `await using`; older browsers lack it. @type {typeof Symbol.asyncDispose} */
+const ASYNC_DISPOSE = Symbol.asyncDispose ?? Symbol.for("Symbol.asyncDispose");
+
+/** @typedef {import("./unireal.d.ts").Model} PublicModel */
+
+/**
+ * A model in a worker. After a fault the worker is replaced, and the model is loaded again with the same options.
+ * @implements {PublicModel}
+ */
 class Model {
   #url;
   #options;
-  #host = null;
+  /** @type {ReturnType<typeof takeWorker> | null} */
+  #worker = null;
+  /** @type {import("./unireal.d.ts").ModelInfo | null} */
   #info = null;
   #busy = false;
   #end = new AbortController();
 
+  /** @param {string} url @param {{ device: string, cache: string }} options */
   constructor(url, options) {
     this.#url = url;
     this.#options = options;
   }
 
+  /** @param {string | URL} url @param {import("./unireal.d.ts").LoadOptions} [options] */
   static async load(url, { device = "auto", cache = "opfs", onProgress, signal } = {}) {
     signal?.throwIfAborted();
-    known(device);
-    if (!["opfs", "none"].includes(cache)) {
-      throw refuse(`unknown cache "${cache}"; use opfs or none`);
-    }
     const model = new Model(address(url), { device, cache });
     await model.#open(onProgress, signal);
     return model;
   }
 
   get info() {
-    return this.#info;
+    // Set by `load` before it returns the model.
+    return /** @type {import("./unireal.d.ts").ModelInfo} */ (this.#info);
   }
 
-  /** Returns the worker with the model in it; starts a new one and loads the model after a fault. */
+  /**
+   * Returns the worker with the model in it; starts a new one and loads the model after a fault.
+   * @param {import("./unireal.d.ts").LoadOptions["onProgress"]} onProgress
+   * @param {AbortSignal} [signal]
+   */
   async #open(onProgress, signal) {
-    if (this.#host) {
-      await orAbort(this.#host.settled(), signal);
+    if (this.#worker) {
+      await orAbort(this.#worker.settled(), signal);
     }
-    if (this.#host?.alive) {
-      return this.#host;
+    if (this.#worker?.alive) {
+      return this.#worker;
     }
-    const laws = progress(onProgress);
-    const host = take();
+    const reports = progressReports(onProgress);
+    const worker = takeWorker();
     try {
       const value = { url: this.#url, options: this.#options };
-      this.#info = Object.freeze(await host.call("open", value, { onEvent: laws.on, signal }));
+      this.#info = Object.freeze(await worker.call("open", value, { onEvent: reports.on, signal }));
     } catch (error) {
-      host.retire();
+      worker.retire();
       throw error;
     }
-    this.#host = host;
-    laws.ready(this.#info);
-    return host;
+    this.#worker = worker;
+    reports.ready(this.info);
+    return worker;
   }
 
-  async generate(options = {}) {
+  /**
+   * Callers without types may leave the options out; the engine then says that the prompt is missing.
+   * @param {import("./unireal.d.ts").GenerateOptions} options
+   */
+  async generate(options = /** @type {any} */ ({})) {
     if (this.#end.signal.aborted) {
-      throw refuse("the model was disposed; load it again");
+      throw requestError("the model was disposed; load it again");
     }
     if (this.#busy) {
       throw new UniRealError("busy", "the model is busy with another request; wait for it or cancel it");
@@ -186,45 +172,48 @@ class Model {
 
   async #run(options, signal) {
     const request = await prepare(options, signal);
-    const host = await this.#open(undefined, signal);
+    const worker = await this.#open(undefined, signal);
     // Converting a preview to a bitmap is asynchronous: a queue keeps the steps in order and before the result.
     let queue = Promise.resolve();
     const onEvent = ({ step, steps, preview }) => {
       queue = queue.then(async () => {
-        const pictures = preview && (await Promise.all(preview.map(bitmap)));
+        const bitmaps = preview && (await Promise.all(preview.map(toBitmap)));
         if (signal.aborted) {
-          pictures?.forEach((picture) => picture.close());
+          bitmaps?.forEach((bitmap) => bitmap.close());
         } else {
-          notify(options.onStep, { step, steps, preview: pictures });
+          notify(options.onStep, { step, steps, preview: bitmaps });
         }
       }).catch(reportError);
     };
-    const transfer = request.images.map(({ data }) => data.buffer);
-    const { images, seed, timings } = await host.call("generate", { request }, { transfer, onEvent, signal });
+    const transfer = Array.isArray(request.images) ? request.images.map(({ data }) => data.buffer) : [];
+    const { images, seed, timings } = await worker.call("generate", { request }, { transfer, onEvent, signal });
     await queue;
-    return { images: await Promise.all(images.map(bitmap)), seed, timings };
+    return { images: await Promise.all(images.map(toBitmap)), seed, timings };
   }
 
   async dispose() {
     this.#end.abort(new DOMException("the model was disposed", "AbortError"));
-    this.#host?.close();
-    this.#host = null;
+    this.#worker?.close();
+    this.#worker = null;
   }
 
-  [Symbol.asyncDispose ?? Symbol.for("Symbol.asyncDispose")]() {
+  [ASYNC_DISPOSE]() {
     return this.dispose();
   }
 }
 
+/** @type {typeof import("./unireal.d.ts").UniReal} */
 export const UniReal = Object.freeze({
   async check(url, { device = "auto", signal } = {}) {
-    return callOnSpare("check", { url: address(url), device: known(device) }, signal);
+    return callOnIdleWorker("check", { url: address(url), device }, signal);
   },
-  load: (url, options) => Model.load(url, options),
+  async load(url, options) {
+    return Model.load(url, options);
+  },
   async storedBytes(url) {
     return cachedBytes(address(url));
   },
   async clearCache(url) {
-    await callOnSpare("clearCache", { url: address(url) });
+    await clearCache(address(url));
   },
 });

@@ -1,11 +1,14 @@
 /**
- * The engine's worker: receives messages, calls `Engine` and posts its results. unireal.js decides when a worker is
- * terminated.
+ * The engine's worker: receives messages, calls `Engine` and posts its results. engine-worker.js starts and
+ * terminates it.
  *
  *   in:  { id, method, value } | { id, method: "abort" }
  *   out: { id, event } | { id, result } | { id, error: { code, message, cause?, fatal? } }
  */
-import { keepPipelines, prepared, preparePipelines, watchPipelines } from "./pipelines.js";
+import { orAbort } from "./abort.js";
+import { cachePath } from "./cache.js";
+import { prepareDevices } from "./device.js";
+import { pipelinesPrepared, storePipelines } from "./pipelines.js";
 import init, { Engine } from "./wasm/unireal.js";
 
 /** @type {Promise<unknown> | null} */
@@ -16,45 +19,37 @@ let engine = null;
 const running = new Map();
 
 /** Yields to the event loop. The engine awaits this between steps, so that an abort message is received. */
-const turn = () => new Promise((resolve) => setTimeout(resolve));
+const yieldToEvents = () => new Promise((resolve) => setTimeout(resolve));
 
-/** Awaits a promise that never rejects, or rejects as soon as the signal aborts. */
-function unlessAborted(promise, signal) {
-  return new Promise((resolve, reject) => {
-    const abort = () => reject(signal.reason);
-    signal.aborted ? abort() : signal.addEventListener("abort", abort, { once: true });
-    promise.then(resolve);
-  });
-}
-
-/** Returns an image whose pixels have a buffer of their own; a view into wasm memory could not be transferred. */
-function own(picture) {
-  const { width, height, data } = picture;
+/** Returns an image whose pixels have a separate buffer; a view into wasm memory could not be transferred. */
+function withOwnBuffer({ width, height, data }) {
   return { width, height, data: data.byteLength === data.buffer.byteLength ? data : data.slice() };
 }
 
 const methods = {
-  check: ({ url, device }) => Engine.check(url, device),
-
-  clearCache: ({ url }) => Engine.clearCache(url),
+  check: async ({ url, device }) => Engine.check(url, device, await cachePath(url)),
 
   async open({ url, options }, post, signal) {
     engine?.free();
     engine = null;
-    engine = await Engine.open(url, options, (event) => (post({ event }), turn()), signal);
+    const onProgress = (event) => (post({ event }), yieldToEvents());
+    engine = await Engine.open(url, { ...options, cachePath: await cachePath(url) }, onProgress, signal);
     return engine.info();
   },
 
   async generate({ request }, post, signal) {
     const onStep = ({ step, steps, preview }) => {
-      const pictures = preview?.map(own) ?? null;
-      post({ event: { step, steps, preview: pictures } }, pictures?.map(({ data }) => data.buffer));
-      return turn();
+      const images = preview?.map(withOwnBuffer) ?? null;
+      post({ event: { step, steps, preview: images } }, images?.map(({ data }) => data.buffer));
+      return yieldToEvents();
     };
-    await unlessAborted(prepared(), signal);
+    if (!engine) {
+      throw { code: "internal", message: "no model is open" };
+    }
+    await orAbort(pipelinesPrepared(), signal);
     const { images, seed, timings } = await engine.generate(request, onStep, signal);
-    await keepPipelines((code) => Engine.usesShader(code));
-    return { images: images.map(own), seed, timings };
+    await storePipelines((code) => Engine.usesShader(code));
+    return { images: images.map(withOwnBuffer), seed, timings };
   },
 };
 
@@ -101,7 +96,7 @@ self.addEventListener("message", async ({ data: { id, method, value } }) => {
   try {
     await start();
     controller.signal.throwIfAborted();
-    const post = (message, transfer = []) => self.postMessage({ id, ...message }, transfer);
+    const post = (message, transfer = []) => self.postMessage({ id, ...message }, { transfer });
     const result = await methods[method](value, post, controller.signal);
     post({ result }, method === "generate" ? result.images.map(({ data }) => data.buffer) : []);
   } catch (error) {
@@ -118,25 +113,16 @@ self.addEventListener("message", async ({ data: { id, method, value } }) => {
  */
 function onDeviceError({ error }) {
   if (error instanceof GPUOutOfMemoryError || /max buffer size/.test(error.message)) {
-    const message = `out of memory: the GPU has no room for what the request needs: ${error.message.split("\n")[0]}`;
+    const message = `out of memory: the GPU cannot allocate a buffer of the request: ${error.message.split("\n")[0]}`;
     for (const id of running.keys()) {
       self.postMessage({ id, error: { code: "memory", message, fatal: true } });
     }
   }
 }
 
-if ("GPUAdapter" in self) {
-  watchPipelines();
-  const { requestDevice } = GPUAdapter.prototype;
-  GPUAdapter.prototype.requestDevice = async function (...given) {
-    const device = await requestDevice.apply(this, given);
-    device.addEventListener("uncapturederror", onDeviceError);
-    preparePipelines(device);
-    return device;
-  };
-}
+prepareDevices(onDeviceError);
 
-// A panic inside a task that nobody awaits would leave the call open for ever. As an error event it reaches the page.
+// A panic inside a task that is not awaited would leave the call open for ever. As an error event it reaches the page.
 self.addEventListener("unhandledrejection", ({ reason }) => {
   if (reason instanceof WebAssembly.RuntimeError) {
     reportError(reason);

@@ -1,4 +1,4 @@
-"""Compiles what our kernels include with a bundle's NVRTC, which needs no card: check.py FOLDER (with lib/ and include/)."""
+"""Checks without a GPU that a bundle's NVRTC compiles the headers of our kernels: check.py FOLDER (with lib/ and include/)."""
 
 import ctypes
 import pathlib

@@ -1,4 +1,4 @@
-"""Reads what `unireal data encode` writes, and draws micro-batches from it on the device."""
+"""Reads the latents of `unireal data encode` and draws micro-batches from them on the device."""
 
 from __future__ import annotations
 
@@ -66,33 +66,33 @@ def read_shard(note: str, channels: int) -> Samples:
     texts = [", ".join([*row["context"], prompt.strip()]) for row in chosen for prompt in row["prompts"][:PROMPTS]]
     encoded = iter(_tokenizer.encode_batch(texts))
     n = len(chosen)
-    made = Samples(
+    samples = Samples(
         frames, [], *(np.full((n, FRAMES), -1, np.int32) for _ in range(2)), np.zeros((n, FRAMES), np.int8),
         np.zeros((n, tokens), np.uint8), np.zeros((n, PROMPTS, MAX_TOKENS), np.int16), np.zeros((n, PROMPTS), np.int16), np.zeros(n, np.int16),
     )
     for i, row in enumerate(chosen):
-        made.kind.append(row["kind"] + (f"/{row['variant']}" if row["variant"] else ""))
+        samples.kind.append(row["kind"] + (f"/{row['variant']}" if row["variant"] else ""))
         for k, (name, _, _) in enumerate(row["inputs"]):
-            made.inputs[i, k] = known[name]
-            made.roles[i, k] = ROLES.index(row["roles"][k])
+            samples.inputs[i, k] = known[name]
+            samples.roles[i, k] = ROLES.index(row["roles"][k])
         for k, (name, _, _) in enumerate(row["outputs"]):
-            made.outputs[i, k] = known[name]
+            samples.outputs[i, k] = known[name]
         if len(row["changed"]) == tokens:
-            made.changed[i] = np.frombuffer(row["changed"].encode(), np.uint8) - ord("0")
-        kept = 0
+            samples.changed[i] = np.frombuffer(row["changed"].encode(), np.uint8) - ord("0")
+        count = 0
         for prompt in row["prompts"][:PROMPTS]:
             ids = next(encoded).ids
             if len(ids) <= MAX_TOKENS:
-                made.tokens[i, kept, : len(ids)] = ids
-                made.lengths[i, kept] = len(ids)
-                kept += 1
-        lengths = made.lengths[i, : max(kept, 1)]
-        made.shortest[i] = int(lengths.argmin())
-    keep = np.flatnonzero(made.lengths[:, 0] > 0)
-    made.kind = [made.kind[i] for i in keep]
+                samples.tokens[i, count, : len(ids)] = ids
+                samples.lengths[i, count] = len(ids)
+                count += 1
+        lengths = samples.lengths[i, : max(count, 1)]
+        samples.shortest[i] = int(lengths.argmin())
+    selected = np.flatnonzero(samples.lengths[:, 0] > 0)
+    samples.kind = [samples.kind[i] for i in selected]
     for name in ("inputs", "outputs", "roles", "changed", "tokens", "lengths", "shortest"):
-        setattr(made, name, getattr(made, name)[keep])
-    return made
+        setattr(samples, name, getattr(samples, name)[selected])
+    return samples
 
 
 class Column:
@@ -104,9 +104,9 @@ class Column:
 
     def add(self, values: np.ndarray) -> None:
         if self.n + len(values) > len(self.rows):
-            room = torch.empty((2 * (self.n + len(values)), *self.rows.shape[1:]), dtype=self.rows.dtype, device=self.rows.device)
-            room[: self.n] = self.rows[: self.n]
-            self.rows = room
+            larger = torch.empty((2 * (self.n + len(values)), *self.rows.shape[1:]), dtype=self.rows.dtype, device=self.rows.device)
+            larger[: self.n] = self.rows[: self.n]
+            self.rows = larger
         self.rows[self.n : self.n + len(values)] = torch.from_numpy(values).to(self.rows.device)
         self.n += len(values)
 
@@ -150,7 +150,7 @@ class Bank:
                 return self.parts.index(name)
         return -1
 
-    def look(self, pool: ProcessPoolExecutor) -> None:
+    def read_new(self, pool: ProcessPoolExecutor) -> None:
         """Starts to read new files and adds those that were read."""
         for note in sorted(self.folder.glob("*.json")):
             if note.name not in self.seen:
@@ -165,19 +165,19 @@ class Bank:
 
     def add(self, samples: Samples) -> None:
         part = np.array([self.part_of(kind) for kind in samples.kind], np.int16)
-        keep = np.flatnonzero(part >= 0)
+        selected = np.flatnonzero(part >= 0)
         first = self.columns["frames"].n if self.columns else 0
-        inputs = np.where(samples.inputs >= 0, samples.inputs + first, -1)[keep]
-        outputs = np.where(samples.outputs >= 0, samples.outputs + first, -1)[keep]
+        inputs = np.where(samples.inputs >= 0, samples.inputs + first, -1)[selected]
+        outputs = np.where(samples.outputs >= 0, samples.outputs + first, -1)[selected]
         arrays = {
-            "frames": samples.frames, "inputs": inputs, "outputs": outputs, "roles": samples.roles[keep], "changed": samples.changed[keep],
-            "tokens": samples.tokens[keep], "part": part[keep],
+            "frames": samples.frames, "inputs": inputs, "outputs": outputs, "roles": samples.roles[selected], "changed": samples.changed[selected],
+            "tokens": samples.tokens[selected], "part": part[selected],
         }
         for name, values in arrays.items():
             self.columns.setdefault(name, Column(values, self.device)).add(values)
-        self.part = np.concatenate((self.part, part[keep]))
-        self.lengths = np.concatenate((self.lengths, samples.lengths[keep]))
-        self.shortest = np.concatenate((self.shortest, samples.shortest[keep]))
+        self.part = np.concatenate((self.part, part[selected]))
+        self.lengths = np.concatenate((self.lengths, samples.lengths[selected]))
+        self.shortest = np.concatenate((self.shortest, samples.shortest[selected]))
         shape = 4 * (inputs >= 0).sum(1) + (outputs >= 0).sum(1)
         self.geometry = np.concatenate((self.geometry, shape.astype(np.int16)))
 
@@ -225,14 +225,14 @@ class Bank:
             ids = torch.where(quiet[:, None], blank, ids)
             present = torch.arange(longest, device=self.device)[None] < to(lengths[part])[:, None]
             frames, changed = self.columns["frames"].rows, of("changed").float()
-            meant = changed.sum(1)
+            area = changed.sum(1)
             draws.append(
                 Draw(
                     kinds=of("part").long(), ids=ids, present=present,
                     inputs=[frames[of("inputs")[:, k].long()].float() for k in range(n_inputs)],
                     roles=[of("roles")[:, k].long() for k in range(n_inputs)],
                     outputs=[frames[of("outputs")[:, k].long()].float() for k in range(n_outputs)],
-                    changed=changed, known=~quiet & (meant > 0) & (meant < changed.shape[1]), grounding_only=grounding_only,
+                    changed=changed, known=~quiet & (area > 0) & (area < changed.shape[1]), grounding_only=grounding_only,
                 )
             )
         return draws

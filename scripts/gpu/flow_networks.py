@@ -1,4 +1,4 @@
-"""The text encoder and the transformer of the torch twin (tests/golden/twin.py) with a fast forward pass, and the losses of the flow stages."""
+"""Implements a fast forward pass of the torch twin's text encoder and transformer (tests/golden/twin.py), and the losses of the flow stages."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def modulated(x: Tensor, shift: Tensor, scale: Tensor, eps: float, dtype: torch.
 
 
 def repeat(x: Tensor, count: int) -> Tensor:
-    """Like `repeat_interleave` along the first axis, which waits for the device."""
+    """Repeats the elements of the first axis, without waiting for the device as `repeat_interleave` does."""
     return x[:, None].expand(-1, count, *x.shape[1:]).flatten(0, 1)
 
 
-def half_block(x, modulation, table, hidden, seen, weights, heads: int, eps: float, dtype: torch.dtype, last: bool):
-    """Applies a block to clean or to noise tokens x [b, n, d], which also attend to the keys and values `seen`.
+def apply_block(x, modulation, table, hidden, kv_cache, weights, heads: int, eps: float, dtype: torch.dtype, last: bool):
+    """Applies a block to clean or to noise tokens x [b, n, d], which also attend to the keys and values in `kv_cache`.
 
     hidden [b, n, EXTRA] is HIDDEN in the first feature of padding, else 0. Returns the tokens, and their keys and values. With `last`, the
     tokens stay as they are: nothing reads the last block's clean tokens.
@@ -57,7 +57,7 @@ def half_block(x, modulation, table, hidden, seen, weights, heads: int, eps: flo
     if last:
         return x, k, v
     q = F.pad(rotate(rms(q, q_norm, eps), *table), (0, EXTRA), value=1.0)
-    keys, values = (k, v) if seen is None else (torch.cat((seen[0], k), 2), torch.cat((seen[1], v), 2))
+    keys, values = (k, v) if kv_cache is None else (torch.cat((kv_cache[0], k), 2), torch.cat((kv_cache[1], v), 2))
     y = F.scaled_dot_product_attention(q, keys, values, scale=(d // heads) ** -0.5)[..., :-EXTRA]
     x = x + gate1 * linear(y.transpose(1, 2).reshape(b, n, d), out_w, out_b)
     y = F.gelu(linear(modulated(x, shift2, scale2, eps, dtype), first_w, first_b), approximate="tanh")
@@ -73,7 +73,7 @@ class Networks(nn.Module):
         self.transformer = UniRealTransformer(config)
         self.grounding = nn.Linear(config.hidden_size, 1)
         self.config, self.dtype = config, dtype
-        self.half_block = half_block
+        self.apply_block = apply_block
         self.tables: dict[tuple, tuple[Tensor, Tensor]] = {}
         self.initialise(text)
 
@@ -104,7 +104,7 @@ class Networks(nn.Module):
                 shrunk = text.d_kv if name.endswith("SelfAttention.q.weight") else 1
                 nn.init.normal_(weight, std=(weight.shape[1] * shrunk) ** -0.5)
 
-    def words(self, size: int, tokenizer) -> None:
+    def set_index_rows(self, size: int, tokenizer) -> None:
         """Stores the row of the index embedding of every token id (IMGk, RESk)."""
         config = self.config
         table = torch.zeros(size, dtype=torch.long)
@@ -112,7 +112,7 @@ class Networks(nn.Module):
             table[tokenizer.token_to_id(f"IMG{k + 1}")] = 1 + k
         for k in range(config.max_outputs):
             table[tokenizer.token_to_id(f"RES{k + 1}")] = 1 + config.max_inputs + k
-        self.register_buffer("word_rows", table, persistent=False)
+        self.register_buffer("index_rows", table, persistent=False)
 
     def table(self, texts: int, inputs: int, outputs: int, side: int) -> tuple[Tensor, Tensor]:
         """Returns the rotary tables, cosines and sines, of text, input and output frames."""
@@ -146,7 +146,7 @@ class Networks(nn.Module):
         chosen = lambda rows, table: F.one_hot(rows, len(table)).float() @ table
         none = torch.zeros(1, self.config.hidden_size, device=states.device)
         index = torch.cat((none, network.input_index.weight, network.output_index.weight))
-        parts = [network.text_in(states.float()) + chosen(self.word_rows[draw.ids], index)]
+        parts = [network.text_in(states.float()) + chosen(self.index_rows[draw.ids], index)]
         for k, (frame, role) in enumerate(zip(draw.inputs, draw.roles)):
             category = chosen(role, network.category.weight)[:, None]
             parts.append(network.patch_in(frame) + network.input_index.weight[k] + category)
@@ -163,19 +163,19 @@ class Networks(nn.Module):
         logits = self.grounding(F.layer_norm(tokens, tokens.shape[-1:], eps=self.config.norm_eps)).squeeze(-1)
         repeats = len(tokens) // len(draw.changed)
         changed, known = (repeat(x, repeats) for x in (draw.changed, draw.known))
-        meant = changed.sum(1, keepdim=True)
-        weight = 0.5 * torch.where(changed > 0, 1 / meant.clamp(min=1), 1 / (changed.shape[1] - meant).clamp(min=1))
+        area = changed.sum(1, keepdim=True)
+        weight = 0.5 * torch.where(changed > 0, 1 / area.clamp(min=1), 1 / (changed.shape[1] - area).clamp(min=1))
         entropy = F.binary_cross_entropy_with_logits(logits, changed, reduction="none")
         return (entropy * weight).sum(1) * known * t
 
-    def run(self, x, modulation, table, hidden, seen, weights, last=False):
+    def run(self, x, modulation, table, hidden, kv_cache, weights, last=False):
         # Compile once for all batch sizes and sequence lengths.
-        for tensor, axes in ((x, [0, 1]), (hidden, [0, 1]), *((part, [0]) for part in table), *((part, [0, 2]) for part in seen or ())):
+        for tensor, axes in ((x, [0, 1]), (hidden, [0, 1]), *((part, [0]) for part in table), *((part, [0, 2]) for part in kv_cache or ())):
             torch._dynamo.maybe_mark_dynamic(tensor, axes)
         if len(modulation) > 1:
             torch._dynamo.maybe_mark_dynamic(modulation, 0)
         heads, eps = self.config.num_attention_heads, self.config.norm_eps
-        return self.half_block(x, modulation, table, hidden, seen, weights, heads, eps, self.dtype, last)
+        return self.apply_block(x, modulation, table, hidden, kv_cache, weights, heads, eps, self.dtype, last)
 
     def losses(self, draw: Draw, stage: dict, draws: int, times) -> tuple[Tensor, Tensor]:
         """Returns the training loss and the reported loss, [b] each: flow losses averaged over `draws` noise draws, or grounding losses."""
@@ -186,14 +186,14 @@ class Networks(nn.Module):
         n_in, n_out, middle = len(draw.inputs), len(draw.outputs), len(network.blocks) // 2
         hidden = torch.zeros(b, n_clean, EXTRA, dtype=self.dtype, device=device)
         hidden[:, :n_text, 0] = torch.where(draw.present, 0.0, HIDDEN)
-        still = network.modulation(F.silu(network.clean.weight))[None]  # [1, 1, 6 d]
+        clean_modulation = network.modulation(F.silu(network.clean.weight))[None]  # [1, 1, 6 d]
         table = self.table(n_text, n_in, 0, side)
         blocks = self.blocks()
         if draw.grounding_only:
             for weights in blocks[:middle]:
-                x, _, _ = self.run(x, still, table, hidden, None, weights)
-            shown = self.grounding_losses(x[:, n_text : n_text + tokens], draw, 1.0)
-            return shown * stage["grounding"], shown
+                x, _, _ = self.run(x, clean_modulation, table, hidden, None, weights)
+            reported = self.grounding_losses(x[:, n_text : n_text + tokens], draw, 1.0)
+            return reported * stage["grounding"], reported
         t = times(b * draws).to(device)
         target = repeat(torch.cat(draw.outputs, 1), draws)
         noise = torch.randn_like(target)
@@ -201,18 +201,18 @@ class Networks(nn.Module):
         index = repeat(network.output_index.weight[:n_out], tokens)
         y = network.patch_in(noisy) + index
         time = self.time(t)
-        moving = network.modulation(time)[:, None]
+        noise_modulation = network.modulation(time)[:, None]
         out_table = self.table(0, 0, n_out, side)
-        nothing = torch.zeros(b * draws, n_out * tokens, EXTRA, dtype=self.dtype, device=device)
+        not_hidden = torch.zeros(b * draws, n_out * tokens, EXTRA, dtype=self.dtype, device=device)
         for i, weights in enumerate(blocks):
-            x, k, v = self.run(x, still, table, hidden, None, weights, last=i + 1 == len(blocks))
-            y, _, _ = self.run(y, moving, out_table, nothing, (repeat(k, draws), repeat(v, draws)), weights)
+            x, k, v = self.run(x, clean_modulation, table, hidden, None, weights, last=i + 1 == len(blocks))
+            y, _, _ = self.run(y, noise_modulation, out_table, not_hidden, (repeat(k, draws), repeat(v, draws)), weights)
             if i + 1 == middle and stage["grounding"] > 0:
                 grounded = self.grounding_losses(y[:, :tokens], draw, t)
         shift, scale = network.final_modulation(time)[:, None].chunk(2, dim=-1)
         velocity = network.patch_out(F.layer_norm(y, y.shape[-1:], eps=self.config.norm_eps) * (1 + scale) + shift)
         weight = 1 + (stage["edit_region_weight"] - 1) * draw.changed
         weight = repeat((weight / weight.mean(1, keepdim=True)).repeat(1, n_out), draws)
-        shown = ((velocity - (noise - target)).square().mean(-1) * weight).mean(1)
-        total = shown + stage["grounding"] * grounded if stage["grounding"] > 0 else shown
-        return total.reshape(b, draws).mean(1), shown.reshape(b, draws).mean(1)
+        reported = ((velocity - (noise - target)).square().mean(-1) * weight).mean(1)
+        total = reported + stage["grounding"] * grounded if stage["grounding"] > 0 else reported
+        return total.reshape(b, draws).mean(1), reported.reshape(b, draws).mean(1)

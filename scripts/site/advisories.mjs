@@ -5,8 +5,8 @@ const [folder] = process.argv.slice(2);
 const { metadata, error, message } = JSON.parse((await text(process.stdin)) || "{}");
 const counts = metadata?.vulnerabilities;
 if (!counts) {
-  console.log(`NOT CHECKED: the advisories of ${folder}'s packages; the registry does not tell them: ${error?.summary || message || "no answer"}`);
+  console.log(`NOT CHECKED: the advisories of ${folder}'s packages are not available: ${error?.summary || message || "no answer"}`);
 } else {
-  console.log(`${folder}: ${counts.total} known weaknesses, ${counts.critical} critical, ${counts.high} high`);
+  console.log(`${folder}: ${counts.total} known vulnerabilities, ${counts.critical} critical, ${counts.high} high`);
   process.exitCode = counts.critical + counts.high > 0 ? 1 : 0;
 }

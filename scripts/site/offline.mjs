@@ -79,5 +79,5 @@ if (process.argv[1] && resolve(process.argv[1]) === fileURLToPath(import.meta.ur
     process.exit(2);
   }
   const { count, size } = await makeOffline(folder);
-  console.error(`${count} files, ${(size / 1e6).toFixed(1)} MB, are kept for visits without a network`);
+  console.error(`${count} files, ${(size / 1e6).toFixed(1)} MB, are cached for offline visits`);
 }

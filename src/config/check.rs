@@ -113,7 +113,7 @@ impl TransformerConfig {
             },
         )?;
         require(frequencies >= 2 && frequencies % 2 == 0, || {
-            format!("frequency_dim is {frequencies}; it must be even, at least 2")
+            format!("frequency_dim is {frequencies}, expected an even number of at least 2")
         })
     }
 }

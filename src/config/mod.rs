@@ -125,28 +125,6 @@ pub struct TransformerConfig {
     /// Which tokens attend to which; a file without it means [`Attention::Full`].
     #[serde(default, skip_serializing_if = "Attention::is_full")]
     pub attention: Attention,
-    /// How the network receives the canvas; a file without it means [`Conditioning::Frames`].
-    #[serde(default, skip_serializing_if = "Conditioning::is_frames")]
-    pub conditioning: Conditioning,
-}
-
-/// How the network receives input images.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
-#[serde(rename_all = "kebab-case")]
-pub enum Conditioning {
-    /// Every input is a frame of the sequence, as in the paper.
-    #[default]
-    Frames,
-    /// The baseline: the canvas's latent is concatenated to the noisy latent along the channels, as in InstructPix2Pix
-    /// (Brooks et al., 2023, section 3.2). There are no other inputs and only one output.
-    Channels,
-}
-
-impl Conditioning {
-    /// Returns whether this is the default, which serde omits.
-    fn is_frames(&self) -> bool {
-        *self == Conditioning::Frames
-    }
 }
 
 /// Which tokens attend to which. Tokens that do not attend to noise are the same in every sampler step, so
@@ -179,15 +157,6 @@ impl TransformerConfig {
     /// Returns the number of values in one token's patch.
     pub fn patch_dim(&self) -> usize {
         self.in_channels * self.patch_size * self.patch_size
-    }
-
-    /// Returns the number of input values of a noise token: its patch, plus the canvas's patch with
-    /// [`Conditioning::Channels`].
-    pub fn patch_in_dim(&self) -> usize {
-        match self.conditioning {
-            Conditioning::Frames => self.patch_dim(),
-            Conditioning::Channels => 2 * self.patch_dim(),
-        }
     }
 
     /// Returns the width of the feed-forward layer.

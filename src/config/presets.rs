@@ -1,8 +1,8 @@
 //! The configurations that can be trained by name.
 
 use super::{
-    Attention, Conditioning, Config, FeedForward, IndexConfig, SchedulerConfig, TIMESTEPS,
-    TextConfig, TransformerConfig, VaeConfig, default_guidance, default_steps,
+    Attention, Config, FeedForward, IndexConfig, SchedulerConfig, TIMESTEPS, TextConfig,
+    TransformerConfig, VaeConfig, default_guidance, default_steps,
 };
 use crate::error::{Error, Result};
 
@@ -72,7 +72,6 @@ impl Config {
                 frequency_dim: 256,
                 norm_eps: 1e-6,
                 attention: Attention::Full,
-                conditioning: Conditioning::Frames,
             },
             scheduler: SchedulerConfig {
                 num_train_timesteps: TIMESTEPS,
@@ -178,7 +177,6 @@ impl Config {
                 frequency_dim: 256,
                 norm_eps: 1e-6,
                 attention: Attention::Full,
-                conditioning: Conditioning::Frames,
             },
             scheduler: SchedulerConfig {
                 num_train_timesteps: TIMESTEPS,

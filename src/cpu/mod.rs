@@ -19,6 +19,7 @@ mod norm;
 mod simd;
 #[cfg(all(test, not(target_arch = "wasm32")))]
 mod tests;
+mod upsample;
 
 pub(crate) use attention::attention;
 pub use attention::plain_attention;
@@ -26,10 +27,11 @@ pub(crate) use conv::{conv2d, output_sides};
 pub use gelu::{GeluApproximation, gelu};
 pub(crate) use group_norm::group_norm_silu;
 pub(crate) use linear::{dequantize, linear};
-pub use modulate::Modulation;
+pub use modulate::{Branch, Modulation};
 pub(crate) use modulate::{gated, modulated};
 pub use norm::layer_norm;
 pub(crate) use norm::rms_norm;
+pub(crate) use upsample::upsample;
 
 use std::fmt::Debug;
 

@@ -33,6 +33,30 @@ impl Plan {
     }
 }
 
+/// A block's residual branch. Each has three of the modulation's six parts: shift, scale and gate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Branch {
+    /// Attention: the first three parts.
+    Attention,
+    /// The feed-forward layer: the last three parts.
+    Mlp,
+}
+
+impl Branch {
+    /// Returns the index of the shift among the six parts; the scale follows it.
+    pub(crate) fn shift(self) -> usize {
+        match self {
+            Branch::Attention => 0,
+            Branch::Mlp => 3,
+        }
+    }
+
+    /// Returns the index of the gate among the six parts.
+    pub(crate) fn gate(self) -> usize {
+        self.shift() + 2
+    }
+}
+
 /// AdaLN shifts, scales and gates of a block for two kinds of token: the first `n_clean` tokens of a sequence, and the others.
 /// Each has six parts of `d` values.
 #[derive(Clone, Debug)]
@@ -104,10 +128,10 @@ impl Operation<3> for Modulated {
 pub(crate) fn modulated(
     x: &Tensor<3>,
     by: &Modulation,
-    at: usize,
+    branch: Branch,
     epsilon: f64,
 ) -> Option<Tensor<3>> {
-    let plan = Plan::new(x, by, at, epsilon)?;
+    let plan = Plan::new(x, by, branch.shift(), epsilon)?;
     let operands = [operand(x)?, operand(&by.clean)?, operand(&by.noise)?];
     let [input, rows, others] = operands.each_ref().map(Operand::as_slice);
     let mut values = buffer(input.len());
@@ -153,8 +177,13 @@ impl Operation<4> for Gated {
 }
 
 /// [`crate::gpu::gated`] on the CPU. Returns `None` when the shapes do not match or a tensor is not f32 on the CPU.
-pub(crate) fn gated(x: &Tensor<3>, a: &Tensor<3>, by: &Modulation, at: usize) -> Option<Tensor<3>> {
-    let plan = Plan::new(x, by, at, 0.0)?;
+pub(crate) fn gated(
+    x: &Tensor<3>,
+    a: &Tensor<3>,
+    by: &Modulation,
+    branch: Branch,
+) -> Option<Tensor<3>> {
+    let plan = Plan::new(x, by, branch.gate(), 0.0)?;
     if a.dims() != x.dims() {
         return None;
     }

@@ -292,9 +292,25 @@ fn modulation_is_the_plain_one() {
     };
     let ones = Tensor::ones([d], &device());
     let plain = layer_norm(x.clone(), ones, None, 1e-6) * (part(4) + 1.0) + part(3);
-    compare!(modulated(&x, &by, 3, 1e-6), plain, x, clean, noise);
+    compare!(
+        modulated(&x, &by, Branch::Mlp, 1e-6),
+        plain,
+        x,
+        clean,
+        noise
+    );
     let plain = x.clone() + a.clone() * part(5);
-    compare!(gated(&x, &a, &by, 5), plain, x, a, clean, noise);
+    compare!(gated(&x, &a, &by, Branch::Mlp), plain, x, a, clean, noise);
+}
+
+#[test]
+fn upsampling_repeats_rows_and_columns() {
+    let [b, c, h, w] = [2, 3, 5, 7];
+    let x = random([b, c, h, w]);
+    let plain = x.clone().reshape([b * c, h, 1, w, 1]);
+    let plain = plain.expand([b * c, h, 2, w, 2]);
+    let plain = plain.reshape([b, c, 2 * h, 2 * w]);
+    compare!(upsample(&x), plain, x);
 }
 
 #[test]
@@ -421,19 +437,25 @@ fn without_gradients_the_results_are_the_same() {
         noise: by.noise.clone().inner(),
         n_clean: 3,
     };
-    same(modulated(&x1, &by1, 0, 1e-6), modulated(&x, &by, 0, 1e-6));
-    same(gated(&x1, &x1, &by1, 2), gated(&x, &x, &by, 2));
+    same(
+        modulated(&x1, &by1, Branch::Attention, 1e-6),
+        modulated(&x, &by, Branch::Attention, 1e-6),
+    );
+    same(
+        gated(&x1, &x1, &by1, Branch::Attention),
+        gated(&x, &x, &by, Branch::Attention),
+    );
     let (image, kernel) = (random([2, 4, 6, 5]), random([40, 4, 3, 3]));
-    let (picture1, kernel1) = (image.clone().inner(), kernel.clone().inner());
+    let (image1, kernel1) = (image.clone().inner(), kernel.clone().inner());
     let flat = |y: Option<Tensor<4>>| y.map(|y| y.flatten(1, 2));
     same(
-        flat(conv2d(&picture1, &kernel1, Some(&bias1), 1, [1; 4])),
+        flat(conv2d(&image1, &kernel1, Some(&bias1), 1, [1; 4])),
         flat(conv2d(&image, &kernel, Some(&bias), 1, [1; 4])),
     );
     let (gamma, beta) = (random([4]), random([4]));
     let (gamma1, beta1) = (gamma.clone().inner(), beta.clone().inner());
     same(
-        flat(group_norm_silu(&picture1, &gamma1, &beta1, 2, 1e-6)),
+        flat(group_norm_silu(&image1, &gamma1, &beta1, 2, 1e-6)),
         flat(group_norm_silu(&image, &gamma, &beta, 2, 1e-6)),
     );
 }

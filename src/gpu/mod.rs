@@ -1,10 +1,9 @@
-//! GPU kernels beyond plain tensor operations. Each file holds one kernel: the launch of its WGSL in `shaders/`, and the same
-//! function in plain tensor operations, its reference.
+//! Operations with several implementations, of which the tensors' device chooses one: a shader in `shaders/` on WebGPU with 32-bit
+//! floats and supported sizes, a kernel of `src/cpu` on the CPU, else plain tensor operations (`*_reference`). All are tested
+//! against the references, the shaders in a browser, so callers need not distinguish them.
 //!
-//! Each function dispatches on the device of its tensors. On WebGPU, with 32-bit floats and sizes that the shader supports, it
-//! launches the shader. On the CPU it calls the kernel in `src/cpu`, if there is one. Otherwise (an unsupported size, a device
-//! that records gradients) it calls its `*_reference`. All variants are tested against the references, the shaders in a browser,
-//! so callers need not distinguish them.
+//! `model` calls whole-layer CPU kernels itself: attention with norm and rotation, RMS norm, group norm with SiLU, upsampling.
+//! [`rotated`] returns `None` where its shader cannot run.
 
 mod attention;
 mod conv2d;
@@ -14,11 +13,9 @@ mod linear;
 mod modulate;
 mod quant_linear;
 mod rotate;
-#[cfg(target_arch = "wasm32")]
-mod subgroups;
 mod tile;
 
-pub use crate::cpu::Modulation;
+pub use crate::cpu::{Branch, Modulation};
 pub use attention::{attention, attention_reference};
 pub use conv2d::{conv2d, conv2d_reference};
 pub use linear::{Activation, linear, linear_reference};

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use burn::tensor::{Device, Tensor};
 
-use super::device::canary;
+use super::device::startup_check;
 use super::{Activation, attention, launch, linear};
 use crate::weights::quant::Encoding;
 
@@ -32,7 +32,7 @@ pub(super) struct Tile {
 }
 
 /// Number of multiply-adds of one launch, a tenth of a second on a CPU, from which a larger tile is worth compiling.
-const MUCH: u64 = 1 << 29;
+const LARGE_LAUNCH: u64 = 1 << 29;
 
 /// WGSL that all tiled shaders share.
 const SHARED: &str = include_str!("../../shaders/tile.wgsl");
@@ -168,19 +168,19 @@ const FOR_GPUS: usize = 2;
 static CHOSEN: AtomicUsize = AtomicUsize::new(0);
 
 /// Whether the device has subgroups.
-static QUADS_HEADER: AtomicBool = AtomicBool::new(false);
+static HAS_SUBGROUPS: AtomicBool = AtomicBool::new(false);
 
 /// Whether operands are 16-bit floats.
-static F16_HEADER: AtomicBool = AtomicBool::new(false);
+static F16_OPERANDS: AtomicBool = AtomicBool::new(false);
 
 /// Sets whether the device has subgroups.
 pub(super) fn allow_subgroup_quads(has: bool) {
-    QUADS_HEADER.store(has, Ordering::Relaxed);
+    HAS_SUBGROUPS.store(has, Ordering::Relaxed);
 }
 
 /// Sets whether operands are 16-bit floats, which the device must support.
 pub(super) fn enable_f16(f16_enabled: bool) {
-    F16_HEADER.store(f16_enabled, Ordering::Relaxed);
+    F16_OPERANDS.store(f16_enabled, Ordering::Relaxed);
     CHOSEN.fetch_max(first(), Ordering::Relaxed);
 }
 
@@ -191,12 +191,12 @@ fn first() -> usize {
 
 /// Returns whether operands are 16-bit floats.
 pub fn f16_enabled() -> bool {
-    F16_HEADER.load(Ordering::Relaxed)
+    F16_OPERANDS.load(Ordering::Relaxed)
 }
 
 /// Returns the set in use.
 pub(super) fn tiles() -> Tiles {
-    ALL[CHOSEN.load(Ordering::Relaxed)].of(f16_enabled())
+    ALL[CHOSEN.load(Ordering::Relaxed)].with_f16(f16_enabled())
 }
 
 /// Returns the names of the sets that `device` supports; none unless it is a WebGPU device.
@@ -210,14 +210,14 @@ fn usable(device: &Device) -> Vec<usize> {
     if launch::floats(&Tensor::<1>::empty([4], device)).is_none() {
         return Vec::new();
     }
-    let subgroup_quads = QUADS_HEADER.load(Ordering::Relaxed);
+    let subgroup_quads = HAS_SUBGROUPS.load(Ordering::Relaxed);
     let fits = |tiles: &Tiles| subgroup_quads || !tiles.all().any(|tile| tile.subgroup_quads);
     (first()..ALL.len()).filter(|&i| fits(&ALL[i])).collect()
 }
 
 impl Tiles {
     /// Returns the set with 16-bit or 32-bit operands.
-    fn of(mut self, f16_enabled: bool) -> Self {
+    fn with_f16(mut self, f16_enabled: bool) -> Self {
         for tile in self.linear.iter_mut().chain(&mut self.attention) {
             tile.f16_enabled = f16_enabled;
         }
@@ -226,12 +226,12 @@ impl Tiles {
 
     /// Returns the tile for a GEMM or a convolution with this number of multiply-adds.
     pub(super) fn linear(self, multiply_adds: u64) -> Tile {
-        self.linear[usize::from(multiply_adds >= MUCH)]
+        self.linear[usize::from(multiply_adds >= LARGE_LAUNCH)]
     }
 
     /// Returns the tile for attention with this number of multiply-adds, both products together.
     pub(super) fn attention(self, multiply_adds: u64) -> Tile {
-        self.attention[usize::from(multiply_adds >= MUCH)]
+        self.attention[usize::from(multiply_adds >= LARGE_LAUNCH)]
     }
 
     fn all(&self) -> impl Iterator<Item = Tile> {
@@ -239,7 +239,7 @@ impl Tiles {
     }
 
     /// Returns whether a shader's source is for a tile of this set.
-    fn have(&self, text: &str) -> bool {
+    fn generated(&self, text: &str) -> bool {
         let mut tiles = self.all().flat_map(|tile| [tile, tile.fit(1)]);
         tiles.any(|tile| text.starts_with(&tile.head()))
     }
@@ -250,8 +250,8 @@ impl Tiles {
 pub fn in_use(text: &str) -> bool {
     let mut others = [false, true]
         .into_iter()
-        .flat_map(|f16_enabled| ALL.map(|tiles| tiles.of(f16_enabled)));
-    tiles().have(text) || !others.any(|other| other.have(text))
+        .flat_map(|f16_enabled| ALL.map(|tiles| tiles.with_f16(f16_enabled)));
+    tiles().generated(text) || !others.any(|other| other.generated(text))
 }
 
 fn choose(index: usize) {
@@ -287,7 +287,7 @@ pub async fn measure_tiles(
     measured.sort_by(|a, b| a.1.total_cmp(&b.1));
     for (index, _) in measured {
         choose(index);
-        if canary(device, quantized).await.is_ok() {
+        if startup_check(device, quantized).await.is_ok() {
             return Some(ALL[index].name);
         }
     }

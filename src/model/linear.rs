@@ -1,7 +1,6 @@
-//! The linear layer, the only place in `model` that knows about quantised weights.
+//! The linear layer, the only one in `model` that branches on quantisation.
 
-use burn::module::{Module, Param};
-use burn::nn::Initializer;
+use burn::module::{Module, Param, ParamId};
 use burn::tensor::{Device, Int, Tensor};
 
 use crate::gpu::{self, Activation};
@@ -37,7 +36,7 @@ pub struct QuantizedWeight {
 }
 
 impl Linear {
-    /// Creates a layer with lazy Xavier-uniform weights and, with [`Bias::Yes`], a zero bias.
+    /// Creates a layer with lazy zero parameters.
     pub fn new(
         input: usize,
         output: usize,
@@ -45,57 +44,12 @@ impl Linear {
         encoding: Encoding,
         device: &Device,
     ) -> Self {
-        Self::init(
-            input,
-            output,
-            bias,
-            Initializer::XavierUniform { gain: 1.0 },
-            encoding,
-            device,
-        )
-    }
-
-    /// Creates a layer with zero weights, so that the residual it gates starts as the identity (AdaLN-zero).
-    pub fn zeros(input: usize, output: usize, encoding: Encoding, device: &Device) -> Self {
-        Self::init(
-            input,
-            output,
-            Bias::Yes,
-            Initializer::Zeros,
-            encoding,
-            device,
-        )
-    }
-
-    /// Creates a layer without a bias, with normally distributed weights of standard deviation `std`.
-    pub fn normal(
-        input: usize,
-        output: usize,
-        std: f64,
-        encoding: Encoding,
-        device: &Device,
-    ) -> Self {
-        let normal = Initializer::Normal { mean: 0.0, std };
-        Self::init(input, output, Bias::No, normal, encoding, device)
-    }
-
-    fn init(
-        input: usize,
-        output: usize,
-        bias: Bias,
-        initializer: Initializer,
-        encoding: Encoding,
-        device: &Device,
-    ) -> Self {
         let weight = if encoding.quantizes(input) {
             Weight::Quantized(QuantizedWeight::new(input, output, encoding, device))
         } else {
-            Weight::Float(initializer.init_with([output, input], Some(input), Some(output), device))
+            Weight::Float(zeros([output, input], device))
         };
-        let bias = match bias {
-            Bias::Yes => Some(Initializer::Zeros.init([output], device)),
-            Bias::No => None,
-        };
+        let bias = (bias == Bias::Yes).then(|| zeros([output], device));
         Linear { weight, bias }
     }
 
@@ -134,7 +88,7 @@ impl QuantizedWeight {
         let integers = |columns: usize| {
             let shape = [output, columns];
             Param::uninitialized(
-                burn::module::ParamId::new(),
+                ParamId::new(),
                 move |device, _| Tensor::zeros(shape, device),
                 device.clone(),
                 false,
@@ -147,6 +101,22 @@ impl QuantizedWeight {
             encoding,
         }
     }
+}
+
+/// Creates a lazy parameter of zeros, for a loader or a trainer to fill.
+pub(super) fn zeros<const D: usize>(shape: [usize; D], device: &Device) -> Param<Tensor<D>> {
+    full(shape, 0.0, device)
+}
+
+/// Creates a lazy parameter that is `value` everywhere.
+pub(super) fn full<const D: usize>(
+    shape: [usize; D],
+    value: f32,
+    device: &Device,
+) -> Param<Tensor<D>> {
+    let lazy =
+        move |device: &Device, grad| Tensor::<D>::full(shape, value, device).set_require_grad(grad);
+    Param::uninitialized(ParamId::new(), lazy, device.clone(), true, shape.into())
 }
 
 /// Whether a layer adds a bias.

@@ -55,7 +55,7 @@ pub struct Model {
 }
 
 impl Model {
-    /// Creates the networks of `config` with lazy random parameters.
+    /// Creates the networks of `config` with lazy parameters.
     pub fn new(config: &Config, encodings: Encodings, device: &Device) -> Self {
         Model {
             text: TextEncoder::new(&config.text_encoder, encodings.text_encoder, device),

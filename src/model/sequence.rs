@@ -9,8 +9,8 @@ use std::ops::Range;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use super::rope::Rope;
-use super::text::HIDDEN;
-use crate::config::{Attention, Conditioning, TransformerConfig};
+use super::text::MASKED;
+use crate::config::{Attention, TransformerConfig};
 use crate::error::{Error, Result};
 use crate::request::Role;
 
@@ -80,8 +80,6 @@ impl Grid {
 pub struct Sequence {
     /// Text and input tokens that every step computes, `[b, n_clean, d]`; `None` when there are none.
     pub clean: Option<Tensor<3>>,
-    /// The canvas's latent `[b, c, y, x]`, only with [`Conditioning::Channels`].
-    pub canvas: Option<Tensor<4>>,
     /// The output frames, RES1 first.
     pub outputs: Vec<Grid>,
     /// Rotary tables of the clean tokens, then of the output tokens.
@@ -113,27 +111,28 @@ impl Layout {
         self.clean_tokens() + outputs
     }
 
-    /// Returns the range of the tokens that attend only to each other.
-    fn apart(&self, attention: Attention) -> Range<usize> {
-        let [_, others] = self.split(attention);
-        others.clean_tokens()..self.clean_tokens()
+    /// Returns the range of the tokens that no step changes.
+    fn cacheable(&self, attention: Attention) -> Range<usize> {
+        let [_, per_step] = self.split_cacheable(attention);
+        per_step.clean_tokens()..self.clean_tokens()
     }
 
-    /// Returns the layout of the tokens that attend only to each other, and that of the other tokens.
-    pub fn split(&self, attention: Attention) -> [Layout; 2] {
+    /// Returns the layout of the tokens that no step changes, because they do not attend to noise, and of those that every step
+    /// computes.
+    pub fn split_cacheable(&self, attention: Attention) -> [Layout; 2] {
         let nothing = Layout {
             text: 0,
             inputs: Vec::new(),
             outputs: Vec::new(),
         };
-        let (mut apart, mut others) = (nothing, self.clone());
+        let (mut cacheable, mut per_step) = (nothing, self.clone());
         if attention != Attention::Full {
-            apart.inputs = std::mem::take(&mut others.inputs);
+            cacheable.inputs = std::mem::take(&mut per_step.inputs);
         }
         if attention == Attention::CleanApart {
-            apart.text = std::mem::take(&mut others.text);
+            cacheable.text = std::mem::take(&mut per_step.text);
         }
-        [apart, others]
+        [cacheable, per_step]
     }
 
     /// Returns the number of tokens of text and input images.
@@ -164,58 +163,48 @@ impl Layout {
         let n = self.tokens();
         let padding = text.mask.clone().map(|mask| {
             let [b, n_text] = mask.dims();
-            let hidden = mask
-                .sub_scalar(1.0)
-                .mul_scalar(-HIDDEN)
+            let text = mask
+                .neg()
+                .add_scalar(1.0)
+                .mul_scalar(MASKED)
                 .reshape([b, 1, n_text]);
-            let shown = Tensor::zeros([b, 1, n - n_text], device);
-            Tensor::cat(vec![hidden, shown], 2).expand([b, n, n])
+            let images = Tensor::zeros([b, 1, n - n_text], device);
+            Tensor::cat(vec![text, images], 2).expand([b, n, n])
         });
-        let apart = self.apart(attention);
-        let apart = (!apart.is_empty()).then(|| {
-            let hidden: Vec<f32> = (0..n * n)
+        let cacheable = self.cacheable(attention);
+        let directions = (!cacheable.is_empty()).then(|| {
+            let scores: Vec<f32> = (0..n * n)
                 .map(|i| {
                     let (query, key) = (i / n, i % n);
-                    let allowed = !apart.contains(&query) || apart.contains(&key);
-                    if allowed { 0.0 } else { HIDDEN }
+                    let allowed = !cacheable.contains(&query) || cacheable.contains(&key);
+                    if allowed { 0.0 } else { MASKED }
                 })
                 .collect();
-            Tensor::from_data(TensorData::new(hidden, [1, n, n]), device)
+            Tensor::from_data(TensorData::new(scores, [1, n, n]), device)
         });
-        match (padding, apart) {
-            (Some(padding), Some(apart)) => Some(padding + apart),
-            (padding, apart) => padding.or(apart),
+        match (padding, directions) {
+            (Some(padding), Some(directions)) => Some(padding + directions),
+            (padding, directions) => padding.or(directions),
         }
     }
 }
 
-/// Checks that a model supports these inputs and this number of outputs.
+/// Checks that a model supports this number of input and output images.
 ///
 /// # Errors
-/// [`Error::Request`] for more images than the model supports; with [`Conditioning::Channels`], for anything but one output and
-/// at most one input, a canvas.
-pub fn check_frames(config: &TransformerConfig, inputs: &[Role], outputs: usize) -> Result<()> {
-    if config.conditioning == Conditioning::Frames {
-        for (what, count, most) in [
-            ("input pictures", inputs.len(), config.max_inputs),
-            ("output pictures", outputs, config.max_outputs),
-        ] {
-            if count > most {
-                return Err(Error::Request(format!(
-                    "{count} {what}; this model has places for {most} at most"
-                )));
-            }
+/// [`Error::Request`] for more images than the model supports.
+pub fn check_frames(config: &TransformerConfig, inputs: usize, outputs: usize) -> Result<()> {
+    for (what, count, most) in [
+        ("input images", inputs, config.max_inputs),
+        ("output images", outputs, config.max_outputs),
+    ] {
+        if count > most {
+            return Err(Error::Request(format!(
+                "{count} {what}, expected at most {most}, the places that this model has"
+            )));
         }
-        return Ok(());
     }
-    if matches!(inputs, [] | [Role::Canvas]) && outputs == 1 {
-        return Ok(());
-    }
-    let roles: Vec<_> = inputs.iter().map(|role| role.name()).collect();
-    Err(Error::Request(format!(
-        "this model sees its canvas as channels: it takes one canvas or nothing and makes one picture, not {outputs} from [{}]",
-        roles.join(", ")
-    )))
+    Ok(())
 }
 
 /// Converts latents to patches: the cells of a `p` x `p` patch become one token's features, ordered (c, py, px).

@@ -1,12 +1,11 @@
 //! The T5 encoder: v1.0 (relu) and v1.1 (gated GELU), as transformers' `T5EncoderModel` computes it.
 //! <https://github.com/huggingface/transformers/blob/main/src/transformers/models/t5/modeling_t5.py>
 
-use burn::module::{Module, Param, ParamId};
-use burn::nn::Initializer;
+use burn::module::{Module, Param};
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
-use super::linear::Linear;
+use super::linear::{Bias, Linear, full, zeros};
 use crate::config::{FeedForward as Kind, TextConfig};
 use crate::gpu;
 use crate::weights::quant::Encoding;
@@ -27,7 +26,7 @@ pub const NAMES: &[(&str, &str)] = &[
 ];
 
 /// Added to the scores of masked keys: far below any score, but finite.
-pub const HIDDEN: f32 = -1e9;
+pub const MASKED: f32 = -1e9;
 
 /// The T5 text encoder: token ids to states.
 #[derive(Module, Debug)]
@@ -48,10 +47,10 @@ pub struct Table {
 }
 
 impl Table {
-    /// Creates a table with normally distributed values of standard deviation `std`.
-    pub fn new(rows: usize, width: usize, std: f64, device: &Device) -> Self {
+    /// Creates a table with lazy zeros.
+    pub fn new(rows: usize, width: usize, device: &Device) -> Self {
         Table {
-            weight: Initializer::Normal { mean: 0.0, std }.init([rows, width], device),
+            weight: zeros([rows, width], device),
         }
     }
 }
@@ -66,7 +65,7 @@ pub struct RmsNorm {
 impl RmsNorm {
     pub(crate) fn new(width: usize, epsilon: f64, device: &Device) -> Self {
         RmsNorm {
-            weight: Initializer::Ones.init([width], device),
+            weight: full([width], 1.0, device),
             epsilon,
         }
     }
@@ -105,38 +104,38 @@ struct FeedForward {
 }
 
 impl TextEncoder {
-    /// Creates an encoder of this shape with lazy random parameters, initialised as in T5. T5 does not scale its scores, so query
-    /// weights start small; otherwise content would outweigh positions.
+    /// Creates an encoder of this shape with lazy parameters.
     pub fn new(config: &TextConfig, encoding: Encoding, device: &Device) -> Self {
         let (d, inner) = (config.d_model, config.num_heads * config.d_kv);
-        let linear = |i: usize, o, shrunk: usize| {
-            let std = ((i * shrunk) as f64).powf(-0.5);
-            Linear::normal(i, o, std, encoding, device)
-        };
+        let linear = |i, o| Linear::new(i, o, Bias::No, encoding, device);
         let norm = || RmsNorm::new(d, config.layer_norm_epsilon, device);
         let gated = config.feed_forward_proj == Kind::GatedGelu;
-        let into = || linear(d, config.d_ff, 1);
+        let into = || linear(d, config.d_ff);
         let blocks = (0..config.num_layers)
             .map(|_| Block {
                 attention_norm: norm(),
                 attention: Attention {
-                    q: linear(d, inner, config.d_kv),
-                    k: linear(d, inner, 1),
-                    v: linear(d, inner, 1),
-                    o: linear(inner, d, 1),
+                    q: linear(d, inner),
+                    k: linear(d, inner),
+                    v: linear(d, inner),
+                    o: linear(inner, d),
                 },
                 feed_forward_norm: norm(),
                 feed_forward: FeedForward {
                     wi: (!gated).then(into),
                     wi_0: gated.then(into),
                     wi_1: gated.then(into),
-                    wo: linear(config.d_ff, d, 1),
+                    wo: linear(config.d_ff, d),
                 },
             })
             .collect();
         TextEncoder {
-            embedding: Table::new(config.vocab_size, d, 1.0, device),
-            relative_bias: near_words(config, device),
+            embedding: Table::new(config.vocab_size, d, device),
+            relative_bias: Table::new(
+                config.relative_attention_num_buckets,
+                config.num_heads,
+                device,
+            ),
             blocks,
             final_norm: norm(),
             heads: config.num_heads,
@@ -151,8 +150,8 @@ impl TextEncoder {
         let mut x = embed(self.embedding.weight.val(), ids); // [b, n, d]
         let mut bias = self.position_bias(n, &x.device()); // [1, h, n, n]
         if let Some(mask) = mask {
-            let hidden = mask.sub_scalar(1.0).mul_scalar(-HIDDEN); // 0 for tokens, HIDDEN for padding
-            bias = bias + hidden.reshape([b, 1, 1, n]);
+            let masked = mask.neg().add_scalar(1.0).mul_scalar(MASKED); // 0 for tokens, MASKED for padding
+            bias = bias + masked.reshape([b, 1, 1, n]);
         }
         for block in &self.blocks {
             let a = block.attention_norm.forward(x.clone());
@@ -174,32 +173,6 @@ impl TextEncoder {
             .select(0, offsets)
             .reshape([1, n, n, self.heads]) // [1, q, k, h]
             .permute([0, 3, 1, 2])
-    }
-}
-
-/// Returns initial position biases: the first head attends to the previous token, the second to the next token, and the others to
-/// near tokens more than to far ones. Only these biases encode positions, and a small encoder seldom learns them from noise:
-/// without this initialisation, small encoders fail to bind adjectives to nouns.
-fn near_words(config: &TextConfig, device: &Device) -> Table {
-    let (rows, heads) = (config.relative_attention_num_buckets, config.num_heads);
-    let half = rows / 2;
-    let bias = |i: usize| {
-        let (row, head) = (i / heads, i % heads);
-        let (after, distance) = (row >= half, row % half.max(1));
-        match head {
-            0 | 1 if distance == 1 && after == (head == 1) => 4.0,
-            0 | 1 => 0.0,
-            _ => -0.5 * distance as f32,
-        }
-    };
-    let values: Vec<f32> = (0..rows * heads).map(bias).collect();
-    let shape = [rows, heads];
-    let lazy = move |device: &Device, grad| {
-        let weight = Tensor::<2>::from_data(TensorData::new(values, shape), device);
-        weight.set_require_grad(grad)
-    };
-    Table {
-        weight: Param::uninitialized(ParamId::new(), lazy, device.clone(), true, shape.into()),
     }
 }
 

@@ -8,22 +8,24 @@
 #[cfg(test)]
 mod tests;
 
+use std::ops::Range;
+
 use burn::module::{Module, Param};
-use burn::nn::Initializer;
 use burn::tensor::activation::silu;
 use burn::tensor::{Device, Tensor, TensorData, module::layer_norm};
 
-use super::linear::{Bias, Linear};
+use super::linear::{Bias, Linear, zeros};
 use super::rope::Rope;
 use super::sequence::{Grid, InputFrame, Layout, Sequence, TextStates, patchify, unpatchify};
 use super::text::{RmsNorm, Table, embed};
-use crate::config::{Conditioning, TIMESTEPS, TransformerConfig};
-use crate::gpu::{self, Modulation};
+use crate::config::{TIMESTEPS, TransformerConfig};
+use crate::gpu::{self, Branch, Modulation};
 use crate::request::Role;
 use crate::weights::quant::Encoding;
 
 /// Maps this module's parameter paths to the checkpoint's names.
 pub const NAMES: &[(&str, &str)] = &[
+    ("clean_embedding", "clean"),
     ("time_in.first", "time_in.0"),
     ("time_in.second", "time_in.2"),
     ("mlp.first", "mlp.0"),
@@ -39,13 +41,23 @@ pub struct Transformer {
     output_index: Table,
     category: Table,
     time_in: Pair,
-    clean: Table,
+    clean_embedding: Table,
     modulation: Linear,
     blocks: Vec<Block>,
     final_modulation: Linear,
     patch_out: Linear,
     #[module(skip)]
     config: TransformerConfig,
+}
+
+/// The state between two blocks.
+#[derive(Clone, Debug)]
+pub struct BlockState {
+    /// `[b, n, d]`: text and input images unless they are in the KV cache, then the outputs.
+    pub tokens: Tensor<3>,
+    modulation: Modulation,
+    /// The timestep embedding, `[b, 1, d]`.
+    time: Tensor<3>,
 }
 
 /// Two linear layers with an activation between them.
@@ -65,7 +77,7 @@ struct Context<'a> {
 
 impl<'a> Context<'a> {
     /// No mask and no KV cache.
-    fn all(rope: &'a Rope) -> Self {
+    fn unmasked(rope: &'a Rope) -> Self {
         Context {
             rope,
             mask: None,
@@ -90,16 +102,15 @@ struct Attention {
 }
 
 impl Transformer {
-    /// Creates a transformer of this shape with lazy random parameters. Modulation and output start at zero.
+    /// Creates a transformer of this shape with lazy parameters.
     pub fn new(config: &TransformerConfig, encoding: Encoding, device: &Device) -> Self {
         let d = config.hidden_size;
         let linear = |i, o| Linear::new(i, o, Bias::Yes, encoding, device);
-        let zeros = |i, o| Linear::zeros(i, o, encoding, device);
-        let table = |rows| Table::new(rows, d, 0.02, device);
+        let table = |rows| Table::new(rows, d, device);
         let norm = || RmsNorm::new(config.head_dim(), config.norm_eps, device);
         let blocks = (0..config.num_layers)
             .map(|_| Block {
-                modulation_offset: Initializer::Zeros.init([6 * d], device),
+                modulation_offset: zeros([6 * d], device),
                 attention: Attention {
                     qkv: linear(d, 3 * d),
                     query_norm: norm(),
@@ -114,7 +125,7 @@ impl Transformer {
             .collect();
         Transformer {
             text_in: linear(config.text_dim, d),
-            patch_in: linear(config.patch_in_dim(), d),
+            patch_in: linear(config.patch_dim(), d),
             input_index: table(config.max_inputs),
             output_index: table(config.max_outputs),
             category: table(Role::ALL.len()),
@@ -122,11 +133,11 @@ impl Transformer {
                 first: linear(config.frequency_dim, d),
                 second: linear(d, d),
             },
-            clean: table(1),
-            modulation: zeros(d, 6 * d),
+            clean_embedding: table(1),
+            modulation: linear(d, 6 * d),
             blocks,
-            final_modulation: zeros(d, 2 * d),
-            patch_out: zeros(d, config.patch_dim()),
+            final_modulation: linear(d, 2 * d),
+            patch_out: linear(d, config.patch_dim()),
             config: config.clone(),
         }
     }
@@ -137,10 +148,8 @@ impl Transformer {
     /// All latents are `[b, c, y, x]`, with sides that are multiples of the patch size; `outputs` are in tokens.
     pub fn sequence(&self, text: &TextStates, inputs: &[InputFrame], outputs: &[Grid]) -> Sequence {
         let device = text.states.device();
-        let (inputs, canvas) = self.canvas(inputs);
         let layout = self.layout(text, inputs, outputs);
         Sequence {
-            canvas,
             clean: Some(self.clean_tokens(text, inputs)),
             rope: layout.rope(&self.config, &device),
             mask: layout.mask(self.config.attention, text, &device),
@@ -153,82 +162,50 @@ impl Transformer {
     /// through all blocks once, here, and each step reads their keys and values from the KV cache. The velocities equal those of
     /// [`Transformer::sequence`].
     pub fn prepare(&self, text: &TextStates, inputs: &[InputFrame], outputs: &[Grid]) -> Sequence {
-        let all = inputs;
-        let (inputs, canvas) = self.canvas(all);
-        let [apart, others] = self
+        let [cacheable, per_step] = self
             .layout(text, inputs, outputs)
-            .split(self.config.attention);
-        let n_apart = apart.clean_tokens();
+            .split_cacheable(self.config.attention);
+        let n_cached = cacheable.clean_tokens();
         // Padding differs between samples. It occurs only in training, which makes one step.
-        if n_apart == 0 || text.mask.is_some() {
-            return self.sequence(text, all, outputs);
+        if n_cached == 0 || text.mask.is_some() {
+            return self.sequence(text, inputs, outputs);
         }
         let device = text.states.device();
         let clean = self.clean_tokens(text, inputs);
-        let n_others = others.clean_tokens();
+        let n_per_step = per_step.clean_tokens();
         // The tokens that every step computes come first: the text with `Attention::InputsApart`, none with `CleanApart`.
-        let cached = clean.clone().narrow(1, n_others, n_apart);
+        let cached = clean.clone().narrow(1, n_per_step, n_cached);
         Sequence {
-            canvas,
-            clean: (n_others > 0).then(|| clean.narrow(1, 0, n_others)),
-            rope: others.rope(&self.config, &device),
+            clean: (n_per_step > 0).then(|| clean.narrow(1, 0, n_per_step)),
+            rope: per_step.rope(&self.config, &device),
             mask: None,
-            kv_cache: self.keys_and_values(cached, &apart.rope(&self.config, &device)),
-            outputs: others.outputs,
-        }
-    }
-
-    /// Returns the inputs that are frames and, with [`Conditioning::Channels`], the canvas's latent.
-    fn canvas<'a>(&self, inputs: &'a [InputFrame]) -> (&'a [InputFrame], Option<Tensor<4>>) {
-        match self.config.conditioning {
-            Conditioning::Frames => (inputs, None),
-            Conditioning::Channels => (&[], inputs.first().map(|input| input.latent.clone())),
+            kv_cache: self.keys_and_values(cached, &cacheable.rope(&self.config, &device)),
+            outputs: per_step.outputs,
         }
     }
 
     /// Returns the KV cache of tokens that attend only to each other: keys and values for each block.
     fn keys_and_values(&self, tokens: Tensor<3>, rope: &Rope) -> Vec<[Tensor<4>; 2]> {
-        let modulation = self.all_clean(&tokens);
+        let modulation = self.modulation_without_noise(&tokens);
         let (heads, eps) = (self.config.num_attention_heads, self.config.norm_eps);
         let mut x = tokens;
         let mut cached = Vec::new();
         for (i, block) in self.blocks.iter().enumerate() {
-            let a = gpu::modulated(x.clone(), &block.offset(&modulation), 0, eps);
+            let a = gpu::modulated(
+                x.clone(),
+                &block.offset(&modulation),
+                Branch::Attention,
+                eps,
+            );
             let [_, k, v] = block
                 .attention
                 .heads(block.attention.qkv.forward(a), rope, heads);
             cached.push([k, v]);
             if i + 1 < self.blocks.len() {
-                x = block.forward(x, &modulation, Context::all(rope), heads, eps);
+                x = block.forward(x, &modulation, Context::unmasked(rope), heads, eps);
             }
         }
         cached
-    }
-
-    /// Returns the states of text and input frames after the first `blocks` blocks, without outputs: `[b, n, d]`, text first,
-    /// then each frame.
-    pub fn clean_states(
-        &self,
-        text: &TextStates,
-        inputs: &[InputFrame],
-        blocks: usize,
-    ) -> Tensor<3> {
-        let layout = self.layout(text, inputs, &[]);
-        let device = text.states.device();
-        let rope = layout.rope(&self.config, &device);
-        let mask = layout.mask(self.config.attention, text, &device);
-        let mut x = self.clean_tokens(text, inputs);
-        let modulation = self.all_clean(&x);
-        let (heads, eps) = (self.config.num_attention_heads, self.config.norm_eps);
-        for block in self.blocks.iter().take(blocks) {
-            let context = Context {
-                rope: &rope,
-                mask: mask.as_ref(),
-                kv_cache: None,
-            };
-            x = block.forward(x, &modulation, context, heads, eps);
-        }
-        x
     }
 
     /// Returns the number of blocks.
@@ -264,11 +241,11 @@ impl Transformer {
     /// Returns the modulation of all tokens except noise tokens, `[1, 1, 6 d]`.
     fn clean_modulation(&self) -> Tensor<3> {
         self.modulation
-            .forward(silu(self.clean.weight.val().unsqueeze()))
+            .forward(silu(self.clean_embedding.weight.val().unsqueeze()))
     }
 
     /// Returns the modulation for `tokens` `[b, n, d]` without noise tokens.
-    fn all_clean(&self, tokens: &Tensor<3>) -> Modulation {
+    fn modulation_without_noise(&self, tokens: &Tensor<3>) -> Modulation {
         let [b, n, d] = tokens.dims();
         let clean = self.clean_modulation();
         Modulation {
@@ -288,18 +265,13 @@ impl Transformer {
         noisy: &[Tensor<4>],
         t: Tensor<1>,
     ) -> Vec<Tensor<4>> {
-        self.forward_with_hook(sequence, noisy, t, |_, _| ())
+        let hidden = self.embed(sequence, noisy, t);
+        let hidden = self.run_blocks(sequence, 0..self.depth(), hidden);
+        self.velocities(sequence, hidden)
     }
 
-    /// [`Transformer::forward`] with a hook on the hidden states: after each block, `after` receives the number of blocks run and
-    /// the tokens `[b, n, d]`, those of the outputs last.
-    pub fn forward_with_hook(
-        &self,
-        sequence: &Sequence,
-        noisy: &[Tensor<4>],
-        t: Tensor<1>,
-        mut after: impl FnMut(usize, &Tensor<3>),
-    ) -> Vec<Tensor<4>> {
+    /// Returns the state before the first block; `noisy` and `t` as in [`Transformer::forward`].
+    pub fn embed(&self, sequence: &Sequence, noisy: &[Tensor<4>], t: Tensor<1>) -> BlockState {
         let time = self.time_embedding(t); // [b, 1, d]
         let n_clean = sequence.clean.as_ref().map_or(0, |clean| clean.dims()[1]);
         let modulation = Modulation {
@@ -309,52 +281,58 @@ impl Transformer {
         };
         let mut tokens: Vec<_> = sequence.clean.iter().cloned().collect();
         for (k, latent) in noisy.iter().enumerate() {
-            let latent = match self.config.conditioning {
-                Conditioning::Frames => latent.clone(),
-                Conditioning::Channels => {
-                    // Without a canvas, its channels are zero.
-                    let canvas = sequence.canvas.clone();
-                    let canvas = canvas.unwrap_or_else(|| latent.zeros_like());
-                    Tensor::cat(vec![latent.clone(), canvas], 1)
-                }
-            };
-            tokens.push(self.patches(latent) + row(&self.output_index, k));
+            tokens.push(self.patches(latent.clone()) + row(&self.output_index, k));
         }
-        let mut x = Tensor::cat(tokens, 1); // [b, n, d]
+        BlockState {
+            tokens: Tensor::cat(tokens, 1),
+            modulation,
+            time,
+        }
+    }
+
+    /// Runs some of the blocks, in order.
+    pub fn run_blocks(
+        &self,
+        sequence: &Sequence,
+        blocks: Range<usize>,
+        hidden: BlockState,
+    ) -> BlockState {
         let (heads, eps) = (self.config.num_attention_heads, self.config.norm_eps);
-        for (i, block) in self.blocks.iter().enumerate() {
+        let BlockState {
+            mut tokens,
+            modulation,
+            time,
+        } = hidden;
+        for i in blocks {
             let context = Context {
                 rope: &sequence.rope,
                 mask: sequence.mask.as_ref(),
                 kv_cache: sequence.kv_cache.get(i),
             };
-            x = block.forward(x, &modulation, context, heads, eps);
-            after(i + 1, &x);
+            tokens = self.blocks[i].forward(tokens, &modulation, context, heads, eps);
         }
-        self.velocities(x, n_clean, &sequence.outputs, time)
+        BlockState {
+            tokens,
+            modulation,
+            time,
+        }
     }
 
-    fn velocities(
-        &self,
-        x: Tensor<3>,
-        n_clean: usize,
-        outputs: &[Grid],
-        time: Tensor<3>,
-    ) -> Vec<Tensor<4>> {
-        let [_, n, _] = x.dims();
-        let noise = x.narrow(1, n_clean, n - n_clean);
-        let [shift, scale] = chunks(self.final_modulation.forward(time));
+    /// Returns the velocities from the state after the last block.
+    pub fn velocities(&self, sequence: &Sequence, hidden: BlockState) -> Vec<Tensor<4>> {
+        let [_, n, _] = hidden.tokens.dims();
+        let n_clean = hidden.modulation.n_clean;
+        let noise = hidden.tokens.narrow(1, n_clean, n - n_clean);
+        let [shift, scale] = chunks(self.final_modulation.forward(hidden.time));
         let x = norm(noise, self.config.norm_eps) * scale.add_scalar(1.0) + shift;
         let tokens = self.patch_out.forward(x);
         let mut start = 0;
-        outputs
-            .iter()
-            .map(|grid| {
-                let span = tokens.clone().narrow(1, start, grid.tokens());
-                start += grid.tokens();
-                unpatchify(span, *grid, self.config.patch_size)
-            })
-            .collect()
+        let outputs = sequence.outputs.iter().map(|grid| {
+            let span = tokens.clone().narrow(1, start, grid.tokens());
+            start += grid.tokens();
+            unpatchify(span, *grid, self.config.patch_size)
+        });
+        outputs.collect()
     }
 
     fn text_tokens(&self, text: &TextStates) -> Tensor<3> {
@@ -400,12 +378,12 @@ impl Block {
         eps: f64,
     ) -> Tensor<3> {
         let modulation = self.offset(modulation);
-        let a = gpu::modulated(x.clone(), &modulation, 0, eps);
+        let a = gpu::modulated(x.clone(), &modulation, Branch::Attention, eps);
         let a = self.attention.forward(a, context, heads);
-        let x = gpu::gated(x, a, &modulation, 2);
-        let m = gpu::modulated(x.clone(), &modulation, 3, eps);
+        let x = gpu::gated(x, a, &modulation, Branch::Attention);
+        let m = gpu::modulated(x.clone(), &modulation, Branch::Mlp, eps);
         let m = self.mlp.second.forward(self.mlp.first.forward_gelu(m));
-        gpu::gated(x, m, &modulation, 5)
+        gpu::gated(x, m, &modulation, Branch::Mlp)
     }
 
     /// Returns the shared modulation plus this block's offset.

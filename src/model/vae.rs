@@ -1,12 +1,16 @@
 //! The autoencoder: diffusers' `AutoencoderKL`, with tiled encoding and decoding for large images and small devices.
 //! <https://github.com/huggingface/diffusers/blob/main/src/diffusers/models/autoencoders/autoencoder_kl.py>
 
-use burn::module::{Module, Param};
-use burn::nn::{GroupNorm, GroupNormConfig, Initializer};
-use burn::tensor::activation::silu;
-use burn::tensor::{Device, Tensor, TensorData};
+mod tiling;
 
-use super::linear::{Bias, Linear};
+use burn::module::{Module, Param};
+use burn::nn::{GroupNorm, GroupNormConfig};
+use burn::tensor::activation::silu;
+use burn::tensor::{Device, Tensor};
+
+pub use tiling::Tiling;
+
+use super::linear::{Bias, Linear, zeros};
 use crate::config::VaeConfig;
 use crate::gpu;
 use crate::weights::quant::Encoding;
@@ -30,15 +34,6 @@ pub struct Autoencoder {
     decoder: Decoder,
     scale: f64,
     shift: f64,
-}
-
-/// Tiling of large images: tiles overlap, and the overlaps are blended linearly.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Tiling {
-    /// Side of a tile in latent cells.
-    pub latent: usize,
-    /// Fraction of a tile that overlaps its neighbour.
-    pub overlap: f64,
 }
 
 /// A convolution with padding in the order top, left, bottom, right.
@@ -117,15 +112,9 @@ impl Builder<'_> {
         stride: usize,
         padding: [usize; 4],
     ) -> Conv {
-        let weight = Initializer::KaimingUniform {
-            gain: 1.0,
-            fan_out_only: false,
-        };
-        let shape = [output, input, kernel, kernel];
-        let area = kernel * kernel;
         Conv {
-            weight: weight.init_with(shape, Some(input * area), Some(output * area), self.device),
-            bias: Initializer::Zeros.init([output], self.device),
+            weight: zeros([output, input, kernel, kernel], self.device),
+            bias: zeros([output], self.device),
             stride,
             padding,
         }
@@ -218,7 +207,7 @@ impl Builder<'_> {
 }
 
 impl Autoencoder {
-    /// Creates an autoencoder of this shape with lazy random parameters.
+    /// Creates an autoencoder of this shape with lazy parameters.
     pub fn new(config: &VaeConfig, encoding: Encoding, device: &Device) -> Self {
         let build = Builder {
             config,
@@ -241,8 +230,8 @@ impl Autoencoder {
     ///
     /// # Shapes
     /// `[b, 3, y, x]` in -1..1, sides a multiple of the stride, to `[b, 2 c, y / stride, x / stride]`.
-    pub fn moments(&self, pictures: Tensor<4>) -> Tensor<4> {
-        let h = self.encoder.forward(pictures);
+    pub fn moments(&self, images: Tensor<4>) -> Tensor<4> {
+        let h = self.encoder.forward(images);
         match &self.quant_conv {
             Some(conv) => conv.forward(h),
             None => h,
@@ -253,10 +242,10 @@ impl Autoencoder {
     ///
     /// # Shapes
     /// `[b, 3, y, x]` to `[b, c, y / stride, x / stride]`.
-    pub fn encode(&self, pictures: Tensor<4>, tiling: Option<Tiling>) -> Tensor<4> {
+    pub fn encode(&self, images: Tensor<4>, tiling: Option<Tiling>) -> Tensor<4> {
         let moments = match tiling {
-            Some(tiling) => tiling.encode(pictures, self.stride(), |tile| self.moments(tile)),
-            None => self.moments(pictures),
+            Some(tiling) => tiling.encode(images, self.stride(), |tile| self.moments(tile)),
+            None => self.moments(images),
         };
         let channels = moments.dims()[1] / 2;
         let mean = moments.narrow(1, 0, channels);
@@ -289,85 +278,6 @@ impl Autoencoder {
     fn stride(&self) -> usize {
         1 << (self.encoder.down_blocks.len() - 1)
     }
-}
-
-impl Tiling {
-    fn encode(
-        self,
-        pictures: Tensor<4>,
-        stride: usize,
-        f: impl Fn(Tensor<4>) -> Tensor<4>,
-    ) -> Tensor<4> {
-        self.run(pictures, self.latent * stride, self.latent, f)
-    }
-
-    fn decode(
-        self,
-        latents: Tensor<4>,
-        stride: usize,
-        f: impl Fn(Tensor<4>) -> Tensor<4>,
-    ) -> Tensor<4> {
-        self.run(latents, self.latent, self.latent * stride, f)
-    }
-
-    /// Applies `f` to overlapping tiles of side `from`, each giving a tile of side `to`, and blends them into one map.
-    fn run(
-        self,
-        x: Tensor<4>,
-        from: usize,
-        to: usize,
-        f: impl Fn(Tensor<4>) -> Tensor<4>,
-    ) -> Tensor<4> {
-        let [_, _, height, width] = x.dims();
-        let step = ((from as f64 * (1.0 - self.overlap)) as usize).max(1);
-        let blend = (to as f64 * self.overlap) as usize;
-        let inner = to - blend;
-        let mut above: Vec<Tensor<4>> = Vec::new();
-        let mut rows = Vec::new();
-        for y in (0..height).step_by(step) {
-            let mut tiles: Vec<Tensor<4>> = Vec::new();
-            for (j, left) in (0..width).step_by(step).enumerate() {
-                let (h, w) = (from.min(height - y), from.min(width - left));
-                let mut tile = f(x.clone().narrow(2, y, h).narrow(3, left, w));
-                if let Some(upper) = above.get(j) {
-                    tile = blend_edges(upper.clone(), tile, blend, 2);
-                }
-                if let Some(previous) = tiles.last() {
-                    tile = blend_edges(previous.clone(), tile, blend, 3);
-                }
-                tiles.push(tile);
-            }
-            let trimmed = tiles.iter().map(|tile| {
-                let [_, _, h, w] = tile.dims();
-                tile.clone()
-                    .narrow(2, 0, h.min(inner))
-                    .narrow(3, 0, w.min(inner))
-            });
-            rows.push(Tensor::cat(trimmed.collect(), 3));
-            above = tiles;
-        }
-        Tensor::cat(rows, 2)
-    }
-}
-
-/// Returns `after` with its first `extent` rows (axis 2) or columns (axis 3) faded in from the last ones of `before`.
-fn blend_edges(before: Tensor<4>, after: Tensor<4>, extent: usize, axis: usize) -> Tensor<4> {
-    let (n, m) = (before.dims()[axis], after.dims()[axis]);
-    let extent = extent.min(n).min(m);
-    if extent == 0 {
-        return after;
-    }
-    let ramp: Vec<f32> = (0..extent).map(|i| i as f32 / extent as f32).collect();
-    let mut shape = [1; 4];
-    shape[axis] = extent;
-    let ramp = Tensor::from_data(TensorData::new(ramp, shape), &after.device());
-    let old = before.narrow(axis, n - extent, extent);
-    let new = after.clone().narrow(axis, 0, extent);
-    let mixed = old.clone() + (new - old) * ramp;
-    if extent == m {
-        return mixed;
-    }
-    Tensor::cat(vec![mixed, after.narrow(axis, extent, m - extent)], axis)
 }
 
 impl Conv {
@@ -441,14 +351,17 @@ impl Stage {
             x = conv.forward(x);
         }
         if let Some(conv) = &self.upsample {
-            x = conv.forward(double(x));
+            x = conv.forward(upsample(x));
         }
         x
     }
 }
 
 /// Upsamples by two along both sides (nearest neighbour).
-fn double(x: Tensor<4>) -> Tensor<4> {
+fn upsample(x: Tensor<4>) -> Tensor<4> {
+    if let Some(y) = crate::cpu::upsample(&x) {
+        return y;
+    }
     let [b, c, h, w] = x.dims();
     x.reshape([b * c, h, 1, w, 1])
         .expand([b * c, h, 2, w, 2])
@@ -456,8 +369,8 @@ fn double(x: Tensor<4>) -> Tensor<4> {
 }
 
 impl Encoder {
-    fn forward(&self, pictures: Tensor<4>) -> Tensor<4> {
-        let mut h = self.conv_in.forward(pictures);
+    fn forward(&self, images: Tensor<4>) -> Tensor<4> {
+        let mut h = self.conv_in.forward(images);
         for stage in &self.down_blocks {
             h = stage.forward(h);
         }

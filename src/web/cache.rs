@@ -1,5 +1,5 @@
-//! Caches packs in the browser. Each pack's address has a folder in the origin's private file system (OPFS), which
-//! gives a dedicated worker synchronous access to files.
+//! Caches packs in the browser. Each pack has a folder in the origin's private file system (OPFS), which gives a
+//! dedicated worker synchronous access to files. `www/cache.js` names the folders, reads their sizes and deletes them.
 //!
 //! A shard is committed in two phases. Its bytes go to `<sha256>.partial` as they arrive. Once they are verified, the
 //! file is renamed to `<sha256>`; a browser that cannot rename gets an empty `<sha256>.done` as the marker instead.
@@ -8,6 +8,9 @@
 //! version that `<sha256>.json` names. The pack's JSON files are cached as one file, [`DESCRIPTIONS`], which is written
 //! last, when every shard is committed.
 //!
+//! A shard is written by `begin`, then `write_new` as bytes arrive, then `commit` or `give_up`; `complete` follows after all
+//! shards.
+//!
 //! Cache errors never fail a load. If the browser is out of storage, or another tab has a file open, bytes are not
 //! cached, and [`Cache::note`] reports that storage ran out. Cached bytes are not trusted: they are verified like bytes
 //! from a host.
@@ -15,21 +18,15 @@
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashSet};
 
-use sha2::{Digest, Sha256};
 use wasm_bindgen::prelude::*;
 
 use super::folder::{Folder, Open, Thrown, directory, origin_folder, read_into, wait, write_at};
-use super::host::Version;
-use super::js::{self, Directory, File, name, object};
-use crate::error::{Error, Result};
+use super::js::{self, Directory, File, name};
+use super::server::Version;
 use crate::weights::manifest::{MAX_JSON, Shard};
-use crate::weights::source::hex;
 
 /// The file that holds the pack's JSON files.
 pub const DESCRIPTIONS: &str = "pack.json";
-
-/// The folder of all packs in the origin's file system.
-const ROOT: &str = "unireal";
 
 /// Number of bytes that arrive between two writes, which is the most that a closed page loses.
 const PIECE: usize = 1 << 20;
@@ -54,43 +51,23 @@ pub struct Partial {
 }
 
 impl Cache {
-    /// Opens the folder of the pack at `url` and creates it if needed.
+    /// Opens the folder at `path`, such as `unireal/0a1b`, and creates it if needed. The page gives no path where it has
+    /// no private file system.
     ///
     /// # Errors
     /// The reason why this browser cannot cache files, as a message for the user.
-    pub async fn open(url: &str) -> std::result::Result<Self, String> {
-        let folder = async { directory(&root(true).await?, &folder_name(url), true).await };
-        match folder.await {
-            Ok(folder) => Self::list(folder).await.map_err(|e| refusal(&e)),
-            Err(e) => Err(refusal(&e)),
-        }
-    }
-
-    /// Returns the cache of the pack at `url` if its folder exists.
-    pub async fn find(url: &str) -> Option<Self> {
-        let root = root(false).await.ok()?;
-        let folder = directory(&root, &folder_name(url), false).await.ok()?;
-        Self::list(folder).await.ok()
-    }
-
-    /// Deletes the cached files of the pack at `url`.
-    ///
-    /// # Errors
-    /// [`Error::Busy`] when a load in another tab has one of its files open.
-    pub async fn clear(url: &str) -> Result<()> {
-        let Ok(root) = root(false).await else {
-            return Ok(());
+    pub async fn open(path: Option<&str>) -> std::result::Result<Self, String> {
+        let Some(path) = path else {
+            return Err(not_cached("it has no private file system for this page"));
         };
-        let recursive = object(&[("recursive", true.into())]);
-        match wait(root.remove(&folder_name(url), &recursive)).await {
-            Ok(_) => Ok(()),
-            Err(e) if name(&e) == "NotFoundError" => Ok(()),
-            Err(e) if name(&e) == "NoModificationAllowedError" => Err(Error::Busy),
-            Err(e) => Err(Error::Internal(format!(
-                "the kept files cannot be deleted: {}",
-                js::message(&e)
-            ))),
-        }
+        let list = async { Self::list(folder(path, true).await?).await };
+        let refused = |e: JsValue| not_cached(&format!("{}: {}", name(&e), js::message(&e)));
+        list.await.map_err(refused)
+    }
+
+    /// Returns the cache at `path` if its folder exists.
+    pub async fn find(path: &str) -> Option<Self> {
+        Self::list(folder(path, false).await.ok()?).await.ok()
     }
 
     async fn list(folder: Directory) -> Thrown<Self> {
@@ -103,17 +80,17 @@ impl Cache {
     /// Returns a message for the user if storage ran out.
     pub fn note(&self) -> Option<&'static str> {
         self.full.get().then_some(
-            "the browser gave no room to keep the model, so the next load fetches some of it again",
+            "the browser's storage is full, so the next load downloads some of the model again",
         )
     }
 
     /// Returns whether the shard is committed.
     pub fn holds(&self, shard: &Shard) -> bool {
-        self.place(&shard.sha256).is_some()
+        self.committed_file(&shard.sha256).is_some()
     }
 
     /// Returns the name of the file that holds a committed shard.
-    fn place(&self, sha256: &str) -> Option<String> {
+    fn committed_file(&self, sha256: &str) -> Option<String> {
         let names = self.folder.names.borrow();
         if names.contains(sha256) {
             return Some(sha256.to_owned());
@@ -126,7 +103,7 @@ impl Cache {
 
     /// Reads a committed shard into `bytes`, which must be empty with enough capacity. Returns false if that fails.
     pub async fn read(&self, shard: &Shard, bytes: &mut Vec<u8>) -> bool {
-        let Some(file) = self.place(&shard.sha256) else {
+        let Some(file) = self.committed_file(&shard.sha256) else {
             return false;
         };
         let read = async {
@@ -192,7 +169,7 @@ impl Cache {
     /// Stores which version of the host's file the bytes of a partial shard belong to; `None` deletes the entry.
     /// Returns false if storage is full.
     pub async fn set_version(&self, shard: &Shard, version: Option<&Version>) -> bool {
-        let file = described(&shard.sha256);
+        let file = version_file(&shard.sha256);
         let Some(json) = version.and_then(|version| serde_json::to_vec(version).ok()) else {
             self.folder.remove(&file).await;
             return true;
@@ -202,7 +179,7 @@ impl Cache {
     }
 
     async fn version(&self, sha256: &str) -> Option<Version> {
-        let json = self.folder.get(&described(sha256), 4096).await?;
+        let json = self.folder.get(&version_file(sha256), 4096).await?;
         serde_json::from_slice(&json).ok()
     }
 
@@ -217,7 +194,7 @@ impl Cache {
             } = shard;
             drop(access);
             self.finish(&file, &sha256).await?;
-            self.folder.remove(&described(&sha256)).await;
+            self.folder.remove(&version_file(&sha256)).await;
             Ok(())
         };
         let committed: Thrown<()> = commit.await;
@@ -248,7 +225,7 @@ impl Cache {
         let sha256 = &shard.sha256;
         for file in [
             done(sha256),
-            described(sha256),
+            version_file(sha256),
             sha256.clone(),
             partial(sha256),
         ] {
@@ -258,7 +235,7 @@ impl Cache {
 
     /// Returns the pack's cached JSON files if a load was completed here.
     pub async fn descriptions(&self) -> Option<Descriptions> {
-        let file = self.place(DESCRIPTIONS)?;
+        let file = self.committed_file(DESCRIPTIONS)?;
         // Nine files of at most MAX_JSON bytes, plus the escaping that JSON within JSON needs.
         let json = self.folder.get(&file, 16 * MAX_JSON).await?;
         serde_json::from_slice(&json).ok()
@@ -267,16 +244,16 @@ impl Cache {
     /// Caches the JSON files of a pack whose shards are all committed, and deletes the files that this version of the
     /// pack does not use.
     pub async fn complete(&self, descriptions: &Descriptions, shards: &[Shard]) {
-        if self.place(DESCRIPTIONS).is_none()
+        if self.committed_file(DESCRIPTIONS).is_none()
             || self.descriptions().await.as_ref() != Some(descriptions)
         {
-            let keep = async {
+            let store = async {
                 let json = serde_json::to_vec(descriptions).map_err(|e| e.to_string())?;
                 self.folder.remove(&done(DESCRIPTIONS)).await;
                 let file = self.folder.put(&partial(DESCRIPTIONS), &json).await?;
                 self.finish(&file, DESCRIPTIONS).await
             };
-            if let Err(e) = keep.await {
+            if let Err(e) = store.await {
                 self.failed(&e);
             }
         }
@@ -310,7 +287,7 @@ impl Cache {
         let Partial { access, sha256, .. } = shard;
         drop(access);
         self.folder.remove(&partial(&sha256)).await;
-        self.folder.remove(&described(&sha256)).await;
+        self.folder.remove(&version_file(&sha256)).await;
     }
 
     /// Records that storage is full, unless the error is another tab's lock.
@@ -318,7 +295,7 @@ impl Cache {
         // Another tab that holds a lock caches the file itself. Every other error means that storage is full
         // (QuotaExceededError, UnknownError, InvalidStateError), now or after part of the file was written.
         if name(thrown) != "NoModificationAllowedError" {
-            web_sys::console::warn_2(&"UniReal keeps no more of the model:".into(), thrown);
+            web_sys::console::warn_2(&"UniReal caches no more of the model:".into(), thrown);
             self.full.set(true);
         }
     }
@@ -326,10 +303,10 @@ impl Cache {
 
 impl Partial {
     /// Writes the bytes of `bytes`, the shard so far, that are not in the file yet, if there are `PIECE` of them or
-    /// `now` is set. Returns false if the write fails; the file is then useless.
-    pub fn follow(&mut self, bytes: &[u8], now: bool) -> bool {
+    /// `flush` is set. Returns false if the write fails; the file is then useless.
+    pub fn write_new(&mut self, bytes: &[u8], flush: bool) -> bool {
         let gained = bytes.len().saturating_sub(self.written);
-        if gained == 0 || (gained < PIECE && !now) {
+        if gained == 0 || (gained < PIECE && !flush) {
             return true;
         }
         let written = write_at(&self.access, &bytes[self.written..], self.written);
@@ -357,27 +334,19 @@ fn done(sha256: &str) -> String {
     format!("{sha256}.done")
 }
 
-fn described(sha256: &str) -> String {
+fn version_file(sha256: &str) -> String {
     format!("{sha256}.json")
 }
 
-/// Returns the folder name for an address: a hash, because an address may hold characters that file systems do not
-/// allow. The query is left out, because it may carry keys that change. `www/cached.js` computes the same name to look
-/// up a pack without starting the engine.
-fn folder_name(url: &str) -> String {
-    let url = url.split('?').next().unwrap_or(url).trim_end_matches('/');
-    hex(&Sha256::digest(url.as_bytes())[..16])
+/// Opens the folder at a path of names separated by slashes.
+async fn folder(path: &str, create: bool) -> Thrown<Directory> {
+    let mut folder = origin_folder().await?;
+    for name in path.split('/') {
+        folder = directory(&folder, name, create).await?;
+    }
+    Ok(folder)
 }
 
-/// Opens the folder of all packs.
-async fn root(create: bool) -> Thrown<Directory> {
-    directory(&origin_folder().await?, ROOT, create).await
-}
-
-fn refusal(thrown: &JsValue) -> String {
-    let why = match name(thrown) {
-        name if name.is_empty() => "it has no private file system for this page".to_owned(),
-        name => format!("{name}: {}", js::message(thrown)),
-    };
-    format!("the browser gave no room to keep the model ({why}), so the next load fetches it again")
+fn not_cached(reason: &str) -> String {
+    format!("the browser cannot store the model ({reason}), so the next load downloads it again")
 }

@@ -17,7 +17,7 @@ use super::fetch::{Http, RetryPolicy};
 use super::js::{message, now, object, plain, property, thrown};
 use super::memory_check;
 use super::report::{Clock, Report};
-use super::request::{parse, pictures};
+use super::request::{image_array, parse};
 use super::tuned;
 use super::wait::{or_abort, turn};
 use crate::error::{Error, Result};
@@ -95,16 +95,21 @@ struct Memory {
 #[wasm_bindgen]
 impl Engine {
     /// Returns what loading the pack at `url` on `device` needs, from its descriptions alone: `Support` of
-    /// `unireal.d.ts`.
+    /// `unireal.d.ts`. `cache_path` is the folder of the pack's cached files, or null.
     ///
     /// # Errors
     /// `network` or `format` when the address holds no pack.
-    pub async fn check(url: JsValue, device: String) -> std::result::Result<JsValue, JsValue> {
-        check(&url, &device).await.map_err(thrown)
+    pub async fn check(
+        url: JsValue,
+        device: JsValue,
+        cache_path: JsValue,
+    ) -> std::result::Result<JsValue, JsValue> {
+        let check = check(&url, &device, cache_path.as_string());
+        check.await.map_err(thrown)
     }
 
-    /// Loads the pack at `url`. `options` is `{ device: "auto" | "webgpu" | "cpu", cache: "opfs" | "none" }`.
-    /// `on_progress` is called with `{ stage: "download", loaded, total, cached }`.
+    /// Loads the pack at `url`. `options` is `{ device: "auto" | "webgpu" | "cpu", cache: "opfs" | "none",
+    /// cachePath }`, the last as in [`Engine::check`]. `on_progress` is called with `{ stage: "download", loaded, total, cached }`.
     ///
     /// # Errors
     /// Any of [`Error`]'s; `abort` as soon as the signal aborts.
@@ -159,16 +164,6 @@ impl Engine {
             or_abort(signal.as_ref(), run).await.map_err(thrown)
         })
     }
-
-    /// Deletes this browser's cached files of the pack at `url`.
-    ///
-    /// # Errors
-    /// `busy` when another tab is loading it.
-    #[wasm_bindgen(js_name = clearCache)]
-    pub async fn clear_cache(url: JsValue) -> std::result::Result<(), JsValue> {
-        let clear = async { Cache::clear(&address(&url)?).await };
-        clear.await.map_err(thrown)
-    }
 }
 
 /// Marks the engine as busy while a request runs, and clears the mark on drop.
@@ -190,15 +185,29 @@ impl Drop for Running<'_> {
     }
 }
 
+/// Returns an option's text.
+fn text(name: &str, value: &JsValue) -> Result<String> {
+    let wrong = || Error::Request(format!("{name} is {value:?}, expected a text"));
+    value.as_string().ok_or_else(wrong)
+}
+
 fn address(url: &JsValue) -> Result<String> {
     url.as_string()
         .filter(|url| !url.is_empty())
-        .ok_or_else(|| Error::Request("url is no text; give the address of a pack's folder".into()))
+        .ok_or_else(|| {
+            Error::Request(format!(
+                "url is {url:?}, expected the address of a pack's folder"
+            ))
+        })
 }
 
-async fn check(url: &JsValue, device: &str) -> Result<JsValue> {
-    let (url, choice) = (address(url)?, device.parse()?);
-    let source = Http::new(&url, Cache::find(&url).await, RetryPolicy::default());
+async fn check(url: &JsValue, device: &JsValue, cache_path: Option<String>) -> Result<JsValue> {
+    let (url, choice) = (address(url)?, text("device", device)?.parse()?);
+    let cache = match cache_path {
+        Some(path) => Cache::find(&path).await,
+        None => None,
+    };
+    let source = Http::new(&url, cache, RetryPolicy::default());
     let (plan, _) = source.plan().await?;
     let components = plan.manifests.iter().map(|manifest| {
         let bytes = manifest.bytes();
@@ -228,38 +237,38 @@ async fn open(url: &JsValue, options: &JsValue, on_progress: Option<Function>) -
         if value.is_undefined() || value.is_null() {
             Ok(default.to_owned())
         } else {
-            value
-                .as_string()
-                .ok_or_else(|| Error::Request(format!("{name} is no text")))
+            text(name, &value)
         }
     };
     let choice: Choice = option("device", "auto")?.parse()?;
     let (cache, no_cache) = match option("cache", "opfs")?.as_str() {
         "none" => (None, None),
-        "opfs" => match Cache::open(&url).await {
+        "opfs" => match Cache::open(property(options, "cachePath").as_string().as_deref()).await {
             Ok(cache) => (Some(cache), None),
             Err(reason) => (None, Some(reason)),
         },
         other => {
             return Err(Error::Request(format!(
-                "unknown cache \"{other}\"; use opfs or none"
+                "unknown cache \"{other}\", expected opfs or none"
             )));
         }
     };
     let remember = cache.is_some();
     let source = Http::new(&url, cache, RetryPolicy::default());
-    let (plan, kept) = source.plan().await?;
+    let (plan, from_cache) = source.plan().await?;
     let report = Report::new(on_progress);
     // A cached plan may be of a version that the host no longer has, or not fit this version of the engine. If loading
     // it fails because a shard is missing or differs, or the format is wrong, read the descriptions from the host and
     // try once more.
     let loaded = match load(plan, &source, choice, &report).await {
-        Err(Error::Integrity { .. } | Error::Network { .. } | Error::Format { .. }) if kept => {
+        Err(Error::Integrity { .. } | Error::Network { .. } | Error::Format { .. })
+            if from_cache =>
+        {
             load(source.read_anew().await?, &source, choice, &report).await
         }
         result => result,
     };
-    let Arrived {
+    let LoadedPipeline {
         opened,
         pipeline,
         bytes,
@@ -297,7 +306,7 @@ async fn open(url: &JsValue, options: &JsValue, on_progress: Option<Function>) -
 }
 
 /// A loaded pipeline and its device.
-struct Arrived {
+struct LoadedPipeline {
     opened: Opened,
     pipeline: Pipeline,
     /// Total size of the plan's shards in bytes.
@@ -306,7 +315,12 @@ struct Arrived {
 }
 
 /// Loads a plan onto a device that has enough memory for it.
-async fn load(plan: Plan, source: &Http, choice: Choice, report: &Report) -> Result<Arrived> {
+async fn load(
+    plan: Plan,
+    source: &Http,
+    choice: Choice,
+    report: &Report,
+) -> Result<LoadedPipeline> {
     let opened = memory_check::open_device(choice, &plan).await?;
     if opened.kind == "cpu"
         && let Some(problem) = memory_check::cpu_problem(plan.needs())
@@ -318,7 +332,7 @@ async fn load(plan: Plan, source: &Http, choice: Choice, report: &Report) -> Res
     let mut on_progress = |progress| report.add(progress);
     let pipeline = Pipeline::load(plan, source, opened.clone(), &mut on_progress).await?;
     source.complete(&shards).await;
-    Ok(Arrived {
+    Ok(LoadedPipeline {
         opened,
         pipeline,
         bytes,
@@ -345,7 +359,7 @@ async fn generate(
             steps,
             preview,
         } => {
-            let preview = preview.map_or(JsValue::NULL, |images| pictures(&images));
+            let preview = preview.map_or(JsValue::NULL, |images| image_array(&images));
             match call(on_step.as_ref(), step, steps, preview).await {
                 Ok(()) => ControlFlow::Continue(()),
                 Err(thrown) => {
@@ -360,7 +374,7 @@ async fn generate(
         let reason = message(&thrown);
         return Err(Error::Internal(format!("onStep failed: {reason}")));
     }
-    let images: Array = pictures(&images?).unchecked_into();
+    let images: Array = image_array(&images?).unchecked_into();
     Ok(object(&[
         ("images", images.into()),
         ("seed", (request.seed as f64).into()),

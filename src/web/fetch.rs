@@ -19,9 +19,9 @@ use std::collections::HashMap;
 use sha2::{Digest, Sha256};
 
 use super::cache::{Cache, Descriptions, Partial};
-pub use super::host::RetryPolicy;
-use super::host::{Failure, Host, Try, Version, append, header};
 use super::js;
+pub use super::server::RetryPolicy;
+use super::server::{Failure, Server, Try, Version, append, header};
 use crate::error::{Error, Result};
 use crate::weights::load::Plan;
 use crate::weights::manifest::Shard;
@@ -30,7 +30,7 @@ use crate::weights::source::{Arrived, Fetched, Origin, ShardSource, VerifiedShar
 /// A pack on a static HTTP server.
 #[derive(Debug)]
 pub struct Http {
-    host: Host,
+    host: Server,
     cache: Option<Cache>,
     /// JSON files that an earlier load cached, while they are in use.
     cached_files: RefCell<Option<Descriptions>>,
@@ -41,20 +41,20 @@ pub struct Http {
     /// Size of the plan's largest shard in bytes.
     largest: Cell<u64>,
     /// Buffers of shards that were read, for reuse.
-    spare: RefCell<Vec<Vec<u8>>>,
+    buffers: RefCell<Vec<Vec<u8>>>,
 }
 
 impl Http {
     /// A pack in the folder at `url`, with or without a cache.
-    pub fn new(url: &str, cache: Option<Cache>, patience: RetryPolicy) -> Self {
+    pub fn new(url: &str, cache: Option<Cache>, retry_policy: RetryPolicy) -> Self {
         Http {
-            host: Host::new(url, patience),
+            host: Server::new(url, retry_policy),
             cache,
             cached_files: RefCell::default(),
             fetched: RefCell::default(),
             written: RefCell::default(),
             largest: Cell::default(),
-            spare: RefCell::default(),
+            buffers: RefCell::default(),
         }
     }
 
@@ -98,7 +98,7 @@ impl Http {
 
     /// Returns an empty buffer with the capacity of the plan's largest shard.
     fn memory(&self, shard: &Shard) -> Result<Vec<u8>> {
-        let mut memory = self.spare.borrow_mut().pop().unwrap_or_default();
+        let mut memory = self.buffers.borrow_mut().pop().unwrap_or_default();
         memory.clear();
         let available = shard.length.max(self.largest.get());
         memory
@@ -169,7 +169,7 @@ impl Http {
                 arriving.version = version;
                 if let (Some(cache), Some(_)) = (&self.cache, &arriving.partial) {
                     let version = arriving.version.as_ref();
-                    arriving.no_room |= !cache.set_version(shard, version).await;
+                    arriving.storage_full |= !cache.set_version(shard, version).await;
                 }
             }
         }
@@ -201,7 +201,7 @@ impl Http {
             append(&mut arriving.bytes, &chunk);
             arriving.report(false);
             arriving.write(false);
-            self.spare_memory(arriving).await;
+            self.give_up_if_full(arriving).await;
         }
         match arriving.bytes.len() {
             n if n < length => Err(Failure::Cut(format!(
@@ -211,9 +211,9 @@ impl Http {
         }
     }
 
-    /// Deletes the partial file of a shard after a failed write, to free its space for the others.
-    async fn spare_memory(&self, arriving: &mut Arriving<'_>) {
-        if arriving.no_room
+    /// After a failed write, deletes the shard's partial file and stops caching.
+    async fn give_up_if_full(&self, arriving: &mut Arriving<'_>) {
+        if arriving.storage_full
             && let Some(cache) = &self.cache
             && let Some(partial) = arriving.partial.take()
         {
@@ -248,7 +248,11 @@ impl ShardSource for Http {
             .map(|cached_files| cached_files.get(path).cloned());
         match cached_files {
             Some(Some(text)) => return Ok(text.into_bytes()),
-            Some(None) => return Err(self.host.network(path, "is not among the kept files")),
+            Some(None) => {
+                return Err(self
+                    .host
+                    .network(path, "is not among the pack's cached files"));
+            }
             None => {}
         }
         let attempt = async |(): &mut ()| self.host.small(path, limit).await;
@@ -271,7 +275,7 @@ impl ShardSource for Http {
             reported: 0,
             version: None,
             partial: None,
-            no_room: false,
+            storage_full: false,
             arrived,
         };
         let mut cached = false;
@@ -302,7 +306,7 @@ impl ShardSource for Http {
             .persist(&shard.path, &mut arriving, |a| a.bytes.len(), attempt)
             .await?;
         arriving.write(true);
-        self.spare_memory(&mut arriving).await;
+        self.give_up_if_full(&mut arriving).await;
         if let Some(partial) = arriving.partial.take() {
             let mut written = self.written.borrow_mut();
             written.insert(shard.sha256.clone(), partial);
@@ -323,7 +327,7 @@ impl ShardSource for Http {
     }
 
     fn reuse(&self, memory: Vec<u8>) {
-        self.spare.borrow_mut().push(memory);
+        self.buffers.borrow_mut().push(memory);
     }
 
     /// Uses the browser's SHA-256, which runs off this thread with hardware instructions. Pages on plain HTTP do not
@@ -343,7 +347,7 @@ struct Arriving<'a> {
     reported: usize,
     version: Option<Version>,
     partial: Option<Partial>,
-    no_room: bool,
+    storage_full: bool,
     arrived: &'a mut dyn FnMut(Arrived),
 }
 
@@ -358,7 +362,7 @@ impl Arriving<'_> {
 
     fn write(&mut self, now: bool) {
         if let Some(partial) = &mut self.partial {
-            self.no_room |= !partial.follow(&self.bytes, now);
+            self.storage_full |= !partial.write_new(&self.bytes, now);
         }
     }
 }

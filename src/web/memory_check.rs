@@ -1,12 +1,9 @@
 //! Checks the memory requirements of a model before anything is loaded.
 
-use js_sys::{Function, Promise};
-use wasm_bindgen::prelude::*;
-use wasm_bindgen_futures::JsFuture;
-
+use super::gpu;
 use super::js::property;
 use crate::error::{Error, Result};
-use crate::gpu::device::{self, Choice, Opened};
+use crate::gpu::device::{Choice, Opened};
 use crate::weights::load::Plan;
 use crate::weights::memory::Needs;
 
@@ -16,13 +13,7 @@ const CPU_MEMORY: u64 = 3 << 30;
 /// Returns the size in bytes of the largest buffer of the browser's WebGPU adapter, or `None` without an adapter. Does
 /// not open the device.
 pub(super) async fn largest_buffer() -> Option<u64> {
-    let gpu = property(&property(&js_sys::global(), "navigator"), "gpu");
-    let request: Function = property(&gpu, "requestAdapter").dyn_into().ok()?;
-    let promise = Promise::resolve(&request.call0(&gpu).ok()?);
-    let adapter = JsFuture::from(promise)
-        .await
-        .ok()
-        .filter(JsValue::is_truthy)?;
+    let adapter = gpu::adapter().await.ok()?;
     let limits = property(&adapter, "limits");
     let limit = |name| property(&limits, name).as_f64().unwrap_or(f64::MAX);
     let limit = limit("maxBufferSize").min(limit("maxStorageBufferBindingSize"));
@@ -73,9 +64,9 @@ pub(super) async fn open_device(choice: Choice, plan: &Plan) -> Result<Opened> {
         Choice::Auto | Choice::WebGpu | Choice::WebGpuHalf => largest_buffer().await,
     };
     match limit.and_then(|limit| gpu_problem(plan.needs(), limit)) {
-        None => device::open(choice, &quantized).await,
+        None => gpu::open(choice, &quantized).await,
         Some(problem) if choice == Choice::Auto => {
-            let mut opened = device::open(Choice::Cpu, &quantized).await?;
+            let mut opened = gpu::open(Choice::Cpu, &quantized).await?;
             opened.note = Some(problem.to_string());
             Ok(opened)
         }

@@ -1,9 +1,10 @@
 //! The browser backend: the only code that uses JavaScript.
 //!
 //! - [`engine`]: the API that `www/worker.js` calls
-//! - [`fetch`]: downloads a pack, with `host` for its HTTP requests
+//! - [`fetch`]: downloads a pack, with `server` for its HTTP requests
 //! - [`cache`]: caches packs in the origin's private file system, with `folder` for its files
 //! - `tuned`: remembers the fastest tiles of an adapter
+//! - [`gpu`]: opens WebGPU
 //! - `memory_check`: tells whether a device can hold a model
 //! - [`request`]: parses a request from the page
 //! - `report`: reports progress and timings to the page
@@ -17,11 +18,12 @@ pub mod cache;
 pub mod engine;
 pub mod fetch;
 mod folder;
-mod host;
+pub mod gpu;
 mod js;
 mod memory_check;
 mod report;
 pub mod request;
+mod server;
 mod tuned;
 pub mod wait;
 

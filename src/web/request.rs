@@ -119,7 +119,7 @@ fn frame(value: &JsValue, name: &str) -> Result<Frame> {
 }
 
 /// Converts an image to `{ width, height, data }`, with RGBA in a buffer of its own.
-pub(super) fn picture(image: &Image) -> JsValue {
+pub(super) fn image_object(image: &Image) -> JsValue {
     object(&[
         ("width", image.width.into()),
         ("height", image.height.into()),
@@ -128,9 +128,9 @@ pub(super) fn picture(image: &Image) -> JsValue {
     .into()
 }
 
-/// Converts images to an array of [`picture`] objects.
-pub(super) fn pictures(images: &[Image]) -> JsValue {
-    images.iter().map(picture).collect::<Array>().into()
+/// Converts images to an array of [`image_object`] objects.
+pub(super) fn image_array(images: &[Image]) -> JsValue {
+    images.iter().map(image_object).collect::<Array>().into()
 }
 
 /// An object whose fields are read by name; null and undefined count as missing.
@@ -250,5 +250,5 @@ fn wrong(field: &str, value: &JsValue, needed: &str) -> Error {
             }
         },
     };
-    Error::Request(format!("{field} is {held}; it must be {needed}"))
+    Error::Request(format!("{field} is {held}, expected {needed}"))
 }

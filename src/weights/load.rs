@@ -161,36 +161,36 @@ impl<S: ShardSource> Loader<'_, S> {
         names: Names,
         manifest: &Manifest,
     ) -> Result<M> {
-        let mut found = Found::default();
+        let mut loaded = LoadedTensors::default();
         let mut shards = stream::iter(&manifest.shards)
-            .map(|shard| self.verified(shard))
+            .map(|shard| self.fetch_and_cache(shard))
             .buffered(PARALLEL);
-        let mut place = 0;
+        let mut shard_index = 0;
         while let Some(shard) = shards.next().await {
             let shard = shard?;
-            found.read(manifest, place, shard.bytes(), self.device)?;
+            loaded.read(manifest, shard_index, shard.bytes(), self.device)?;
             self.source.reuse(shard.into_bytes());
-            place += 1;
+            shard_index += 1;
         }
         drop(shards);
         let file = Manifest::path(&manifest.component);
-        if let Some(missing) = manifest.tensors.keys().find(|name| !found.seen(name)) {
+        if let Some(missing) = manifest.tensors.keys().find(|name| !loaded.contains(name)) {
             return Err(Error::format(
                 file,
                 format!("promises {missing}, which no shard holds"),
             ));
         }
-        fill(module, names, found.whole(&file)?, &file)
+        fill(module, names, loaded.into_joined(&file)?, &file)
     }
 
     /// Fetches, verifies and caches a shard. A cached copy that fails verification is fetched once more from the origin.
-    async fn verified(&self, shard: &Shard) -> Result<VerifiedShard> {
-        let shard = self.promised(shard).await?;
+    async fn fetch_and_cache(&self, shard: &Shard) -> Result<VerifiedShard> {
+        let shard = self.fetch_verified(shard).await?;
         self.source.cache(&shard).await;
         Ok(shard)
     }
 
-    async fn promised(&self, shard: &Shard) -> Result<VerifiedShard> {
+    async fn fetch_verified(&self, shard: &Shard) -> Result<VerifiedShard> {
         let counted = Cell::new(0);
         let fetched = self.fetch(shard, Origin::Any, &counted).await?;
         let cached = fetched.cached;
@@ -229,7 +229,7 @@ impl<S: ShardSource> Loader<'_, S> {
 
 /// The tensors of a component that are loaded so far.
 #[derive(Default)]
-struct Found {
+struct LoadedTensors {
     tensors: HashMap<String, DeviceTensor>,
     /// Parts of tensors that are split by rows, keyed by first row.
     parts: HashMap<String, BTreeMap<usize, DeviceTensor>>,
@@ -237,8 +237,8 @@ struct Found {
     waiting: usize,
 }
 
-impl Found {
-    fn seen(&self, name: &str) -> bool {
+impl LoadedTensors {
+    fn contains(&self, name: &str) -> bool {
         self.tensors.contains_key(name)
             || split(name).is_some_and(|(whole, first)| {
                 let parts = self.parts.get(whole);
@@ -250,14 +250,14 @@ impl Found {
     fn read(
         &mut self,
         manifest: &Manifest,
-        place: usize,
+        shard_index: usize,
         bytes: &[u8],
         device: &Device,
     ) -> Result<()> {
-        let file = &manifest.shards[place].path;
+        let file = &manifest.shards[shard_index].path;
         let shard = SafeTensors::deserialize(bytes).map_err(|e| Error::format(file, e))?;
         for (name, view) in shard.iter() {
-            if manifest.tensors.get(name) != Some(&place) {
+            if manifest.tensors.get(name) != Some(&shard_index) {
                 return Err(Error::format(
                     file,
                     format!("holds {name}, which the index does not place there"),
@@ -284,7 +284,7 @@ impl Found {
     }
 
     /// Returns all tensors, with split ones joined.
-    fn whole(self, file: &str) -> Result<HashMap<String, DeviceTensor>> {
+    fn into_joined(self, file: &str) -> Result<HashMap<String, DeviceTensor>> {
         let mut tensors = self.tensors;
         for (name, parts) in self.parts {
             let joined = join(parts).map_err(|reason| {
@@ -335,7 +335,9 @@ fn join(parts: BTreeMap<usize, DeviceTensor>) -> std::result::Result<DeviceTenso
     match (floats.is_empty(), packed.is_empty()) {
         (false, true) => Ok(DeviceTensor::Float(Tensor::cat(floats, 0), shape)),
         (true, false) => Ok(DeviceTensor::Packed(Tensor::cat(packed, 0), shape)),
-        _ => Err("some parts are numbers, some packed words".into()),
+        _ => {
+            Err("its parts have different types, expected all floats or all packed integers".into())
+        }
     }
 }
 

@@ -111,15 +111,16 @@ impl Manifest {
                 sha256: entry.sha256.clone(),
             });
         }
-        let places: BTreeMap<&str, usize> = entries.keys().map(String::as_str).zip(0..).collect();
+        let shard_indices: BTreeMap<&str, usize> =
+            entries.keys().map(String::as_str).zip(0..).collect();
         let mut tensors = BTreeMap::new();
         for (tensor, shard) in &index.weight_map {
-            let Some(&place) = places.get(shard.as_str()) else {
+            let Some(&shard_index) = shard_indices.get(shard.as_str()) else {
                 return Err(bad(format!(
                     "{tensor} lies in {shard:?}, which is not among the metadata's shards"
                 )));
             };
-            tensors.insert(tensor.clone(), place);
+            tensors.insert(tensor.clone(), shard_index);
         }
         Ok(Manifest {
             component: component.to_owned(),

@@ -193,7 +193,7 @@ pub fn fill<M: Module>(
                     let id = param.id;
                     return param.transform_for_load(flat.reshape(shape), id);
                 }
-                Some(DeviceTensor::Packed(..)) => self.mistyped("numbers"),
+                Some(DeviceTensor::Packed(..)) => self.mistyped("floats"),
                 None => {}
             }
             param
@@ -208,7 +208,7 @@ pub fn fill<M: Module>(
                     let id = param.id;
                     return param.transform_for_load(flat.reshape(shape), id);
                 }
-                Some(DeviceTensor::Float(..)) => self.mistyped("packed words"),
+                Some(DeviceTensor::Float(..)) => self.mistyped("packed integers"),
                 None => {}
             }
             param

@@ -83,7 +83,7 @@ impl VerifiedShard {
     /// [`Error::Integrity`] with the expected and the actual length or hash.
     pub fn new(shard: &Shard, bytes: Vec<u8>) -> Result<Self> {
         let digest = Sha256::digest(&bytes).into();
-        Self::judged(shard, bytes, digest)
+        Self::with_digest(shard, bytes, digest)
     }
 
     /// [`VerifiedShard::new`] with [`ShardSource::digest`].
@@ -92,10 +92,10 @@ impl VerifiedShard {
     /// As [`VerifiedShard::new`].
     pub async fn verify(shard: &Shard, bytes: Vec<u8>, source: &impl ShardSource) -> Result<Self> {
         let digest = source.digest(&bytes).await;
-        Self::judged(shard, bytes, digest)
+        Self::with_digest(shard, bytes, digest)
     }
 
-    fn judged(shard: &Shard, bytes: Vec<u8>, digest: [u8; 32]) -> Result<Self> {
+    fn with_digest(shard: &Shard, bytes: Vec<u8>, digest: [u8; 32]) -> Result<Self> {
         let wrong = |reason: String| Error::Integrity {
             file: shard.path.clone(),
             reason,

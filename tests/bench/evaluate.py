@@ -1,10 +1,10 @@
-"""Feature vectors at full shapes by `unireal evaluate features` and by torch, from the same random weights and the same files.
+"""Compares feature vectors of `unireal evaluate features` and torch at full shapes, with equal random weights and files.
 
     python evaluate.py UNIREAL speed ROUNDS      # images per second of CLIP ViT-B/32 and DINO ViT-S/16, in turns
-    python evaluate.py UNIREAL parity            # largest differences of all five backbones, pictures and captions
+    python evaluate.py UNIREAL parity            # largest differences of all five backbones
 
-What is timed is the way from the files to the vectors: decode, resize, crop, normalise, encode; weights are loaded before. torch and
-we have all cores; torch takes batches of 16, as we do. Prints lines of JSON.
+Times decoding, resizing, cropping, normalising and encoding, with loaded weights. Both use all cores and batches of 16. Prints lines
+of JSON.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from torchvision.transforms import v2 as transforms
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "golden"))
 from fixture import randomise
-from pictures import picture
+from images import image as test_image
 
 CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -60,13 +60,13 @@ BACKBONES = {
 def prepared(name: str) -> transforms.Compose:
     clip = name.startswith("clip")
     size = transforms.Resize(224 if clip else 256, interpolation=InterpolationMode.BICUBIC)
-    numbers = [transforms.ToImage(), transforms.ToDtype(torch.float32, scale=True)]
-    return transforms.Compose([size, transforms.CenterCrop(224), *numbers, transforms.Normalize(*(CLIP if clip else IMAGENET))])
+    to_float = [transforms.ToImage(), transforms.ToDtype(torch.float32, scale=True)]
+    return transforms.Compose([size, transforms.CenterCrop(224), *to_float, transforms.Normalize(*(CLIP if clip else IMAGENET))])
 
 
 @torch.inference_mode()
 def theirs(model: nn.Module, name: str, files: list[Path]) -> tuple[Tensor, float]:
-    """Vectors and seconds."""
+    """Computes the vectors with torch. Returns them and the seconds."""
     start, vectors, prepare = time.perf_counter(), [], prepared(name)
     for first in range(0, len(files), BATCH):
         pixels = torch.stack([prepare(Image.open(file).convert("RGB")) for file in files[first : first + BATCH]])
@@ -89,7 +89,7 @@ def difference(a: Tensor, b: Tensor) -> float:
 
 
 def published(name: str, folder: Path) -> nn.Module:
-    """A network with random weights, and its folder."""
+    """Creates a network with random weights and saves it in a folder."""
     model = BACKBONES[name]()
     randomise(model, 7)
     with torch.no_grad():
@@ -113,7 +113,7 @@ def main() -> None:
             images.mkdir()
             for number in range(96 if speed else 4):
                 size = (512, 512) if speed else (301 + 40 * number, 255)
-                picture(2 * number, *size).save(images / f"{number:03}.png")
+                test_image(2 * number, *size).save(images / f"{number:03}.png")
             model, files = published(name, weights), sorted(images.iterdir())
             if not speed:
                 (vectors, _), (expected, _) = ours(unireal, name, weights, images), theirs(model, name, files)
@@ -124,7 +124,7 @@ def main() -> None:
             rounds = [(ours(unireal, name, weights, images), theirs(model, name, files)) for _ in range(int(rest[0]))]
             assert difference(rounds[0][0][0], rounds[0][1][0]) < 1e-3
             mine, other = (statistics.median(pair[i][1] for pair in rounds) * 1e3 / len(files) for i in (0, 1))
-            row = {"what": f"features of {name}, a picture", "against": "torch", "ours_ms": mine, "theirs_ms": other}
+            row = {"what": f"features of {name}, an image", "against": "torch", "ours_ms": mine, "theirs_ms": other}
             print(json.dumps(row | {"ratio": other / mine}), flush=True)
 
 

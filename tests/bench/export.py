@@ -1,4 +1,4 @@
-"""The cases of `scripts/bench browser`, from the torch twin: for each a checkpoint for `unireal pack`, the same network as ONNX
+"""Exports the cases of `scripts/bench browser` from the torch twin: for each a checkpoint for `unireal pack`, the same network as ONNX
 for onnxruntime-web, and one set of arguments with the velocity that both must find.
 
     python export.py PACK OUT
@@ -28,7 +28,7 @@ OPSETS = {"opset23": 23, "opset20": 20}
 
 
 def attention(self: twin.Attention, x: Tensor, angles: Tensor, allowed: Tensor | None) -> Tensor:
-    """The twin's attention, with torch's own operation, which the exporter knows."""
+    """Computes the twin's attention by torch's operation, which the exporter supports."""
     b, n, d = x.shape
     q, k, v = (part.reshape(b, n, self.heads, -1).transpose(1, 2) for part in self.qkv(x).split(d, dim=-1))
     q = twin.rotate(self.query_norm(q), angles)
@@ -38,7 +38,7 @@ def attention(self: twin.Attention, x: Tensor, angles: Tensor, allowed: Tensor |
 
 
 def time_features(t: Tensor, width: int, like: Tensor) -> Tensor:
-    """The twin's features in single precision: onnxruntime's WebGPU provider has no other."""
+    """Computes the twin's timestep embedding in single precision, the only one of onnxruntime's WebGPU provider."""
     half = width // 2
     w = 10000.0 ** (-torch.arange(half, dtype=torch.float32) / half)
     angles = 1000.0 * t[:, None] * w
@@ -46,7 +46,7 @@ def time_features(t: Tensor, width: int, like: Tensor) -> Tensor:
 
 
 class Step(nn.Module):
-    """One evaluation of the velocity: a prompt, a canvas, one output."""
+    """Evaluates the velocity once: a prompt, a canvas, one output."""
 
     def __init__(self, model: UniRealTransformer, n_text: int, side: int, masked: bool):
         super().__init__()
@@ -57,10 +57,10 @@ class Step(nn.Module):
         self.register_buffer("angles", twin.rotary_angles(position, model.config.axes_dims, model.config.rope_theta).float())
 
     def forward(self, text: Tensor, mask: Tensor, source: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        """text [b, n, k], mask [b, n] (1 for words, 0 for padding), source and noise [b, c, y, x], t [b]."""
+        """Takes text [b, n, k], mask [b, n] (0 for padding), source and noise [b, c, y, x], t [b]."""
         model = self.model
-        words = torch.zeros(text.shape[:2], dtype=torch.int64)
-        x = model.embed(text, words, [(source, "canvas")], [noise])
+        image_refs = torch.zeros(text.shape[:2], dtype=torch.int64)
+        x = model.embed(text, image_refs, [(source, "canvas")], [noise])
         b, n, _ = x.shape
         n_noise = (n - text.shape[1]) // 2
         allowed = None
@@ -76,7 +76,7 @@ class Step(nn.Module):
 
 
 def block(pack: Path) -> tuple[dict, UniRealTransformer]:
-    """One block of width 512 with random weights that f16 holds exactly."""
+    """Returns a block of width 512 with random weights that f16 represents exactly."""
     config = read_config(pack) | {
         "hidden_size": 512, "num_layers": 1, "num_attention_heads": 8, "axes_dims": [16, 24, 24], "patch_size": 2,
     }
@@ -90,8 +90,8 @@ def block(pack: Path) -> tuple[dict, UniRealTransformer]:
     return config, model
 
 
-def export(name: str, made: tuple[dict, UniRealTransformer], pack: Path, out: Path, b: int, n_text: int, cells: int) -> dict:
-    config, model = made
+def export(name: str, network: tuple[dict, UniRealTransformer], pack: Path, out: Path, b: int, n_text: int, cells: int) -> dict:
+    config, model = network
     folder = out / name
     checkpoint = folder / "checkpoint"
     shutil.copytree(pack, checkpoint, dirs_exist_ok=True)

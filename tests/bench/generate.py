@@ -1,9 +1,9 @@
-"""One edit by `unireal generate` and by the same networks in torch, in turns, on the CPU; prints a line of JSON.
+"""Times one edit by `unireal generate` and by the same networks in torch, in turns, on the CPU; prints a line of JSON.
 
     python generate.py UNIREAL PACK IMAGE ROUNDS
 
-PACK holds float weights. Both load first; what is timed is the way from the request to the picture: two prompts encoded, the canvas
-encoded, 20 steps with guidance, the result decoded. Noise differs, so pictures are compared by the parity tests alone
+PACK holds float weights. Both load first; the time is that from the request to the image: two prompts encoded, the canvas
+encoded, 20 steps with guidance, the result decoded. Noise differs, so images are compared by the parity tests alone
 (`cargo test -p unireal-tools --test golden`). torch takes its better form: the two branches of guidance one after the other, or as one padded batch.
 """
 
@@ -33,7 +33,7 @@ STEPS, GUIDANCE = 20, 2.0
 
 
 class Pipeline:
-    """The way of `src/pipeline.rs`, in torch."""
+    """Implements `src/pipeline.rs` in torch."""
 
     def __init__(self, pack: Path):
         _, self.transformer = packs.transformer(pack)
@@ -55,10 +55,10 @@ class Pipeline:
         return self.text(input_ids=ids).last_hidden_state
 
     @torch.inference_mode()
-    def generate(self, picture: Tensor, batched: bool) -> Tensor:
+    def generate(self, image: Tensor, batched: bool) -> Tensor:
         full, empty = self.encode(f"synthetic style, static scenario, {PROMPT}"), self.encode("")
         scale, shift = self.vae.config.scaling_factor, self.vae.config.shift_factor
-        latent = (self.vae.encode(picture).latent_dist.mean - shift) * scale
+        latent = (self.vae.encode(image).latent_dist.mean - shift) * scale
         x = torch.randn_like(latent)
         branches = [(full, GUIDANCE), (empty, 1.0 - GUIDANCE)]
         padded = torch.zeros(2, full.shape[1], full.shape[2])
@@ -69,8 +69,8 @@ class Pipeline:
         for i in range(STEPS):
             t = torch.tensor([1.0 - i / STEPS])
             if batched:
-                words = torch.zeros(padded.shape[:2], dtype=torch.int64)
-                pair = self.transformer(padded, words, [(latent.expand(2, -1, -1, -1), "canvas")], [x.expand(2, -1, -1, -1)], t.expand(2), mask)[0]
+                image_refs = torch.zeros(padded.shape[:2], dtype=torch.int64)
+                pair = self.transformer(padded, image_refs, [(latent.expand(2, -1, -1, -1), "canvas")], [x.expand(2, -1, -1, -1)], t.expand(2), mask)[0]
                 v = GUIDANCE * pair[:1] + (1.0 - GUIDANCE) * pair[1:]
             else:
                 v = sum(
@@ -87,7 +87,7 @@ def main() -> None:
     torch.set_num_threads(threads)
     pipeline = Pipeline(pack)
     pixels = np.asarray(Image.open(image).convert("RGB").resize((64, 64)), dtype=np.float32) / 127.5 - 1
-    picture = torch.from_numpy(pixels).permute(2, 0, 1)[None]
+    canvas = torch.from_numpy(pixels).permute(2, 0, 1)[None]
 
     def ours() -> float:
         with tempfile.TemporaryDirectory() as folder:
@@ -100,7 +100,7 @@ def main() -> None:
 
     def theirs(batched: bool) -> float:
         start = time.perf_counter()
-        pipeline.generate(picture, batched)
+        pipeline.generate(canvas, batched)
         return 1e3 * (time.perf_counter() - start)
 
     runs = {"ours": ours, "one by one": lambda: theirs(False), "batched": lambda: theirs(True)}

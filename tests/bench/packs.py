@@ -1,4 +1,4 @@
-"""Packs of float weights in torch: the twin's transformer, transformers' T5, diffusers' autoencoder."""
+"""Loads packs of float weights into torch: the twin's transformer, transformers' T5, diffusers' autoencoder."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def read_config(pack: Path, component: str = "transformer") -> dict:
 
 
 def read_weights(pack: Path, component: str) -> dict[str, Tensor]:
-    """All tensors of a component, in f32."""
+    """Returns all tensors of a component in f32."""
     weights: dict[str, Tensor] = {}
     for path in sorted((pack / component).glob("*.safetensors")):
         weights |= load_file(path)
@@ -27,13 +27,13 @@ def read_weights(pack: Path, component: str) -> dict[str, Tensor]:
 
 
 def twin_of(config: dict) -> UniRealTransformer:
-    """A twin of this shape with weights of its own."""
+    """Returns a twin of this shape with random weights."""
     fields = {name: config[name] for name in TransformerConfig.__dataclass_fields__}
     return UniRealTransformer(TransformerConfig(**fields | {"axes_dims": tuple(fields["axes_dims"])}))
 
 
 def transformer(pack: Path) -> tuple[dict, UniRealTransformer]:
-    """The pack's transformer and its configuration."""
+    """Returns the configuration of the pack's transformer and the transformer."""
     config = read_config(pack)
     model = twin_of(config)
     model.load_state_dict(read_weights(pack, "transformer"))

@@ -1,4 +1,4 @@
-"""How time and memory of one evaluation grow with tokens and width on the CPU, and what that says of the `5b` configuration.
+"""Measures time and memory of one evaluation by tokens and width on the CPU, and extrapolates to the `5b` configuration.
 
     python scaling.py UNIREAL
 
@@ -28,14 +28,14 @@ LARGE_TEXT, LARGE_CELLS = 128, 128
 
 
 def operations(config: dict, n_text: int, shape: tuple[int, int]) -> tuple[int, int]:
-    """Floating-point operations of one evaluation with one input and one output of `shape` cells, and the number of parameters."""
+    """Returns the floating-point operations of one evaluation with one input and one output of `shape` cells, and the number of parameters."""
     with torch.device("meta"):
         model = packs.twin_of(config)
-        text, words = torch.zeros(1, n_text, config["text_dim"]), torch.zeros(1, n_text, dtype=torch.int64)
+        text, image_refs = torch.zeros(1, n_text, config["text_dim"]), torch.zeros(1, n_text, dtype=torch.int64)
         latent = torch.zeros(1, config["in_channels"], *shape)
         t = torch.zeros(1)
         with FlopCounterMode(display=False) as counter, torch.no_grad():
-            model(text, words, [(latent, "canvas")], [latent], t)
+            model(text, image_refs, [(latent, "canvas")], [latent], t)
     return counter.get_total_flops(), sum(parameter.numel() for parameter in model.parameters())
 
 
@@ -49,7 +49,7 @@ def measure(unireal: str, **options: int) -> dict:
 
 
 def exponent(rows: list[dict], by: str, what: str) -> float:
-    """The slope of the straight line through the logarithms."""
+    """Returns the slope of the line through the logarithms."""
     x = [math.log(row[by]) for row in rows]
     y = [math.log(row[what]) for row in rows]
     mean_x, mean_y = sum(x) / len(x), sum(y) / len(y)
@@ -90,7 +90,7 @@ def main() -> None:
 
 
 def by_base() -> dict:
-    """Fields of a transformer that LARGE leaves alone."""
+    """Returns the fields of a transformer that LARGE does not set."""
     return {
         "mlp_ratio": 4.0, "rope_theta": 100.0, "max_inputs": 10, "max_outputs": 10, "frequency_dim": 256, "norm_eps": 1e-6,
     }

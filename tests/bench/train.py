@@ -1,4 +1,4 @@
-"""Training on the CPU against the torch twin, in turns; prints lines of JSON for tests/bench/table.mjs.
+"""Times training on the CPU and training of the torch twin, in turns; prints lines of JSON for tests/bench/table.mjs.
 
     python train.py UNIREAL ROUNDS [SHAPE]
 
@@ -27,13 +27,13 @@ SHAPES = [
 
 
 def ours(*options: str) -> dict:
-    """The line that `unireal bench train` prints."""
+    """Returns the line that `unireal bench train` prints."""
     out = subprocess.run([BINARY, "bench", "train", *options], check=True, capture_output=True, text=True).stdout
     return json.loads(out)
 
 
 def torch(line: dict, *options: str) -> dict:
-    """The twin's line for the same shape."""
+    """Returns the twin's line for the same shape."""
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         json.dump(line, file)
         file.flush()
@@ -42,15 +42,15 @@ def torch(line: dict, *options: str) -> dict:
 
 
 def milliseconds(lines: list[dict]) -> float:
-    """Median time of a sample."""
+    """Returns the median time of a sample in milliseconds."""
     return statistics.median(1e3 / line["samples_per_second"] for line in lines)
 
 
-def row(what: str, against: str, own: list[dict], other: list[dict]) -> None:
-    mine, theirs = milliseconds(own), milliseconds(other)
-    place = {key: own[0][key] for key in ("cpu", "instructions", "precision")}
+def print_row(what: str, against: str, ours: list[dict], other: list[dict]) -> None:
+    mine, theirs = milliseconds(ours), milliseconds(other)
+    setup = {key: ours[0][key] for key in ("cpu", "instructions", "precision")}
     row = {"what": what, "against": against, "ours_ms": mine, "theirs_ms": theirs, "ratio": theirs / mine}
-    print(json.dumps(row | place), flush=True)
+    print(json.dumps(row | setup), flush=True)
 
 
 for name, options, peer in SHAPES:
@@ -68,10 +68,10 @@ for name, options, peer in SHAPES:
             runs.setdefault("one thread", []).append(ours(*options, "--threads", "1"))
             runs.setdefault("whole step", []).append(ours(*options, "--whole"))
     what = f"training {name}, a sample"
-    row(what, "itself in f32", runs["ours"], runs["f32"])
+    print_row(what, "itself in f32", runs["ours"], runs["f32"])
     if peer:
-        row(what, "torch f32", runs["ours"], runs["torch f32"])
-        row(what, "torch bf16, compiled", runs["ours"], runs["torch bf16"])
+        print_row(what, "torch f32", runs["ours"], runs["torch f32"])
+        print_row(what, "torch bf16, compiled", runs["ours"], runs["torch bf16"])
     if name == "the preset":
-        row(f"training {name}, two threads", "one thread", runs["ours"], runs["one thread"])
-        row(f"training {name}, the whole step", "the transformer alone", runs["whole step"], runs["ours"])
+        print_row(f"training {name}, two threads", "one thread", runs["ours"], runs["one thread"])
+        print_row(f"training {name}, the whole step", "the transformer alone", runs["whole step"], runs["ours"])

@@ -131,7 +131,7 @@ function contrasts() {
   return faint;
 }
 
-test("axe finds nothing serious, in whatever state the page is", { timeout: 240_000 }, async () => {
+test("axe finds no serious violation in any state of the page", { timeout: 240_000 }, async () => {
   const source = await readFile(new URL("node_modules/axe-core/axe.min.js", import.meta.url), "utf8");
   for (const colorScheme of ["light", "dark"]) {
     const page = await shared.visit({ colorScheme, reducedMotion: "reduce" });

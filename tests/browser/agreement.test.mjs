@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { DIST, launch } from "./browser.mjs";
-import { BLANK, MOST, byCommand, byModule, difference, pixels } from "./request.mjs";
+import { BLANK, MAX_DIFFERENCE, byCommand, byModule, difference, pixels } from "./request.mjs";
 import { serve } from "./server.mjs";
 
 let folder, server, browser;
@@ -22,21 +22,21 @@ after(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
-test("native, wasm on the CPU and WebGPU make the same picture", { timeout: 400_000 }, async () => {
+test("native, wasm on the CPU and WebGPU generate the same image", { timeout: 400_000 }, async () => {
   const request = await byCommand(folder);
   const page = await browser.newPage();
   await page.goto(`${server.url}blank.html`);
-  const pictures = {
-    native: await pixels(page, request.made),
+  const images = {
+    native: await pixels(page, request.output),
     "wasm CPU": await byModule(page, "cpu", request),
     WebGPU: await byModule(page, "webgpu", request),
   };
   for (const [one, other] of [["native", "wasm CPU"], ["native", "WebGPU"], ["wasm CPU", "WebGPU"]]) {
-    const found = difference(pictures[one], pictures[other]);
+    const found = difference(images[one], images[other]);
     console.log(`${one} and ${other}: mean absolute difference ${found.toFixed(4)} of 255`);
-    assert.ok(found <= MOST, `${one} and ${other} differ by ${found} of 255`);
+    assert.ok(found <= MAX_DIFFERENCE, `${one} and ${other} differ by ${found} of 255`);
   }
   // Rules out that all three merely return the input.
-  assert.ok(difference(pictures.native, await pixels(page, request.input)) > MOST, "the picture is the input");
+  assert.ok(difference(images.native, await pixels(page, request.input)) > MAX_DIFFERENCE, "the image is the input");
   await page.close();
 });

@@ -67,17 +67,17 @@ async function options() {
   return { ...values, images, timeout: 1000 * Number(values.timeout) };
 }
 
-const say = (text) => process.stderr.write(`${text}\n`);
+const log = (text) => process.stderr.write(`${text}\n`);
 
 /** Adds the images in order and sets their roles. */
-async function choosePictures(page, images) {
+async function chooseImages(page, images) {
   if (images.length === 0) {
     return;
   }
   await page.setInputFiles("#file", images.map(({ path }) => path));
-  const settled = `#slots[data-count="${images.length}"], #picture-note:not([hidden])`;
+  const settled = `#slots[data-count="${images.length}"], #image-note:not([hidden])`;
   await page.waitForSelector(settled, { state: "attached", timeout: 60_000 });
-  const problem = await notice(page, "picture-note");
+  const problem = await notice(page, "image-note");
   if (problem) {
     throw new Error(problem);
   }
@@ -108,7 +108,7 @@ async function generate(page, prompt, timeout) {
   const poll = setInterval(async () => {
     const text = await page.textContent("#step-text").catch(() => "");
     if (text && text !== shown) {
-      say((shown = text));
+      log((shown = text));
     }
   }, 500);
   try {
@@ -150,19 +150,19 @@ async function main() {
   try {
     const page = await browser.newPage({ acceptDownloads: true });
     page.setDefaultTimeout(30_000);
-    page.on("pageerror", (error) => say(`the page reports: ${error.message}`));
+    page.on("pageerror", (error) => log(`the page reports: ${error.message}`));
     const address = new URL(server.url);
     address.searchParams.set("device", chosen.device);
     if (chosen.pack) {
       address.searchParams.set("pack", chosen.pack);
     }
-    say("loading the model");
+    log("loading the model");
     const start = performance.now();
     await load(page, address.href, chosen.timeout);
     const loading = performance.now() - start;
     const model = await page.$eval("#model", ({ dataset: { name, device, adapter, bytes } }) => ({ name, device, adapter, bytes: Number(bytes) }));
-    say(`${model.name} runs on ${model.device}${model.adapter ? ` (${model.adapter})` : ""}`);
-    await choosePictures(page, chosen.images);
+    log(`${model.name} runs on ${model.device}${model.adapter ? ` (${model.adapter})` : ""}`);
+    await chooseImages(page, chosen.images);
     await chooseTags(page, chosen.context);
     for (const id of ["seed", "steps", "guidance", "image-guidance", "outputs"]) {
       if (chosen[id] !== undefined) {
@@ -185,7 +185,7 @@ async function main() {
     };
     const json = chosen.json ?? chosen.out.replace(/\.png$/i, ".json");
     await writeFile(json, `${JSON.stringify(report, null, 2)}\n`);
-    say(`wrote ${[...outputs, json].join(", ")}`);
+    log(`wrote ${[...outputs, json].join(", ")}`);
   } finally {
     await browser.close();
     await server.close();
@@ -195,6 +195,6 @@ async function main() {
 try {
   await main();
 } catch (error) {
-  say(`demo: ${error.message}`);
+  log(`demo: ${error.message}`);
   process.exitCode = error instanceof Usage ? 2 : 1;
 }

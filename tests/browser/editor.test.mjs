@@ -41,7 +41,7 @@ async function open(t, body, head = "") {
 
 const MODULE = '<script type="module" src="/www/editor.js"></script>';
 
-test("a page drives the editor and hears its events", { timeout: 180_000 }, async (t) => {
+test("a page controls the editor and receives its events", { timeout: 180_000 }, async (t) => {
   const page = await open(t, `<unireal-editor pack="${PACK}" device="cpu"></unireal-editor>`, MODULE);
   await reach(page, ["waiting"]);
   const seen = await page.evaluate(async (bytes) => {
@@ -57,17 +57,17 @@ test("a page drives the editor and hears its events", { timeout: 180_000 }, asyn
     editor.request = { steps: 2, seed: 11, context: ["realistic style", "static scenario"] };
     const running = editor.generate();
     const second = await editor.generate().catch(({ name, code }) => ({ name, code }));
-    const made = await running;
+    const result = await running;
     editor.request = { prompt: "put IMG9 here" };
     const wrong = await editor.generate().catch(({ name, code }) => ({ name, code }));
-    const bitmap = await createImageBitmap(made.images[0]);
+    const bitmap = await createImageBitmap(result.images[0]);
     return {
       early, second, wrong,
       same: model === editor.model,
       sample: model.info.sampleSize,
       size: [bitmap.width, bitmap.height],
-      names: made.images.map(({ name }) => name),
-      request: made.request,
+      names: result.images.map(({ name }) => name),
+      request: result.request,
       roles: editor.images.map(({ image, role }) => [image instanceof Blob, role]),
       targets: events.every(({ target }) => target),
       order: events.map(({ name, detail }) => (name === "progress" ? detail.stage : name)).filter((one, at, all) => one !== all[at - 1]),
@@ -102,7 +102,7 @@ test("a page drives the editor and hears its events", { timeout: 180_000 }, asyn
   assert.equal(stopped, "AbortError");
 });
 
-test("a load that is asked for at once is of the pack that was named last", { timeout: 180_000 }, async (t) => {
+test("a load uses the pack that was set last", { timeout: 180_000 }, async (t) => {
   const page = await open(t, "", MODULE);
   const seen = await page.evaluate(async (pack) => {
     await customElements.whenDefined("unireal-editor");
@@ -160,7 +160,7 @@ test("two editors on one page do not disturb each other or the page", { timeout:
   assert.equal(await two.locator("#result").getAttribute("data-state"), "empty");
 
   // A removed editor frees its model. Inserted again, it keeps its images and prompt and loads the model again.
-  const kept = await page.evaluate(async () => {
+  const state = await page.evaluate(async () => {
     const editor = document.querySelector("#one");
     const { model } = editor;
     document.body.append(editor);
@@ -170,13 +170,13 @@ test("two editors on one page do not disturb each other or the page", { timeout:
     await new Promise((resolve) => setTimeout(resolve));
     const gone = editor.model;
     document.body.append(editor);
-    return { moved, gone, pictures: editor.images.length, prompt: editor.prompt };
+    return { moved, gone, images: editor.images.length, prompt: editor.prompt };
   });
-  assert.deepEqual(kept, { moved: true, gone: null, pictures: 1, prompt: "remove the cube" });
+  assert.deepEqual(state, { moved: true, gone: null, images: 1, prompt: "remove the cube" });
   await one.locator('#status[data-state="ready"]').waitFor({ state: "attached", timeout: WORK });
 });
 
-test("the whole page is the editor's only where it says so, and nothing is left behind", options, async (t) => {
+test("whole-page listens on the page, and a removed editor leaves no listener", options, async (t) => {
   const page = await open(t, `<p id="text">Text</p><unireal-editor pack="${PACK}" whole-page></unireal-editor>`, MODULE);
   await reach(page, ["waiting"]);
   const hint = () => page.textContent("#status");
@@ -213,7 +213,7 @@ test("a page's theme", options, async (t) => {
   await page.locator("unireal-editor").nth(1).locator("#load-error").waitFor();
 });
 
-test("without an address of a model, it says what is missing", options, async (t) => {
+test("without a pack, an error names the missing attribute", options, async (t) => {
   const page = await open(t, "<unireal-editor></unireal-editor>", MODULE);
   const { code } = await reach(page, ["error"]);
   assert.equal(code, "request");

@@ -30,9 +30,9 @@ before(async () => {
       const signal = AbortSignal.timeout(limit);
       try {
         const model = await UniReal.load(url, { device: "cpu", signal });
-        const made = steps > 0 && (await model.generate({ prompt: "remove the red cube", steps, seed: 1, signal }));
+        const generated = steps > 0 && (await model.generate({ prompt: "remove the red cube", steps, seed: 1, signal }));
         await model.dispose();
-        return { pictures: made ? made.images.length : 0 };
+        return { images: generated ? generated.images.length : 0 };
       } catch (error) {
         return { code: error instanceof UniRealError ? error.code : error.name, message: error.message };
       }
@@ -66,8 +66,8 @@ const shardPath = (i) => `transformer/${names[i]}`;
 /** Asserts that the pack fails with one of these codes. @returns the folder of the pack */
 async function failing(damaged, codes, reason) {
   const folder = host(damaged);
-  const { code, message, pictures } = await loadFrom(folder);
-  assert.equal(pictures, undefined, "the damaged pack loaded");
+  const { code, message, images } = await loadFrom(folder);
+  assert.equal(images, undefined, "the damaged pack loaded");
   assert.ok([codes].flat().includes(code), `${code}: ${message}`);
   assert.match(message, reason);
   return folder;
@@ -87,7 +87,7 @@ function fails(title, codes, damage, reason = /./) {
   test(title, { timeout: 3 * LIMIT }, async () => {
     const folder = await failing(damage(good), codes, reason);
     host(good, folder);
-    assert.deepEqual(await loadFrom(folder), { pictures: 0 });
+    assert.deepEqual(await loadFrom(folder), { images: 0 });
   });
 }
 
@@ -97,12 +97,12 @@ function nonsense(title, damage) {
 }
 
 test("a pack in many shards loads", { timeout: LIMIT }, async () => {
-  assert.deepEqual(await loadFrom(host(good), 1), { pictures: 1 });
+  assert.deepEqual(await loadFrom(host(good), 1), { images: 1 });
 });
 
 // Shards that differ from the index.
 fails("a truncated shard", "integrity", (pack) => withFile(pack, shardPath(2), pack.get(shardPath(2)).subarray(0, -7)));
-fails("a shard with more than was promised", "integrity", (pack) =>
+fails("a shard that is longer than the index says", "integrity", (pack) =>
   withFile(pack, shardPath(2), Buffer.concat([pack.get(shardPath(2)), Buffer.alloc(5)])));
 fails("an empty shard", ["integrity", "network"], (pack) => withFile(pack, shardPath(2), Buffer.alloc(0)));
 fails("one flipped bit", "integrity", (pack) => {
@@ -131,7 +131,7 @@ for (const length of [0, -1, 1.5, 1e30, 2 ** 53, "12", null]) {
     shards[names[0]].length = length;
   }));
 }
-refused("a hash that is none", "format", indexed(({ metadata: { shards } }) => {
+refused("an invalid hash", "format", indexed(({ metadata: { shards } }) => {
   shards[names[0]].sha256 = "../".repeat(22).slice(0, 64);
 }));
 refused("an index without shards", "format", indexed(({ metadata }) => {
@@ -140,10 +140,10 @@ refused("an index without shards", "format", indexed(({ metadata }) => {
 refused("a tensor in no shard", "format", indexed(({ weight_map: map }) => {
   map[Object.keys(map)[0]] = "nowhere.safetensors";
 }));
-fails("a tensor promised and not there", "format", indexed(({ weight_map: map }) => {
+fails("a tensor that its shard does not hold", "format", indexed(({ weight_map: map }) => {
   map.surprise = names[0];
 }));
-refused("an encoding that nobody knows", "format", indexed(({ metadata }) => {
+refused("an unknown encoding", "format", indexed(({ metadata }) => {
   metadata.encoding = "q1";
 }));
 for (const [title, text] of [["empty", ""], ["half", '{"metadata": {'], ["null", "null"], ["deep", "[".repeat(200_000)], ["not text", Buffer.from([0xff, 0xfe, 0])]]) {
@@ -168,7 +168,7 @@ const lying = (change) => (pack) => {
 nonsense("offsets behind the end", lying((header, [first]) => {
   header[first].data_offsets = [0, 2 ** 52];
 }));
-nonsense("offsets that run backwards", lying((header, [first]) => header[first].data_offsets.reverse()));
+nonsense("reversed offsets", lying((header, [first]) => header[first].data_offsets.reverse()));
 nonsense("a shape that overflows", lying((header, [first]) => {
   header[first].shape = [2 ** 40, 2 ** 40];
 }));
@@ -178,7 +178,7 @@ nonsense("a shape with an empty axis", lying((header, [first]) => {
 nonsense("another shape of the same size", lying((header, [first]) => {
   header[first].shape = [...header[first].shape, 1];
 }));
-nonsense("a type that is not read", lying((header, [first]) => {
+nonsense("an unsupported type", lying((header, [first]) => {
   header[first].dtype = "I64";
 }));
 nonsense("a header longer than the file", (pack) => {
@@ -211,7 +211,7 @@ test("NaN among the scales", { timeout: 2 * LIMIT }, async (t) => {
   const { code, message } = await loadFrom(host(poisoned(component, isScale)(good)));
   assert.equal(code, "format", message);
   assert.match(message, /scales/);
-  assert.deepEqual(await loadFrom(host(good)), { pictures: 0 });
+  assert.deepEqual(await loadFrom(host(good)), { images: 0 });
 });
 fails("NaN among the weights", "format", poisoned("vae", ([name, { dtype }]) => !isScale([name]) && /^F(16|32)$/.test(dtype)), /NaN|finite/);
 
@@ -230,7 +230,7 @@ test("404, HTML and a cut connection for everything", { timeout: 4 * LIMIT }, as
     intercept = () => false;
     assert.equal(code, "network", `${title}: ${message}`);
   }
-  assert.deepEqual(await loadFrom(folder), { pictures: 0 });
+  assert.deepEqual(await loadFrom(folder), { images: 0 });
 });
 
 /**
@@ -243,7 +243,7 @@ function cut(response, bytes, length, headers = {}) {
   return true;
 }
 
-test("a connection that is cut once is taken up where it ended", { timeout: 2 * LIMIT }, async () => {
+test("a download resumes after a cut connection", { timeout: 2 * LIMIT }, async () => {
   const folder = host(good);
   const path = `${folder}/${shardPath(3)}`;
   const bytes = files.get(path);
@@ -254,7 +254,7 @@ test("a connection that is cut once is taken up where it ended", { timeout: 2 * 
   const from = server.requests.length;
   const result = await loadFrom(folder);
   intercept = () => false;
-  assert.deepEqual(result, { pictures: 0 });
+  assert.deepEqual(result, { images: 0 });
   const again = server.requests.slice(from).filter((request) => request.path === path);
   assert.deepEqual(again.map(({ range, ifRange }) => ({ range, ifRange })).slice(0, 2), [
     { range: undefined, ifRange: undefined },
@@ -262,7 +262,7 @@ test("a connection that is cut once is taken up where it ended", { timeout: 2 * 
   ]);
 });
 
-test("a host that knows no ranges, after a cut", { timeout: 2 * LIMIT }, async () => {
+test("a cut connection to a server without ranges", { timeout: 2 * LIMIT }, async () => {
   const folder = host(good);
   const path = `${folder}/${shardPath(3)}`;
   const bytes = files.get(path);
@@ -280,7 +280,7 @@ test("a host that knows no ranges, after a cut", { timeout: 2 * LIMIT }, async (
   };
   const result = await loadFrom(folder);
   intercept = () => false;
-  assert.deepEqual(result, { pictures: 0 });
+  assert.deepEqual(result, { images: 0 });
 });
 
 test("a connection that is always cut", { timeout: 2 * LIMIT }, async () => {
@@ -290,12 +290,12 @@ test("a connection that is always cut", { timeout: 2 * LIMIT }, async () => {
   const { code, message } = await loadFrom(folder);
   intercept = () => false;
   assert.equal(code, "network", message);
-  assert.deepEqual(await loadFrom(folder), { pictures: 0 });
+  assert.deepEqual(await loadFrom(folder), { images: 0 });
 });
 
-test("a cache that was damaged heals from the host", { timeout: 2 * LIMIT }, async () => {
+test("a damaged cache is repaired from the server", { timeout: 2 * LIMIT }, async () => {
   const folder = host(good);
-  assert.deepEqual(await loadFrom(folder), { pictures: 0 });
+  assert.deepEqual(await loadFrom(folder), { images: 0 });
   const damaged = await page.evaluate(async () => {
     let count = 0;
     const walk = async (directory) => {
@@ -314,5 +314,5 @@ test("a cache that was damaged heals from the host", { timeout: 2 * LIMIT }, asy
     return count;
   });
   assert.ok(damaged >= SHARDS, `${damaged} files were damaged`);
-  assert.deepEqual(await loadFrom(folder, 1), { pictures: 1 });
+  assert.deepEqual(await loadFrom(folder, 1), { images: 1 });
 });

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { DIST } from "./browser.mjs";
 import { launchFirefox, missing } from "./firefox.mjs";
-import { BLANK, MOST, byCommand, byModule, difference, pixels } from "./request.mjs";
+import { BLANK, MAX_DIFFERENCE, byCommand, byModule, difference, pixels } from "./request.mjs";
 import { serve } from "./server.mjs";
 
 const options = { timeout: 600_000 };
@@ -29,7 +29,7 @@ after(async () => {
   }
 });
 
-test("the page's flow in Firefox: download, new scene, edit, and all of it again from what is kept", options, async () => {
+test("Firefox: download, new scene, edit, and a second visit from the cache", options, async () => {
   const state = () => page.evaluate(() => {
     const { dataset, textContent } = document.querySelector("unireal-editor").shadowRoot.getElementById("status");
     return `${dataset.state} ${dataset.code ?? ""}: ${textContent}`;
@@ -50,7 +50,7 @@ test("the page's flow in Firefox: download, new scene, edit, and all of it again
   await page.evaluate(() => (document.querySelector("unireal-editor").request = { steps: 4, seed: 7 }));
   await page.click(() => document.querySelector("unireal-editor").shadowRoot.getElementById("generate"));
   await reach("done");
-  await page.until(() => document.querySelector(".truth img")?.naturalWidth > 0);
+  await page.until(() => document.querySelector(".ground-truth img")?.naturalWidth > 0);
   const size = await page.evaluate(() => {
     const { width, height } = document.querySelector("unireal-editor").shadowRoot.querySelector("#result canvas");
     return [width, height, document.querySelector("unireal-editor").sampleSize];
@@ -63,12 +63,12 @@ test("the page's flow in Firefox: download, new scene, edit, and all of it again
   assert.deepEqual(server.requests.slice(from).filter(({ path }) => path.includes("/models/")), []);
 });
 
-test("Firefox makes the native command's picture", options, async () => {
+test("Firefox generates the native command's image", options, async () => {
   const request = await byCommand(folder);
   await page.goto(`${server.url}blank.html`);
-  const [made, native, input] = [await byModule(page, "cpu", request), await pixels(page, request.made), await pixels(page, request.input)];
-  const found = difference(made, native);
+  const [output, native, input] = [await byModule(page, "cpu", request), await pixels(page, request.output), await pixels(page, request.input)];
+  const found = difference(output, native);
   console.log(`native and Firefox: mean absolute difference ${found.toFixed(4)} of 255`);
-  assert.ok(found <= MOST, `they differ by ${found} of 255`);
-  assert.ok(difference(native, input) > MOST, "the picture is the input");
+  assert.ok(found <= MAX_DIFFERENCE, `they differ by ${found} of 255`);
+  assert.ok(difference(native, input) > MAX_DIFFERENCE, "the image is the input");
 });

@@ -46,7 +46,7 @@ after(async () => {
   await server?.close();
 });
 
-test("a load holds a few shards, however many there are", { timeout: 240_000 }, async () => {
+test("a load holds a few shards in memory, independent of their number", { timeout: 240_000 }, async () => {
   await page.evaluate(async () => {
     const { UniReal } = await import("/www/unireal.js");
     window.UniReal = UniReal;

@@ -25,7 +25,7 @@ async function prepare() {
       return { code: window.code(error), message: error.message };
     }
   };
-  window.picture = async (options = {}) => {
+  window.generate = async (options = {}) => {
     try {
       const { images } = await window.model.generate({ prompt: "a red cube", steps: 1, seed: 1, ...options });
       images.forEach((image) => image.close());
@@ -80,4 +80,4 @@ export function workshop() {
 }
 
 export const load = (page, folder, device) => page.evaluate((given) => window.load(...given), [`${folder}/`, device]);
-export const picture = (page, options) => page.evaluate((given) => window.picture(given), options);
+export const generate = (page, options) => page.evaluate((given) => window.generate(given), options);

@@ -75,11 +75,11 @@ test("one visit, then an edit without a network", { timeout: 240_000 }, async (t
   await first.goto(`${server.url}?device=cpu`);
   await reach(first, ["waiting"]);
   assert.equal(await first.evaluate(() => window.timesAsked), 0, "asked to keep a model that nobody wanted yet");
-  assert.deepEqual([await first.textContent("#storage-text"), await first.isEnabled("#forget")], ["", false]);
+  assert.deepEqual([await first.textContent("#storage-text"), await first.isEnabled("#delete-model")], ["", false]);
   await first.click("#load");
   await reach(first, ["ready"], WORK);
   assert.equal(await first.evaluate(() => window.timesAsked), 1);
-  await storageText(first, /^Takes [\d.]+ [kMG]B .* promised to keep it\.$/);
+  await storageText(first, /^Uses [\d.]+ [kMG]B .* stays until you delete it\.$/);
   const bytes = Number(await first.getAttribute("#model", "data-bytes"));
   const stored = await first.evaluate(async (pack) => (await import("/www/unireal.js")).UniReal.storedBytes(pack), PACK);
   assert.ok(stored >= bytes && stored < bytes + 1e6, `${stored} bytes are stored of a pack of ${bytes}`);
@@ -100,23 +100,23 @@ test("one visit, then an edit without a network", { timeout: 240_000 }, async (t
 
   // The renderer of new scenes is cached too, although it was not used online.
   await second.click("#scene");
-  await second.waitForSelector('#scene-status:text("Here it is")', { timeout: WORK });
+  await second.waitForSelector('#scene-status:text("Here is your scene")', { timeout: WORK });
 
   // The engine caches the model; the service worker neither caches nor serves it.
-  const kept = await second.evaluate(async (pack) => {
+  const cached = await second.evaluate(async (pack) => {
     const caches = await Promise.all((await window.caches.keys()).map((name) => window.caches.open(name)));
     const urls = (await Promise.all(caches.map((cache) => cache.keys()))).flat().map(({ url }) => url);
     return { urls, model: await fetch(`${pack}model_index.json`).then(() => "answered", () => "no network") };
   }, PACK);
-  assert.equal(kept.model, "no network");
-  assert.ok(kept.urls.length > 20, String(kept.urls));
-  assert.deepEqual(kept.urls.filter((url) => url.includes("/models/")), []);
+  assert.equal(cached.model, "no network");
+  assert.ok(cached.urls.length > 20, String(cached.urls));
+  assert.deepEqual(cached.urls.filter((url) => url.includes("/models/")), []);
 
   await second.click("#settings summary");
-  await second.click("#forget");
+  await second.click("#delete-model");
   assert.equal((await reach(second, ["error"], WORK)).code, "network");
   await storageText(second, /^$/);
-  assert.equal(await second.isEnabled("#forget"), false);
+  assert.equal(await second.isEnabled("#delete-model"), false);
 });
 
 test("a model that does not open can be deleted", options, async (t) => {
@@ -135,9 +135,9 @@ test("a model that does not open can be deleted", options, async (t) => {
   await page.reload();
   assert.equal((await reach(page, ["error"], WORK)).code, "format");
   files.clear();
-  await storageText(page, /^Takes/);
+  await storageText(page, /^Uses/);
   await page.click("#settings summary");
-  await page.click("#forget");
+  await page.click("#delete-model");
   await reach(page, ["waiting"], WORK);
   await storageText(page, /^$/);
 });
@@ -177,8 +177,8 @@ async function copy(from, name) {
 /** Creates the next version of a site, with another page, code, worker and wasm. */
 async function nextVersion(site) {
   await change(join(site, "index.html"), /<h1 id="title">.*?<\/h1>/, '<h1 id="title">Version B</h1>');
-  await change(join(site, "www/editor/words.js"), /"remove the red cube"/, '"make it version B"');
-  await change(join(site, "www/worker.js"), /Engine\.check\(url, device\)/, '$&.then((found) => ({ ...found, name: "B" }))');
+  await change(join(site, "www/editor/strings.js"), /"remove the red cube"/, '"make it version B"');
+  await change(join(site, "www/worker.js"), /Engine\.check\(.*\)(?=,\n)/, '$&.then((found) => ({ ...found, name: "B" }))');
   // Appends a custom section named B.
   await appendFile(join(site, "www/wasm/unireal_bg.wasm"), Buffer.from([0, 2, 1, 66]));
   await makeOffline(site);
@@ -195,7 +195,7 @@ const lookForNew = (page) => page.evaluate(async () => {
   return found?.state ?? "none";
 });
 
-test("a new version waits for a press, and never meets the old one", { timeout: 240_000 }, async (t) => {
+test("a new version waits for a click, and versions never mix", { timeout: 240_000 }, async (t) => {
   const site = await copy(DIST, "site");
   const next = await copy(site, "next");
   await nextVersion(next);
@@ -217,7 +217,7 @@ test("a new version waits for a press, and never meets the old one", { timeout: 
   await rename(next, site);
   await page.reload();
   await page.waitForSelector("#update-actions", { timeout: WORK });
-  assert.match(await page.textContent("#update-text"), /^A new version is here\./);
+  assert.match(await page.textContent("#update-text"), /^A new version is available\./);
   assert.deepEqual(await versions(page), all("A"));
   await page.goto(`${server.url}?device=cpu&from=a-link`);
   await page.waitForSelector("#update-actions");
@@ -278,13 +278,13 @@ test("the page can be installed", options, async (t) => {
   }
 });
 
-test("a host without the service worker: the console says so, the page does all else", options, async (t) => {
+test("a server without the service worker: the console warns, everything else works", options, async (t) => {
   const server = await host(t, DIST, 0, {
     intercept: ({ url }, response) => url === "/service-worker.js" && (response.writeHead(404).end(), true),
   });
   const context = await visitor(t);
   const page = await tab(context);
-  const warning = page.waitForEvent("console", (message) => message.text().includes("not kept for visits without a network"));
+  const warning = page.waitForEvent("console", (message) => message.text().includes("not available offline"));
   await page.goto(`${server.url}?device=cpu`);
   await warning;
   await reach(page, ["waiting"]);

@@ -73,7 +73,7 @@ async function runs(folder) {
   }
 }
 
-test("the package holds what runs, and nothing else", options, () => {
+test("the package holds only the files that run", options, () => {
   const files = tarball.files.map(({ path }) => path);
   for (const path of ["unireal.js", "unireal.d.ts", "editor.js", "editor.css", "worker.js", "wasm/unireal.js", "wasm/unireal_bg.wasm"]) {
     assert.ok(files.includes(path), `${path} is missing`);
@@ -82,7 +82,7 @@ test("the package holds what runs, and nothing else", options, () => {
   assert.deepEqual(stray, []);
 });
 
-test("a fresh Vite application builds with it and edits a picture", { timeout: 2 * WORK }, async () => {
+test("a new Vite application builds with the package and edits an image", { timeout: 2 * WORK }, async () => {
   await build({ root: app, configFile: false, logLevel: "error" });
   const assets = await readdir(join(app, "dist/assets"));
   assert.equal(assets.filter((name) => name.endsWith(".wasm")).length, 1, String(assets));
@@ -90,7 +90,7 @@ test("a fresh Vite application builds with it and edits a picture", { timeout: 2
   await runs(join(app, "dist"));
 });
 
-test("without a bundler an import map is enough", { timeout: 2 * WORK }, async () => {
+test("without a bundler, an import map is enough", { timeout: 2 * WORK }, async () => {
   const folder = join(app, "plain");
   await mkdir(folder);
   await symlink(join(app, "node_modules/unireal"), join(folder, "unireal"));

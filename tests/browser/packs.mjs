@@ -123,7 +123,7 @@ export function reshard(files, component, count) {
  * @returns {Pack}
  */
 export function deepen(files, layers) {
-  const { num_layers: own } = JSON.parse(files.get("transformer/config.json").toString());
+  const { num_layers: period } = JSON.parse(files.get("transformer/config.json").toString());
   const { metadata } = index(files, "transformer");
   const [shard, ...others] = Object.keys(metadata.shards);
   if (others.length > 0) {
@@ -135,7 +135,7 @@ export function deepen(files, layers) {
     if (block === undefined) {
       tensors.set(name, tensor);
     }
-    for (let layer = Number(block); layer < layers; layer += own) {
+    for (let layer = Number(block); layer < layers; layer += period) {
       tensors.set(`blocks.${layer}${rest}`, tensor);
     }
   }
@@ -159,14 +159,14 @@ export function deepen(files, layers) {
 export function widen(files, times, layers) {
   const deep = deepen(files, layers);
   const { hidden_size: d, mlp_ratio: ratio } = JSON.parse(files.get("transformer/config.json").toString());
-  // Sides that scale with the width: of matrices, of their packed words of four values, and of their blocks of 32.
+  // Sides that scale with the width: of matrices, of their packed values, four in an integer, and of their blocks of 32.
   const sides = [d, 2 * d, 3 * d, 6 * d, ratio * d].flatMap((side) => [side, side / 4, side / 32]);
-  const own = new Set(sides.filter((side) => Number.isInteger(side) && side >= d / 32));
+  const scalable = new Set(sides.filter((side) => Number.isInteger(side) && side >= d / 32));
   const { metadata } = index(deep, "transformer");
   const [shard] = Object.keys(metadata.shards);
   const tensors = new Map();
   for (const [name, { dtype, shape, bytes }] of unpack(deep.get(`transformer/${shard}`))) {
-    const scaled = shape.map((side) => (own.has(side) ? side * times : side));
+    const scaled = shape.map((side) => (scalable.has(side) ? side * times : side));
     const factor = scaled.reduce((product, side, i) => (product * side) / shape[i], 1);
     tensors.set(name, { dtype, shape: scaled, bytes: Buffer.concat(Array(factor).fill(bytes)) });
   }

@@ -2,24 +2,42 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { launch, load, notice, reach, set } from "./browser.mjs";
-import { pngSize } from "./pictures.mjs";
+import { pngSize } from "./images.mjs";
 import { WORK, choose, download, generate, options, red, resultSize, site, stillWorks } from "./site.mjs";
 
 const shared = site();
 
+/** Records the progress that the page shows as `window.seen`. Runs in the page. */
+function recordProgress() {
+  window.seen = { bytes: [], bar: [], results: [], steps: [] };
+  addEventListener("DOMContentLoaded", () => new MutationObserver(() => {
+    const of = (id) => document.querySelector("unireal-editor").shadowRoot.getElementById(id);
+    const add = (list, value) => value && list.at(-1) !== value && list.push(value);
+    add(window.seen.bytes, of("download-bytes").textContent);
+    add(window.seen.bar, of("download-bar").value);
+    add(window.seen.results, of("result").dataset.state);
+    add(window.seen.steps, of("step-text").textContent);
+  }).observe(document.querySelector("unireal-editor").shadowRoot, { subtree: true, childList: true, attributes: true, characterData: true }));
+}
+
+/** Reloads the page without the model's server, and runs a request from the cache. */
+async function visitWithoutServer(page) {
+  shared.offline = true;
+  try {
+    const from = shared.requests.length;
+    await page.reload();
+    await reach(page, ["ready"], WORK);
+    assert.deepEqual(shared.requests.slice(from).filter(({ path }) => path.includes("/models/")), []);
+    await choose(page, red, 1);
+    await stillWorks(page);
+  } finally {
+    shared.offline = false;
+  }
+}
+
 test("the first visit: download, example, preview, cancel, result, download, use as input, second visit", { timeout: 240_000 }, async () => {
   const page = await shared.visit();
-  await page.addInitScript(() => {
-    window.seen = { bytes: [], bar: [], results: [], steps: [] };
-    addEventListener("DOMContentLoaded", () => new MutationObserver(() => {
-      const of = (id) => document.querySelector("unireal-editor").shadowRoot.getElementById(id);
-      const add = (list, value) => value && list.at(-1) !== value && list.push(value);
-      add(window.seen.bytes, of("download-bytes").textContent);
-      add(window.seen.bar, of("download-bar").value);
-      add(window.seen.results, of("result").dataset.state);
-      add(window.seen.steps, of("step-text").textContent);
-    }).observe(document.querySelector("unireal-editor").shadowRoot, { subtree: true, childList: true, attributes: true, characterData: true }));
-  });
+  await page.addInitScript(recordProgress);
   await page.goto(shared.address());
   await reach(page, ["waiting"]);
   assert.match(await page.textContent("#load"), /Download the model\s*[\d.]+ [kMG]B/);
@@ -29,7 +47,7 @@ test("the first visit: download, example, preview, cancel, result, download, use
   const loading = await page.evaluate(() => window.seen);
   assert.match(loading.bytes.at(-1), /^([\d.]+ [kMG]B) of \1$/);
   assert.ok(loading.bar.includes(1), `the bar stood at ${loading.bar}`);
-  assert.match(await page.textContent("#model-text"), /runs on the CPU/);
+  assert.match(await page.textContent("#model-text"), /^Running on the CPU\. Model: /);
   const pack = await page.evaluate(async () => (await import("/www/unireal.js")).UniReal.check("/www/models/tabletop/"));
   assert.equal(await page.inputValue("#steps"), String(pack.steps), "the model's own number of steps");
 
@@ -66,20 +84,9 @@ test("the first visit: download, example, preview, cancel, result, download, use
   assert.deepEqual(await page.$eval("#slots img", ({ naturalWidth: width, naturalHeight: height }) => ({ width, height })), size);
   await stillWorks(page);
 
-  shared.offline = true;
-  try {
-    const from = shared.requests.length;
-    await page.reload();
-    await reach(page, ["ready"], WORK);
-    assert.deepEqual(shared.requests.slice(from).filter(({ path }) => path.includes("/models/")), []);
-    await choose(page, red, 1);
-    await stillWorks(page);
-  } finally {
-    shared.offline = false;
-  }
-
+  await visitWithoutServer(page);
   await page.click("#settings summary");
-  await page.click("#forget");
+  await page.click("#delete-model");
   await reach(page, ["waiting"], WORK);
   await page.context().close();
 });
@@ -106,13 +113,13 @@ test("without WebGPU: auto takes the CPU, webgpu is unsupported", { timeout: 180
   }
 });
 
-test("a host that does not answer: the reason is shown, and a second try works", options, async () => {
+test("a server that does not respond: an error is shown, and a second try works", options, async () => {
   const page = await shared.visit();
   shared.offline = true;
   try {
     await page.goto(shared.address());
     assert.equal((await reach(page, ["error"], WORK)).code, "network");
-    assert.match(await notice(page, "load-error"), /did not get through/);
+    assert.match(await notice(page, "load-error"), /could not be downloaded/);
   } finally {
     shared.offline = false;
   }

@@ -60,7 +60,7 @@ for (const viewport of [{ width: 1280, height: 800 }, { width: 360, height: 740 
   });
 }
 
-test("the page says what it is, and its code has no fault that the console knows of", options, async () => {
+test("the page has its metadata, and the console shows no errors", options, async () => {
   const page = await shared.visit();
   const said = [];
   page.on("console", (message) => ["error", "warning"].includes(message.type()) && said.push(message.text()));

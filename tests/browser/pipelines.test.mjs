@@ -26,10 +26,10 @@ watchPipelines();`;
 let server, browser, context;
 
 before(async () => {
-  const worker = await readFile(join(DIST, "www/worker.js"), "utf8");
-  assert.equal(worker.split("\n  watchPipelines();").length, 2);
+  const device = await readFile(join(DIST, "www/device.js"), "utf8");
+  assert.equal(device.split("\n  watchPipelines();").length, 2);
   const files = new Map([
-    ["/www/worker.js", Buffer.from(worker.replace("\n  watchPipelines();", COUNT))],
+    ["/www/device.js", Buffer.from(device.replace("\n  watchPipelines();", COUNT))],
     ["/blank.html", Buffer.from("<!doctype html><title>blank</title>")],
   ]);
   server = await serve(DIST, 0, { files });
@@ -70,13 +70,13 @@ async function change(change) {
   await page.evaluate(async (source) => {
     const cache = await caches.open("unireal-pipelines");
     const key = "/unireal-pipelines.json";
-    const kept = await (await cache.match(key)).json();
-    await cache.put(key, new Response(new Function("kept", `return (${source})(kept)`)(kept)));
+    const stored = await (await cache.match(key)).json();
+    await cache.put(key, new Response(new Function("stored", `return (${source})(stored)`)(stored)));
   }, change.toString());
   await page.close();
 }
 
-test("a second visit finds its pipelines ready, and makes the same picture", { timeout: 300_000 }, async () => {
+test("a second visit finds its pipelines compiled, and generates the same image", { timeout: 300_000 }, async () => {
   const first = await visit();
   assert.ok(first.compiled > 20, `the first visit compiled ${first.compiled}`);
   const second = await visit();
@@ -84,11 +84,11 @@ test("a second visit finds its pipelines ready, and makes the same picture", { t
   assert.deepEqual(second.pixels, first.pixels);
 
   // An invalid shader, one that the engine never uses, and an entry of another format.
-  await change((kept) => JSON.stringify([
+  await change((stored) => JSON.stringify([
     { recipe: { code: "no shader", entryPoint: "main", groups: "auto" }, idle: 0 },
     { recipe: { code: "@compute @workgroup_size(1) fn main() {}", entryPoint: "main", groups: "auto" }, idle: 0 },
     { recipe: { code: 7, groups: [[{ binding: -1 }]] }, idle: "never" },
-    ...kept.slice(1),
+    ...stored.slice(1),
   ]));
   const third = await visit();
   assert.equal(third.compiled, 1, "only the one that was taken out");

@@ -9,7 +9,7 @@ import { DIST, NATIVE } from "./browser.mjs";
 const SCENE = 2 ** 40 + 8;
 const REQUEST = { steps: 4, guidance: 2, seed: 11 };
 /** Maximum mean absolute difference per channel, of 255. */
-export const MOST = 1;
+export const MAX_DIFFERENCE = 1;
 
 /** A blank page that may import the module. */
 export const BLANK = Buffer.from("<!doctype html><title>blank</title>");
@@ -27,7 +27,7 @@ export async function byCommand(folder) {
   const { steps, guidance, seed } = REQUEST;
   await native("generate", "--pack", join(DIST, "www/models/tabletop"), "--image", `canvas=${image}`, "--prompt", prompt,
     "--steps", steps, "--guidance", guidance, "--seed", seed, "--device", "cpu", "--out", out);
-  return { prompt, input: await readFile(image), made: await readFile(out) };
+  return { prompt, input: await readFile(image), output: await readFile(out) };
 }
 
 /**
@@ -38,29 +38,29 @@ export async function byCommand(folder) {
  * @param {Awaited<ReturnType<typeof byCommand>>} request
  */
 export async function byModule(page, device, { prompt, input }) {
-  const { info, timings, picture } = await page.evaluate(async ({ device, input, request }) => {
+  const { info, timings, image } = await page.evaluate(async ({ device, input, request }) => {
     const { UniReal } = await import("/www/unireal.js");
     const model = await UniReal.load("/www/models/tabletop/", { device });
     const images = [{ image: new Blob([new Uint8Array(input)]), role: "canvas" }];
-    const { images: [made], timings } = await model.generate({ ...request, images });
-    const { width, height } = made;
+    const { images: [output], timings } = await model.generate({ ...request, images });
+    const { width, height } = output;
     const context = new OffscreenCanvas(width, height).getContext("2d");
-    context.drawImage(made, 0, 0);
+    context.drawImage(output, 0, 0);
     const { info } = model;
     await model.dispose();
-    return { info, timings, picture: { width, height, data: [...context.getImageData(0, 0, width, height).data] } };
+    return { info, timings, image: { width, height, data: [...context.getImageData(0, 0, width, height).data] } };
   }, { device, input: [...input], request: { ...REQUEST, prompt } });
   if (info.device !== device) {
     throw new Error(`asked for ${device}, it ran on ${info.device}: ${info.note}`);
   }
   console.log(`${device} (${info.adapter}): ${Object.entries(timings).map(([name, time]) => `${name} ${Math.round(time)}`).join(", ")} ms`);
-  return picture;
+  return image;
 }
 
 /** Decodes a PNG to its stored values with the module's decoder. */
 export const pixels = (page, png) => page.evaluate(async (bytes) => {
-  const { decode } = await import("/www/pictures.js");
-  const { width, height, data } = await decode(new Blob([new Uint8Array(bytes)]), "the picture");
+  const { decode } = await import("/www/images.js");
+  const { width, height, data } = await decode(new Blob([new Uint8Array(bytes)]), "the image");
   return { width, height, data: [...data] };
 }, [...png]);
 

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { load, notice, reach, set } from "./browser.mjs";
-import { pngSize, rgba, rotated, stripes } from "./pictures.mjs";
+import { pngSize, rgba, rotated, stripes } from "./images.mjs";
 import { WORK, blue, choose, clear, download, generate, options, pixels, red, resultSize, site, stillWorks } from "./site.mjs";
 
 const shared = site();
@@ -19,7 +19,7 @@ describe("with the model on the CPU", () => {
 
   after(() => page?.context().close());
 
-  test("the same request gives the same picture; role, order, tag and seed change it", options, async () => {
+  test("the same request gives the same image; role, order, tag and seed change it", options, async () => {
     await clear(page);
     await choose(page, [red, blue], 2);
     const ask = async () => {
@@ -27,41 +27,41 @@ describe("with the model on the CPU", () => {
       assert.equal(state, "done", await notice(page, "error"));
       return pixels(page);
     };
-    const pictures = [await ask()];
-    assert.equal(await ask(), pictures[0]);
+    const results = [await ask()];
+    assert.equal(await ask(), results[0]);
     await page.locator("#slots .role").nth(1).selectOption("control");
-    pictures.push(await ask());
+    results.push(await ask());
     await page.locator("#slots .earlier").nth(1).click();
     assert.equal(await page.locator("#slots .role").first().inputValue(), "control");
-    pictures.push(await ask());
+    results.push(await ask());
     await page.click("#context summary");
     await page.click('#tags [data-tag="realistic style"]');
     await page.click('#tags [data-tag="synthetic style"]');
     assert.equal(await page.textContent("#context-summary"), "synthetic style");
-    pictures.push(await ask());
+    results.push(await ask());
     await page.click('#tags [data-tag=""]');
     await page.click("#context summary");
     await set(page, "seed", 6);
-    pictures.push(await ask());
+    results.push(await ask());
     await set(page, "seed", 5);
-    assert.equal(new Set(pictures).size, pictures.length);
+    assert.equal(new Set(results).size, results.length);
   });
 
-  test("what an edit leaves alone is the canvas, pixel for pixel, unless the model is to make all of it", options, async () => {
+  test("an edit restores unchanged pixels exactly, unless composite is off", options, async () => {
     const part = await page.evaluate(async () => {
       const { model } = document.querySelector("unireal-editor");
       const example = await (await fetch("/www/examples/tabletop-9.png")).blob();
-      const numbers = (picture) => {
+      const pixelsOf = (source) => {
         const context = new OffscreenCanvas(64, 64).getContext("2d");
-        context.drawImage(picture, 0, 0, 64, 64);
+        context.drawImage(source, 0, 0, 64, 64);
         return context.getImageData(0, 0, 64, 64).data;
       };
       // The input has the model's own size, so that nothing is resized.
-      const before = numbers(await createImageBitmap(example));
+      const before = pixelsOf(await createImageBitmap(example));
       const image = new ImageData(before, 64, 64);
       const same = async (options) => {
         const { images } = await model.generate({ prompt: "remove the cyan sphere", images: [{ image, role: "canvas" }], steps: 8, seed: 1, ...options });
-        const after = numbers(images[0]);
+        const after = pixelsOf(images[0]);
         return before.filter((value, i) => i % 4 < 3 && value === after[i]).length / (0.75 * before.length);
       };
       const warnings = [];
@@ -77,7 +77,7 @@ describe("with the model on the CPU", () => {
     assert.match(part.warnings.join(), /^unireal: "keep" is called "composite" now/);
   });
 
-  test("several results from one pass, each to be chosen and downloaded", options, async () => {
+  test("several results of one request, each to be chosen and downloaded", options, async () => {
     await clear(page);
     await choose(page, red, 1);
     await set(page, "outputs", 2);
@@ -89,7 +89,7 @@ describe("with the model on the CPU", () => {
     await set(page, "outputs", 1);
   });
 
-  test("pictures that are dropped and pasted", options, async () => {
+  test("dropped and pasted images", options, async () => {
     await clear(page);
     await page.evaluate((bytes) => {
       const transfer = new DataTransfer();
@@ -110,14 +110,14 @@ describe("with the model on the CPU", () => {
       const paste = new ClipboardEvent("paste", { clipboardData, bubbles: true, cancelable: true, composed: true });
       field.dispatchEvent(paste);
       if (paste.defaultPrevented) {
-        throw new Error("the text beside a picture is lost");
+        throw new Error("the text beside an image is lost");
       }
     }, [...blue.buffer]);
     await page.waitForSelector('#slots[data-count="2"]', { state: "attached" });
     await stillWorks(page);
   });
 
-  test("no picture: the words alone make one", options, async () => {
+  test("text to image", options, async () => {
     await clear(page);
     await stillWorks(page);
   });
@@ -151,17 +151,17 @@ describe("with the model on the CPU", () => {
     ["100 x 1", rgba(100, 1, (x) => [x, x, x, 255]), ({ width, height }) => width > height],
     ["64 x 64 with alpha", rgba(64, 64, (x) => [255, 0, 0, 4 * x]), ({ width, height }) => width === height],
   ]) {
-    test(`a picture of ${title}`, options, async () => {
+    test(`an image of ${title}`, options, async () => {
       await clear(page);
       await choose(page, { name: "odd.png", mimeType: "image/png", buffer }, 1);
-      assert.equal(await page.getAttribute("#slots", "data-count"), "1", await notice(page, "picture-note"));
+      assert.equal(await page.getAttribute("#slots", "data-count"), "1", await notice(page, "image-note"));
       await stillWorks(page);
       const size = await resultSize(page);
       assert.ok(check(size), `${size.width} x ${size.height}`);
     });
   }
 
-  test("a picture that its EXIF turns", options, async () => {
+  test("an image with an EXIF rotation", options, async () => {
     const jpeg = await page.evaluate(async () => {
       const canvas = new OffscreenCanvas(96, 48);
       const context = canvas.getContext("2d");
@@ -173,7 +173,7 @@ describe("with the model on the CPU", () => {
     });
     const buffer = rotated(Buffer.from(jpeg), 6);
     const upright = await page.evaluate(async (bytes) => {
-      const { decode } = await import("/www/pictures.js");
+      const { decode } = await import("/www/images.js");
       const { width, height, data } = await decode(new Blob([new Uint8Array(bytes)]), "IMG1");
       const at = (x, y) => [...data.subarray(4 * (y * width + x), 4 * (y * width + x) + 3)];
       return { width, height, top: at(24, 10), bottom: at(24, 86) };
@@ -191,27 +191,27 @@ describe("with the model on the CPU", () => {
   for (const [title, buffer] of [
     ["a file of zero bytes", Buffer.alloc(0)],
     ["a text", Buffer.from("this is no picture\n")],
-    ["half a picture's head", red.buffer.subarray(0, 20)],
+    ["half of a PNG header", red.buffer.subarray(0, 20)],
   ]) {
-    test(`${title} in place of a picture`, options, async () => {
+    test(`${title} instead of an image`, options, async () => {
       await clear(page);
       await choose(page, { name: "wrong.png", mimeType: "image/png", buffer }, 1);
-      assert.match(await notice(page, "picture-note"), /wrong\.png is not a picture/);
+      assert.match(await notice(page, "image-note"), /wrong\.png is not a picture/);
       assert.equal(await page.getAttribute("#slots", "data-count"), "0");
       await choose(page, red, 1);
-      assert.equal(await page.isVisible("#picture-note"), false);
+      assert.equal(await page.isVisible("#image-note"), false);
       await stillWorks(page);
     });
   }
 
-  test("two calls at once: the second is told that the model is busy", options, async () => {
+  test("two calls at once: the second is refused as busy", options, async () => {
     const answers = await page.evaluate(async () => {
       const { model } = document.querySelector("unireal-editor");
       const first = model.generate({ prompt: "a red cube", steps: 2 });
       const second = await model.generate({ prompt: "a blue cube" }).catch(({ name, code }) => ({ name, code }));
-      return { second, pictures: (await first).images.length };
+      return { second, images: (await first).images.length };
     });
-    assert.deepEqual(answers, { second: { name: "UniRealError", code: "busy" }, pictures: 1 });
+    assert.deepEqual(answers, { second: { name: "UniRealError", code: "busy" }, images: 1 });
   });
 
   test("numbers and names out of range are refused", options, async () => {
@@ -219,7 +219,7 @@ describe("with the model on the CPU", () => {
       { steps: 0 }, { steps: 1.5 }, { steps: 5000 }, { outputs: 0 }, { outputs: 11 }, { guidance: -1 }, { guidance: NaN },
       { imageGuidance: Infinity }, { seed: -1 }, { seed: 2 ** 60 }, { width: 64 }, { width: 7, height: 7 },
       { width: 1e9, height: 64 }, { context: ["sunny"] }, { context: ["static scenario", "dynamic scenario"] },
-      { method: "guess" }, { composite: "yes" }, { previewEvery: -1 }, { prompt: 5 }, { images: "x" }, { images: [{ image: "x" }] },
+      { method: "guess" }, { composite: "yes" }, { previewEvery: -1 }, { prompt: 5 }, { images: "x" },
       { images: [{ image: new ArrayBuffer(4), role: "canvas" }] },
     ];
     const codes = await page.evaluate(async (requests) => {
@@ -232,10 +232,13 @@ describe("with the model on the CPU", () => {
       const image = new ImageData(4, 4);
       codes.push(await run({ images: Array.from({ length: 11 }, () => ({ image, role: "asset" })) }));
       codes.push(await run({ images: [{ image, role: "mask" }] }));
+      codes.push(await run({ images: [{ image }] }));
+      codes.push(await run({ images: [image] }));
+      codes.push(await run({ prompt: () => "a red cube" }));
       codes.push(await run({}));
       return codes;
     }, wrong);
-    assert.deepEqual(codes, [...wrong.map(() => "request"), "request", "request", "done"]);
+    assert.deepEqual(codes, [...wrong.map(() => "request"), ...Array(5).fill("request"), "done"]);
   });
 
   test("cancel at any moment", options, async () => {

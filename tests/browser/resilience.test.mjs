@@ -4,8 +4,9 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
 import { DIST } from "./browser.mjs";
-import { LIMIT, SHARDS, load, picture, workshop } from "./module.mjs";
+import { LIMIT, SHARDS, generate, load, workshop } from "./module.mjs";
 import { readPack, reshard } from "./packs.mjs";
+import { mulberry32, printedSeed } from "./random.mjs";
 import { watchHeap } from "./watch.mjs";
 
 /** Number of requests of the soak test; `SOAK=200` is a long run. */
@@ -15,7 +16,7 @@ const shop = workshop();
 const { files } = shop;
 
 /** Asserts that `loaded` never decreases, `total` never changes, and "ready" comes once and last with everything loaded. */
-function assertLaws(events) {
+function assertConsistent(events) {
   assert.ok(events.length > 1, `${events.length} events`);
   const total = events[0].total;
   let before = 0;
@@ -28,24 +29,25 @@ function assertLaws(events) {
   assert.equal(before, total);
 }
 
-test("ten cuts at random bytes are taken up with If-Range, and progress keeps its laws", { timeout: LIMIT }, async (t) => {
+test("ten cuts at random bytes are resumed with If-Range, and progress events stay consistent", { timeout: LIMIT }, async (t) => {
+  const random = mulberry32(printedSeed(t));
   const folder = shop.host();
   const paths = [...shop.good.keys()].filter((path) => path.endsWith(".safetensors")).map((path) => `${folder}/${path}`);
   // The engine gives up on a server that keeps cutting a file without progress, so no file is cut more than twice.
   const cuts = new Map();
-  const places = [];
+  const cutAt = [];
   shop.intercept = ({ url, headers, method }, response) => {
-    if (!paths.includes(url) || method !== "GET" || places.length >= 10 || cuts.get(url) >= 2) {
+    if (!paths.includes(url) || method !== "GET" || cutAt.length >= 10 || cuts.get(url) >= 2) {
       return false;
     }
     const bytes = files.get(url);
     const from = Number(/^bytes=(\d+)-/.exec(headers.range ?? "")?.[1] ?? 0);
-    const more = 1 + Math.floor(Math.random() * (bytes.length - from - 1));
+    const more = 1 + Math.floor(random() * (bytes.length - from - 1));
     if (from + more >= bytes.length) {
       return false;
     }
     cuts.set(url, (cuts.get(url) ?? 0) + 1);
-    places.push(`${url.slice(-28)} at ${from + more}`);
+    cutAt.push(`${url.slice(-28)} at ${from + more}`);
     response.writeHead(from > 0 ? 206 : 200, {
       "Content-Type": "application/octet-stream", "Content-Length": bytes.length - from, ETag: '"one"', "Accept-Ranges": "bytes",
       ...(from > 0 && { "Content-Range": `bytes ${from}-${bytes.length - 1}/${bytes.length}` }),
@@ -56,17 +58,17 @@ test("ten cuts at random bytes are taken up with If-Range, and progress keeps it
   const page = await shop.open();
   const start = shop.server.requests.length;
   const result = await load(page, folder);
-  t.diagnostic(places.join("; "));
+  t.diagnostic(cutAt.join("; "));
   assert.deepEqual(result, { ok: true, note: null, device: "cpu" });
-  assert.equal(places.length, 10);
+  assert.equal(cutAt.length, 10);
   const resumed = shop.server.requests.slice(start).filter(({ range }) => range);
   assert.ok(resumed.length > 0 && resumed.every(({ ifRange }) => ifRange === '"one"'), JSON.stringify(resumed));
-  assertLaws(await page.evaluate(() => window.events));
-  assert.deepEqual(await picture(page), { ok: true });
+  assertConsistent(await page.evaluate(() => window.events));
+  assert.deepEqual(await generate(page), { ok: true });
   await page.context().close();
 });
 
-test("too many requests and a failing host are waited out", { timeout: LIMIT }, async () => {
+test("a load waits after too many requests and server errors", { timeout: LIMIT }, async () => {
   const folder = shop.host();
   const answers = [[429, { "Retry-After": "1" }], [500, {}], [503, { "Retry-After": "1" }]];
   const times = [];
@@ -82,11 +84,11 @@ test("too many requests and a failing host are waited out", { timeout: LIMIT }, 
   assert.equal((await load(page, folder)).ok, true);
   assert.equal(times.length, 4);
   assert.ok(times[1] - times[0] > 900 && times[3] - times[2] > 900, "a wait that the host asked for was cut short");
-  assertLaws(await page.evaluate(() => window.events));
+  assertConsistent(await page.evaluate(() => window.events));
   await page.context().close();
 });
 
-test("a pack that is replaced in mid-download is never mixed", { timeout: LIMIT }, async () => {
+test("a pack that is replaced during a download is never mixed", { timeout: LIMIT }, async () => {
   const folder = shop.host();
   // The same weights in other shards, which match only their own index.
   const other = reshard(await readPack(join(DIST, "www/models/tabletop")), "transformer", SHARDS + 1);
@@ -104,11 +106,11 @@ test("a pack that is replaced in mid-download is never mixed", { timeout: LIMIT 
   assert.ok(ok || code === "integrity" || code === "network", code);
   shop.intercept = () => false;
   assert.equal((await load(page, folder)).ok, true);
-  assert.deepEqual(await picture(page), { ok: true });
+  assert.deepEqual(await generate(page), { ok: true });
   await page.context().close();
 });
 
-test("a browser that keeps nothing: it loads, and says so", { timeout: LIMIT }, async () => {
+test("without storage, the model loads and a note tells that it is not cached", { timeout: LIMIT }, async () => {
   const folder = shop.host();
   const page = await shop.open();
   await page.evaluate((url) => window.UniReal.check(url), `${folder}/`);
@@ -118,8 +120,8 @@ test("a browser that keeps nothing: it loads, and says so", { timeout: LIMIT }, 
   });
   const { ok, note } = await load(page, folder);
   assert.equal(ok, true);
-  assert.match(note, /no room to keep the model/);
-  assert.deepEqual(await picture(page), { ok: true });
+  assert.match(note, /cannot store|storage is full/);
+  assert.deepEqual(await generate(page), { ok: true });
   await page.context().close();
 });
 
@@ -130,7 +132,7 @@ test("two tabs load the same pack at once", { timeout: LIMIT }, async () => {
   const results = await Promise.all(pages.map((page) => load(page, folder)));
   assert.ok(results.every(({ ok }) => ok), JSON.stringify(results));
   for (const page of pages) {
-    assert.deepEqual(await picture(page), { ok: true });
+    assert.deepEqual(await generate(page), { ok: true });
   }
   // The cache that both tabs wrote is complete.
   const third = await shop.open(context);
@@ -138,7 +140,7 @@ test("two tabs load the same pack at once", { timeout: LIMIT }, async () => {
   await context.close();
 });
 
-test("a tab that is closed in mid-write: the next one goes on from there", { timeout: LIMIT }, async () => {
+test("a download resumes where a closed tab left it", { timeout: LIMIT }, async () => {
   const folder = shop.host();
   const path = `${folder}/transformer/${shop.names[0]}`;
   const bytes = files.get(path);
@@ -177,11 +179,11 @@ test("a tab that is closed in mid-write: the next one goes on from there", { tim
   // Bytes are written in pieces of 1 MiB, and the rest of less than a MiB when the worker ends regularly. A tab that is killed loses at
   // most one piece.
   assert.ok(asked.length === 1, JSON.stringify(asked));
-  assert.deepEqual(await picture(again), { ok: true });
+  assert.deepEqual(await generate(again), { ok: true });
   await context.close();
 });
 
-test("the device goes away during a step, twice", { timeout: LIMIT }, async () => {
+test("the device is lost during a step, twice", { timeout: LIMIT }, async () => {
   const folder = shop.host();
   const page = await shop.open();
   for (let time = 0; time < 2; time += 1) {
@@ -193,40 +195,41 @@ test("the device goes away during a step, twice", { timeout: LIMIT }, async () =
       };
     });
     assert.deepEqual(await load(page, folder, "webgpu"), { ok: true, note: null, device: "webgpu" });
-    assert.deepEqual(await picture(page), { ok: true });
+    assert.deepEqual(await generate(page), { ok: true });
     const worker = page.workers().at(-1);
-    const running = picture(page, { steps: 500 });
+    const running = generate(page, { steps: 500 });
     await pause(300);
     await worker.evaluate(() => self.device.destroy());
     const { code, message } = await running;
     assert.equal(code, "device-lost", message);
     // The worker is replaced and loads the cached model.
-    assert.deepEqual(await picture(page), { ok: true });
+    assert.deepEqual(await generate(page), { ok: true });
     await page.evaluate(() => window.model.dispose());
   }
   await page.context().close();
 });
 
 test(`${SOAK} requests with faults in between leave no memory behind`, { timeout: 4 * LIMIT }, async (t) => {
+  const random = mulberry32(printedSeed(t));
   const folder = shop.host();
   const page = await shop.open();
   await page.evaluate((url) => window.UniReal.check(url), `${folder}/`);
   assert.equal((await load(page, folder)).ok, true);
   const sample = await watchHeap(page, `${shop.server.url}www/wasm/unireal.js`);
   const requests = {
-    good: () => picture(page, { outputs: 1 + Math.floor(Math.random() * 2) }),
-    refused: () => picture(page, { prompt: "IMG3 is not there" }),
+    good: () => generate(page, { outputs: 1 + Math.floor(random() * 2) }),
+    refused: () => generate(page, { prompt: "IMG3 is not there" }),
     busy: async () => {
-      const [first, second] = await Promise.all([picture(page), picture(page)]);
+      const [first, second] = await Promise.all([generate(page), generate(page)]);
       assert.equal(second.code, "busy");
       return first;
     },
-    aborted: () => page.evaluate(async () => {
+    aborted: () => page.evaluate(async (delay) => {
       const end = new AbortController();
-      const running = window.picture({ steps: 50, signal: end.signal });
-      setTimeout(() => end.abort(), 20 + Math.random() * 100);
+      const running = window.generate({ steps: 50, signal: end.signal });
+      setTimeout(() => end.abort(), delay);
       return running;
-    }),
+    }, 20 + random() * 100),
     checked: () => page.evaluate((url) => window.UniReal.check(url).then(({ ok }) => ({ ok })), `${folder}/`),
     missing: () => page.evaluate(() => window.UniReal.check("/nowhere/").then(() => ({ ok: true }), (error) => ({ code: window.code(error) }))),
   };
@@ -234,7 +237,7 @@ test(`${SOAK} requests with faults in between leave no memory behind`, { timeout
   const kinds = Object.keys(requests);
   let early;
   for (let i = 0; i < SOAK; i += 1) {
-    const kind = kinds[Math.floor(Math.random() * kinds.length)];
+    const kind = kinds[Math.floor(random() * kinds.length)];
     const result = await requests[kind]();
     const want = expected[kind];
     typeof want === "string" ? assert.equal(result.code, want, `${kind}: ${result.message}`) : assert.deepEqual(result, want, kind);
@@ -242,7 +245,7 @@ test(`${SOAK} requests with faults in between leave no memory behind`, { timeout
       early = await sample();
     }
   }
-  assert.deepEqual(await picture(page), { ok: true });
+  assert.deepEqual(await generate(page), { ok: true });
   const late = await sample();
   t.diagnostic(`after 20: ${JSON.stringify(early)}, after ${SOAK}: ${JSON.stringify(late)}`);
   assert.ok(late.wasm - early.wasm < 2 ** 20 && late.buffers - early.buffers < 2 ** 20);

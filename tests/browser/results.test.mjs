@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { after, before, describe, test } from "node:test";
 import { load, notice, reach, set } from "./browser.mjs";
-import { pngSize } from "./pictures.mjs";
+import { pngSize } from "./images.mjs";
 import { WORK, blue, choose, clear, generate, options, pixels, red, resultSize, site } from "./site.mjs";
 
 const shared = site();
@@ -26,7 +26,7 @@ describe("with a model on the CPU", () => {
   const roles = () => page.$$eval("#slots .role", (all) => all.map(({ value }) => value));
   const focused = () => page.evaluate(() => document.querySelector("unireal-editor").shadowRoot.activeElement?.id);
 
-  test("before and after, with a slider between them", options, async () => {
+  test("comparison of before and after with a slider", options, async () => {
     await choose(page, blue, 1);
     await make("make it green");
     await page.click("#compare-toggle");
@@ -53,7 +53,7 @@ describe("with a model on the CPU", () => {
     assert.deepEqual([await page.isVisible("#compare-toggle"), await page.isVisible("#save-both")], [false, false]);
   });
 
-  test("copied, and saved with what was before", options, async () => {
+  test("copying a result, and saving it beside the input", options, async () => {
     await clear(page);
     await choose(page, blue, 1);
     await make("make it green");
@@ -73,7 +73,7 @@ describe("with a model on the CPU", () => {
     assert.ok(both.width > both.height * (48 / 64 + size.width / size.height) && both.width < 2.5 * both.height, JSON.stringify(both));
   });
 
-  test("a browser that lets nothing be copied: it is said, and nothing breaks", options, async () => {
+  test("a browser that refuses to copy: a message suggests the download", options, async () => {
     await page.evaluate(() => {
       window.clipboard = { write: navigator.clipboard.write, writeText: navigator.clipboard.writeText };
       navigator.clipboard.write = navigator.clipboard.writeText = () => Promise.reject(new DOMException("no", "NotAllowedError"));
@@ -86,7 +86,7 @@ describe("with a model on the CPU", () => {
     await page.evaluate(() => Object.assign(navigator.clipboard, window.clipboard));
   });
 
-  test("undo and redo put back pictures, words, settings and results", { timeout: 180_000 }, async () => {
+  test("undo and redo restore images, prompt, settings and results", { timeout: 180_000 }, async () => {
     await clear(page);
     await choose(page, red, 1);
     await set(page, "seed", 3);
@@ -126,8 +126,7 @@ describe("with a model on the CPU", () => {
     assert.equal(await page.inputValue("#prompt"), "words that were not used yet");
     assert.deepEqual(await roles(), ["canvas", "control"]);
 
-    const kept = page.locator("#history-list button");
-    assert.ok((await kept.count()) >= 2);
+    assert.ok((await page.locator("#history-list button").count()) >= 2);
     await page.locator('#history-list button[aria-label$="make it blue"]').click();
     await page.waitForFunction(() => document.querySelector("unireal-editor").prompt === "make it blue");
     assert.equal(await pixels(page), first);
@@ -156,7 +155,7 @@ describe("with a model on the CPU", () => {
     assert.equal(await pixels(page), all[2]);
   });
 
-  test("variations that are cancelled keep what was made", { timeout: 180_000 }, async () => {
+  test("cancelled variations: the complete images stay", { timeout: 180_000 }, async () => {
     await set(page, "steps", 12);
     await page.click("#variations");
     await page.waitForSelector('#step-text:text("Picture 3 of 4")', { timeout: WORK });
@@ -169,7 +168,7 @@ describe("with a model on the CPU", () => {
     await set(page, "steps", 1);
   });
 
-  test("a link holds the request, never a picture", { timeout: 180_000 }, async () => {
+  test("a link contains the request but no image", { timeout: 180_000 }, async () => {
     await clear(page);
     await choose(page, [red, blue], 2);
     await page.locator("#slots .role").nth(1).selectOption("control");
@@ -191,7 +190,7 @@ describe("with a model on the CPU", () => {
     assert.deepEqual(await other.evaluate(() => document.querySelector("unireal-editor").request), {
       prompt: "make it like IMG2 & “so” on #1 + 100%", context: ["synthetic style"], outputs: 1, steps: 1, guidance: 3.5, imageGuidance: 1, composite: false, seed: 77,
     });
-    assert.match(await other.textContent("#needs"), /to edit \(canvas\), then a picture whose shape is followed \(control\)/);
+    assert.match(await other.textContent("#needs"), /a picture to edit, then a picture whose shape to follow/);
     await choose(other, [red, blue], 2);
     assert.deepEqual(await other.$$eval("#slots .role", (all) => all.map(({ value }) => value)), ["canvas", "control"]);
     assert.equal(await other.textContent("#needs"), "");

@@ -9,14 +9,14 @@ import { promisify } from "node:util";
 import { NATIVE, load, notice, set } from "./browser.mjs";
 import { WORK, generate, options, site } from "./site.mjs";
 
-/** The first held-out seed (crates/tabletop/src/still.rs); a scene's number is its offset from it. */
+/** The first held-out seed (crates/tabletop/src/edit_case.rs); a scene's number is its offset from it. */
 const HELD_OUT = 2 ** 40;
 /**
  * Maximum mean absolute difference per channel, of 255. The physics is bit-identical on all machines, but sine and
  * power depend on the platform, and a difference in their last digit sometimes changes a path: 2 of 105 images
  * differed, by 0.0005.
  */
-const MOST = 0.05;
+const MAX_DIFFERENCE = 0.05;
 
 const shared = site();
 let folder;
@@ -32,7 +32,7 @@ async function native(number, side) {
   await promisify(execFile)(NATIVE, ["world", "--out", folder, "--seed", HELD_OUT + number, "--count", 1, "--size", side, "--frames", 1].map(String));
   const clip = join(folder, String(HELD_OUT + number));
   const { edits } = JSON.parse(await readFile(join(clip, "truth.json"), "utf8"));
-  return { clip, asked: edits.flatMap(({ instruction }, index) => (instruction ? [{ instruction, index }] : [])) };
+  return { clip, instructions: edits.flatMap(({ instruction }, index) => (instruction ? [{ instruction, index }] : [])) };
 }
 
 /** Returns the mean absolute difference per channel between an image element and a file, of 255. */
@@ -55,9 +55,9 @@ async function difference(page, selector, path) {
 }
 
 const ideas = (page) => page.$$eval("#ideas .chip", (all) => all.map(({ textContent }) => textContent));
-const truths = (page) => page.$$eval(".truth img", (all) => all.map(({ alt }) => alt));
+const groundTruths = (page) => page.$$eval(".ground-truth img", (all) => all.map(({ alt }) => alt));
 /** Waits until `count` ground truths are shown, because showing and removing them is asynchronous. */
-const untilTruths = (page, count) => page.waitForFunction((n) => document.querySelectorAll(".truth img").length === n, count, { timeout: WORK });
+const waitForGroundTruths = (page, count) => page.waitForFunction((n) => document.querySelectorAll(".ground-truth img").length === n, count, { timeout: WORK });
 
 /** Presses the button and waits for the scene. @returns its number */
 async function newScene(page) {
@@ -68,66 +68,66 @@ async function newScene(page) {
   return Number(await page.getAttribute("#scene", "data-number"));
 }
 
-test("a new scene, what may be asked of it, and the true answer are the native command's", { timeout: 4 * WORK }, async (t) => {
+test("a new scene, its instructions and its ground truths equal the native command's", { timeout: 4 * WORK }, async (t) => {
   // Blocks the service worker, which would fetch the renderer in advance.
   const page = await shared.visit({ serviceWorkers: "block" });
   await page.addInitScript(() => {
     window.long = [];
     new PerformanceObserver((list) => window.long.push(...list.getEntries().map(({ duration }) => duration))).observe({ type: "longtask" });
   });
-  const asked = () => shared.requests.some(({ path }) => path.includes("/wasm/tabletop"));
+  const isRequested = () => shared.requests.some(({ path }) => path.includes("/wasm/tabletop"));
   await load(page, shared.address(), WORK);
-  assert.equal(asked(), false, "the renderer came before anybody asked for a scene");
+  assert.equal(isRequested(), false, "the renderer was loaded before a scene was requested");
   await page.evaluate(() => (window.long = []));
   const number = await newScene(page);
-  assert.equal(asked(), true);
+  assert.equal(isRequested(), true);
   const blocked = Math.max(0, ...(await page.evaluate(() => window.long)));
   assert.ok(blocked < 200, `the page stood still for ${blocked} ms`);
 
   const side = await page.evaluate(() => document.querySelector("unireal-editor").sampleSize);
-  const truth = await native(number, side);
-  assert.deepEqual(await ideas(page), truth.asked.map(({ instruction }) => instruction));
-  assert.equal(await page.inputValue("#prompt"), truth.asked[0].instruction);
-  const scene = await difference(page, "#slots img", join(truth.clip, "edit-before.png"));
-  assert.deepEqual(await truths(page), []);
+  const expected = await native(number, side);
+  assert.deepEqual(await ideas(page), expected.instructions.map(({ instruction }) => instruction));
+  assert.equal(await page.inputValue("#prompt"), expected.instructions[0].instruction);
+  const scene = await difference(page, "#slots img", join(expected.clip, "edit-before.png"));
+  assert.deepEqual(await groundTruths(page), []);
 
   await set(page, "steps", 1);
-  const answers = [];
-  for (const { instruction, index } of truth.asked) {
+  const differences = [];
+  for (const { instruction, index } of expected.instructions) {
     const { state } = await generate(page, instruction);
     assert.equal(state, "done", await notice(page, "error"));
-    await untilTruths(page, 1);
-    assert.deepEqual(await truths(page), [`The true answer to: ${instruction}`]);
-    answers.push(await difference(page, ".truth img", join(truth.clip, `edit-${index}-after.png`)));
+    await waitForGroundTruths(page, 1);
+    assert.deepEqual(await groundTruths(page), [`The correct result of: ${instruction}`]);
+    differences.push(await difference(page, ".ground-truth img", join(expected.clip, `edit-${index}-after.png`)));
   }
-  t.diagnostic(`scene ${number}: ${scene.toFixed(4)} of 255 from the native picture; true answers ${answers.map((one) => one.toFixed(4)).join(", ")}`);
-  assert.ok(scene <= MOST && answers.every((one) => one <= MOST), `scene ${number}: ${scene}, ${answers}`);
+  t.diagnostic(`scene ${number}: ${scene.toFixed(4)} of 255 from the native image; ground truths ${differences.map((one) => one.toFixed(4)).join(", ")}`);
+  assert.ok(scene <= MAX_DIFFERENCE && differences.every((one) => one <= MAX_DIFFERENCE), `scene ${number}: ${scene}, ${differences}`);
   // The ground truth differs from the scene.
-  assert.ok((await difference(page, ".truth img", join(truth.clip, "edit-before.png"))) > 0);
+  assert.ok((await difference(page, ".ground-truth img", join(expected.clip, "edit-before.png"))) > 0);
   await page.context().close();
 });
 
-test("the true answer stands beside its own result only", { timeout: 4 * WORK }, async () => {
+test("the ground truth is shown beside its own result only", { timeout: 4 * WORK }, async () => {
   const page = await shared.visit();
   await load(page, shared.address(), WORK);
   await newScene(page);
   await set(page, "steps", 1);
-  const own = await page.inputValue("#prompt");
-  assert.equal((await generate(page, own)).state, "done");
-  await untilTruths(page, 1);
+  const prompt = await page.inputValue("#prompt");
+  assert.equal((await generate(page, prompt)).state, "done");
+  await waitForGroundTruths(page, 1);
   const [left, right] = await page.evaluate(() => {
     const result = document.querySelector("unireal-editor").shadowRoot.querySelector("#result canvas");
-    return [result, document.querySelector(".truth img")].map((one) => one.getBoundingClientRect().toJSON());
+    return [result, document.querySelector(".ground-truth img")].map((one) => one.getBoundingClientRect().toJSON());
   });
   assert.ok(left.right <= right.left && Math.abs(left.top - right.top) < 2 && Math.abs(left.width - right.width) < 2,
     `not side by side: ${JSON.stringify([left, right])}`);
 
   // The ground truth of any other prompt is unknown.
-  assert.equal((await generate(page, `${own} twice`)).state, "done");
-  await untilTruths(page, 0);
+  assert.equal((await generate(page, `${prompt} twice`)).state, "done");
+  await waitForGroundTruths(page, 0);
   await page.locator("#history-list .thumb").first().click();
-  await untilTruths(page, 1);
-  assert.deepEqual(await truths(page), [`The true answer to: ${own}`]);
+  await waitForGroundTruths(page, 1);
+  assert.deepEqual(await groundTruths(page), [`The correct result of: ${prompt}`]);
 
   // A new scene does not remove the shown result, and undo restores the scene before.
   const before = await page.inputValue("#prompt");
@@ -138,16 +138,16 @@ test("the true answer stands beside its own result only", { timeout: 4 * WORK },
   await page.context().close();
 });
 
-test("where the renderer does not load it is said, and the next press works", options, async () => {
+test("a renderer that does not load: a message tells it, and the next click works", options, async () => {
   const page = await shared.visit({ serviceWorkers: "block" });
   await page.goto(shared.address());
   await page.route("**/wasm/tabletop_bg.wasm*", (route) => route.abort());
   await page.click("#scene");
-  await page.waitForSelector('#scene-status:text("could not be made")');
+  await page.waitForSelector('#scene-status:text("could not be rendered")');
   assert.equal(await page.isEnabled("#scene"), true);
   await page.unroute("**/wasm/tabletop_bg.wasm*");
   await newScene(page);
-  assert.match(await page.textContent("#scene-status"), /^Here it is/);
+  assert.match(await page.textContent("#scene-status"), /^Here is your scene/);
   // The model is not loaded yet, but the scene is the input already.
   assert.notEqual(await page.inputValue("#prompt"), "");
   await page.waitForFunction(() => document.querySelector("unireal-editor").images.length === 1);

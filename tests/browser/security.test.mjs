@@ -6,7 +6,7 @@ import { WORK, choose, generate, options, red, site } from "./site.mjs";
 
 const shared = site();
 
-test("a request to another host, or one that sends something, is noticed wherever it comes from", options, async () => {
+test("requests to another host and requests that send data are detected, in pages and workers", options, async () => {
   const attempts = {
     "to another host": () => fetch("http://elsewhere.invalid/").catch(() => {}),
     "that sends something": () => fetch("/blank", { method: "POST", body: "a picture" }).catch(() => {}),
@@ -19,7 +19,7 @@ test("a request to another host, or one that sends something, is noticed whereve
       // A page without the demo's policy, which would block all of these.
       await page.goto(new URL("www/icon.svg", shared.address("")).href);
       if (inWorker) {
-        const [worker] = await Promise.all([page.waitForEvent("worker"), page.evaluate(() => void (window.worker = new Worker("/www/cached.js", { type: "module" })))]);
+        const [worker] = await Promise.all([page.waitForEvent("worker"), page.evaluate(() => void (window.worker = new Worker("/www/cache.js", { type: "module" })))]);
         await worker.evaluate(attempt);
       } else {
         await page.evaluate(attempt);
@@ -45,7 +45,7 @@ test("no text becomes HTML or a script", options, async () => {
       html: attempt(() => (document.createElement("div").innerHTML = "<b>bold</b>")),
       script: attempt(() => (document.createElement("script").text = "1")),
       address: attempt(() => (document.createElement("script").src = "/www/other.js")),
-      worker: attempt(() => new Worker("/www/pictures.js")),
+      worker: attempt(() => new Worker("/www/images.js")),
       policy: attempt(() => trustedTypes.createPolicy("another", {})),
     };
   });
@@ -61,7 +61,7 @@ test("no text becomes HTML or a script", options, async () => {
   assert.deepEqual(refusals.map((text) => /'(Trusted\w+)'/.exec(text)?.[1]), ["TrustedHTML", "TrustedScript", "TrustedScriptURL", "TrustedScriptURL"]);
 });
 
-test("a wasm that is not the one of its code does not start, and the right one does", options, async () => {
+test("wasm of another version does not start", options, async () => {
   const page = await shared.visit({ serviceWorkers: "block" });
   await page.route("**/wasm/unireal_bg.wasm*", async (route) => {
     const response = await route.fetch();
@@ -77,7 +77,7 @@ test("a wasm that is not the one of its code does not start, and the right one d
   await page.context().close();
 });
 
-test("names of files and prompts are shown as they are written", { timeout: 2 * WORK }, async () => {
+test("file names and prompts are shown as plain text", { timeout: 2 * WORK }, async () => {
   const page = await shared.visit({ serviceWorkers: "block" });
   const evil = '<img src=x onerror="window.struck = true">';
   const changed = (change) => async (route) => {

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { after, before } from "node:test";
 import { DIST, launch, notice, reach } from "./browser.mjs";
-import { rgba } from "./pictures.mjs";
+import { rgba } from "./images.mjs";
 import { serve } from "./server.mjs";
 
 /** Timeout in milliseconds of a request with a few steps on a slow machine. */
@@ -55,7 +55,7 @@ export function site() {
 /** Adds images with the file dialog and waits until they are there, or until the page reports a problem. */
 export async function choose(page, given, count) {
   await page.setInputFiles("#file", given);
-  await page.waitForSelector(`#slots[data-count="${count}"], #picture-note:not([hidden])`, { state: "attached" });
+  await page.waitForSelector(`#slots[data-count="${count}"], #image-note:not([hidden])`, { state: "attached" });
 }
 
 export async function clear(page) {

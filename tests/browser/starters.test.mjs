@@ -2,11 +2,11 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { notice, reach, set } from "./browser.mjs";
-import { rgba } from "./pictures.mjs";
+import { rgba } from "./images.mjs";
 import { WORK, blue, choose, clear, options, red, site, stillWorks } from "./site.mjs";
 
 const shared = site();
-describe("ways to start", () => {
+describe("tasks", () => {
   let page;
 
   /** 120 x 80, so that a mask of another shape would be noticed. */
@@ -26,7 +26,7 @@ describe("ways to start", () => {
   const needs = () => page.textContent("#needs");
   const pressed = () => page.$$eval('#tasks [aria-pressed="true"]', (all) => all.map(({ dataset }) => dataset.task));
 
-  test("each start has its pictures, roles, tags, placeholder and ideas", options, async () => {
+  test("each task has its images, roles, tags, placeholder and ideas", options, async () => {
     await start("insert");
     assert.deepEqual(await pressed(), ["insert"]);
     assert.match(await page.textContent("#drop-title"), /the picture to edit/);
@@ -46,19 +46,19 @@ describe("ways to start", () => {
     assert.deepEqual([(await roles())[0], await tags()], ["canvas", "realistic style, perception task"]);
     await start("edit");
     assert.deepEqual([(await roles())[0], await tags()], ["canvas", "automatic"]);
-    const words = await page.inputValue("#prompt");
+    const prompt = await page.inputValue("#prompt");
 
     // Undo restores the images that a task removed.
     await start("make");
     await page.waitForSelector('#slots[data-count="0"]', { state: "attached" });
-    assert.equal(await page.inputValue("#prompt"), words);
+    assert.equal(await page.inputValue("#prompt"), prompt);
     await page.click("#undo");
     await page.waitForSelector('#slots[data-count="2"]', { state: "attached" });
     await clear(page);
   });
 
   /** Returns facts about the image at an index. */
-  const picture = (place) => page.evaluate(async (at) => {
+  const imageAt = (place) => page.evaluate(async (at) => {
     const { image, role } = document.querySelector("unireal-editor").images[at];
     const bitmap = await createImageBitmap(image);
     const context = new OffscreenCanvas(bitmap.width, bitmap.height).getContext("2d");
@@ -68,6 +68,12 @@ describe("ways to start", () => {
     const light = (x, y) => data[4 * (Math.round(y * bitmap.height) * bitmap.width + Math.round(x * bitmap.width))];
     return { role, width: bitmap.width, height: bitmap.height, values, corner: light(0, 0), middle: light(0.5, 0.5), right: light(0.8, 0.5) };
   }, place);
+
+  /** Returns whether the painter's canvas is painted at points of its middle row, which are fractions of its width. */
+  const painted = (points) => page.$eval("#painter-canvas", (canvas, points) => {
+    const { data } = canvas.getContext("2d").getImageData(0, canvas.height / 2, canvas.width, 1);
+    return points.map((x) => data[4 * Math.round(x * canvas.width) + 3] > 0);
+  }, points);
 
   test("a mask is painted by pointer, undone, cleared, and becomes a control image of the canvas's size", options, async () => {
     await start("fill");
@@ -94,7 +100,7 @@ describe("ways to start", () => {
     await page.waitForSelector('#painter-status:text("1 area is")');
     await page.click("#painter-done");
     await page.waitForSelector('#slots[data-count="2"]', { state: "attached" });
-    const mask = await picture(1);
+    const mask = await imageAt(1);
     assert.deepEqual(mask, { role: "control", width: 120, height: 80, values: [0, 255], corner: 0, middle: 255, right: 0 });
     assert.equal(await needs(), "");
 
@@ -106,7 +112,7 @@ describe("ways to start", () => {
     await page.waitForSelector('#painter-status:text("Nothing")');
     await page.keyboard.press("Escape");
     await page.waitForSelector("#painter[open]", { state: "detached" });
-    assert.deepEqual(await picture(1), mask);
+    assert.deepEqual(await imageAt(1), mask);
   });
 
   test("a mask by the keyboard alone", options, async () => {
@@ -127,14 +133,32 @@ describe("ways to start", () => {
     await page.keyboard.press("Enter");
     await page.waitForSelector("#painter[open]", { state: "detached" });
     await page.waitForFunction(() => document.querySelector("unireal-editor").shadowRoot.activeElement?.id === "prompt");
-    const { values, corner, middle } = await picture(1);
+    const { values, corner, middle } = await imageAt(1);
     assert.deepEqual([values, corner, middle], [[0, 255], 0, 255]);
   });
 
-  test("a picture is extended: a grey border that is painted, and undone", options, async () => {
+  test("extending an image by a painted grey border, and undo", options, async () => {
     await page.click("#paint");
     await page.waitForSelector("#painter[open]");
     await page.click("#painter-clear");
+    await page.waitForSelector('#painter-status:text("Nothing")');
+    // A rectangle stays at its place in the image, however often the image is extended.
+    await page.focus("#painter-canvas");
+    for (const key of ["ArrowLeft", "ArrowRight", "Enter"]) {
+      await page.keyboard.press(key);
+    }
+    assert.deepEqual(await painted([0.1, 0.35, 0.5, 0.65, 0.9]), [false, false, true, false, false]);
+    for (const width of [180, 270]) {
+      await page.click("#painter-extend");
+      await page.waitForFunction((width) => document.querySelector("unireal-editor").shadowRoot.getElementById("painter-canvas").width === width, width);
+      await page.waitForSelector('#painter-status:text("grey border")');
+    }
+    // The picture is the middle 4/9, between two borders on each side; the rectangle is its middle quarter.
+    assert.deepEqual(await painted([0.1, 0.25, 0.35, 0.5, 0.65, 0.75, 0.9]), [true, true, false, true, false, true, true]);
+    for (const status of ["5 areas", "1 area is", "Nothing"]) {
+      await page.click("#painter-undo");
+      await page.waitForSelector(`#painter-status:text("${status}")`);
+    }
     await page.click("#painter-extend");
     await page.waitForSelector('#painter-status:text("grey border")');
     const [box, stage] = [await page.locator("#painter-canvas").boundingBox(), await page.locator("#painter-stage").boundingBox()];
@@ -146,12 +170,12 @@ describe("ways to start", () => {
     await page.waitForSelector('#painter-status:text("grey border")');
     await page.click("#painter-done");
     await page.waitForFunction(() => document.querySelector("unireal-editor").shadowRoot.activeElement?.id === "prompt");
-    const [canvas, mask] = [await picture(0), await picture(1)];
+    const [canvas, mask] = [await imageAt(0), await imageAt(1)];
     assert.deepEqual([canvas.role, canvas.width, canvas.height, canvas.corner], ["canvas", 180, 120, 128]);
     assert.deepEqual(mask, { role: "control", width: 180, height: 120, values: [0, 255], corner: 255, middle: 0, right: 0 });
   });
 
-  test("the request with a painted area makes its picture", options, async () => {
+  test("a request with a painted area runs", options, async () => {
     await page.click("#load");
     await reach(page, ["ready"], WORK);
     await set(page, "steps", 1);
@@ -159,13 +183,13 @@ describe("ways to start", () => {
     assert.equal(await page.isVisible("#error"), false, await notice(page, "error"));
   });
 
-  test("a role's chip is dragged to another place", options, async () => {
+  test("an image is dragged to another place", options, async () => {
     await clear(page);
     await choose(page, [red, blue, wide], 3);
     await page.locator("#slots .role").nth(2).selectOption("control");
     const chips = () => page.$$eval("#slots .handle-text", (all) => all.map(({ textContent }) => textContent));
     const before = await chips();
-    assert.match(before[2], /^control$/);
+    assert.match(before[2], /^Follow shape$/);
     await page.locator("#slots .handle").nth(2).scrollIntoViewIfNeeded();
     const from = await page.locator("#slots .handle").nth(2).boundingBox();
     const to = await page.locator("#slots .frame").first().boundingBox();
@@ -174,9 +198,9 @@ describe("ways to start", () => {
     await page.mouse.move(to.x + to.width / 2, to.y + to.height / 2, { steps: 8 });
     assert.equal(await page.locator("#slots .target").count(), 1);
     await page.mouse.up();
-    assert.match((await chips())[0], /^control$/);
+    assert.match((await chips())[0], /^Follow shape$/);
     assert.equal(await page.locator("#slots .dragged, #slots .target").count(), 0);
-    assert.match(await page.textContent("#status"), /control is now IMG1/);
+    assert.match(await page.textContent("#status"), /^IMG3 is now IMG1\.$/);
 
     // A drop outside all images moves nothing, and neither does a click.
     const order = await chips();

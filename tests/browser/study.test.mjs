@@ -8,7 +8,7 @@ import { after, before, test } from "node:test";
 import { pathToFileURL } from "node:url";
 import { promisify } from "node:util";
 import { NATIVE, launch } from "./browser.mjs";
-import { rgba } from "./pictures.mjs";
+import { rgba } from "./images.mjs";
 
 const EVIL = `</script><script>window.struck = 1</script><!-- <img src=x onerror="window.struck = 1">`;
 const SESSIONS = ["139", "140", "141"];
@@ -73,7 +73,7 @@ async function open(path) {
 }
 
 /** Waits for all visible images. Returns their alt text and width. */
-const pictures = () => page.evaluate(async () => {
+const visibleImages = () => page.evaluate(async () => {
   const shown = [...document.images].filter((image) => image.checkVisibility());
   shown.forEach((image) => (image.loading = "eager"));
   await Promise.all(shown.map((image) => image.decode()));
@@ -96,9 +96,9 @@ async function axe() {
   assert.deepEqual(found, []);
 }
 
-test("a run's page shows its table, its cases and their pictures", { timeout: 60_000 }, async () => {
+test("a run's page shows its table, its cases and their images", { timeout: 60_000 }, async () => {
   await open("first/index.html");
-  assert.deepEqual(await pictures(), SESSIONS.flatMap(() => [["input", 48], ["result", 40], ["truth", 48]]));
+  assert.deepEqual(await visibleImages(), SESSIONS.flatMap(() => [["input", 48], ["result", 40], ["truth", 48]]));
   assert.match(await page.locator("h1").innerText(), /first <\/script><script>window.struck/);
   const texts = await page.locator(".cases h3").allInnerTexts();
   assert.deepEqual(texts.map((text) => text.slice(-3)), SESSIONS);
@@ -108,7 +108,7 @@ test("a run's page shows its table, its cases and their pictures", { timeout: 60
   await page.close();
 });
 
-test("a study is answered by keyboard, goes on after a visit, and its answers are counted", { timeout: 120_000 }, async () => {
+test("a study is answered by keyboard, resumes on the next visit, and its answers are counted", { timeout: 120_000 }, async () => {
   const key = JSON.parse(await readFile(join(folder, "study/key.json"), "utf8"));
   await open("study/page/index.html");
   assert.ok(!(await page.content()).includes("first"), "the page says whose a result is");
@@ -116,7 +116,7 @@ test("a study is answered by keyboard, goes on after a visit, and its answers ar
   await page.keyboard.type("Ada");
   await page.keyboard.press("Enter");
   assert.equal(await page.locator("h1:visible").innerText(), "Pair 1 of 3");
-  assert.equal((await pictures()).length, 3);
+  assert.equal((await visibleImages()).length, 3);
   await axe();
 
   // Missing answers are reported, and the first one gets the focus.

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
-import { LIMIT, load, picture, workshop } from "./module.mjs";
+import { LIMIT, generate, load, workshop } from "./module.mjs";
 import { watchHeap } from "./watch.mjs";
 
 const shop = workshop();
@@ -17,19 +17,19 @@ async function inWorker(page, folder, act) {
   return worker;
 }
 
-test("a quota that is used up: the model loads and says that it is not kept; with room again it is", { timeout: LIMIT }, async () => {
+test("with a full quota, the model loads and a note tells that it is not cached; with space again it is cached", { timeout: LIMIT }, async () => {
   const folder = shop.host();
   const page = await shop.open();
   const session = await page.context().newCDPSession(page);
   const { origin } = new URL(shop.server.url);
-  const room = 600_000;
-  await session.send("Storage.overrideQuotaForOrigin", { origin, quotaSize: room });
+  const quota = 600_000;
+  await session.send("Storage.overrideQuotaForOrigin", { origin, quotaSize: quota });
   const { ok, note, message } = await load(page, folder);
   assert.equal(ok, true, message);
-  assert.match(note, /no room to keep the model/);
-  assert.deepEqual(await picture(page), { ok: true });
+  assert.match(note, /cannot store|storage is full/);
+  assert.deepEqual(await generate(page), { ok: true });
   const stored = await page.evaluate((url) => window.UniReal.storedBytes(url), `${folder}/`);
-  assert.ok(stored <= room, `${stored} bytes are stored where ${room} are allowed`);
+  assert.ok(stored <= quota, `${stored} bytes are stored where ${quota} are allowed`);
 
   // The incomplete model in the cache does no harm.
   await session.send("Storage.overrideQuotaForOrigin", { origin });
@@ -37,7 +37,7 @@ test("a quota that is used up: the model loads and says that it is not kept; wit
   const start = shop.server.requests.length;
   assert.deepEqual(await load(page, folder), { ok: true, note: null, device: "cpu" });
   assert.deepEqual(askedSince(start), []);
-  assert.deepEqual(await picture(page), { ok: true });
+  assert.deepEqual(await generate(page), { ok: true });
   await page.context().close();
 });
 
@@ -53,7 +53,7 @@ function smallBuffers() {
   });
 }
 
-test("16-bit floats: taken where the adapter has them, else refused by name", { timeout: LIMIT }, async () => {
+test("16-bit floats: used where the adapter has them, else refused by name", { timeout: LIMIT }, async () => {
   const folder = shop.host();
   const page = await shop.open();
   const has = await page.evaluate(async () => (await navigator.gpu.requestAdapter()).features.has("shader-f16"));
@@ -64,7 +64,22 @@ test("16-bit floats: taken where the adapter has them, else refused by name", { 
   await page.context().close();
 });
 
-test("a GPU with too little room for the model: a check says so, and the CPU takes it", { timeout: LIMIT }, async () => {
+test("subgroups: requested where the adapter has them", { timeout: LIMIT }, async () => {
+  const folder = shop.host();
+  const page = await shop.open();
+  const has = await page.evaluate(async () => (await navigator.gpu.requestAdapter()).features.has("subgroups"));
+  assert.deepEqual(await load(page, folder, "webgpu"), { ok: true, note: null, device: "webgpu" });
+  assert.equal(await page.workers().at(-1).evaluate(() => self.unirealSubgroups), has);
+  // Without the engine, a descriptor or a list of features.
+  const found = await page.workers().at(-1).evaluate(async () => {
+    const request = async (descriptor) => (await (await navigator.gpu.requestAdapter()).requestDevice(descriptor)).features.has("subgroups");
+    return [await request(), await request({ requiredFeatures: [] })];
+  });
+  assert.deepEqual(found, [has, has]);
+  await page.context().close();
+});
+
+test("a GPU with too little memory for the model: a check refuses it, and auto uses the CPU", { timeout: LIMIT }, async () => {
   const folder = shop.host();
   const page = await shop.open();
   const worker = await inWorker(page, folder, smallBuffers);
@@ -74,7 +89,7 @@ test("a GPU with too little room for the model: a check says so, and the CPU tak
   for (const device of ["auto", "cpu"]) {
     assert.equal((await check(device)).ok, true, device);
   }
-  assert.equal(await check("abacus").catch(({ message }) => /use auto, webgpu, webgpu-f16 or cpu/.test(message)), true);
+  assert.equal(await check("abacus").catch(({ message }) => /auto, webgpu.*webgpu-f16 or cpu/.test(message)), true);
   // The worker that ran out of memory is terminated.
   const gone = new Promise((resolve) => worker.once("close", resolve));
   const refused = await load(page, folder, "webgpu");
@@ -86,7 +101,7 @@ test("a GPU with too little room for the model: a check says so, and the CPU tak
   const taken = await load(page, folder, "auto");
   assert.deepEqual([taken.ok, taken.device], [true, "cpu"], taken.message);
   assert.match(taken.note, /in one piece/);
-  assert.deepEqual(await picture(page), { ok: true });
+  assert.deepEqual(await generate(page), { ok: true });
   await page.context().close();
 });
 
@@ -111,20 +126,20 @@ test("a GPU that runs out of memory during a request", { timeout: LIMIT }, async
       };
     });
     assert.deepEqual(await load(page, folder, "webgpu"), { ok: true, note: null, device: "webgpu" });
-    const running = picture(page, { steps: 500, outputs: 2 });
+    const running = generate(page, { steps: 500, outputs: 2 });
     await pause(300);
     await page.workers().at(-1).evaluate(act);
     const { code, message } = await running;
     assert.equal(code, "memory", message);
     assert.match(message, new RegExp(reason));
     // A new worker loads the same model.
-    assert.deepEqual(await picture(page), { ok: true });
+    assert.deepEqual(await generate(page), { ok: true });
     await page.evaluate(() => window.model.dispose());
   }
   await page.context().close();
 });
 
-test("a GPU that computes wrongly: the CPU takes over and says so", { timeout: LIMIT }, async () => {
+test("a GPU with wrong results: auto uses the CPU, and a note tells why", { timeout: LIMIT }, async () => {
   const folder = shop.host();
   const page = await shop.open();
   await inWorker(page, folder, () => {
@@ -145,7 +160,7 @@ test("a GPU that computes wrongly: the CPU takes over and says so", { timeout: L
   const { ok, device, note } = await load(page, folder, "auto");
   assert.deepEqual([ok, device], [true, "cpu"]);
   assert.match(note, /differs from the CPU/);
-  assert.deepEqual(await picture(page), { ok: true });
+  assert.deepEqual(await generate(page), { ok: true });
   await page.context().close();
 });
 
@@ -154,19 +169,19 @@ test("a tab in the background, and one that the browser freezes, finish their re
   const page = await shop.open();
   assert.equal((await load(page, folder)).ok, true);
   const other = await page.context().newPage();
-  const behind = picture(page, { steps: 20 });
+  const behind = generate(page, { steps: 20 });
   await other.bringToFront();
   assert.deepEqual(await behind, { ok: true });
 
   const session = await page.context().newCDPSession(page);
-  const frozen = picture(page, { steps: 20 });
+  const frozen = generate(page, { steps: 20 });
   await pause(200);
   await session.send("Page.setWebLifecycleState", { state: "frozen" });
   await pause(1500);
   await session.send("Page.setWebLifecycleState", { state: "active" });
   assert.deepEqual(await frozen, { ok: true });
   await page.bringToFront();
-  assert.deepEqual(await picture(page), { ok: true });
+  assert.deepEqual(await generate(page), { ok: true });
   await page.context().close();
 });
 
@@ -215,14 +230,14 @@ test("an abort at every stage of a load and of a request", { timeout: LIMIT }, a
   }, `${folder}/`);
   assert.deepEqual(names, names.map(() => "AbortError"));
   assert.equal(names.length, 11);
-  assert.deepEqual(await picture(page), { ok: true });
+  assert.deepEqual(await generate(page), { ok: true });
   const start = shop.server.requests.length;
   assert.deepEqual(await load(page, folder), { ok: true, note: null, device: "cpu" });
   assert.deepEqual(askedSince(start), [], "a model that was loaded after aborts is not whole in the cache");
   await page.context().close();
 });
 
-test("a slow drip is waited for, a socket that falls silent is asked again", { timeout: 2 * LIMIT }, async () => {
+test("a slow response is awaited, a request without a response is repeated", { timeout: 2 * LIMIT }, async () => {
   const folder = shop.host();
   const [slow, silent] = [0, 3].map((i) => `${folder}/transformer/${shop.names[i]}`);
   let times = 0;
@@ -242,27 +257,27 @@ test("a slow drip is waited for, a socket that falls silent is asked again", { t
   assert.deepEqual(await load(page, folder), { ok: true, note: null, device: "cpu" });
   const asked = askedSince(start);
   assert.deepEqual([slow, silent].map((path) => asked.filter((one) => one === path).length), [1, 2]);
-  assert.deepEqual(await picture(page), { ok: true });
+  assert.deepEqual(await generate(page), { ok: true });
   await page.context().close();
 });
 
-test("a worker that is gone without a word: a cancelled request ends, and the next one has a new worker", { timeout: LIMIT }, async () => {
+test("a worker that ended silently: a cancelled request ends, and the next one has a new worker", { timeout: LIMIT }, async () => {
   const folder = shop.host();
   const page = await shop.open();
   assert.equal((await load(page, folder)).ok, true);
   const running = page.evaluate(() => {
     window.end = new AbortController();
-    return window.picture({ steps: 500, signal: window.end.signal });
+    return window.generate({ steps: 500, signal: window.end.signal });
   });
   await pause(300);
   await page.workers().at(-1).evaluate(() => self.close());
   await page.evaluate(() => window.end.abort());
   assert.equal((await running).code, "AbortError");
-  assert.deepEqual(await picture(page), { ok: true });
+  assert.deepEqual(await generate(page), { ok: true });
   await page.context().close();
 });
 
-test("a hundred edits in a row take the memory of the first ones", { timeout: 3 * LIMIT }, async (t) => {
+test("a hundred edits in a row take no more memory than the first ones", { timeout: 3 * LIMIT }, async (t) => {
   const folder = shop.host();
   const page = await shop.open();
   await page.evaluate((url) => window.UniReal.check(url), `${folder}/`);
@@ -275,7 +290,7 @@ test("a hundred edits in a row take the memory of the first ones", { timeout: 3 
       context.fillStyle = `hsl(${i * 37} 60% 50%)`;
       context.fillRect(i % 32, i % 24, 30, 30);
       const image = new ImageData(context.getImageData(0, 0, 64, 64).data, 64, 64);
-      const result = await window.picture({ prompt: "remove the red cube", seed: i, images: [{ image, role: "canvas" }] });
+      const result = await window.generate({ prompt: "remove the red cube", seed: i, images: [{ image, role: "canvas" }] });
       if (!result.ok) {
         throw new Error(`edit ${i}: ${result.code}: ${result.message}`);
       }

@@ -51,28 +51,28 @@ fn what_is_left_out_has_the_defaults_of_a_request() {
 fn a_wrong_field_is_named_with_what_it_holds_and_what_it_should_hold() {
     let image = "{ width: 1, height: 1, data: new Uint8Array(4), role: 'canvas' }";
     let table = [
-        ("null", "the request is null; it must be an object"),
+        ("null", "the request is null, expected an object"),
         ("'remove'", "the request is \"remove\""),
-        ("{ prompt: 5 }", "prompt is 5; it must be a text"),
+        ("{ prompt: 5 }", "prompt is 5, expected a text"),
         (
             "{ context: 'static' }",
-            "context is \"static\"; it must be an array",
+            "context is \"static\", expected an array",
         ),
         ("{ context: [3] }", "context is 3"),
         ("{ context: ['sunny'] }", "unknown context tag \"sunny\""),
         ("{ width: 64 }", "width and height come together"),
         (
             "{ width: -1, height: 64 }",
-            "width is -1; it must be a whole number",
+            "width is -1, expected a whole number",
         ),
         ("{ width: 64, height: 1e300 }", "height is 1"),
         (
             "{ outputs: 1.5 }",
-            "outputs is 1.5; it must be a whole number",
+            "outputs is 1.5, expected a whole number",
         ),
         (
             "{ steps: '20' }",
-            "steps is \"20\"; it must be a finite number",
+            "steps is \"20\", expected a finite number",
         ),
         ("{ steps: NaN }", "steps is NaN"),
         ("{ guidance: Infinity }", "guidance is inf"),
@@ -80,19 +80,19 @@ fn a_wrong_field_is_named_with_what_it_holds_and_what_it_should_hold() {
         ("{ imageGuidance: {} }", "imageGuidance is of type object"),
         (
             "{ seed: 2 ** 53 }",
-            "seed is 9007199254740992; it must be a whole number",
+            "seed is 9007199254740992, expected a whole number",
         ),
         ("{ seed: 5n }", "seed is of type bigint"),
         ("{ previewEvery: true }", "previewEvery is of type boolean"),
         ("{ method: 'rk4' }", "unknown sampler \"rk4\""),
         (
             "{ images: {} }",
-            "images is of type object; it must be an array",
+            "images is of type object, expected an array",
         ),
-        ("{ images: [7] }", "IMG1 is 7; it must be an object"),
+        ("{ images: [7] }", "IMG1 is 7, expected an object"),
         (
             "{ images: [{}] }",
-            "IMG1's role is missing; it must be canvas, asset or control",
+            "IMG1's role is missing, expected canvas, asset or control",
         ),
         (
             "{ images: [{ role: 'mask' }] }",
@@ -109,7 +109,7 @@ fn a_wrong_field_is_named_with_what_it_holds_and_what_it_should_hold() {
         ),
         (
             "{ images: [{ role: 'asset', width: 1, height: 1, data: [1, 2, 3, 4] }] }",
-            "IMG1's data is an array; it must be a Uint8Array",
+            "IMG1's data is an array, expected a Uint8Array",
         ),
         (
             "{ images: [{ role: 'asset', width: 8000, height: 8000, data: new Uint8Array(3) }] }",

@@ -1,6 +1,8 @@
 //! Shared helpers: scripted HTTP servers, shards and a small pack with random weights.
 
 use burn::tensor::Device;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use unireal::internals::config::Config;
@@ -90,6 +92,11 @@ pub(crate) fn number(value: &JsValue, path: &str) -> f64 {
     get(value, path).as_f64().unwrap()
 }
 
+/// Returns the path of a pack's cached files.
+pub(crate) fn cache_path(prefix: &str) -> String {
+    format!("unireal/{}", prefix.trim_matches('/'))
+}
+
 /// Serves a pack with random weights at `prefix`, with one shard per component; returns all shards.
 pub(crate) fn put_pack(prefix: &str, name: &str) -> Vec<Shard> {
     let mut config = Config::preset("tiny").unwrap();
@@ -103,11 +110,19 @@ pub(crate) fn put_pack(prefix: &str, name: &str) -> Vec<Shard> {
     file("scheduler/scheduler_config.json", json!(config.scheduler));
     file("tokenizer/tokenizer.json", tokenizer());
     let model = Model::new(&config, Encodings::FLOAT, &Device::flex());
-    let tensors = [
+    let mut tensors = [
         collect(&model.text, text::NAMES).unwrap(),
         collect(&model.transformer, transformer::NAMES).unwrap(),
         collect(&model.vae, vae::NAMES).unwrap(),
     ];
+    // Packs of different names have different weights.
+    let seed = name
+        .bytes()
+        .fold(0, |seed, byte| 31 * seed + u64::from(byte));
+    let random = &mut ChaCha8Rng::seed_from_u64(seed);
+    for tensor in tensors.iter_mut().flatten() {
+        randomise(tensor, random);
+    }
     let mut shards = Vec::new();
     for (component, tensors) in COMPONENTS.iter().zip(tensors) {
         let path = format!("{component}/model.safetensors");
@@ -132,6 +147,18 @@ pub(crate) fn put_pack(prefix: &str, name: &str) -> Vec<Shard> {
         shards.push(shard);
     }
     shards
+}
+
+/// Fills a weight matrix or kernel with uniformly distributed values whose spread keeps the size of activations. Norms stay one and
+/// biases zero.
+fn randomise(tensor: &mut CpuTensor, random: &mut ChaCha8Rng) {
+    let fan_in: usize = tensor.shape.iter().skip(1).product();
+    if tensor.shape.len() > 1 {
+        let bound = (3.0 / fan_in as f32).sqrt();
+        tensor
+            .values
+            .fill_with(|| random.random_range(-bound..bound));
+    }
 }
 
 fn safetensors(tensors: &[CpuTensor]) -> Vec<u8> {

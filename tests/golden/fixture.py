@@ -1,4 +1,4 @@
-"""What every fixture has in common: how it is stored, and how its weights are drawn."""
+"""Stores fixtures and draws their weights."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 FOLDER = Path(__file__).parent
 LIMIT = 100_000
-"""Fixtures stay below this many bytes: they live in git."""
+"""Maximum size of a fixture in bytes, because fixtures are in git."""
 
 
 def sorted_metadata(data: bytes) -> bytes:
-    """The same file with its metadata in order: safetensors writes it in a new one each time, and git would see it."""
+    """Sorts the metadata of a safetensors file, which the library writes in a random order, so that equal files have equal bytes."""
     start = 8 + struct.unpack_from("<Q", data)[0]
     header = json.loads(data[8:start])
     header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
@@ -40,7 +40,7 @@ def write(name: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, objec
 
 
 def randomise(module: nn.Module, seed: int) -> None:
-    """Fills every parameter: matrices keep the variance of their input, norms stand around 1, biases are not zero."""
+    """Draws every parameter: matrices preserve the variance of their input, norms are about 1, biases are not zero."""
     generator = torch.Generator().manual_seed(seed)
     embeddings = {f"{name}.weight" for name, part in module.named_modules() if isinstance(part, nn.Embedding)}
     with torch.no_grad():
@@ -57,5 +57,5 @@ def randomise(module: nn.Module, seed: int) -> None:
 
 
 def weights(module: nn.Module) -> dict[str, Tensor]:
-    """The module's state dict under `weights.`."""
+    """Returns the module's state dict under `weights.`."""
     return {f"weights.{name}": value.clone() for name, value in module.state_dict().items()}

@@ -44,31 +44,31 @@ impl Fixture {
     }
 
     /// Returns a tensor's shape and its 32-bit values as little-endian bytes.
-    pub(crate) fn words(&self, name: &str, dtype: Dtype) -> (Vec<usize>, Vec<[u8; 4]>) {
+    pub(crate) fn le_bytes(&self, name: &str, dtype: Dtype) -> (Vec<usize>, Vec<[u8; 4]>) {
         let tensors = SafeTensors::deserialize(&self.bytes).expect("a safetensors file");
         let view = tensors
             .tensor(name)
             .unwrap_or_else(|e| panic!("{}: {e}", self.name));
         assert_eq!(view.dtype(), dtype, "{}: {name}", self.name);
-        let words = view.data().as_chunks::<4>().0.to_vec();
-        (view.shape().to_vec(), words)
+        let bytes = view.data().as_chunks::<4>().0.to_vec();
+        (view.shape().to_vec(), bytes)
     }
 
     /// Returns an f32 tensor.
     pub(crate) fn floats<const D: usize>(&self, name: &str, device: &Device) -> Tensor<D> {
-        let (shape, words) = self.words(name, Dtype::F32);
-        let values: Vec<f32> = words.into_iter().map(f32::from_le_bytes).collect();
+        let (shape, bytes) = self.le_bytes(name, Dtype::F32);
+        let values: Vec<f32> = bytes.into_iter().map(f32::from_le_bytes).collect();
         Tensor::from_data(TensorData::new(values, shape), device)
     }
 
     /// Returns the shape and values of an i32 tensor.
     pub(crate) fn integers(&self, name: &str) -> (Vec<usize>, Vec<i32>) {
-        let (shape, words) = self.words(name, Dtype::I32);
-        (shape, words.into_iter().map(i32::from_le_bytes).collect())
+        let (shape, bytes) = self.le_bytes(name, Dtype::I32);
+        (shape, bytes.into_iter().map(i32::from_le_bytes).collect())
     }
 
-    /// Loads the fixture's weights into a module. Every parameter must have a weight of the same shape, and no weight may be
-    /// left over.
+    /// Loads the fixture's weights into a module. Every parameter must have a weight of the same shape, and every weight must be
+    /// used.
     pub(crate) fn load<M: Module>(&self, module: M, names: &[(&str, &str)], device: &Device) -> M {
         let mut weights = Weights {
             fixture: self,
@@ -122,10 +122,7 @@ impl ModuleMapper for Weights<'_> {
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let name = format!("weights.{}", renamed(&self.path, self.names));
-        assert!(
-            self.left.remove(&name),
-            "{name} is not there, or is used twice"
-        );
+        assert!(self.left.remove(&name), "{name} is missing or used twice");
         let value = self.fixture.floats::<D>(&name, self.device);
         assert_eq!(param.lazy_shape(), value.shape(), "{name}");
         let id = param.id;
@@ -157,7 +154,7 @@ pub(crate) fn assert_close<const D: usize>(
     println!("{what}: {worst:.2e}, bar {bar:.0e}");
     assert!(
         worst <= bar,
-        "{what} is off by {worst:e}, more than {bar:e}"
+        "{what}: difference {worst:e}, expected at most {bar:e}"
     );
 }
 

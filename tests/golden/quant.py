@@ -1,8 +1,8 @@
-"""The pack's encodings in numpy, for whoever reads a pack in Python, and as a reference for the Rust code.
+"""Implements the pack's encodings in numpy, for reading packs in Python and as a reference for the Rust code.
 
     python tests/golden/quant.py                  writes quant.safetensors, which tests/golden.rs reads
     python tests/golden/quant.py PACK [CHECKPOINT]    dequantises every matrix of a pack and, with the checkpoint that it
-                                                  was made from, says how far the values are from the original ones
+                                                  was made from, prints the largest error
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ STEPS = {"q8": (-127, 127), "q4": (-8, 7)}
 
 
 def quantise(weights: np.ndarray, encoding: str) -> tuple[np.ndarray, np.ndarray]:
-    """`[out, in]` floats to words `[out, in / 4 or in / 8]` and f16 scales `[out, in / 32]`."""
+    """Quantises `[out, in]` floats to packed integers `[out, in / 4 or in / 8]` and f16 scales `[out, in / 32]`."""
     rows, columns = weights.shape
     blocks = weights.reshape(rows, columns // BLOCK, BLOCK).astype(np.float32)
     # In q4 the scale has the sign of the element of largest magnitude, so that this element becomes -8.
@@ -34,23 +34,23 @@ def quantise(weights: np.ndarray, encoding: str) -> tuple[np.ndarray, np.ndarray
     scaled = blocks * inverse[..., None].astype(np.float32)
     steps = np.trunc(scaled + np.copysign(np.float32(0.5), scaled))
     steps = np.clip(steps, *STEPS[encoding]).astype(np.int64)
-    per_word, bits, offset = (4, 8, 0) if encoding == "q8" else (8, 4, 8)
-    fields = (steps + offset).reshape(rows, columns // per_word, per_word) & (2**bits - 1)
-    shifts = bits * np.arange(per_word)
+    per_integer, bits, offset = (4, 8, 0) if encoding == "q8" else (8, 4, 8)
+    fields = (steps + offset).reshape(rows, columns // per_integer, per_integer) & (2**bits - 1)
+    shifts = bits * np.arange(per_integer)
     return (fields << shifts).sum(axis=-1).astype(np.uint32), scales
 
 
 def dequantise(packed: np.ndarray, scales: np.ndarray, encoding: str) -> np.ndarray:
-    """Words and scales to the `[out, in]` f32 values for which they stand."""
-    per_word, bits = (4, 8) if encoding == "q8" else (8, 4)
-    fields = (packed[..., None] >> (bits * np.arange(per_word, dtype=np.uint32))) & (2**bits - 1)
+    """Dequantises packed integers and scales to `[out, in]` f32 values."""
+    per_integer, bits = (4, 8) if encoding == "q8" else (8, 4)
+    fields = (packed[..., None] >> (bits * np.arange(per_integer, dtype=np.uint32))) & (2**bits - 1)
     fields = fields.reshape(packed.shape[0], -1).astype(np.int32)
     steps = np.where(fields > 127, fields - 256, fields) if encoding == "q8" else fields - 8
     return steps.astype(np.float32) * np.repeat(scales.astype(np.float32), BLOCK, axis=1)
 
 
 def component(folder: Path) -> tuple[str, dict[str, np.ndarray]]:
-    """Encoding and tensors of one component of a pack, rows of split ones joined."""
+    """Returns the encoding and the tensors of a component of a pack; the rows of split tensors are joined."""
     index = json.loads((folder / "model.safetensors.index.json").read_text())
     tensors: dict[str, np.ndarray] = {}
     for shard in index["metadata"]["shards"]:

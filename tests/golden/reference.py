@@ -22,7 +22,7 @@ from reference_twin import training, transformer
 
 
 def text_encoder(name: str, seed: int, length: int, padding: int, **variant: object) -> None:
-    """transformers' T5EncoderModel; the second of two samples ends in padding."""
+    """Writes transformers' T5EncoderModel; the second of two samples ends in padding."""
     fields = {
         "vocab_size": 40,
         "d_model": 32,
@@ -53,7 +53,7 @@ def text_encoder(name: str, seed: int, length: int, padding: int, **variant: obj
 
 
 def autoencoder(seed: int, **fields: object) -> tuple[diffusers.AutoencoderKL, dict[str, object]]:
-    """diffusers' AutoencoderKL and the configuration that the pack would hold."""
+    """Returns diffusers' AutoencoderKL and its configuration in a pack."""
     levels = len(fields["block_out_channels"])
     config = {"in_channels": 3, "out_channels": 3, "norm_num_groups": 2, **fields}
     model = diffusers.AutoencoderKL(
@@ -66,25 +66,25 @@ def autoencoder(seed: int, **fields: object) -> tuple[diffusers.AutoencoderKL, d
 
 
 def picture_and_latent(seed: int, width: int, height: int, channels: int, stride: int) -> tuple[Tensor, Tensor]:
-    """A picture with values from -1 to 1, and a latent of the size that it would be encoded to."""
+    """Returns an image with values from -1 to 1, and a latent of its encoded size."""
     generator = torch.Generator().manual_seed(seed)
-    picture = torch.rand(1, 3, height, width, generator=generator) * 2 - 1
-    return picture, torch.randn(1, channels, height // stride, width // stride, generator=generator)
+    image = torch.rand(1, 3, height, width, generator=generator) * 2 - 1
+    return image, torch.randn(1, channels, height // stride, width // stride, generator=generator)
 
 
 @torch.no_grad()
-def coded(model: diffusers.AutoencoderKL, picture: Tensor, latent: Tensor, prefix: str = "") -> dict[str, Tensor]:
-    """What the autoencoder makes of a picture and of a latent."""
+def coded(model: diffusers.AutoencoderKL, image: Tensor, latent: Tensor, prefix: str = "") -> dict[str, Tensor]:
+    """Encodes an image and decodes a latent."""
     return {
-        f"{prefix}picture": picture,
-        f"{prefix}mean": model.encode(picture).latent_dist.mean,
+        f"{prefix}picture": image,
+        f"{prefix}mean": model.encode(image).latent_dist.mean,
         f"{prefix}latent": latent,
         f"{prefix}decoded": model.decode(latent).sample,
     }
 
 
 def autoencoders() -> None:
-    """The two plain fixtures, and the tiled one with the same weights."""
+    """Writes the two plain fixtures, and the tiled one with the same weights."""
     full, full_config = autoencoder(
         20,
         block_out_channels=[4, 8],
@@ -155,7 +155,7 @@ def autoencoders() -> None:
 
 
 def schedules() -> None:
-    """diffusers' FlowMatchEulerDiscreteScheduler: the times, and four steps with given velocities."""
+    """Writes diffusers' FlowMatchEulerDiscreteScheduler: the times, and four steps with given velocities."""
     generator = torch.Generator().manual_seed(30)
     tensors, cases = {}, []
     for shift in (1.0, 3.0):

@@ -1,5 +1,5 @@
-"""Writes `backbones/`: reduced CLIP, DINO and DINOv2 in their published layouts, with what the public code makes of pictures and
-captions; and `preprocess.safetensors`, what Pillow, torchvision and torch make of fifty pictures of odd sizes.
+"""Writes `backbones/`: reduced CLIP, DINO and DINOv2 in their published layouts, with the features of images and captions that
+the public code computes; and `preprocess.safetensors`, fifty images of odd sizes preprocessed by Pillow, torchvision and torch.
 
     python tests/golden/reference_backbones.py
 
@@ -26,7 +26,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms import v2 as transforms
 
 from fixture import FOLDER, randomise, write
-from pictures import SIZES, picture
+from images import SIZES, image as test_image
 
 LIMIT = 300_000
 CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
@@ -38,15 +38,15 @@ CAPTIONS = [
     "a very long caption that goes on and on and on about a red cube and a blue sphere and a green cone on a table",
     "",
 ]
-TEST_PICTURES = [(0, 45, 70), (1, 131, 64), (2, 32, 32), (3, 300, 211)]
-"""Numbers and sizes of the pictures whose features are stored."""
+TEST_IMAGES = [(0, 45, 70), (1, 131, 64), (2, 32, 32), (3, 300, 211)]
+"""Numbers and sizes of the images whose features are stored."""
 
 
 # Preprocessing ------------------------------------------------------------------------------------------------------
 
 
 def resized(image: PIL.Image.Image, side: int, kind: str) -> Tensor:
-    """Pixels `[3, side, side]` in 0..1, before they are normalised."""
+    """Returns pixels `[3, side, side]` in 0..1, before normalisation."""
     if kind == "square":
         whole = torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255
         return functional.interpolate(whole[None], size=(side, side), mode="bicubic", align_corners=False)[0]
@@ -57,17 +57,17 @@ def resized(image: PIL.Image.Image, side: int, kind: str) -> Tensor:
 
 
 def inputs(side: int, kind: str) -> Tensor:
-    """The test pictures as a backbone reads them."""
+    """Returns the test images in the form that a backbone reads."""
     mean, deviation = (torch.tensor(values)[:, None, None] for values in (IMAGENET if kind == "dino" else CLIP))
-    return torch.stack([(resized(picture(*which), side, kind) - mean) / deviation for which in TEST_PICTURES])
+    return torch.stack([(resized(test_image(*which), side, kind) - mean) / deviation for which in TEST_IMAGES])
 
 
 def preprocessing() -> None:
-    """Hashes of what Pillow gives, and some of the numbers of what torch gives."""
+    """Writes hashes of Pillow's results and samples of torch's results."""
     hashes: dict[str, list[str]] = {"open-ai-clip": [], "dino": []}
     squares = []
     for number, (width, height) in enumerate(SIZES):
-        image = picture(number, width, height)
+        image = test_image(number, width, height)
         for kind, known in hashes.items():
             pixels = (resized(image, 224, kind) * 255).round().to(torch.uint8)
             known.append(hashlib.sha256(pixels.permute(1, 2, 0).contiguous().numpy().tobytes()).hexdigest())
@@ -75,7 +75,7 @@ def preprocessing() -> None:
     metadata = {
         "sizes": SIZES,
         "hashes": hashes,
-        "notes": "of picture i, pattern(i, *sizes[i]) in pictures.py: SHA-256 of [224, 224, 3] bytes; every 997th number in 0..1",
+        "notes": "of picture i, pattern(i, *sizes[i]) in images.py: SHA-256 of [224, 224, 3] bytes; every 997th number in 0..1",
         "made_by": f"Pillow {PIL.__version__}, torchvision {torchvision.__version__}, torch {torch.__version__}",
     }
     write("preprocess.safetensors", {"square": torch.stack(squares)}, metadata)
@@ -85,20 +85,20 @@ def preprocessing() -> None:
 
 
 def publish(name: str, state: dict[str, Tensor], config: str, features: dict[str, Tensor]) -> None:
-    """The folder of one backbone; `state` are the weights under their published names."""
+    """Writes the folder of a backbone; `state` has the weights under their published names."""
     write(f"backbones/{name}/model.safetensors", {key: value.half() for key, value in state.items()}, {"format": "pt"}, LIMIT)
-    write(f"backbones/{name}/expected.safetensors", features, {"pictures": TEST_PICTURES, "captions": CAPTIONS})
+    write(f"backbones/{name}/expected.safetensors", features, {"pictures": TEST_IMAGES, "captions": CAPTIONS})
     (FOLDER / "backbones" / name / "config.json").write_text(config)
 
 
 def ready(model: nn.Module, seed: int) -> nn.Module:
-    """Random weights that 16 bits hold."""
+    """Sets random weights that f16 represents exactly."""
     randomise(model, seed)
     return model.half().float().eval()
 
 
 def published(model: transformers.PreTrainedModel, folder: str) -> dict[str, Tensor]:
-    """The weights as `save_pretrained` names them: not always as they are named in memory."""
+    """Returns the weights under the names of `save_pretrained`, which differ from the names in memory for some networks."""
     from safetensors.torch import load_file
 
     model.save_pretrained(folder)
@@ -106,7 +106,7 @@ def published(model: transformers.PreTrainedModel, folder: str) -> dict[str, Ten
 
 
 def tokenizer() -> tuple[transformers.CLIPTokenizer, int]:
-    """CLIP's tokenizer with a small vocabulary, and that vocabulary's size."""
+    """Returns CLIP's tokenizer with a small vocabulary, and the size of that vocabulary."""
     learner = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
     learner.normalizer = normalizers.Lowercase()
     learner.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Whitespace(), pre_tokenizers.ByteLevel(add_prefix_space=False)])
@@ -121,7 +121,7 @@ def tokenizer() -> tuple[transformers.CLIPTokenizer, int]:
 
 @torch.no_grad()
 def clip() -> None:
-    """The same captions for both codes; open_clip's text tower reads at the largest id, which is the end's."""
+    """Writes CLIP for transformers and for open_clip with the same captions; open_clip reads the features at the largest id, the end token's."""
     words, size = tokenizer()
     length = 14
     read = words(CAPTIONS, padding="max_length", truncation=True, max_length=length, return_tensors="pt")
@@ -160,7 +160,7 @@ def clip() -> None:
 
 @torch.no_grad()
 def dino() -> None:
-    """One shape for transformers and timm."""
+    """Writes DINO in the layouts of transformers and timm, of equal shape."""
     shape = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 32,
              "patch_size": 8, "layer_norm_eps": 1e-6}
     config = transformers.ViTConfig(**shape)
@@ -176,7 +176,7 @@ def dino() -> None:
 
 @torch.no_grad()
 def dinov2() -> None:
-    """Transformers' with positions for larger pictures than those of the protocols, timm's with its own."""
+    """Writes DINOv2: transformers' layout with positions for images larger than the protocols' ones, timm's with its own positions."""
     shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 1, "image_size": 280, "patch_size": 14, "mlp_ratio": 2}
     config = transformers.Dinov2Config(**shape)
     model = ready(transformers.Dinov2Model(config), 64)

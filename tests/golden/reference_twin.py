@@ -1,4 +1,4 @@
-"""The fixtures that come from the torch twin: the transformer and ten steps of its training."""
+"""Writes the fixtures of the torch twin: the transformer and ten steps of its training."""
 
 from __future__ import annotations
 
@@ -24,34 +24,34 @@ TRANSFORMER = {
     "norm_eps": 1e-2,  # large enough to affect the result
 }
 
-# `words` has k for IMGk, -k for RESk, 0 for other tokens. Sizes are (y, x) in latent cells.
+# `image_refs` has k for IMGk, -k for RESk, 0 for other tokens. Sizes are (y, x) in latent cells.
 CASES = {
-    "a": {"words": [[0, 0, -1, 0, 0]], "inputs": [], "outputs": [(4, 6)]},
+    "a": {"image_refs": [[0, 0, -1, 0, 0]], "inputs": [], "outputs": [(4, 6)]},
     "b": {
-        "words": [[0, 1, 0, 2, -2, 0, 0]],
+        "image_refs": [[0, 1, 0, 2, -2, 0, 0]],
         "inputs": [("canvas", (4, 6)), ("control", (2, 4))],
         "outputs": [(4, 6), (6, 2)],
     },
     "c": {
-        "words": [[0, 1, 0, 2, -2, 0, 0]],
+        "image_refs": [[0, 1, 0, 2, -2, 0, 0]],
         "inputs": [("canvas", (4, 6)), ("control", (2, 4))],
         "outputs": [(4, 6), (6, 2)],
         "inputs_apart": True,
     },
     "d": {
-        "words": [[1, 0, 3, 0, -1, 2], [0, 2, 0, 0, 0, 0]],
+        "image_refs": [[1, 0, 3, 0, -1, 2], [0, 2, 0, 0, 0, 0]],
         "text_lengths": [6, 3],
         "inputs": [("asset", (2, 2)), ("canvas", (4, 4)), ("control", (4, 4))],
         "outputs": [(4, 4)],
         "t": [0.75, 0.125],
     },
-    "e": {"words": [[1, 0]], "inputs": [("asset", (2, 4))], "outputs": [(2, 4)], "t": [0.9375]},
-    "f": {"words": [[1, 0]], "inputs": [("asset", (2, 4))], "outputs": [(2, 4)], "t": [0.0625], "data_of": "e"},
+    "e": {"image_refs": [[1, 0]], "inputs": [("asset", (2, 4))], "outputs": [(2, 4)], "t": [0.9375]},
+    "f": {"image_refs": [[1, 0]], "inputs": [("asset", (2, 4))], "outputs": [(2, 4)], "t": [0.0625], "data_of": "e"},
 }
 
 
 def twin(dtype: torch.dtype = torch.float32) -> UniRealTransformer:
-    """The small transformer with its fixed weights."""
+    """Returns the small transformer with its fixed weights."""
     config = TransformerConfig(**TRANSFORMER | {"axes_dims": tuple(TRANSFORMER["axes_dims"])})
     model = UniRealTransformer(config)
     randomise(model, 40)
@@ -59,11 +59,11 @@ def twin(dtype: torch.dtype = torch.float32) -> UniRealTransformer:
 
 
 def case_arguments(name: str, dtype: torch.dtype = torch.float32) -> dict[str, object]:
-    """The twin's arguments for one of `CASES`."""
+    """Returns the twin's arguments for one of `CASES`."""
     case = CASES[name]
     generator = torch.Generator().manual_seed(41 + ord(case.get("data_of", name)))
-    words = torch.tensor(case["words"], dtype=torch.int32)
-    b, n_text = words.shape
+    image_refs = torch.tensor(case["image_refs"], dtype=torch.int32)
+    b, n_text = image_refs.shape
     channels = TRANSFORMER["in_channels"]
 
     def normal(*shape: int) -> Tensor:
@@ -72,7 +72,7 @@ def case_arguments(name: str, dtype: torch.dtype = torch.float32) -> dict[str, o
     lengths = torch.tensor(case.get("text_lengths", [n_text] * b))
     return {
         "text": normal(b, n_text, TRANSFORMER["text_dim"]),
-        "words": words,
+        "image_refs": image_refs,
         "inputs": [(normal(b, channels, *size), role) for role, size in case["inputs"]],
         "noise": [normal(b, channels, *size) for size in case["outputs"]],
         "t": torch.tensor(case.get("t", [0.375] * b), dtype=dtype),
@@ -82,8 +82,9 @@ def case_arguments(name: str, dtype: torch.dtype = torch.float32) -> dict[str, o
 
 
 def case_tensors(name: str, arguments: dict[str, object], velocities: list[Tensor]) -> dict[str, Tensor]:
-    """One case's arguments and results under its name."""
-    tensors = {key: arguments[key] for key in ("text", "words", "t")}
+    """Returns a case's arguments and results under its name."""
+    # The fixture's name of the image references is "words".
+    tensors = {"text": arguments["text"], "words": arguments["image_refs"], "t": arguments["t"]}
     if arguments["text_mask"] is not None:
         tensors["text_mask"] = arguments["text_mask"].float()
     tensors |= {f"input.{i}": latent for i, (latent, _) in enumerate(arguments["inputs"])}
@@ -93,7 +94,7 @@ def case_tensors(name: str, arguments: dict[str, object], velocities: list[Tenso
 
 
 def geometry(name: str) -> dict[str, object]:
-    """One case for the metadata."""
+    """Returns a case for the metadata."""
     case = CASES[name]
     return {
         "inputs": [{"role": role, "y": y, "x": x} for role, (y, x) in case["inputs"]],
@@ -104,7 +105,7 @@ def geometry(name: str) -> dict[str, object]:
 
 
 class AllTokensTimed(UniRealTransformer):
-    """What the model must not be: text and input tokens carry the time as well."""
+    """A wrong model, in which text and input tokens depend on the timestep too."""
 
     def token_modulation(self, t: Tensor, n_clean: int, n_noise: int) -> Tensor:
         return super().token_modulation(t, 0, n_clean + n_noise)
@@ -112,11 +113,11 @@ class AllTokensTimed(UniRealTransformer):
 
 @torch.no_grad()
 def time_rule(model: UniRealTransformer) -> dict[str, Tensor]:
-    """Cases e and f differ in t alone. Before attention mixes the tokens, only noise tokens may know it."""
+    """Checks with cases e and f, which differ in t only, that before attention only noise tokens depend on it. Returns their modulation."""
     tensors, modulated = {}, {}
     for name in ("e", "f"):
         arguments = case_arguments(name)
-        x = model.embed(arguments["text"], arguments["words"], arguments["inputs"], arguments["noise"])
+        x = model.embed(arguments["text"], arguments["image_refs"], arguments["inputs"], arguments["noise"])
         n_noise = 2
         modulation = model.token_modulation(arguments["t"], x.shape[1] - n_noise, n_noise)
         modulated[name] = model.blocks[0].attention_input(x, modulation)
@@ -135,7 +136,7 @@ def time_rule(model: UniRealTransformer) -> dict[str, Tensor]:
 
 
 def transformer() -> None:
-    """The twin's fixture."""
+    """Writes the transformer's fixture."""
     model, double = twin(), twin(torch.float64)
     tensors, loss = weights(model), 0.0
     for name in CASES:
@@ -173,21 +174,21 @@ def transformer() -> None:
 
 OPTIMIZER = {"lr": 1e-3, "betas": [0.9, 0.95], "eps": 1e-8, "weight_decay": 0.01}
 CLIP = 3.3
-"""About the median of the ten norms. AdamW does not feel one factor on all gradients, so were every step clipped, the
-limit would not show; nor would it if none were."""
+"""About the median of the ten norms. AdamW is invariant to a constant factor on all gradients, so the limit has an effect only if
+some steps are clipped and others are not."""
 STEPS = 10
-WORDS = [1, 0, -1]
-"""IMG1, a plain word and RES1."""
+IMAGE_REFS = [1, 0, -1]
+"""IMG1, another token and RES1."""
 AFTER = ("clean.weight", "input_index.weight", "patch_out.weight", "blocks.1.modulation_offset", "time_in.2.bias")
-"""Parameters to compare after the last step: ten losses hardly feel the weight decay, these do."""
+"""Parameters to compare after the last step, which are more sensitive to the weight decay than the losses."""
 
 
 def training_data() -> dict[str, Tensor]:
-    """Every tensor is [STEPS, b, ...]. The target depends on input and text, so that there is something to learn."""
+    """Returns tensors of shape [STEPS, b, ...]. The target depends on input and text, so that there is something to learn."""
     generator = torch.Generator().manual_seed(50)
     b, c = 4, TRANSFORMER["in_channels"]
     source = torch.randn(STEPS, b, c, 4, 4, generator=generator)
-    text = torch.randn(STEPS, b, len(WORDS), TRANSFORMER["text_dim"], generator=generator)
+    text = torch.randn(STEPS, b, len(IMAGE_REFS), TRANSFORMER["text_dim"], generator=generator)
     return {
         "x0": 0.5 * source.flip(-1) + text[:, :, 1, :c, None, None],
         "eps": torch.randn(STEPS, b, c, 4, 4, generator=generator),
@@ -200,16 +201,16 @@ def training_data() -> dict[str, Tensor]:
 def train(
     dtype: torch.dtype, clip: float = CLIP, learn: bool = True, **changes: object
 ) -> tuple[Tensor, Tensor, nn.Module]:
-    """Ten steps of flow matching: the losses before each step, the gradients' global norms, the model after."""
+    """Runs ten steps of flow matching. Returns the losses before each step, the gradients' global norms and the model after the last."""
     model = twin(dtype)
     optimizer = torch.optim.AdamW(model.parameters(), **OPTIMIZER | changes)
     data = {name: value.to(dtype) for name, value in training_data().items()}
     losses, norms = [], []
     for step in range(STEPS):
         x0, eps, t, text, source = (data[name][step] for name in ("x0", "eps", "t", "text", "input"))
-        words = torch.tensor([WORDS]).expand(len(t), -1)
+        image_refs = torch.tensor([IMAGE_REFS]).expand(len(t), -1)
         mix = t[:, None, None, None]
-        (velocity,) = model(text, words, [(source, "canvas")], [(1 - mix) * x0 + mix * eps], t)
+        (velocity,) = model(text, image_refs, [(source, "canvas")], [(1 - mix) * x0 + mix * eps], t)
         loss = (velocity - (eps - x0)).square().mean()
         optimizer.zero_grad()
         loss.backward()
@@ -221,11 +222,11 @@ def train(
 
 
 def training() -> None:
-    """The training fixture; it starts from the weights of transformer.safetensors."""
+    """Writes the training fixture, which starts from the weights of transformer.safetensors."""
     losses, norms, model = train(torch.float32)
 
     def distance(run: tuple[Tensor, Tensor, nn.Module]) -> tuple[float, float]:
-        """Largest relative difference of a loss, largest absolute difference of a parameter that the fixture holds."""
+        """Returns the largest relative difference of a loss and the largest absolute difference of a parameter in the fixture."""
         moved = [(model.get_parameter(name) - run[2].get_parameter(name)).abs().max().item() for name in AFTER]
         return ((losses - run[0]).abs() / losses).max().item(), max(moved)
 
@@ -253,5 +254,5 @@ def training() -> None:
         "are some parameters after the last step"
     )
     metadata = {"config": TRANSFORMER, "weights": "transformer.safetensors", "optimizer": OPTIMIZER, "clip": CLIP}
-    metadata |= {"words": WORDS, "role": "canvas", "notes": notes, "made_by": f"torch {torch.__version__}, twin.py"}
+    metadata |= {"words": IMAGE_REFS, "role": "canvas", "notes": notes, "made_by": f"torch {torch.__version__}, twin.py"}
     write("training.safetensors", tensors, metadata)

@@ -33,11 +33,11 @@ latent = (b, config.in_channels, ours["cells"], ours["cells"])
 seconds = []
 for step in range(ours["steps"] + 1):
     start = time.perf_counter()
-    text, words = torch.randn(b, n_text, config.text_dim), torch.zeros(b, n_text)
+    text, image_refs = torch.randn(b, n_text, config.text_dim), torch.zeros(b, n_text)
     source, target, noise, t = torch.randn(latent), torch.randn(latent), torch.randn(latent), torch.rand(b)
     noisy = target + (noise - target) * t[:, None, None, None]
     with precision:
-        (velocity,) = network(text, words, [(source, "canvas")], [noisy], t, apart=apart)
+        (velocity,) = network(text, image_refs, [(source, "canvas")], [noisy], t, apart=apart)
     loss = (velocity.float() - (noise - target)).square().mean()
     optimizer.zero_grad()
     loss.backward()

@@ -1,4 +1,4 @@
-"""The UniReal transformer in plain torch: the reference that the Rust model is compared with.
+"""Implements the UniReal transformer in plain torch, as the reference of the Rust model.
 
 Paper: "UniReal: Universal Image Generation and Editing via Learning Real-world Dynamics" (CVPR 2025), section 3.1.
 Axes: b batch, n tokens, d width, h heads, c channels, y x the latent grid.
@@ -45,20 +45,20 @@ class TransformerConfig:
 
 
 def patchify(latent: Tensor, p: int) -> Tensor:
-    """[b, c, Y, X] -> [b, (Y/p) (X/p), c p p]: tokens row by row, features ordered (c, py, px)."""
+    """Converts an image to tokens, [b, c, Y, X] -> [b, (Y/p) (X/p), c p p]: row by row, features ordered (c, py, px)."""
     b, c, height, width = latent.shape
     grid = latent.reshape(b, c, height // p, p, width // p, p)
     return grid.permute(0, 2, 4, 1, 3, 5).reshape(b, (height // p) * (width // p), c * p * p)
 
 
 def unpatchify(tokens: Tensor, p: int, c: int, height: int, width: int) -> Tensor:
-    """The inverse of `patchify`: [b, (Y/p) (X/p), c p p] -> [b, c, Y, X]."""
+    """Converts tokens to an image, the inverse of `patchify`: [b, (Y/p) (X/p), c p p] -> [b, c, Y, X]."""
     grid = tokens.reshape(tokens.shape[0], height // p, width // p, c, p, p)
     return grid.permute(0, 3, 1, 4, 2, 5).reshape(tokens.shape[0], c, height, width)
 
 
 def positions(n_text: int, inputs: list[tuple[int, int]], outputs: list[tuple[int, int]]) -> Tensor:
-    """Rotary positions (frame, y, x) of the sequence, [n, 3]; frames are given as (rows, columns) of patches.
+    """Returns the rotary positions (frame, y, x) of the sequence, [n, 3]; frames are given as (rows, columns) of patches.
 
     Text stands at the origin, input k in frame k and output k in frame -k.
     """
@@ -70,7 +70,7 @@ def positions(n_text: int, inputs: list[tuple[int, int]], outputs: list[tuple[in
 
 
 def rotary_angles(position: Tensor, axes_dims: tuple[int, int, int], theta: float) -> Tensor:
-    """[n, 3] -> angles of the adjacent pairs, [n, head_dim / 2], in double precision."""
+    """Returns the angles of the adjacent pairs, [n, 3] -> [n, head_dim / 2], in double precision."""
     angles = []
     for axis, dims in enumerate(axes_dims):
         j = torch.arange(dims // 2, dtype=torch.float64)
@@ -79,14 +79,14 @@ def rotary_angles(position: Tensor, axes_dims: tuple[int, int, int], theta: floa
 
 
 def rotate(u: Tensor, angles: Tensor) -> Tensor:
-    """Turns the pairs (u0, u1), (u2, u3), ... of [b, h, n, head_dim] by `angles` [n, head_dim / 2]."""
+    """Rotates the pairs (u0, u1), (u2, u3), ... of [b, h, n, head_dim] by `angles` [n, head_dim / 2]."""
     cos, sin = angles.cos().to(u), angles.sin().to(u)
     even, odd = u[..., 0::2], u[..., 1::2]
     return torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1).flatten(-2)
 
 
 def time_features(t: Tensor, width: int, like: Tensor) -> Tensor:
-    """f(1000 t) = [cos(s w_j)..., sin(s w_j)...], [b] -> [b, width].
+    """Returns the sinusoidal timestep embedding f(1000 t) = [cos(s w_j)..., sin(s w_j)...], [b] -> [b, width].
 
     Double precision until the end: s w_j reaches 1000 radians, where a single-precision product is off by 6e-5.
     """
@@ -119,7 +119,7 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and a feed-forward layer, each modulated (shift, scale, gate) by a vector of its own per token."""
+    """Attention and a feed-forward layer, each modulated (shift, scale, gate) by a separate vector per token."""
 
     def __init__(self, config: TransformerConfig):
         super().__init__()
@@ -131,7 +131,7 @@ class Block(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(d, inner), nn.GELU(approximate="tanh"), nn.Linear(inner, d))
 
     def attention_input(self, x: Tensor, modulation: Tensor) -> Tensor:
-        """What the first linear of this block reads; `modulation` [b, n, 6 d] is shared by all blocks."""
+        """Returns the input of the block's first linear; `modulation` [b, n, 6 d] is shared by all blocks."""
         shift, scale = (modulation + self.modulation_offset).chunk(6, dim=-1)[:2]
         return F.layer_norm(x, x.shape[-1:], eps=self.eps) * (1 + scale) + shift
 
@@ -143,7 +143,7 @@ class Block(nn.Module):
 
 
 class UniRealTransformer(nn.Module):
-    """One sequence of text, input images and noise; predicts the velocity of the noise."""
+    """Predicts the velocity of the noise from one sequence of text, input images and noise."""
 
     def __init__(self, config: TransformerConfig):
         super().__init__()
@@ -161,16 +161,16 @@ class UniRealTransformer(nn.Module):
         self.final_modulation = nn.Linear(d, 2 * d)
         self.patch_out = nn.Linear(d, config.patch_dim)
 
-    def embed_text(self, text: Tensor, words: Tensor) -> Tensor:
-        """[b, n_text, text_dim] -> [b, n_text, d]; `words` [b, n_text] is k for IMGk, -k for RESk, 0 for other words."""
+    def embed_text(self, text: Tensor, image_refs: Tensor) -> Tensor:
+        """Embeds text states, [b, n_text, text_dim] -> [b, n_text, d]; `image_refs` [b, n_text] is k for IMGk, -k for RESk, 0 for other tokens."""
         no_index = torch.zeros(1, self.config.hidden_size).to(text)
         table = torch.cat((self.output_index.weight.flip(0), no_index, self.input_index.weight))
-        return self.text_in(text) + table[words.long() + self.config.max_outputs]
+        return self.text_in(text) + table[image_refs.long() + self.config.max_outputs]
 
-    def embed(self, text: Tensor, words: Tensor, inputs: list[tuple[Tensor, str]], noise: list[Tensor]) -> Tensor:
-        """The sequence before the first block, [b, n, d]: text, inputs in order, noise in order."""
+    def embed(self, text: Tensor, image_refs: Tensor, inputs: list[tuple[Tensor, str]], noise: list[Tensor]) -> Tensor:
+        """Returns the sequence before the first block, [b, n, d]: text, inputs in order, noise in order."""
         p = self.config.patch_size
-        parts = [self.embed_text(text, words)]
+        parts = [self.embed_text(text, image_refs)]
         for index, (latent, role) in enumerate(inputs):
             category = self.category.weight[ROLES.index(role)]
             parts.append(self.patch_in(patchify(latent, p)) + self.input_index.weight[index] + category)
@@ -179,11 +179,11 @@ class UniRealTransformer(nn.Module):
         return torch.cat(parts, dim=1)
 
     def embed_time(self, t: Tensor) -> Tensor:
-        """[b] -> [b, d]."""
+        """Embeds timesteps, [b] -> [b, d]."""
         return self.time_in(time_features(t, self.config.frequency_dim, self.clean.weight))
 
     def token_modulation(self, t: Tensor, n_clean: int, n_noise: int) -> Tensor:
-        """The shared modulation of every token, [b, n, 6 d]: noise tokens know the time, all others are clean."""
+        """Returns the shared modulation of every token, [b, n, 6 d]. It depends on the timestep for noise tokens only."""
         clean = self.modulation(F.silu(self.clean.weight)).expand(t.shape[0], n_clean, -1)
         noisy = self.modulation(F.silu(self.embed_time(t)))[:, None].expand(-1, n_noise, -1)
         return torch.cat((clean, noisy), dim=1)
@@ -191,7 +191,7 @@ class UniRealTransformer(nn.Module):
     def forward(
         self,
         text: Tensor,
-        words: Tensor,
+        image_refs: Tensor,
         inputs: list[tuple[Tensor, str]],
         noise: list[Tensor],
         t: Tensor,
@@ -200,13 +200,13 @@ class UniRealTransformer(nn.Module):
     ) -> list[Tensor]:
         """Predicts the velocity of every output.
 
-        text [b, n_text, text_dim], words [b, n_text], inputs (latent [b, c, Y, X], role), noise [b, c, Y, X], t [b],
-        text_mask [b, n_text] (false: padding, attended to by nobody). `apart` is the configuration's `attention`: in "inputs-apart"
+        text [b, n_text, text_dim], image_refs [b, n_text], inputs (latent [b, c, Y, X], role), noise [b, c, Y, X], t [b],
+        text_mask [b, n_text] (false: padding, which no token attends to). `apart` is the configuration's `attention`: in "inputs-apart"
         the input images attend only among themselves, in "clean-apart" text and input images only among each other. Returns one
         [b, c, Y, X] for each noise latent.
         """
         p, c = self.config.patch_size, self.config.in_channels
-        x = self.embed(text, words, inputs, noise)
+        x = self.embed(text, image_refs, inputs, noise)
         b, n, _ = x.shape
         grids = [[(u.shape[-2] // p, u.shape[-1] // p) for u in frames] for frames in ([u for u, _ in inputs], noise)]
         n_text = text.shape[1]

@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::*;
+pub(super) use unireal::internals::gpu::device::open;
 
 fn tensor<const D: usize>(data: &TensorData) -> Tensor<D> {
     Tensor::from_data(data.clone(), &Device::flex())

@@ -1,8 +1,8 @@
 //! Compares every shader with its reference on the CPU: in the browser on WebGPU, natively on the adapter that wgpu finds.
 
 use super::*;
-use unireal::internals::gpu::Modulation;
-use unireal::internals::gpu::device::{Choice, canary, open};
+use unireal::internals::gpu::device::{Choice, startup_check};
+use unireal::internals::gpu::{Branch, Modulation};
 
 /// Tolerance relative to the largest result, above the effect of the order of f32 sums.
 const BAR: f32 = 2e-5;
@@ -67,14 +67,14 @@ pub(super) async fn modulation_and_gate_are_their_references() {
             (tensor(&x), tensor(&a), by)
         };
         let ((x1, a1, by1), (x2, a2, by2)) = (on(&gpu), on(&cpu));
-        for at in [0, 3] {
-            let what = format!("modulated {b} {n} {d} {n_clean} {at}");
-            let actual = gpu::modulated(x1.clone(), &by1, at, 1e-6);
-            let plain = gpu::modulated_reference(x2.clone(), &by2, at, 1e-6);
+        for branch in [Branch::Attention, Branch::Mlp] {
+            let what = format!("modulated {b} {n} {d} {n_clean} {branch:?}");
+            let actual = gpu::modulated(x1.clone(), &by1, branch, 1e-6);
+            let plain = gpu::modulated_reference(x2.clone(), &by2, branch, 1e-6);
             check(what, actual, plain).await;
-            let what = format!("gated {b} {n} {d} {n_clean} {at}");
-            let actual = gpu::gated(x1.clone(), a1.clone(), &by1, at + 2);
-            let plain = gpu::gated_reference(x2.clone(), a2.clone(), &by2, at + 2);
+            let what = format!("gated {b} {n} {d} {n_clean} {branch:?}");
+            let actual = gpu::gated(x1.clone(), a1.clone(), &by1, branch);
+            let plain = gpu::gated_reference(x2.clone(), a2.clone(), &by2, branch);
             check(what, actual, plain).await;
         }
     }
@@ -281,7 +281,7 @@ pub(super) async fn half_precision_is_near_single() {
     let mut inputs = seed("half precision");
     for tiles in gpu::tile_names(&gpu) {
         assert!(gpu::use_tiles(&gpu, tiles) && gpu::f16_enabled(), "{tiles}");
-        canary(&gpu, &Encoding::QUANTIZED)
+        startup_check(&gpu, &Encoding::QUANTIZED)
             .await
             .expect("near the CPU");
         for (n, k, o) in [(2, 64, 19), (65, 256, 130)] {
@@ -381,7 +381,7 @@ pub(super) async fn convolution_is_its_reference() {
 pub(super) async fn the_start_up_check_passes_here() {
     let opened = open(Choice::WebGpu, &[]).await.expect("a device");
     tell(format!("{opened:?}"));
-    canary(&opened.device, &Encoding::QUANTIZED)
+    startup_check(&opened.device, &Encoding::QUANTIZED)
         .await
         .expect("the same as on the CPU");
     // A software adapter is not faster than the CPU path, so `auto` selects the CPU.

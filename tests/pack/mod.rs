@@ -7,14 +7,15 @@ use burn::module::Module;
 use burn::tensor::Device;
 use safetensors::tensor::{Dtype, TensorView};
 use unireal::internals::config::Config;
-use unireal::internals::model::{Encodings, Model, text, transformer, vae};
+use unireal::internals::model::{text, transformer, vae};
 use unireal::internals::weights::manifest::Shard;
 use unireal::internals::weights::module::{CpuTensor, Names, collect};
 use unireal::internals::weights::quant::Encoding;
 use unireal::internals::weights::source::{Arrived, Fetched, Origin, ShardSource, VerifiedShard};
 use unireal::{Error, Result};
-use unireal_tabletop::words;
+use unireal_tabletop::text::corpus;
 use unireal_tools::pack::{PackOptions, pack};
+use unireal_tools::train::initialise;
 use unireal_tools::train::vocabulary::vocabulary;
 
 /// Returns the smallest configuration that has every component.
@@ -36,7 +37,7 @@ pub(crate) fn small() -> Config {
 pub(crate) fn checkpoint(config: &Config, folder: &Path) -> BTreeMap<String, CpuTensor> {
     config.write(folder).expect("a folder that can be written");
     let device = Device::flex();
-    let model = Model::new(config, Encodings::FLOAT, &device);
+    let model = initialise::model(config, &device);
     let mut all = BTreeMap::new();
     let mut component = |name: &str, tensors: Vec<CpuTensor>| {
         let views = tensors.iter().map(|t| {
@@ -60,7 +61,7 @@ pub(crate) fn checkpoint(config: &Config, folder: &Path) -> BTreeMap<String, Cpu
         tensors(&model.transformer, transformer::NAMES),
     );
     component("vae", tensors(&model.vae, vae::NAMES));
-    let json = vocabulary(&words::corpus(0, 500), config.text_encoder.vocab_size);
+    let json = vocabulary(&corpus(0, 500), config.text_encoder.vocab_size);
     std::fs::create_dir_all(folder.join("tokenizer")).expect("a folder");
     let path = folder.join("tokenizer/tokenizer.json");
     std::fs::write(path, json.expect("a vocabulary")).expect("a file");

@@ -3,48 +3,48 @@
  * the page and serves all of it. A new version waits until the user asks for it. The page, its code and its wasm are
  * therefore always of the same version.
  */
-import { UPDATE } from "./words.js";
+import { UPDATE } from "./strings.js";
 
 /** @param {string} id @returns {any} */
 const get = (id) => document.getElementById(id);
 
 /** Milliseconds between two checks for a new version by a page that stays open. */
-const LOOK_EVERY = 3_600_000;
+const CHECK_INTERVAL = 3_600_000;
 
 /** Name of a lock that every open page of this site holds, which tells whether others are open. */
-const OPEN = `unireal page ${new URL("./", document.baseURI).pathname}`;
+const PAGE_LOCK = `unireal page ${new URL("./", document.baseURI).pathname}`;
 
 /** @type {ServiceWorkerRegistration} */
 let registration;
 /** Whether the user asked this page for the new version. */
-let asked = false;
+let isUpdating = false;
 
-function say(text) {
+function showText(text) {
   get("update-text").textContent = text;
 }
 
 /** Offers the version that waits. The very first version is not offered, because none is active before it. */
-function offer() {
-  if (registration.waiting && registration.active && !asked) {
-    say(UPDATE.here);
+function offerUpdate() {
+  if (registration.waiting && registration.active && !isUpdating) {
+    showText(UPDATE.available);
     get("update-actions").hidden = false;
   }
 }
 
-function later() {
-  say("");
+function dismiss() {
+  showText("");
   get("update-actions").hidden = true;
 }
 
 async function isOpenElsewhere() {
   const { held = [] } = (await navigator.locks?.query()) ?? {};
-  return held.filter(({ name }) => name === OPEN).length > 1;
+  return held.filter(({ name }) => name === PAGE_LOCK).length > 1;
 }
 
 /** Activates the new version, unless another page is open: it would lose its files, or its state by a reload. */
 async function update() {
   if (await isOpenElsewhere()) {
-    say(UPDATE.elsewhere);
+    showText(UPDATE.elsewhere);
     return;
   }
   const { waiting } = registration;
@@ -52,29 +52,29 @@ async function update() {
     location.reload();
     return;
   }
-  asked = true;
-  say(UPDATE.running);
+  isUpdating = true;
+  showText(UPDATE.running);
   waiting.postMessage({ type: "SKIP_WAITING" });
 }
 
 /** Reloads when another version takes over, because later fetches return files of that version. */
-function follow() {
-  let served = Boolean(navigator.serviceWorker.controller);
+function reloadOnNewVersion() {
+  let isServed = Boolean(navigator.serviceWorker.controller);
   navigator.serviceWorker.addEventListener("controllerchange", () => {
-    if (served || asked) {
+    if (isServed || isUpdating) {
       location.reload();
     }
     // On the first visit, the service worker takes over with the version of the page.
-    served = true;
+    isServed = true;
   });
 }
 
-function lookAgain() {
-  let looked = Date.now();
+function checkRegularly() {
+  let checked = Date.now();
   document.addEventListener("visibilitychange", () => {
-    if (document.visibilityState === "visible" && Date.now() - looked > LOOK_EVERY) {
-      looked = Date.now();
-      registration.update().catch((error) => console.warn("UniReal: no look for a new version:", error));
+    if (document.visibilityState === "visible" && Date.now() - checked > CHECK_INTERVAL) {
+      checked = Date.now();
+      registration.update().catch((error) => console.warn("UniReal: the check for a new version failed:", error));
     }
   });
 }
@@ -82,18 +82,18 @@ function lookAgain() {
 /** @param {string} url of the service worker */
 export async function start(url) {
   try {
-    navigator.locks?.request(OPEN, { mode: "shared" }, () => new Promise(() => {})).catch(console.warn);
-    follow();
+    navigator.locks?.request(PAGE_LOCK, { mode: "shared" }, () => new Promise(() => {})).catch(console.warn);
+    reloadOnNewVersion();
     get("update-now").addEventListener("click", update);
-    get("update-later").addEventListener("click", later);
+    get("update-later").addEventListener("click", dismiss);
     registration = await navigator.serviceWorker.register(url);
-    const watch = (worker) => worker?.addEventListener("statechange", offer);
-    watch(registration.installing);
-    registration.addEventListener("updatefound", () => watch(registration.installing));
-    offer();
-    lookAgain();
+    const offerWhenReady = (worker) => worker?.addEventListener("statechange", offerUpdate);
+    offerWhenReady(registration.installing);
+    registration.addEventListener("updatefound", () => offerWhenReady(registration.installing));
+    offerUpdate();
+    checkRegularly();
   } catch (error) {
     // For example over plain HTTP or in a private window: everything works, but only online.
-    console.warn("UniReal: this page is not kept for visits without a network:", error);
+    console.warn("UniReal: this page is not available offline:", error);
   }
 }

@@ -1,34 +1,34 @@
 /** Accepts dropped and pasted images, on the editor or on the whole page. */
 
 /**
- * @param {HTMLElement | Window} where
+ * @param {HTMLElement | Window} target
  * @param {HTMLElement} veil overlay that is shown during a drag
  * @param {(files: File[]) => void} add
  * @param {AbortSignal} signal removes the listeners
  */
-export function acceptPictures(where, veil, add, signal) {
-  const on = (type, listener) => where.addEventListener(type, listener, { signal });
-  const carries = (event) => [...(event.dataTransfer?.types ?? [])].includes("Files");
+export function acceptImages(target, veil, add, signal) {
+  const on = (type, listener) => target.addEventListener(type, listener, { signal });
+  const hasFiles = (event) => [...(event.dataTransfer?.types ?? [])].includes("Files");
   let depth = 0;
-  const cover = (change) => {
+  const showVeil = (change) => {
     depth = Math.max(0, depth + change);
     veil.hidden = depth === 0;
   };
-  on("dragenter", (event) => carries(event) && cover(1));
-  on("dragleave", (event) => carries(event) && cover(-1));
-  on("dragover", (event) => carries(event) && event.preventDefault());
+  on("dragenter", (event) => hasFiles(event) && showVeil(1));
+  on("dragleave", (event) => hasFiles(event) && showVeil(-1));
+  on("dragover", (event) => hasFiles(event) && event.preventDefault());
   on("drop", (event) => {
-    if (carries(event)) {
+    if (hasFiles(event)) {
       event.preventDefault();
-      cover(-depth);
+      showVeil(-depth);
       add([...event.dataTransfer.files]);
     }
   });
   // Spreadsheets and word processors put an image of the text on the clipboard too: a text field takes the text.
-  const writes = (event) =>
+  const isTextPaste = (event) =>
     event.composedPath()[0]?.matches?.("input, textarea, [contenteditable]") && event.clipboardData?.types.includes("text/plain");
   on("paste", (event) => {
-    if (writes(event)) {
+    if (isTextPaste(event)) {
       return;
     }
     const files = [...(event.clipboardData?.files ?? [])].filter(({ type }) => type.startsWith("image/"));

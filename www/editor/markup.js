@@ -6,7 +6,7 @@ const MARKUP = `
       <slot name="intro"></slot>
       <section id="model" class="card model" aria-labelledby="model-title" data-state="checking">
         <h2 id="model-title">The model</h2>
-        <p id="model-text">Looking at what it needs…</p>
+        <p id="model-text">Checking the model…</p>
         <p id="storage-text" class="hint"></p>
         <div id="load-error" class="notice" role="alert" hidden></div>
         <div class="download" id="download-panel" hidden>
@@ -32,11 +32,11 @@ const MARKUP = `
 
     <slot name="start"></slot>
 
-    <form id="editor" class="bench" novalidate>
+    <form id="editor" class="workspace" novalidate>
       <div class="column">
-        <section class="card" aria-labelledby="pictures-title">
+        <section class="card" aria-labelledby="images-title">
           <div class="head">
-            <h2 id="pictures-title">Your picture</h2>
+            <h2 id="images-title">Your picture</h2>
             <label class="button quiet" for="file" id="add" hidden>Add another</label>
           </div>
           <input id="file" class="hidden-input" type="file" accept="image/*" multiple aria-label="Choose pictures">
@@ -48,7 +48,7 @@ const MARKUP = `
           <ol id="slots" class="slots" aria-label="Input pictures"></ol>
           <p id="needs" class="needs" role="status"></p>
           <button id="paint" type="button" hidden>Paint the area</button>
-          <p id="picture-note" class="notice" role="alert" hidden></p>
+          <p id="image-note" class="notice" role="alert" hidden></p>
         </section>
 
         <section class="card composer" aria-labelledby="prompt-label">
@@ -57,8 +57,8 @@ const MARKUP = `
           <div id="ideas" class="chips" role="group" aria-label="Ideas for the prompt"></div>
           <p class="row go">
             <button id="generate" class="primary" type="submit">Generate</button>
-            <button id="variations" type="button" title="Makes four pictures, each with another seed">Four variations</button>
-            <button id="share" class="quiet" type="button" title="The link holds your words and settings, never your pictures" hidden>Copy link</button>
+            <button id="variations" type="button" title="Makes four different pictures">Four variations</button>
+            <button id="share" class="quiet" type="button" title="The link contains your prompt and settings, but no pictures" hidden>Copy link</button>
             <span id="prompt-help" class="hint"><kbd>Ctrl</kbd> <kbd>Enter</kbd> generates, <kbd>Esc</kbd> cancels</span>
           </p>
           <p id="link-row" hidden><input id="link" type="text" readonly aria-label="Link to this request"></p>
@@ -66,7 +66,7 @@ const MARKUP = `
 
           <details id="context">
             <summary>Context <span id="context-summary" class="value">automatic</span></summary>
-            <p class="hint">A few words about the kind of picture, read ahead of your prompt. Automatic derives them from your pictures.</p>
+            <p class="hint">Describe the kind of result. Automatic chooses from your prompt and your pictures.</p>
             <div id="tags" class="tags" role="group" aria-label="Context tags"></div>
           </details>
 
@@ -74,11 +74,11 @@ const MARKUP = `
             <summary>Settings <span id="settings-summary" class="value"></span></summary>
             <div class="settings">
               <div class="field wide">
-                <label for="seed">Seed <span>the same one gives the same picture</span></label>
+                <label for="seed">Seed <span>the same seed gives the same picture</span></label>
                 <div class="row tight">
                   <input id="seed" type="number" min="0" max="9007199254740991" step="1" inputmode="numeric">
                   <button id="dice" class="icon" type="button" aria-label="New random seed" title="New random seed"><svg viewBox="0 0 24 24" width="20" height="20" aria-hidden="true"><rect x="4" y="4" width="16" height="16" rx="4"/><circle class="fill" cx="9" cy="9" r="1.4"/><circle class="fill" cx="15" cy="15" r="1.4"/><circle class="fill" cx="15" cy="9" r="1.4"/><circle class="fill" cx="9" cy="15" r="1.4"/></svg></button>
-                  <button id="lock" class="icon" type="button" aria-pressed="false" aria-label="Keep this seed" title="Keep this seed"><svg viewBox="0 0 24 24" width="20" height="20" aria-hidden="true"><rect x="5" y="11" width="14" height="9" rx="2.5"/><path d="M8 11V8a4 4 0 0 1 8 0v3"/></svg></button>
+                  <button id="lock" class="icon" type="button" aria-pressed="false" aria-label="Use this seed again" title="Use this seed again"><svg viewBox="0 0 24 24" width="20" height="20" aria-hidden="true"><rect x="5" y="11" width="14" height="9" rx="2.5"/><path d="M8 11V8a4 4 0 0 1 8 0v3"/></svg></button>
                 </div>
               </div>
               <div class="field">
@@ -86,11 +86,11 @@ const MARKUP = `
                 <input id="steps" type="range" min="1" max="100" step="1" value="20">
               </div>
               <div class="field">
-                <label for="outputs">Results <span>made in one pass</span><output for="outputs"></output></label>
+                <label for="outputs">Results <span>generated together</span><output for="outputs"></output></label>
                 <input id="outputs" type="range" min="1" max="4" step="1" value="1">
               </div>
               <div class="field">
-                <label for="guidance">Guidance <span>how closely to follow the words</span><output for="guidance"></output></label>
+                <label for="guidance">Guidance <span>how closely to follow the prompt</span><output for="guidance"></output></label>
                 <input id="guidance" type="range" min="0" max="10" step="0.1" value="2">
               </div>
               <div class="field">
@@ -99,18 +99,18 @@ const MARKUP = `
               </div>
               <div class="field wide switch">
                 <input id="composite" type="checkbox" checked>
-                <label for="composite">Keep the rest <span>what the edit leaves alone stays as it is, pixel for pixel</span></label>
+                <label for="composite">Protect the rest <span>areas without a change stay exactly as they are</span></label>
               </div>
               <div class="field wide">
                 <label for="device">Device <span>where the model runs</span></label>
                 <select id="device">
                   <option value="auto">Automatic: the GPU if it works, else the CPU</option>
-                  <option value="webgpu">GPU, by WebGPU</option>
-                  <option value="webgpu-f16">GPU, 16-bit floats</option>
+                  <option value="webgpu">GPU</option>
+                  <option value="webgpu-f16">GPU, faster and less exact</option>
                   <option value="cpu">CPU</option>
                 </select>
               </div>
-              <p class="row wide"><button id="forget" class="quiet" type="button" disabled>Delete the downloaded model</button></p>
+              <p class="row wide"><button id="delete-model" class="quiet" type="button" disabled>Delete the downloaded model</button></p>
             </div>
           </details>
         </section>
@@ -120,23 +120,23 @@ const MARKUP = `
         <div class="head">
           <h2 id="result-title">Result</h2>
           <p class="row tight">
-            <button id="undo" class="icon" type="button" aria-label="Undo: back to the step before" title="Undo: back to the step before" disabled><svg viewBox="0 0 24 24" width="20" height="20" aria-hidden="true"><path d="M8 5L4 9l4 4M4 9h10a6 6 0 0 1 0 12h-3"/></svg></button>
-            <button id="redo" class="icon" type="button" aria-label="Redo: on to the step after" title="Redo: on to the step after" disabled><svg viewBox="0 0 24 24" width="20" height="20" aria-hidden="true"><path d="M16 5l4 4-4 4M20 9H10a6 6 0 0 0 0 12h3"/></svg></button>
+            <button id="undo" class="icon" type="button" aria-label="Undo" title="Undo" disabled><svg viewBox="0 0 24 24" width="20" height="20" aria-hidden="true"><path d="M8 5L4 9l4 4M4 9h10a6 6 0 0 1 0 12h-3"/></svg></button>
+            <button id="redo" class="icon" type="button" aria-label="Redo" title="Redo" disabled><svg viewBox="0 0 24 24" width="20" height="20" aria-hidden="true"><path d="M16 5l4 4-4 4M20 9H10a6 6 0 0 0 0 12h3"/></svg></button>
           </p>
         </div>
         <div class="answers">
           <div>
             <div id="result" class="result" data-state="empty">
-              <p class="placeholder">The edited picture appears here.<br><span>Without a picture, your words make a new one.</span></p>
+              <p class="placeholder">The edited picture appears here.<br><span>Without a picture, your prompt makes a new one.</span></p>
             </div>
             <div id="compare" class="compare" hidden>
               <canvas id="compare-before" role="img" aria-label="Before"></canvas>
               <canvas id="compare-after" role="img" aria-label="After"></canvas>
               <span class="side" aria-hidden="true">Before</span>
               <span class="side" aria-hidden="true">After</span>
-              <input id="compare-range" type="range" min="0" max="100" step="1" value="50" aria-label="How much of the result is shown">
+              <input id="compare-range" type="range" min="0" max="100" step="1" value="50" aria-label="Share of the result that is shown">
             </div>
-            <p class="whose">Model's answer</p>
+            <p class="caption">Model's result</p>
           </div>
           <slot name="beside"></slot>
         </div>
@@ -156,7 +156,7 @@ const MARKUP = `
           <p id="timings" class="hint"></p>
         </div>
         <section id="history" class="history" aria-labelledby="history-title" hidden>
-          <h3 id="history-title">So far</h3>
+          <h3 id="history-title">History</h3>
           <ol id="history-list"></ol>
         </section>
       </section>
@@ -167,15 +167,15 @@ const MARKUP = `
 
   <dialog id="painter" class="painter" aria-labelledby="painter-title" aria-describedby="painter-help">
     <h2 id="painter-title">Paint the area</h2>
-    <p id="painter-help" class="hint">Paint over what is to change. By keyboard: arrow keys move a rectangle, with <kbd>Shift</kbd> they change its size, <kbd>Enter</kbd> paints it.</p>
+    <p id="painter-help" class="hint">Paint over the area to change. With the keyboard: arrow keys move a rectangle, <kbd>Shift</kbd> with arrow keys resizes it, <kbd>Enter</kbd> paints it.</p>
     <div id="painter-stage" class="stage">
-      <canvas id="painter-picture" aria-hidden="true"></canvas>
+      <canvas id="painter-image" aria-hidden="true"></canvas>
       <canvas id="painter-canvas" tabindex="0" role="application" aria-roledescription="mask" aria-label="Area to paint" aria-describedby="painter-help"></canvas>
     </div>
     <p id="painter-status" class="hint" role="status"></p>
     <div class="row tools">
       <label class="brush" for="painter-size">Brush <input id="painter-size" type="range" min="2" max="40" step="1" value="12"></label>
-      <button id="painter-extend" class="quiet" type="button" title="Adds a border that is to be filled">Extend</button>
+      <button id="painter-extend" class="quiet" type="button" title="Adds a border to fill">Extend</button>
       <button id="painter-undo" class="quiet" type="button">Undo</button>
       <button id="painter-clear" class="quiet" type="button">Clear</button>
     </div>
@@ -194,9 +194,9 @@ const MARKUP = `
       <div class="bar">
         <button class="name" type="button"></button>
         <select class="role">
-          <option value="canvas">Canvas: edit this</option>
-          <option value="asset">Asset: use what it shows</option>
-          <option value="control">Control: follow its shape</option>
+          <option value="canvas">Edit this picture</option>
+          <option value="asset">Use the object in it</option>
+          <option value="control">Follow its shape</option>
         </select>
         <button class="icon earlier" type="button"><svg viewBox="0 0 24 24" width="18" height="18" aria-hidden="true"><path d="M14 6l-6 6 6 6"/></svg></button>
         <button class="icon remove" type="button"><svg viewBox="0 0 24 24" width="18" height="18" aria-hidden="true"><path d="M7 7l10 10M17 7L7 17"/></svg></button>
@@ -221,17 +221,17 @@ let template = null;
  */
 export function markup(styles) {
   template ??= Object.assign(document.createElement("template"), { innerHTML: trusted(MARKUP) });
-  const content = template.content.cloneNode(true);
-  const page = content.getElementById("page");
+  const content = document.importNode(template.content, true);
+  const page = /** @type {HTMLElement} */ (content.getElementById("page"));
   const link = Object.assign(document.createElement("link"), { rel: "stylesheet", href: styles });
   link.onload = link.onerror = () => {
     page.hidden = false;
   };
   content.prepend(link);
   for (const name of ["intro", "beside"]) {
-    const slot = content.querySelector(`slot[name=${name}]`);
+    const slot = /** @type {HTMLSlotElement} */ (content.querySelector(`slot[name=${name}]`));
     slot.addEventListener("slotchange", () => {
-      slot.parentElement.classList.toggle(`with-${name}`, slot.assignedElements().length > 0);
+      slot.parentElement?.classList.toggle(`with-${name}`, slot.assignedElements().length > 0);
     });
   }
   return content;

@@ -1,12 +1,32 @@
 /** PNG files: from a canvas, from any image source, and of two images side by side. */
+import { UniRealError } from "../error.js";
+import { createContext } from "../images.js";
+
+/**
+ * Returns a canvas as a PNG, or null if the browser cannot encode it.
+ * @param {HTMLCanvasElement | OffscreenCanvas} canvas
+ * @returns {Promise<Blob | null>}
+ */
+async function encode(canvas) {
+  const options = { type: "image/png" };
+  if (canvas instanceof HTMLCanvasElement) {
+    return new Promise((resolve) => canvas.toBlob(resolve, options.type));
+  }
+  try {
+    return await canvas.convertToBlob(options);
+  } catch (error) {
+    if (error.name === "EncodingError") {
+      return null;
+    }
+    throw error;
+  }
+}
 
 /** @param {HTMLCanvasElement | OffscreenCanvas} canvas @param {string} name @returns {Promise<File>} */
 export async function pngOf(canvas, name) {
-  const blob = canvas instanceof OffscreenCanvas
-    ? await canvas.convertToBlob({ type: "image/png" })
-    : await new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
+  const blob = await encode(canvas);
   if (!blob) {
-    throw new Error(`no memory to save ${name}`);
+    throw new UniRealError("memory", `no memory to encode ${name} of ${canvas.width} x ${canvas.height}`);
   }
   return new File([blob], name, { type: "image/png" });
 }
@@ -28,36 +48,35 @@ export async function blobOf(source) {
     return response.blob();
   }
   const bitmap = await createImageBitmap(source);
-  const canvas = new OffscreenCanvas(bitmap.width, bitmap.height);
-  canvas.getContext("2d").drawImage(bitmap, 0, 0);
+  const context = createContext(bitmap.width, bitmap.height);
+  context.drawImage(bitmap, 0, 0);
   bitmap.close();
-  return pngOf(canvas, "picture.png");
+  return pngOf(context.canvas, "image.png");
 }
 
 /** The gap between two images as a fraction of their height, and the maximum height of each in pixels. */
 const GAP = 1 / 32;
-const MOST = 1024;
+const MAX_HEIGHT = 1024;
 
 /**
- * Creates a PNG of both images at the height of the larger one, at most MOST pixels.
+ * Creates a PNG of both images at the height of the larger one, at most MAX_HEIGHT pixels.
  * @param {Blob} before
  * @param {Blob} after
  * @param {string} name
  */
 export async function sideBySide(before, after, name) {
   const both = await Promise.all([before, after].map((blob) => createImageBitmap(blob)));
-  const height = Math.min(MOST, Math.max(...both.map((bitmap) => bitmap.height)));
+  const height = Math.min(MAX_HEIGHT, Math.max(...both.map((bitmap) => bitmap.height)));
   const widths = both.map((bitmap) => Math.max(1, Math.round((bitmap.width * height) / bitmap.height)));
   const gap = Math.max(2, Math.round(height * GAP));
-  const canvas = new OffscreenCanvas(widths[0] + gap + widths[1], height);
-  const context = canvas.getContext("2d");
+  const context = createContext(widths[0] + gap + widths[1], height);
   context.imageSmoothingQuality = "high";
   context.fillStyle = "white";
-  context.fillRect(0, 0, canvas.width, height);
+  context.fillRect(0, 0, context.canvas.width, height);
   context.drawImage(both[0], 0, 0, widths[0], height);
   context.drawImage(both[1], widths[0] + gap, 0, widths[1], height);
   both.forEach((bitmap) => bitmap.close());
-  return pngOf(canvas, name);
+  return pngOf(context.canvas, name);
 }
 
 /** Saves a file as a browser download. @param {File} file */

@@ -2,21 +2,21 @@
 import { UniReal } from "../unireal.js";
 
 /** Requests persistent storage, which the browser does not evict when space runs short. The browser may ask the user. */
-export async function askToKeep() {
+export async function requestPersistence() {
   try {
     await navigator.storage.persist();
   } catch (error) {
-    console.warn("UniReal: this browser makes no promise about its storage:", error);
+    console.warn("UniReal: persistent storage cannot be requested:", error);
   }
 }
 
-/** @param {string} pack @returns {Promise<{ bytes: number, promised: boolean }>} */
-export async function use(pack) {
+/** @param {string} pack @returns {Promise<{ bytes: number, persistent: boolean }>} */
+export async function storageUse(pack) {
   try {
-    const [bytes, promised] = await Promise.all([UniReal.storedBytes(pack), navigator.storage.persisted()]);
-    return { bytes, promised };
+    const [bytes, persistent] = await Promise.all([UniReal.storedBytes(pack), navigator.storage.persisted()]);
+    return { bytes, persistent };
   } catch {
     // The browser has no storage, or the address is invalid; the load reports that.
-    return { bytes: 0, promised: false };
+    return { bytes: 0, persistent: false };
   }
 }

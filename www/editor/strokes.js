@@ -1,8 +1,12 @@
 /** A mask as a list of strokes, which can be undone and drawn in any colour at any size. */
+import { createContext } from "../images.js";
 
 /**
  * A stroke with coordinates as fractions of the image's width and height; a brush's size is a fraction of the longer side.
- * @typedef {{ size: number, points: [number, number][] } | { x: number, y: number, width: number, height: number }} Stroke
+ * @typedef {[number, number]} Point
+ * @typedef {{ size: number, points: Point[] }} BrushStroke
+ * @typedef {{ x: number, y: number, width: number, height: number }} Rectangle
+ * @typedef {BrushStroke | Rectangle} Stroke
  */
 
 /**
@@ -28,10 +32,14 @@ export function drawStrokes(context, strokes, color) {
   }
 }
 
-/** Returns the mask: white where a stroke is, black elsewhere. @param {readonly Stroke[]} strokes */
+/**
+ * Returns the mask: white where a stroke is, black elsewhere.
+ * @param {readonly Stroke[]} strokes
+ * @param {number} width
+ * @param {number} height
+ */
 export function maskOf(strokes, width, height) {
-  const canvas = new OffscreenCanvas(width, height);
-  const context = canvas.getContext("2d");
+  const context = createContext(width, height);
   context.fillStyle = "black";
   context.fillRect(0, 0, width, height);
   drawStrokes(context, strokes, "white");
@@ -41,7 +49,7 @@ export function maskOf(strokes, width, height) {
     pixels.data.fill(pixels.data[at] < 128 ? 0 : 255, at, at + 3);
   }
   context.putImageData(pixels, 0, 0);
-  return canvas;
+  return context.canvas;
 }
 
 /**
@@ -52,11 +60,12 @@ export function maskOf(strokes, width, height) {
  * @param {number} down
  * @returns {Stroke}
  */
-export function inside(stroke, right, down) {
-  const [across, along] = [1 - 2 * right, 1 - 2 * down];
+export function insideBorder(stroke, right, down) {
+  const [scaleX, scaleY] = [1 - 2 * right, 1 - 2 * down];
   if ("points" in stroke) {
-    return { size: stroke.size * Math.max(across, along), points: stroke.points.map(([x, y]) => [right + x * across, down + y * along]) };
+    const points = stroke.points.map(([x, y]) => /** @type {Point} */ ([right + x * scaleX, down + y * scaleY]));
+    return { size: stroke.size * Math.max(scaleX, scaleY), points };
   }
   const { x, y, width, height } = stroke;
-  return { x: right + x * across, y: down + y * along, width: width * across, height: height * along };
+  return { x: right + x * scaleX, y: down + y * scaleY, width: width * scaleX, height: height * scaleY };
 }

@@ -54,10 +54,10 @@ export function chip(text, onClick, label) {
   return button;
 }
 
-/** Creates a button with a title and its meaning below. @param {string} title @param {string} meaning @param {() => void} onClick */
-export function card(title, meaning, onClick) {
+/** Creates a button with a title and its description below. @param {string} title @param {string} description @param {() => void} onClick */
+export function card(title, description, onClick) {
   const button = chip(title, onClick);
   button.className = "tag";
-  button.append(Object.assign(document.createElement("span"), { textContent: meaning }));
+  button.append(Object.assign(document.createElement("span"), { textContent: description }));
   return button;
 }

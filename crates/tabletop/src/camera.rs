@@ -5,8 +5,8 @@ use super::vector::{V3, add, cross, dot, scale, sub, unit};
 
 /// The point that the camera looks at.
 pub(crate) const TARGET: V3 = [0.0, 0.25, 0.0];
-/// Tangent of half the vertical field of view: about four table units are in view at the default distance.
-pub(crate) const HALF: f32 = 0.245;
+/// Tangent of half the vertical field of view. At the default distance, about four table units are in view.
+pub(crate) const TAN_HALF_FOV: f32 = 0.245;
 
 impl Default for Camera {
     /// Looks from the front, 30 degrees above the table, 8 units away.
@@ -36,7 +36,10 @@ impl View {
     /// Returns the direction of the ray through `u` from the left and `v` from the top, both 0 to 1.
     #[inline(always)]
     pub(crate) fn direction(&self, aspect: f32, u: f32, v: f32) -> V3 {
-        let (x, y) = ((2.0 * u - 1.0) * HALF * aspect, (1.0 - 2.0 * v) * HALF);
+        let (x, y) = (
+            (2.0 * u - 1.0) * TAN_HALF_FOV * aspect,
+            (1.0 - 2.0 * v) * TAN_HALF_FOV,
+        );
         let sideways = add(scale(self.right, x), scale(self.up, y));
         unit(add(self.forward, sideways))
     }
@@ -64,7 +67,7 @@ impl Camera {
         let view = self.view();
         let from = sub(point, view.eye);
         let depth = dot(from, view.forward);
-        let half = HALF * depth;
+        let half = TAN_HALF_FOV * depth;
         [
             0.5 + 0.5 * dot(from, view.right) / (half * aspect),
             0.5 - 0.5 * dot(from, view.up) / half,

@@ -40,7 +40,7 @@ pub fn film(seed: u64, frames: usize, rate: f64) -> Vec<Scene> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let seconds = frames as f64 / rate;
     for _ in 0..TRIES {
-        let scenes = draw(&mut rng, frames, rate, seconds as f32);
+        let scenes = draw_clip(&mut rng, frames, rate, seconds as f32);
         if is_good(&scenes) {
             return scenes;
         }
@@ -50,7 +50,7 @@ pub fn film(seed: u64, frames: usize, rate: f64) -> Vec<Scene> {
     vec![scene; frames]
 }
 
-fn draw(rng: &mut impl Rng, frames: usize, rate: f64, seconds: f32) -> Vec<Scene> {
+fn draw_clip(rng: &mut impl Rng, frames: usize, rate: f64, seconds: f32) -> Vec<Scene> {
     const EVENTS: [Event; 10] = [
         Event::Push,
         Event::Push,
@@ -80,11 +80,11 @@ fn draw(rng: &mut impl Rng, frames: usize, rate: f64, seconds: f32) -> Vec<Scene
     };
     std::iter::zip(0.., poses)
         .map(|(frame, poses)| {
-            let mut shot = scene.clone();
-            std::iter::zip(&mut shot.solids, poses).for_each(|(solid, pose)| solid.pose = pose);
+            let mut moved = scene.clone();
+            std::iter::zip(&mut moved.solids, poses).for_each(|(solid, pose)| solid.pose = pose);
             let time = (f64::from(frame) / rate) as f32;
-            drift.apply(&mut shot.camera, &mut shot.light, time);
-            shot
+            drift.apply(&mut moved.camera, &mut moved.light, time);
+            moved
         })
         .collect()
 }
@@ -97,11 +97,11 @@ fn is_good(scenes: &[Scene]) -> bool {
     };
     let solids = 0..first.solids.len();
     let inside = |scene: &Scene| {
-        let in_picture = |solid: &Solid| {
+        let in_image = |solid: &Solid| {
             let [u, v, _] = scene.camera.project(1.0, solid.pose.position);
             (0.04..0.96).contains(&u) && (0.04..0.96).contains(&v)
         };
-        scene.solids.iter().all(in_picture) && !scene.glares()
+        scene.solids.iter().all(in_image) && !scene.glares()
     };
     let ends = [first, last].iter().all(|scene| {
         let mut all = solids.clone();
@@ -109,14 +109,14 @@ fn is_good(scenes: &[Scene]) -> bool {
     });
     let moves = solids.clone().any(|i| {
         let (a, b) = (first.solids[i].pose.position, last.solids[i].pose.position);
-        let way: f32 = (0..3).map(|k| (a[k] - b[k]).powi(2)).sum();
-        way.sqrt() > 0.35
+        let square: f32 = (0..3).map(|k| (a[k] - b[k]).powi(2)).sum();
+        square.sqrt() > 0.35
     });
     let drifts = first.camera != last.camera || first.light != last.light;
     (moves || drifts) && ends && scenes.iter().all(inside)
 }
 
-/// Pushes an object; capsules and some cylinders lie so that they roll.
+/// Pushes an object. Capsules and some cylinders are laid across the heading, so that they roll.
 fn push(scene: &mut Scene, starts: &mut [Start], rng: &mut impl Rng) {
     let bears = |i: usize| (0..scene.solids.len()).any(|other| scene.bearer(other) == Some(i));
     let free: Vec<usize> = (0..scene.solids.len())
@@ -129,16 +129,16 @@ fn push(scene: &mut Scene, starts: &mut [Start], rng: &mut impl Rng) {
     let angle = aim(scene, chosen, rng);
     let heading = [angle.cos(), 0.0, angle.sin()];
     let solid = &mut scene.solids[chosen];
-    let lies = solid.shape == Shape::Cylinder && rng.random_bool(0.4);
-    if lies || solid.shape == Shape::Capsule {
-        // The capsule's rest pose lies along x before its yaw; across the heading it rolls.
+    let on_side = solid.shape == Shape::Cylinder && rng.random_bool(0.4);
+    if on_side || solid.shape == Shape::Capsule {
+        // In its rest pose a capsule's axis points along x before the yaw; across the heading it rolls.
         let yaw = std::f32::consts::FRAC_PI_2 - angle;
         solid.pose.rotation = Pose::upright(Shape::Capsule, yaw).rotation;
         let [x, _, z] = solid.pose.position;
         solid.put([x, z], 0.0);
     }
     let (low, high) = solid.heights();
-    let rolls = lies || matches!(solid.shape, Shape::Sphere | Shape::Capsule);
+    let rolls = on_side || matches!(solid.shape, Shape::Sphere | Shape::Capsule);
     let speed = if rolls {
         rng.random_range(0.9..2.4)
     } else {
@@ -201,11 +201,11 @@ fn topple(scene: &Scene, starts: &mut [Start], rng: &mut impl Rng) {
         scene.bearer(*i).is_some()
             || matches!(scene.solids[*i].shape, Shape::Cylinder | Shape::Cone)
     };
-    let some: Vec<usize> = (0..scene.solids.len()).filter(tall).collect();
-    let chosen = if some.is_empty() {
+    let candidates: Vec<usize> = (0..scene.solids.len()).filter(tall).collect();
+    let chosen = if candidates.is_empty() {
         rng.random_range(0..scene.solids.len())
     } else {
-        pick(&some, rng)
+        pick(&candidates, rng)
     };
     let angle = rng.random_range(0.0..std::f32::consts::TAU);
     let heading = [angle.cos(), 0.0, angle.sin()];
@@ -253,14 +253,14 @@ mod tests {
     use crate::vector::dot;
 
     #[test]
-    fn a_seed_means_the_same_film() {
+    fn a_seed_gives_the_same_film() {
         let seed = rand::random::<u64>();
         let bytes = || serde_json::to_vec(&film(seed, 17, 8.0)).expect("scenes are plain data");
         assert_eq!(bytes(), bytes(), "seed {seed}");
     }
 
     #[test]
-    fn films_are_sane() {
+    fn films_are_plausible() {
         let start = rand::random::<u64>();
         let (mut moved, mut at_rest, mut fast) = (0, 0, 0);
         for seed in (0..60).map(|i| start.wrapping_add(i)) {
@@ -269,13 +269,13 @@ mod tests {
             for (frame, scene) in scenes.iter().enumerate() {
                 for (i, solid) in scene.solids.iter().enumerate() {
                     let (low, high) = solid.heights();
-                    let what = || format!("seed {seed}, frame {frame}, solid {i}: {solid:?}");
+                    let context = || format!("seed {seed}, frame {frame}, object {i}: {solid:?}");
                     // A frame may show the step in which an object lands, at 4 units and 120 steps per second: 0.033 at most
                     // (the maximum in 4000 clips was 0.024).
-                    assert!(low > -0.035, "{low} below the table: {}", what());
-                    assert!(high < 3.0, "{high} above the table: {}", what());
+                    assert!(low > -0.035, "{low} below the table: {}", context());
+                    assert!(high < 3.0, "{high} above the table: {}", context());
                     let norm: f32 = solid.pose.rotation.iter().map(|r| r * r).sum();
-                    assert!((norm - 1.0).abs() < 1e-3, "{}", what());
+                    assert!((norm - 1.0).abs() < 1e-3, "{}", context());
                 }
             }
             // After four seconds all objects are at rest or roll slowly; occasionally one topples late.
@@ -305,13 +305,13 @@ mod tests {
     #[test]
     fn most_films_have_a_caption_with_motion() {
         let mut rng = ChaCha8Rng::seed_from_u64(rand::random());
-        let mut said = 0;
+        let mut captioned = 0;
         for _ in 0..40 {
             let scenes = film(rng.random(), 16, 8.0);
             let (first, last) = (&scenes[0], &scenes[15]);
             let wording = crate::Wording::Training;
-            said += usize::from(crate::words::motion(first, last, wording, &mut rng).is_some());
+            captioned += usize::from(crate::text::motion(first, last, wording, &mut rng).is_some());
         }
-        assert!(said > 28, "{said} of 40");
+        assert!(captioned > 28, "{captioned} of 40");
     }
 }

@@ -8,7 +8,7 @@ use super::scene::{
 };
 
 /// Minimum visible share of each object in a drawn scene.
-pub(crate) const LEAST_VISIBLE: f32 = 0.6;
+pub(crate) const MIN_VISIBLE: f32 = 0.6;
 /// Maximum distance of objects from the middle: to either side, to the back, to the front.
 const REACH: (f32, f32, f32) = (1.5, 1.6, 1.1);
 
@@ -113,7 +113,7 @@ impl Scene {
             self.solids.push(solid);
             let last = self.solids.len() - 1;
             let fits =
-                self.is_clear(last) && self.is_distinct(last) && self.is_visible(LEAST_VISIBLE);
+                self.is_clear(last) && self.is_distinct(last) && self.is_visible(MIN_VISIBLE);
             if !fits {
                 self.solids.pop();
             }
@@ -121,6 +121,7 @@ impl Scene {
         })
     }
 
+    /// Draws an object that can bear `solid` and bears none yet.
     fn free_bearer(&self, solid: &Solid, rng: &mut impl Rng) -> Option<Solid> {
         let bears = |below: &&Solid| {
             let free = !self.solids.iter().any(|other| other.stands_on(below));
@@ -146,9 +147,9 @@ impl Scene {
             && solid.is_plausible()
     }
 
-    /// Returns whether at least the share `part` of every object is visible.
-    pub(crate) fn is_visible(&self, part: f32) -> bool {
-        (0..self.solids.len()).all(|i| self.visibility(i) >= part)
+    /// Returns whether at least the share `min_share` of every object is visible.
+    pub(crate) fn is_visible(&self, min_share: f32) -> bool {
+        (0..self.solids.len()).all(|i| self.visibility(i) >= min_share)
     }
 
     /// Returns whether a polished table would mirror the lamp into the camera, as a white disc that looks like an object.
@@ -242,7 +243,7 @@ mod tests {
     use rand_chacha::ChaCha8Rng;
 
     #[test]
-    fn easy_scenes_have_few_large_solids_of_different_colours_and_shapes() {
+    fn easy_scenes_have_few_large_objects_of_different_colours_and_shapes() {
         let mut counts = [0; 4];
         let start = rand::random::<u64>();
         for seed in (0..100).map(|i| start.wrapping_add(i)) {
@@ -264,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn drawn_scenes_are_sound_and_varied() {
+    fn drawn_scenes_are_valid_and_varied() {
         let start = rand::random::<u64>();
         let (mut counts, mut stacks) = ([0; MAX_SOLIDS + 1], 0);
         for seed in (0..400).map(|i| start.wrapping_add(i)) {
@@ -273,20 +274,20 @@ mod tests {
             counts[scene.solids.len()] += 1;
             assert!(scene.is_at_rest(), "seed {seed}: {scene:?}");
             for (i, solid) in scene.solids.iter().enumerate() {
-                assert!(scene.is_in_view(i), "seed {seed}: solid {i} out of view");
+                assert!(scene.is_in_view(i), "seed {seed}: object {i} out of view");
                 assert!(
                     scene.visibility(i) > 0.59,
-                    "seed {seed}: solid {i} is hidden"
+                    "seed {seed}: object {i} is hidden"
                 );
                 stacks += usize::from(scene.bearer(i).is_some());
                 let twins = scene.solids.iter().filter(|other| other.resembles(solid));
-                assert_eq!(twins.count(), 1, "seed {seed}: solid {i} has a twin");
+                assert_eq!(twins.count(), 1, "seed {seed}: object {i} has a twin");
             }
         }
         assert_eq!(counts[0], 0);
         assert!(
             counts[1..].iter().all(|&count| count > 0),
-            "of 400 scenes, by the number of solids: {counts:?}"
+            "of 400 scenes, by the number of objects: {counts:?}"
         );
         assert!((4..200).contains(&stacks), "{stacks} stacks in 400 scenes");
     }

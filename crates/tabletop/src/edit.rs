@@ -13,6 +13,7 @@ mod apply;
 pub(crate) mod draw;
 #[cfg(test)]
 mod tests;
+
 named! {
     /// The kinds of edit.
     EditKind {
@@ -215,12 +216,12 @@ impl Edit {
         };
         let differs = |i: usize| origins[i].is_none_or(|o| scene.solids[o] != after.solids[i]);
         let changed: Vec<usize> = (0..origins.len()).filter(|&i| differs(i)).collect();
-        let kept = |before: usize| {
+        let unchanged = |before: usize| {
             let now = origins.iter().position(|&origin| origin == Some(before));
             now.is_some_and(|now| !changed.contains(&now))
         };
         Concerned {
-            before: (0..scene.solids.len()).filter(|&i| !kept(i)).collect(),
+            before: (0..scene.solids.len()).filter(|&i| !unchanged(i)).collect(),
             after: changed,
         }
     }

@@ -7,7 +7,7 @@ use rand_chacha::ChaCha8Rng;
 use super::clip::film;
 use super::edit::{Edit, EditKind};
 use super::scene::Scene;
-use super::words::{self, Wording};
+use super::text::{self, Wording};
 
 /// First held-out seed: training uses smaller seeds; evaluation and the page use this seed and larger ones.
 pub const HELD_OUT: u64 = 1 << 40;
@@ -61,7 +61,7 @@ impl EditCases {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let edits = self.edits.iter();
         edits
-            .map(|(edit, _)| words::instruction(&self.scene, edit, wording, &mut rng))
+            .map(|(edit, _)| text::instruction(&self.scene, edit, wording, &mut rng))
             .collect()
     }
 }
@@ -90,10 +90,10 @@ fn at_rest(film: &[Scene], rng: &mut impl Rng) -> Option<Scene> {
 fn edits(seed: u64, scene: &Scene, rng: &mut impl Rng) -> Vec<(Edit, Scene)> {
     let kinds = EditKind::WEIGHTED;
     let mut all: Vec<Edit> = Vec::new();
-    for turn in 0..EDITS {
+    for i in 0..EDITS {
         // A stride of 7 over the 25 entries separates neighbours in the list.
-        let turn = seed.wrapping_mul(EDITS).wrapping_add(turn).wrapping_mul(7);
-        let kind = kinds[(turn % kinds.len() as u64) as usize];
+        let index = seed.wrapping_mul(EDITS).wrapping_add(i).wrapping_mul(7);
+        let kind = kinds[(index % kinds.len() as u64) as usize];
         let edit = Edit::draw(kind, scene, rng).or_else(|| Edit::draw_any(scene, rng));
         all.extend(edit.filter(|edit| !all.contains(edit)));
     }
@@ -107,7 +107,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     #[test]
-    fn kinds_come_as_often_as_they_should() {
+    fn kinds_occur_at_their_weighted_frequency() {
         let mut counts: BTreeMap<EditKind, usize> = BTreeMap::new();
         let mut total = 0;
         for seed in 0..100 {
@@ -124,26 +124,29 @@ mod tests {
             let found = counts.get(&kind).copied().unwrap_or(0);
             assert!(
                 2 * found > expected && found < 2 * expected,
-                "{kind:?}: {found}, not about {expected}"
+                "{kind:?}: {found}, expected about {expected}"
             );
         }
     }
 
     #[test]
-    fn every_seed_has_a_scene_at_rest_and_words_for_most_of_its_edits() {
-        let (mut edits, mut said) = (0, 0);
+    fn every_seed_has_a_scene_at_rest_and_most_edits_have_instructions() {
+        let (mut edits, mut instructed) = (0, 0);
         for seed in (0..40).map(|i| HELD_OUT + i) {
-            let still = edit_cases(seed);
-            assert!(still.scene.is_at_rest(), "seed {seed}");
-            let texts = still.instructions(seed, Wording::Training);
-            assert_eq!(texts.len(), still.edits.len());
+            let cases = edit_cases(seed);
+            assert!(cases.scene.is_at_rest(), "seed {seed}");
+            let texts = cases.instructions(seed, Wording::Training);
+            assert_eq!(texts.len(), cases.edits.len());
             assert!(texts.iter().any(Option::is_some), "seed {seed}");
-            for (edit, after) in &still.edits {
-                assert_eq!(edit.apply(&still.scene).as_ref(), Some(after));
+            for (edit, after) in &cases.edits {
+                assert_eq!(edit.apply(&cases.scene).as_ref(), Some(after));
             }
             edits += texts.len();
-            said += texts.iter().flatten().count();
+            instructed += texts.iter().flatten().count();
         }
-        assert!(5 * said > 4 * edits, "{said} of {edits} edits have words");
+        assert!(
+            5 * instructed > 4 * edits,
+            "{instructed} of {edits} edits have an instruction"
+        );
     }
 }

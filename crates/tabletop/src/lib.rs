@@ -17,9 +17,9 @@ mod sampling;
 pub mod scene;
 mod stage;
 mod surface;
+pub mod text;
 mod trace;
 mod vector;
-pub mod words;
 
 pub use clip::film;
 pub use edit::{CameraChange, Concerned, Edit, EditKind, LightChange};
@@ -30,7 +30,7 @@ pub use scene::{
     Backdrop, Camera, Colour, Ground, Light, MAX_SOLIDS, Material, Pose, Primitive, Scene, Shape,
     Size, Solid, Tone,
 };
-pub use words::Wording;
+pub use text::Wording;
 
 #[cfg(test)]
 mod tests;

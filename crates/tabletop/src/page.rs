@@ -19,9 +19,9 @@ pub fn start() {
 #[wasm_bindgen]
 #[derive(Debug)]
 pub struct Tabletop {
-    still: EditCases,
+    cases: EditCases,
     /// Indices of the edits that have an instruction, and the instructions.
-    asked: Vec<(usize, String)>,
+    instructions: Vec<(usize, String)>,
     settings: Settings,
 }
 
@@ -36,28 +36,29 @@ impl Tabletop {
     pub fn new(number: u32, side: u32) -> Result<Tabletop, JsError> {
         if !(1..=MAX_SIDE).contains(&side) {
             return Err(JsError::new(&format!(
-                "a scene of {side} pixels; a side has 1 to {MAX_SIDE}"
+                "scene side: {side} pixels, expected 1 to {MAX_SIDE}"
             )));
         }
         let seed = HELD_OUT + u64::from(number);
-        let still = edit_cases(seed);
-        let texts = still.instructions(seed, Wording::Training);
-        let asked = texts.into_iter().enumerate();
+        let cases = edit_cases(seed);
+        let texts = cases.instructions(seed, Wording::Training);
+        let texts = texts.into_iter().enumerate();
         Ok(Tabletop {
-            asked: asked.filter_map(|(i, text)| Some((i, text?))).collect(),
+            instructions: texts.filter_map(|(i, text)| Some((i, text?))).collect(),
             settings: Settings::square(side),
-            still,
+            cases,
         })
     }
 
     /// Returns the instructions for the edits.
     pub fn instructions(&self) -> Vec<String> {
-        self.asked.iter().map(|(_, text)| text.clone()).collect()
+        let texts = self.instructions.iter();
+        texts.map(|(_, text)| text.clone()).collect()
     }
 
     /// Renders the scene before the edits: RGBA, rows from the top.
     pub fn before(&self) -> Vec<u8> {
-        self.picture(&self.still.scene)
+        self.rgba(&self.cases.scene)
     }
 
     /// Renders the ground truth for an instruction, given by its index in the list: RGBA, rows from the top.
@@ -65,16 +66,17 @@ impl Tabletop {
     /// # Errors
     /// An `Error` if the index is out of range.
     pub fn after(&self, instruction: usize) -> Result<Vec<u8>, JsError> {
-        let (edit, _) = self.asked.get(instruction).ok_or_else(|| {
+        let (edit, _) = self.instructions.get(instruction).ok_or_else(|| {
             JsError::new(&format!(
-                "instruction {instruction}; there are {}, counted from 0",
-                self.asked.len()
+                "instruction index: {instruction}, expected below {}",
+                self.instructions.len()
             ))
         })?;
-        Ok(self.picture(&self.still.edits[*edit].1))
+        Ok(self.rgba(&self.cases.edits[*edit].1))
     }
 
-    fn picture(&self, scene: &Scene) -> Vec<u8> {
+    /// Renders a scene to RGBA, rows from the top.
+    fn rgba(&self, scene: &Scene) -> Vec<u8> {
         let image = render(scene, &self.settings).image;
         image
             .pixels()

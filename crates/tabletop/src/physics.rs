@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_solid_falls_as_galileo_says() {
+    fn a_falling_object_accelerates_with_gravity() {
         let scene = one(Shape::Sphere, 1.5);
         let start = scene.solids[0].pose.position[1];
         let poses = simulate(&scene, &[], 8, 20.0);
@@ -144,21 +144,21 @@ mod tests {
             let fell = start - pose[0].position[1];
             assert!(
                 (fell - fall).abs() < 0.02 + 0.09 * fall,
-                "after {t} s: {fell}, not {fall}"
+                "after {t} s: {fell}, expected {fall}"
             );
         }
     }
 
     #[test]
-    fn solids_at_rest_stay_at_rest_on_the_table() {
+    fn objects_at_rest_stay_at_rest_on_the_table() {
         for &shape in Shape::ALL {
             let scene = one(shape, 0.0);
             let start = scene.solids[0].pose;
             let poses = simulate(&scene, &[], 21, 10.0);
             let end = poses[20][0];
             for i in 0..3 {
-                let way = end.position[i] - start.position[i];
-                assert!(way.abs() < 0.02, "{shape:?} moved by {way} on axis {i}");
+                let shift = end.position[i] - start.position[i];
+                assert!(shift.abs() < 0.02, "{shape:?} moved by {shift} on axis {i}");
             }
         }
     }
@@ -171,15 +171,15 @@ mod tests {
             spin: [0.0; 3],
         };
         let poses = simulate(&scene, &[start], 41, 20.0);
-        let way = poses[40][0].position[0] - poses[39][0].position[0];
+        let distance = poses[40][0].position[0] - poses[39][0].position[0];
         // Rotation between the two frames, from the quaternions' inner product.
         let (a, b) = (poses[39][0].rotation, poses[40][0].rotation);
         let inner: f32 = (0..4).map(|i| a[i] * b[i]).sum();
         let angle = 2.0 * inner.abs().min(1.0).acos();
-        assert!(way > 0.005, "it stopped: {way}");
+        assert!(distance > 0.005, "it stopped: {distance}");
         assert!(
-            (way - 0.5 * angle).abs() < 0.15 * way,
-            "went {way}, turned {angle}"
+            (distance - 0.5 * angle).abs() < 0.15 * distance,
+            "moved by {distance}, rotated by {angle}"
         );
     }
 }

@@ -1,7 +1,7 @@
 //! Extents, support, collisions and visibility of objects. The visibility estimates treat every object as an upright
 //! ellipsoid, which is enough to draw scenes; the renderer gives the ground truth per pixel.
 
-use super::camera::{HALF, View};
+use super::camera::{TAN_HALF_FOV, View};
 use super::scene::{Camera, Pose, Primitive, Scene, Shape, Solid};
 use super::vector::{V3, along, axes, dot};
 
@@ -168,7 +168,7 @@ impl Scene {
         let solid = &self.solids[index];
         let view = self.camera.view();
         let [u, v, depth] = self.camera.project(1.0, solid.pose.position);
-        let [across, up] = half_extents(&view, solid).map(|e| 0.5 * e / (HALF * depth));
+        let [across, up] = half_extents(&view, solid).map(|e| 0.5 * e / (TAN_HALF_FOV * depth));
         let margin = 0.01;
         [u - across, v - up].iter().all(|&edge| edge > margin)
             && [u + across, v + up].iter().all(|&edge| edge < 1.0 - margin)

@@ -96,8 +96,8 @@ impl Side {
 }
 
 impl Placement {
-    /// Returns the point of the table and the height at which `solid` stands; `None` where there is no such place. `moving`
-    /// is its index if it is already in the scene.
+    /// Returns the point of the table and the height at which `solid` stands; `None` for an index, column or row out of range.
+    /// `moving` is its index if it is already in the scene.
     pub(crate) fn point(
         self,
         scene: &Scene,
@@ -130,8 +130,12 @@ impl Placement {
                 let towards = match row {
                     -1 => -1.3,
                     0 => -0.25,
-                    _ => 0.75,
+                    1 => 0.75,
+                    _ => return None,
                 };
+                if !(-1..=1).contains(&column) {
+                    return None;
+                }
                 let point = [1.1 * f32::from(column), towards];
                 Some((scene.camera.table_point(point), 0.0))
             }

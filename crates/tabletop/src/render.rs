@@ -8,7 +8,7 @@ use super::vector::{V3, add, scale};
 use image::RgbImage;
 
 /// Upper limits of the settings; larger values are clamped.
-pub(crate) const MOST: Settings = Settings {
+pub(crate) const MAX: Settings = Settings {
     width: 4096,
     height: 4096,
     samples: 4096,
@@ -43,10 +43,10 @@ impl Settings {
 
     pub(crate) fn clamped(self) -> Settings {
         Settings {
-            width: self.width.clamp(1, MOST.width),
-            height: self.height.clamp(1, MOST.height),
-            samples: self.samples.clamp(1, MOST.samples),
-            bounces: self.bounces.min(MOST.bounces),
+            width: self.width.clamp(1, MAX.width),
+            height: self.height.clamp(1, MAX.height),
+            samples: self.samples.clamp(1, MAX.samples),
+            bounces: self.bounces.min(MAX.bounces),
         }
     }
 
@@ -74,11 +74,11 @@ pub(crate) fn develop(light: V3) -> [u8; 3] {
 
 fn tone(light: f32) -> f32 {
     let x = 0.5 * light.clamp(0.0, 1e4);
-    let film = (x * (2.51 * x + 0.03) / (x * (2.43 * x + 0.59) + 0.14)).clamp(0.0, 1.0);
-    if film <= 0.003_130_8 {
-        12.92 * film
+    let filmic = (x * (2.51 * x + 0.03) / (x * (2.43 * x + 0.59) + 0.14)).clamp(0.0, 1.0);
+    if filmic <= 0.003_130_8 {
+        12.92 * filmic
     } else {
-        1.055 * film.powf(1.0 / 2.4) - 0.055
+        1.055 * filmic.powf(1.0 / 2.4) - 0.055
     }
 }
 
@@ -120,7 +120,7 @@ pub(crate) fn linear(stage: &Stage, settings: Settings) -> Vec<V3> {
                 rotations: &rotations,
                 bounces,
             };
-            let [dx, dy] = decisions.place();
+            let [dx, dy] = decisions.pixel_offset();
             let (u, v) = ((x as f32 + dx) * across, (y as f32 + dy) * down);
             let d = stage.view.direction(settings.aspect(), u, v);
             sum = add(sum, trace::radiance(stage, &decisions, stage.view.eye, d));

@@ -14,8 +14,8 @@ pub(crate) const MAX_BOUNCES: usize = 8;
 #[inline(always)]
 pub(crate) fn hash(v: u32) -> u32 {
     let state = v.wrapping_mul(747_796_405).wrapping_add(2_891_336_453);
-    let word = ((state >> ((state >> 28) + 4)) ^ state).wrapping_mul(277_803_737);
-    (word >> 22) ^ word
+    let mixed = ((state >> ((state >> 28) + 4)) ^ state).wrapping_mul(277_803_737);
+    (mixed >> 22) ^ mixed
 }
 
 /// Owen scrambling by hashing (Laine and Karras, 2011, with Burley's constants).
@@ -54,8 +54,8 @@ pub(crate) fn decisions(bounces: u32) -> usize {
 }
 
 /// Returns the points of all samples, sample by sample: x and y in the pixel (0..1), then alternately x and y on the lamp (a
-/// disc of radius 1) and x, y, z on the unit sphere. The fourth number is not used.
-pub(crate) fn points(samples: u32, bounces: u32) -> Vec<[f32; 4]> {
+/// disc of radius 1) and x, y, z on the unit sphere. Points in the pixel and on the lamp have a z of 0.
+pub(crate) fn points(samples: u32, bounces: u32) -> Vec<V3> {
     let point = |sample: u32, decision: usize| {
         let seed = hash(decision as u32 + 1);
         let [u, v] = sobol(scramble(sample, seed));
@@ -63,12 +63,12 @@ pub(crate) fn points(samples: u32, bounces: u32) -> Vec<[f32; 4]> {
         let v = fraction(scramble(v, hash(seed ^ 0x85eb_ca6b)));
         let [cos, sin] = cos_sin(v);
         match decision {
-            0 => [u, v, 0.0, 0.0],
-            _ if decision % 2 == 1 => [u.sqrt() * cos, u.sqrt() * sin, 0.0, 0.0],
+            0 => [u, v, 0.0],
+            _ if decision % 2 == 1 => [u.sqrt() * cos, u.sqrt() * sin, 0.0],
             _ => {
                 let height = 1.0 - 2.0 * u;
                 let level = (1.0 - height * height).sqrt();
-                [level * cos, height, level * sin, 0.0]
+                [level * cos, height, level * sin]
             }
         }
     };
@@ -117,7 +117,7 @@ fn rotation([u, v, w]: [f32; 3]) -> [V3; 3] {
 /// The sample points of one path.
 pub(crate) struct Decisions<'a> {
     /// The sample's points.
-    pub(crate) points: &'a [[f32; 4]],
+    pub(crate) points: &'a [V3],
     /// The pixel's rotations of the points.
     pub(crate) rotations: &'a Rotations,
     /// Maximum number of diffuse bounces.
@@ -127,16 +127,16 @@ pub(crate) struct Decisions<'a> {
 impl Decisions<'_> {
     /// Returns the position in the pixel.
     #[inline(always)]
-    pub(crate) fn place(&self) -> [f32; 2] {
+    pub(crate) fn pixel_offset(&self) -> [f32; 2] {
         let wrap = |v: f32| if v >= 1.0 { v - 1.0 } else { v };
-        let ([u, v, ..], [du, dv]) = (self.points[0], self.rotations.shift);
+        let ([u, v, _], [du, dv]) = (self.points[0], self.rotations.shift);
         [wrap(u + du), wrap(v + dv)]
     }
 
     /// Returns the point of the lamp, in a disc of radius 1, for the surface after `bounces` bounces.
     #[inline(always)]
     pub(crate) fn lamp(&self, bounces: u32) -> [f32; 2] {
-        let [x, y, ..] = self.points[1 + 2 * bounces as usize];
+        let [x, y, _] = self.points[1 + 2 * bounces as usize];
         let [cos, sin] = self.rotations.lamps[bounces as usize];
         [x * cos - y * sin, x * sin + y * cos]
     }
@@ -145,7 +145,7 @@ impl Decisions<'_> {
     /// the normal itself where the sum is near 0.
     #[inline(always)]
     pub(crate) fn bounce(&self, bounces: u32, normal: V3) -> V3 {
-        let [x, y, z, _] = self.points[2 + 2 * bounces as usize];
+        let [x, y, z] = self.points[2 + 2 * bounces as usize];
         let [a, b, c] = &self.rotations.spheres[bounces as usize];
         let sum: V3 = std::array::from_fn(|i| normal[i] + x * a[i] + y * b[i] + z * c[i]);
         let square = sum[0] * sum[0] + sum[1] * sum[1] + sum[2] * sum[2];
@@ -157,16 +157,16 @@ impl Decisions<'_> {
     }
 }
 
-/// Returns the cosine and sine of `rotations` turns, 0 to 1, within 4e-6; a polynomial, so that all platforms agree.
-fn cos_sin(rotations: f32) -> [f32; 2] {
+/// Returns the cosine and sine of an angle in full turns, 0 to 1, within 4e-6. Uses a polynomial, so that all platforms agree.
+fn cos_sin(angle: f32) -> [f32; 2] {
     // Both are the sine of an angle in the first or fourth quadrant.
     let sine = |quarter: f32| {
         let z = std::f32::consts::TAU * quarter;
         let s = z * z;
         z * (1.0 + s * (-1.0 / 6.0 + s * (1.0 / 120.0 + s * (-1.0 / 5040.0 + s / 362_880.0))))
     };
-    let cosine = 0.25 - (rotations - 0.5).abs();
-    let away = (rotations - 0.25).abs();
+    let cosine = 0.25 - (angle - 0.5).abs();
+    let away = (angle - 0.25).abs();
     [sine(-cosine), sine(0.25 - away.min(1.0 - away))]
 }
 
@@ -175,13 +175,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_decision_is_stratified_whatever_the_number_of_samples() {
+    fn decisions_are_stratified_for_any_number_of_samples() {
         for decision in 0..decisions(2) {
             for count in [16u32, 64] {
-                // In a (0, 2)-sequence every box of area 1 / count holds one point. `place` maps to the unit square.
+                // In a (0, 2)-sequence every box of area 1 / count contains one point. `unit_square` maps it there.
                 let all = points(count, 2);
-                let place = |sample: u32| {
-                    let [x, y, z, _] = all[sample as usize * decisions(2) + decision];
+                let unit_square = |sample: u32| {
+                    let [x, y, z] = all[sample as usize * decisions(2) + decision];
                     match decision {
                         0 => [x, y],
                         _ if decision % 2 == 1 => {
@@ -193,7 +193,7 @@ mod tests {
                 let side = count.isqrt();
                 let mut seen = vec![0; count as usize];
                 for sample in 0..count {
-                    let [u, v] = place(sample).map(|v| v.rem_euclid(1.0) * side as f32);
+                    let [u, v] = unit_square(sample).map(|v| v.rem_euclid(1.0) * side as f32);
                     // Move points off the box borders, where the mapping to the disc and back may round.
                     let whole = |v: f32| ((v + 1e-4) as u32).min(side - 1);
                     seen[(whole(u) * side + whole(v)) as usize] += 1;
@@ -211,7 +211,7 @@ mod tests {
     fn directions_are_unit_and_cosine_weighted() {
         let all = points(256, 1);
         let normal = [0.6, 0.0, 0.8];
-        let (mut sum, mut least) = (0.0, 1.0f32);
+        let (mut sum, mut min_cosine) = (0.0, 1.0f32);
         for pixel in 0..16 {
             let rotations = Rotations::new(pixel, 7, 1);
             for points in all.chunks_exact(decisions(1)) {
@@ -223,28 +223,33 @@ mod tests {
                 let d = decisions.bounce(0, normal);
                 assert!((d.iter().map(|v| v * v).sum::<f32>() - 1.0).abs() < 1e-5);
                 let cosine: f32 = (0..3).map(|i| normal[i] * d[i]).sum();
-                least = least.min(cosine);
+                min_cosine = min_cosine.min(cosine);
                 sum += cosine / 4096.0;
                 let [x, y] = decisions.lamp(1);
                 assert!(x * x + y * y < 1.0001);
-                assert!(decisions.place().iter().all(|v| (0.0..1.0).contains(v)));
+                assert!(
+                    decisions
+                        .pixel_offset()
+                        .iter()
+                        .all(|v| (0.0..1.0).contains(v))
+                );
             }
         }
         // The mean cosine of a cosine-weighted direction is 2/3.
         assert!(
-            (sum - 2.0 / 3.0).abs() < 2e-3 && least > -1e-5,
-            "{sum} {least}"
+            (sum - 2.0 / 3.0).abs() < 2e-3 && min_cosine > -1e-5,
+            "mean {sum}, minimum {min_cosine}"
         );
     }
 
     #[test]
-    fn the_circle_is_round() {
+    fn cos_sin_is_accurate() {
         for i in 0..=1000 {
-            let rotations = i as f32 / 1000.0;
-            let [cos, sin] = cos_sin(rotations);
-            let exact = std::f64::consts::TAU * f64::from(rotations);
-            assert!((f64::from(cos) - exact.cos()).abs() < 1e-5, "{rotations}");
-            assert!((f64::from(sin) - exact.sin()).abs() < 1e-5, "{rotations}");
+            let angle = i as f32 / 1000.0;
+            let [cos, sin] = cos_sin(angle);
+            let exact = std::f64::consts::TAU * f64::from(angle);
+            assert!((f64::from(cos) - exact.cos()).abs() < 1e-5, "{angle}");
+            assert!((f64::from(sin) - exact.sin()).abs() < 1e-5, "{angle}");
         }
     }
 }

@@ -9,11 +9,12 @@ use super::vector::{V3, add, along, axes, cross, dot, mix, mul, scale, sub, unit
 /// Number of bounding spheres, which are tested four at a time.
 pub(crate) const LANES: usize = 8;
 /// z of the table's back edge, where the wall stands.
-pub(crate) const BACK: f32 = -3.0;
+pub(crate) const TABLE_BACK: f32 = -3.0;
 /// Height of the wall: above the view of any camera, below the light of the sky.
-pub(crate) const WALL: f32 = 4.0;
-/// Tangent of half the lamp's angular width: an object of height 1 gets a penumbra of about 0.25.
-pub(crate) const LAMP: f32 = 0.14;
+pub(crate) const WALL_HEIGHT: f32 = 4.0;
+/// Radius of the lamp at distance 1 (the tangent of half its angular width): an object of height 1 gets a penumbra of about
+/// 0.25.
+pub(crate) const LAMP_RADIUS: f32 = 0.14;
 /// Light of the lamp that a white surface facing it reflects, at strength 1.
 const KEY: V3 = [2.45, 2.32, 2.12];
 /// Light of the sky from low and from high directions.
@@ -76,7 +77,7 @@ pub(crate) struct Stage {
 
 /// What a ray can hit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Thing {
+pub(crate) enum Target {
     /// The table.
     Ground,
     /// The wall behind it.
@@ -87,12 +88,12 @@ pub(crate) enum Thing {
 
 /// An intersection of a ray with the scene.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Meeting {
+pub(crate) struct Intersection {
     /// Distance along the ray.
     pub(crate) distance: f32,
     /// The outward normal.
     pub(crate) normal: V3,
-    pub(crate) thing: Thing,
+    pub(crate) target: Target,
 }
 
 impl Body {
@@ -118,22 +119,23 @@ impl Body {
     /// along the body's own axes.
     #[inline(always)]
     fn hit(&self, o: V3, d: V3, near: f32) -> Option<(f32, V3)> {
-        let inside = |v: V3| self.axes.map(|axis| dot(axis, v));
-        self.primitive.hit(inside(o), inside(d), near)
+        let to_own = |v: V3| self.axes.map(|axis| dot(axis, v));
+        self.primitive.hit(to_own(o), to_own(d), near)
     }
 
+    /// Rotates a vector from the body's own axes to the scene's.
     #[inline(always)]
-    fn outside(&self, v: V3) -> V3 {
+    fn to_scene(&self, v: V3) -> V3 {
         let [x, y, z] = self.axes;
         add(add(scale(x, v[0]), scale(y, v[1])), scale(z, v[2]))
     }
 }
 
-/// Returns the reflectance of a mirror: the lightest shade of its colour. The surroundings that it shows are darker than what
-/// the lamp lights, so that a red mirror would look brown otherwise.
+/// Returns the reflectance of a mirror: the lightest shade of its colour. A mirror reflects surroundings that are darker than a
+/// lit surface, so without this a red mirror would look brown.
 fn metal(albedo: V3) -> V3 {
-    let most = albedo.into_iter().fold(0.0, f32::max);
-    let lighter = scale(albedo, (0.95 / most.max(0.01)).min(2.5));
+    let brightest = albedo.into_iter().fold(0.0, f32::max);
+    let lighter = scale(albedo, (0.95 / brightest.max(0.01)).min(2.5));
     mix(lighter, [1.0; 3], 0.05)
 }
 
@@ -154,28 +156,28 @@ impl Bounds {
     /// Tests a ray against all bounding spheres. Returns a mask whose bit i says that the ray may hit body i, and the
     /// distance along the ray to the point nearest each centre.
     #[inline(always)]
-    pub(crate) fn met(&self, o: V3, d: V3) -> (u32, [f32; LANES]) {
+    pub(crate) fn candidates(&self, o: V3, d: V3) -> (u32, [f32; LANES]) {
         let mut passes = [0.0; LANES];
-        let mut met = self.met_four(0, o, d, &mut passes);
+        let mut mask = self.four_candidates(0, o, d, &mut passes);
         if self.square[4] > 0.0 {
-            met |= self.met_four(4, o, d, &mut passes);
+            mask |= self.four_candidates(4, o, d, &mut passes);
         }
-        (met, passes)
+        (mask, passes)
     }
 
-    /// As [`Bounds::met`], for four lanes from `first`: one SIMD vector.
+    /// As [`Bounds::candidates`], for four lanes from `first`: one SIMD vector.
     #[inline(always)]
     #[allow(clippy::needless_range_loop, reason = "six arrays side by side")]
-    fn met_four(&self, first: usize, o: V3, d: V3, passes: &mut [f32; LANES]) -> u32 {
-        let mut met = 0;
+    fn four_candidates(&self, first: usize, o: V3, d: V3, passes: &mut [f32; LANES]) -> u32 {
+        let mut mask = 0;
         for i in first..first + 4 {
             let [x, y, z] = [self.x[i] - o[0], self.y[i] - o[1], self.z[i] - o[2]];
             let pass = x * d[0] + y * d[1] + z * d[2];
             let miss = x * x + y * y + z * z - pass * pass;
             passes[i] = pass;
-            met |= u32::from((miss < self.square[i]) & (pass > -self.radius[i])) << i;
+            mask |= u32::from((miss < self.square[i]) & (pass > -self.radius[i])) << i;
         }
-        met
+        mask
     }
 
     #[inline(always)]
@@ -192,8 +194,8 @@ impl Lamp {
         let side = [cos, 0.0, -sin];
         Lamp {
             direction,
-            side: scale(side, LAMP),
-            up: scale(cross(direction, side), LAMP),
+            side: scale(side, LAMP_RADIUS),
+            up: scale(cross(direction, side), LAMP_RADIUS),
             key: scale(KEY, light.strength.max(0.0)),
         }
     }
@@ -208,10 +210,13 @@ impl Lamp {
     #[inline(always)]
     pub(crate) fn glare(&self, d: V3) -> V3 {
         let facing = dot(d, self.direction);
-        if facing * facing * (1.0 + LAMP * LAMP) < 1.0 || facing < 0.0 {
+        if facing * facing * (1.0 + LAMP_RADIUS * LAMP_RADIUS) < 1.0 || facing < 0.0 {
             return [0.0; 3];
         }
-        scale(self.key, (1.0 + LAMP * LAMP) / (LAMP * LAMP))
+        scale(
+            self.key,
+            (1.0 + LAMP_RADIUS * LAMP_RADIUS) / (LAMP_RADIUS * LAMP_RADIUS),
+        )
     }
 }
 
@@ -254,24 +259,24 @@ impl Stage {
 
     /// Returns the first intersection of a ray, if any.
     #[inline]
-    pub(crate) fn meet(&self, o: V3, d: V3) -> Option<Meeting> {
-        let mut first = self.room(o, d);
-        let (mut met, passes) = self.bounds.met(o, d);
-        while met != 0 {
-            let i = met.trailing_zeros() as usize;
-            met &= met - 1;
+    pub(crate) fn intersect(&self, o: V3, d: V3) -> Option<Intersection> {
+        let mut first = self.table_or_wall(o, d);
+        let (mut candidates, passes) = self.bounds.candidates(o, d);
+        while candidates != 0 {
+            let i = candidates.trailing_zeros() as usize;
+            candidates &= candidates - 1;
             let pass = passes[i];
-            let limit = first.map_or(FAR, |meeting| meeting.distance);
+            let limit = first.map_or(FAR, |nearest| nearest.distance);
             // Start the ray at its point nearest the centre: small numbers give precise results.
             let start = sub(along(o, d, pass), self.bounds.centre(i));
             let body = &self.bodies[i];
             if let Some((t, normal)) = body.hit(start, d, -pass)
                 && t + pass < limit
             {
-                first = Some(Meeting {
+                first = Some(Intersection {
                     distance: t + pass,
-                    normal: body.outside(normal),
-                    thing: Thing::Solid(i),
+                    normal: body.to_scene(normal),
+                    target: Target::Solid(i),
                 });
             }
         }
@@ -280,26 +285,26 @@ impl Stage {
 
     /// Intersects a ray with the table and the wall.
     #[inline(always)]
-    fn room(&self, o: V3, d: V3) -> Option<Meeting> {
+    fn table_or_wall(&self, o: V3, d: V3) -> Option<Intersection> {
         if d[1] < 0.0 && o[1] > 0.0 {
             let t = -o[1] / d[1];
-            if t < FAR && o[2] + t * d[2] > BACK {
-                return Some(Meeting {
+            if t < FAR && o[2] + t * d[2] > TABLE_BACK {
+                return Some(Intersection {
                     distance: t,
                     normal: [0.0, 1.0, 0.0],
-                    thing: Thing::Ground,
+                    target: Target::Ground,
                 });
             }
         }
         // The wall is visible only from the front, so that a camera behind it sees the table.
-        if self.backdrop != Backdrop::Sky && d[2] < 0.0 && o[2] > BACK {
-            let t = (BACK - o[2]) / d[2];
+        if self.backdrop != Backdrop::Sky && d[2] < 0.0 && o[2] > TABLE_BACK {
+            let t = (TABLE_BACK - o[2]) / d[2];
             let y = o[1] + t * d[1];
-            if t < FAR && (0.0..WALL).contains(&y) {
-                return Some(Meeting {
+            if t < FAR && (0.0..WALL_HEIGHT).contains(&y) {
+                return Some(Intersection {
                     distance: t,
                     normal: [0.0, 0.0, 1.0],
-                    thing: Thing::Wall,
+                    target: Target::Wall,
                 });
             }
         }
@@ -310,10 +315,10 @@ impl Stage {
     /// casts no shadow: the lamp is on this side of it.
     #[inline]
     pub(crate) fn shadowed(&self, p: V3, d: V3) -> bool {
-        let (mut met, passes) = self.bounds.met(p, d);
-        while met != 0 {
-            let i = met.trailing_zeros() as usize;
-            met &= met - 1;
+        let (mut candidates, passes) = self.bounds.candidates(p, d);
+        while candidates != 0 {
+            let i = candidates.trailing_zeros() as usize;
+            candidates &= candidates - 1;
             let start = sub(along(p, d, passes[i]), self.bounds.centre(i));
             if self.bodies[i].hit(start, d, -passes[i]).is_some() {
                 return true;
@@ -322,13 +327,13 @@ impl Stage {
         d[1] <= 0.0
     }
 
-    /// Returns the surface of `thing` at `point`.
+    /// Returns the surface of `target` at `point`.
     #[inline(always)]
-    pub(crate) fn surface(&self, point: V3, thing: Thing) -> Surface {
-        match thing {
-            Thing::Ground => surface::ground(self.ground, self.ground_albedo, point),
-            Thing::Wall => surface::wall(self.backdrop, self.backdrop_albedo, point),
-            Thing::Solid(i) => Surface {
+    pub(crate) fn surface(&self, point: V3, target: Target) -> Surface {
+        match target {
+            Target::Ground => surface::ground(self.ground, self.ground_albedo, point),
+            Target::Wall => surface::wall(self.backdrop, self.backdrop_albedo, point),
+            Target::Solid(i) => Surface {
                 albedo: self.bodies[i].albedo,
                 coat: self.bodies[i].coat,
                 mirror: self.bodies[i].mirror,

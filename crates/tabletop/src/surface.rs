@@ -5,13 +5,13 @@ use super::scene::{Backdrop, Ground};
 use super::vector::{V3, scale};
 
 /// Side of a tile.
-const TILE: f32 = 0.8;
+const TILE_SIDE: f32 = 0.8;
 /// Width of a plank.
-const PLANK: f32 = 0.42;
+const PLANK_WIDTH: f32 = 0.42;
 /// Width of a wall stripe.
-const STRIPE: f32 = 0.6;
+const STRIPE_WIDTH: f32 = 0.6;
 /// Length of a plank.
-const LENGTH: f32 = 2.6;
+const PLANK_LENGTH: f32 = 2.6;
 
 /// The reflectance of a surface.
 #[derive(Clone, Copy, Debug)]
@@ -51,9 +51,9 @@ fn noise(x: f32, y: f32) -> f32 {
 
 /// Returns the brightness of planks along x: a value per plank, a grain and dark joints.
 fn wood(x: f32, z: f32) -> f32 {
-    let across = z / PLANK;
+    let across = z / PLANK_WIDTH;
     let row = floor(across);
-    let lengthwise = x / LENGTH + field(row, 77);
+    let lengthwise = x / PLANK_LENGTH + field(row, 77);
     let plank = floor(lengthwise);
     let brightness = 0.78 + 0.44 * field(row, plank);
     let grain =
@@ -75,7 +75,7 @@ pub(crate) fn ground(ground: Ground, tone: V3, point: V3) -> Surface {
     let (factor, coat) = match ground {
         Ground::Cloth => (1.0, 0.0),
         Ground::Tiles => {
-            let even = (floor(x / TILE) ^ floor(z / TILE)) & 1 == 0;
+            let even = (floor(x / TILE_SIDE) ^ floor(z / TILE_SIDE)) & 1 == 0;
             (if even { 1.25 } else { 0.55 }, 0.04)
         }
         Ground::Wood => (wood(x, z), 0.0),
@@ -92,7 +92,7 @@ pub(crate) fn ground(ground: Ground, tone: V3, point: V3) -> Surface {
 #[inline(always)]
 pub(crate) fn wall(backdrop: Backdrop, tone: V3, point: V3) -> Surface {
     let factor = match backdrop {
-        Backdrop::Stripes if floor(point[0] / STRIPE) & 1 == 0 => 1.25,
+        Backdrop::Stripes if floor(point[0] / STRIPE_WIDTH) & 1 == 0 => 1.25,
         Backdrop::Stripes => 0.6,
         _ => 1.0,
     };

@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 use super::render::{self, Settings, linear, render};
 use super::sampling::{self, Decisions, Rotations};
 use super::scene::*;
-use super::stage::{FAR, Stage, Thing};
+use super::stage::{FAR, Stage, Target};
 use super::trace;
 use super::vector::{V3, along, dot, scale, sub, unit};
 
@@ -73,11 +73,11 @@ fn inside(solid: &Solid, p: [f64; 3]) -> bool {
             a[3] * b[3] - a[0] * b[0] - a[1] * b[1] - a[2] * b[2],
         ]
     };
-    let turned = product(
+    let rotated = product(
         product([-x, -y, -z, w], [p[0], p[1], p[2], 0.0]),
         [x, y, z, w],
     );
-    let [x, y, z, _] = turned;
+    let [x, y, z, _] = rotated;
     let around = x.hypot(z);
     let own = f64::from;
     match solid.primitive() {
@@ -115,10 +115,10 @@ fn march(solid: &Solid, o: V3, d: V3) -> Option<(f64, f64)> {
 }
 
 #[test]
-fn rays_meet_every_primitive() {
+fn rays_hit_every_primitive() {
     let mut random = ChaCha8Rng::seed_from_u64(1);
     for &shape in Shape::ALL {
-        let (mut met, mut missed) = (0, 0);
+        let (mut hits, mut misses) = (0, 0);
         for _ in 0..400 {
             let mut solid = solid(shape, Material::Matte, [0.0, 20.0, 0.0]);
             solid.pose.rotation = random_rotation(&mut random);
@@ -129,8 +129,8 @@ fn rays_meet_every_primitive() {
             let o = along([aim[0], 20.0 + aim[1], aim[2]], d, -3.0);
             let stage = Stage::new(&scene(vec![solid.clone()]));
             let hit = stage
-                .meet(o, d)
-                .filter(|meeting| meeting.thing == Thing::Solid(0));
+                .intersect(o, d)
+                .filter(|hit| hit.target == Target::Solid(0));
             match (march(&solid, o, d), hit) {
                 (Some((t, stays)), Some(hit)) => {
                     let error = (t - f64::from(hit.distance)).abs();
@@ -150,26 +150,26 @@ fn rays_meet_every_primitive() {
                         "{shape:?}: no surface"
                     );
                     assert!((dot(hit.normal, hit.normal) - 1.0).abs() < 1e-4);
-                    met += 1;
+                    hits += 1;
                 }
-                (None, None) => missed += 1,
+                (None, None) => misses += 1,
                 // The march misses parts thinner than a step, and the renderer may miss barely thicker ones.
                 (Some((_, stays)), None) => assert!(stays < 0.01, "{shape:?} missed, {stays} long"),
                 (None, Some(hit)) => {
                     let within = along(o, d, hit.distance + 5e-3).map(f64::from);
-                    assert!(!inside(&solid, within), "{shape:?} met where nothing is");
+                    assert!(!inside(&solid, within), "{shape:?}: a hit outside it");
                 }
             }
         }
         assert!(
-            met > 60 && missed > 60,
-            "{shape:?}: {met} met, {missed} missed"
+            hits > 60 && misses > 60,
+            "{shape:?}: {hits} hits, {misses} misses"
         );
     }
 }
 
 #[test]
-fn a_ray_that_leaves_a_surface_does_not_meet_it_again() {
+fn a_ray_that_leaves_a_surface_does_not_hit_it_again() {
     let mut random = ChaCha8Rng::seed_from_u64(2);
     for &shape in Shape::ALL {
         let mut solid = solid(shape, Material::Matte, [0.3, 20.0, -0.2]);
@@ -177,11 +177,11 @@ fn a_ray_that_leaves_a_surface_does_not_meet_it_again() {
         let stage = Stage::new(&scene(vec![solid]));
         for _ in 0..2000 {
             let d = random_direction(&mut random);
-            let Some(hit) = stage.meet(along([0.3, 20.0, -0.2], d, -3.0), d) else {
+            let Some(hit) = stage.intersect(along([0.3, 20.0, -0.2], d, -3.0), d) else {
                 continue;
             };
             let p = along(along([0.3, 20.0, -0.2], d, -3.0), d, hit.distance);
-            let start = along(p, hit.normal, trace::LIFT);
+            let start = along(p, hit.normal, trace::RAY_OFFSET);
             let away = random_direction(&mut random);
             let away = if dot(away, hit.normal) < 0.0 {
                 scale(away, -1.0)
@@ -189,11 +189,11 @@ fn a_ray_that_leaves_a_surface_does_not_meet_it_again() {
                 away
             };
             let again = stage
-                .meet(start, away)
-                .filter(|m| m.thing == Thing::Solid(0));
+                .intersect(start, away)
+                .filter(|hit| hit.target == Target::Solid(0));
             // Only the inner side of the torus faces another part of itself.
             assert!(
-                again.is_none_or(|m| shape == Shape::Torus && m.distance > 0.02),
+                again.is_none_or(|hit| shape == Shape::Torus && hit.distance > 0.02),
                 "{shape:?}"
             );
         }
@@ -246,7 +246,7 @@ fn light_at(scene: &Scene, p: V3) -> f32 {
 }
 
 #[test]
-fn a_shadow_falls_where_geometry_says() {
+fn a_shadow_falls_where_expected() {
     // The lamp is on the right, 45 degrees high: the shadow of a ball 1.2 above the table falls 1.2 to its left.
     let ball = scene(vec![solid(Shape::Sphere, Material::Matte, [0.6, 1.2, 0.8])]);
     let empty = scene(vec![]);
@@ -274,7 +274,7 @@ fn path(stage: &Stage, o: V3, d: V3) -> V3 {
 }
 
 #[test]
-fn a_mirror_shows_what_the_mirrored_ray_finds() {
+fn a_mirror_shows_the_light_of_the_reflected_ray() {
     let cube = solid(Shape::Cube, Material::Mirror, [0.0, 0.4, 0.0]);
     let stage = Stage::new(&scene(vec![cube]));
     // Down onto the middle of the top (y 0.8) at 45 degrees: the reflection hits the wall at z -3, 3 higher.
@@ -301,7 +301,7 @@ fn a_mirror_shows_what_the_mirrored_ray_finds() {
 }
 
 #[test]
-fn colour_bleeds_onto_what_is_near() {
+fn colour_bleeds_onto_nearby_surfaces() {
     let mut world = scene(vec![solid(Shape::Cube, Material::Matte, [-0.5, 0.4, 0.5])]);
     let near = {
         let [u, v, _] = world.camera.project(1.0, [0.02, 0.0, 0.5]);
@@ -324,7 +324,7 @@ fn colour_bleeds_onto_what_is_near() {
 }
 
 #[test]
-fn ids_and_depth_are_those_of_the_projection() {
+fn ids_and_depth_agree_with_the_projection() {
     let target = [0.0, 0.25, 0.0];
     let world = scene(vec![
         solid(Shape::Sphere, Material::Glossy, target),
@@ -377,7 +377,7 @@ fn ids_and_depth_are_those_of_the_projection() {
 }
 
 #[test]
-fn projection_undoes_the_ray() {
+fn projection_inverts_the_ray() {
     let mut random = ChaCha8Rng::seed_from_u64(3);
     for _ in 0..100 {
         let mut number = |low, high| random.random_range(low..high);
@@ -404,7 +404,7 @@ fn projection_undoes_the_ray() {
 }
 
 #[test]
-fn the_same_scene_gives_the_same_bytes_and_few_samples_little_noise() {
+fn rendering_is_reproducible_and_has_little_noise() {
     let world = scene(vec![
         solid(Shape::Sphere, Material::Glossy, [0.5, 0.5, 0.0]),
         solid(Shape::Cone, Material::Matte, [-0.8, 0.5, 0.4]),
@@ -423,7 +423,7 @@ fn the_same_scene_gives_the_same_bytes_and_few_samples_little_noise() {
 }
 
 #[test]
-fn nothing_in_a_scene_or_in_settings_is_fatal() {
+fn invalid_scenes_and_settings_do_not_panic() {
     let mut bad = solid(
         Shape::Cone,
         Material::Glossy,

@@ -6,15 +6,15 @@
 //! would be noise. The stage's ambient light replaces the rest of a truncated path.
 
 use super::sampling::Decisions;
-use super::stage::{FAR, Meeting, Stage, Thing};
+use super::stage::{FAR, Intersection, Stage, Target};
 use super::vector::{V3, add, along, dot, mix, mul, reflect, scale};
 
 /// Height above a surface at which rays leave it.
-pub(crate) const LIFT: f32 = 5e-4;
+pub(crate) const RAY_OFFSET: f32 = 5e-4;
 /// Maximum number of mirrors in a path.
-pub(crate) const MIRRORS: u32 = 4;
+pub(crate) const MAX_MIRRORS: u32 = 4;
 /// Maximum brightness of the visible lamp in a path; more would only make the edges of highlights jagged.
-pub(crate) const GLARE: f32 = 6.0;
+pub(crate) const MAX_GLARE: f32 = 6.0;
 
 /// The current ray of a path.
 #[derive(Clone, Copy)]
@@ -66,11 +66,11 @@ pub(crate) fn radiance(stage: &Stage, decisions: &Decisions<'_>, o: V3, d: V3) -
         split: false,
     };
     loop {
-        let goes_on = match stage.meet(path.ray.o, path.ray.d) {
-            Some(meeting) => path.meets(&meeting),
-            None => path.leaves(),
+        let continues = match stage.intersect(path.ray.o, path.ray.d) {
+            Some(intersection) => path.hit_surface(&intersection),
+            None => path.leave_scene(),
         };
-        if !goes_on {
+        if !continues {
             match path.reflection.take() {
                 Some(reflection) => path.ray = reflection,
                 None => return path.light,
@@ -81,31 +81,31 @@ pub(crate) fn radiance(stage: &Stage, decisions: &Decisions<'_>, o: V3, d: V3) -
 
 impl Path<'_> {
     #[inline(always)]
-    fn finds(&mut self, light: V3) {
+    fn add_light(&mut self, light: V3) {
         self.light = add(self.light, mul(self.ray.through, light));
     }
 
     /// Handles a ray that hits nothing; returns whether the path continues.
     #[inline(always)]
-    fn leaves(&mut self) -> bool {
-        self.finds(self.stage.sky(self.ray.d));
+    fn leave_scene(&mut self) -> bool {
+        self.add_light(self.stage.sky(self.ray.d));
         if self.ray.bounces == 0 {
             let glare = mul(self.ray.through, self.stage.lamp.glare(self.ray.d));
-            self.light = add(self.light, glare.map(|c| c.min(GLARE)));
+            self.light = add(self.light, glare.map(|c| c.min(MAX_GLARE)));
         }
         false
     }
 
     /// Handles a hit of a surface; returns whether the path continues.
     #[inline(always)]
-    fn meets(&mut self, meeting: &Meeting) -> bool {
+    fn hit_surface(&mut self, intersection: &Intersection) -> bool {
         let ray = &mut self.ray;
-        let normal = meeting.normal;
-        let point = along(ray.o, ray.d, meeting.distance);
-        let surface = self.stage.surface(point, meeting.thing);
+        let normal = intersection.normal;
+        let point = along(ray.o, ray.d, intersection.distance);
+        let surface = self.stage.surface(point, intersection.target);
         let facing = -dot(normal, ray.d);
         let mirrored = reflect(ray.d, normal);
-        ray.o = along(point, normal, LIFT);
+        ray.o = along(point, normal, RAY_OFFSET);
         if surface.mirror {
             ray.through = mul(
                 ray.through,
@@ -113,8 +113,8 @@ impl Path<'_> {
             );
             ray.d = mirrored;
             ray.mirrors += 1;
-            if ray.mirrors > MIRRORS {
-                self.finds(self.stage.sky(mirrored));
+            if ray.mirrors > MAX_MIRRORS {
+                self.add_light(self.stage.sky(mirrored));
                 return false;
             }
             return true;
@@ -130,17 +130,17 @@ impl Path<'_> {
             ray.through = scale(ray.through, 1.0 - share);
         }
         ray.through = mul(ray.through, surface.albedo);
-        self.scatters(normal)
+        self.scatter(normal)
     }
 
     /// Scatters at a diffuse surface; returns whether the path continues.
     #[inline(always)]
-    fn scatters(&mut self, normal: V3) -> bool {
+    fn scatter(&mut self, normal: V3) -> bool {
         let bounces = self.ray.bounces;
         let place = self.decisions.lamp(bounces);
-        self.finds(lamp_light(self.stage, self.ray.o, normal, place));
+        self.add_light(lamp_light(self.stage, self.ray.o, normal, place));
         if bounces == self.decisions.bounces {
-            self.finds(self.stage.ambient(normal));
+            self.add_light(self.stage.ambient(normal));
             return false;
         }
         self.ray.d = self.decisions.bounce(bounces, normal);
@@ -162,12 +162,12 @@ fn lamp_light(stage: &Stage, start: V3, normal: V3, place: [f32; 2]) -> V3 {
 
 /// Returns the ground truth for a ray from the eye: the object's index plus 1, or 0 for none, and the depth along `forward`.
 pub(crate) fn ground_truth(stage: &Stage, d: V3) -> (u8, f32) {
-    let meeting = stage.meet(stage.view.eye, d);
-    let id = match meeting.map(|meeting| meeting.thing) {
-        Some(Thing::Solid(i)) => i as u8 + 1,
-        _ => 0,
+    let Some(nearest) = stage.intersect(stage.view.eye, d) else {
+        return (0, FAR);
     };
-    let distance = meeting.map_or(FAR, |meeting| meeting.distance);
-    let depth = distance * dot(d, stage.view.forward);
-    (id, if meeting.is_some() { depth } else { FAR })
+    let id = match nearest.target {
+        Target::Solid(i) => i as u8 + 1,
+        Target::Ground | Target::Wall => 0,
+    };
+    (id, nearest.distance * dot(d, stage.view.forward))
 }

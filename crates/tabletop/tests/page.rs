@@ -34,7 +34,7 @@ mod page {
         let instructions = scene.instructions();
         assert!(!instructions.is_empty());
         for (i, instruction) in instructions.iter().enumerate() {
-            let after = scene.after(i).expect("an answer");
+            let after = scene.after(i).expect("a rendered image");
             assert_eq!(after.len(), before.len());
             assert_ne!(after, before, "{instruction}");
         }

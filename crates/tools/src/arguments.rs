@@ -1,5 +1,7 @@
 //! Parsers of command-line values whose types the library defines.
 
+use std::ffi::OsString;
+
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use unireal::internals::cpu::gemm::engine::Precision;
 use unireal::internals::weights::quant::Encoding;
@@ -9,8 +11,8 @@ pub(crate) fn encoding() -> impl TypedValueParser<Value = Encoding> {
     PossibleValuesParser::new([
         PossibleValue::new("f32").help("32-bit floats"),
         PossibleValue::new("f16").help("16-bit floats on the wire, 32-bit ones on the device"),
-        PossibleValue::new("q8").help("8 bits per value and a scale for each 32 of them"),
-        PossibleValue::new("q4").help("4 bits per value and a scale for each 32 of them"),
+        PossibleValue::new("q8").help("8 bits per value and one scale per 32 values"),
+        PossibleValue::new("q4").help("4 bits per value and one scale per 32 values"),
     ])
     .try_map(|text| text.parse())
 }
@@ -28,10 +30,10 @@ pub(crate) fn precision() -> impl TypedValueParser<Value = Precision> {
 const RENAMED: [(&str, &str); 1] = [("--no-keep", "--no-composite")];
 
 /// Warns about options given by their old names, which version 0.3 removes.
-pub fn warn_of_old_names(arguments: impl Iterator<Item = String>) {
+pub fn warn_of_old_names(arguments: impl Iterator<Item = OsString>) {
     for argument in arguments {
-        if let Some((old, new)) = RENAMED.iter().find(|(old, _)| *old == argument) {
-            eprintln!("unireal: {old} is called {new} now; the old name goes with version 0.3");
+        if let Some((old, new)) = RENAMED.iter().find(|(old, _)| argument == *old) {
+            eprintln!("unireal: {old} is now {new}; version 0.3 removes the old name");
         }
     }
 }

@@ -6,13 +6,12 @@ use std::time::Instant;
 use burn::tensor::{Distribution, Tensor, TensorData};
 
 use super::train::bench::{self, TrainOptions};
+use crate::train::initialise;
 use unireal::Role;
 use unireal::internals::config::{Attention, Config, TransformerConfig};
 use unireal::internals::gpu::device::Choice;
 use unireal::internals::loader::open;
 use unireal::internals::model::sequence::{Grid, InputFrame, TextStates};
-use unireal::internals::model::transformer::Transformer;
-use unireal::internals::weights::quant::Encoding;
 use unireal::{Error, Result};
 
 /// Options of `unireal bench`.
@@ -64,9 +63,33 @@ pub fn run(options: &Options) -> Result<()> {
 }
 
 /// Head dimension.
-const HEAD: usize = 64;
+const HEAD_DIM: usize = 64;
 
+/// Checks the shape of [`StepOptions`].
+fn check(options: &StepOptions) -> Result<()> {
+    const MAX_TOKENS: usize = 1 << 20;
+    let StepOptions { width, tokens, .. } = *options;
+    if width == 0 || !width.is_multiple_of(HEAD_DIM) {
+        return Err(Error::Request(format!(
+            "--width: {width}, expected a positive multiple of {HEAD_DIM}"
+        )));
+    }
+    for (option, value) in [("--layers", options.layers), ("--rounds", options.rounds)] {
+        if value == 0 {
+            return Err(Error::Request(format!("{option}: 0, expected 1 or more")));
+        }
+    }
+    if !(16..=MAX_TOKENS).contains(&tokens) || !tokens.is_multiple_of(16) {
+        return Err(Error::Request(format!(
+            "--tokens: {tokens}, expected a multiple of 16 from 16 to {MAX_TOKENS}"
+        )));
+    }
+    Ok(())
+}
+
+/// Times evaluations of a random transformer and prints a line of JSON.
 async fn step(options: &StepOptions) -> Result<()> {
+    check(options)?;
     let StepOptions {
         width,
         layers,
@@ -74,27 +97,17 @@ async fn step(options: &StepOptions) -> Result<()> {
         rounds,
         ..
     } = *options;
-    if width == 0 || !width.is_multiple_of(HEAD) || layers == 0 || rounds == 0 {
-        return Err(Error::Request(format!(
-            "width {width}, {layers} layers, {rounds} rounds; width must be a multiple of {HEAD}, and none may be 0"
-        )));
-    }
-    if !(16..=1 << 20).contains(&tokens) || !tokens.is_multiple_of(16) {
-        return Err(Error::Request(format!(
-            "{tokens} tokens; use a multiple of 16, at most 1048576"
-        )));
-    }
     let config = TransformerConfig {
         hidden_size: width,
         num_layers: layers,
-        num_attention_heads: width / HEAD,
+        num_attention_heads: width / HEAD_DIM,
         axes_dims: [16, 24, 24],
         attention: Attention::Full,
         ..Config::tabletop().transformer
     };
     let opened = open(options.device).await?;
     let device = &opened.device;
-    let network = Transformer::new(&config, Encoding::F32, device);
+    let network = initialise::transformer(&config, device);
     let normal = Distribution::Normal(0.0, 1.0);
     let n_text = tokens / 8;
     let frame = [1, config.in_channels, 1, (tokens - n_text) / 2];
@@ -115,8 +128,8 @@ async fn step(options: &StepOptions) -> Result<()> {
         let started = Instant::now();
         let sequence = network.sequence(&text, &inputs, &[grid]);
         let velocity = network.forward(&sequence, std::slice::from_ref(&noise), t.clone());
-        let all = velocity[0].clone().into_data();
-        drop(all);
+        // Reading the values waits for the computation.
+        drop(velocity[0].clone().into_data());
         started.elapsed().as_secs_f64()
     };
     evaluate();

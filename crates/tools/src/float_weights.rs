@@ -23,8 +23,8 @@ struct Stored {
     bytes: Vec<u8>,
 }
 
-/// Stored tensors by name; a tensor that is split by rows has several parts, keyed by their first row.
-type Parts = BTreeMap<String, BTreeMap<usize, Stored>>;
+/// Stored tensors by name; a tensor that is split by rows has several chunks, keyed by their first row.
+type Chunks = BTreeMap<String, BTreeMap<usize, Stored>>;
 
 /// Returns every tensor of a component's folder as f32. If the folder has an index, only the shards listed there are read, and
 /// their hashes are verified.
@@ -33,31 +33,36 @@ type Parts = BTreeMap<String, BTreeMap<usize, Stored>>;
 /// [`Error::Format`] for a missing or invalid file, [`Error::Integrity`] for a shard that does not match its hash.
 pub(super) fn read(folder: &Path) -> Result<HashMap<String, CpuTensor>> {
     let index = folder.join("model.safetensors.index.json");
-    let mut parts = Parts::new();
+    let mut chunks = Chunks::new();
     let mut encoding = Encoding::F32;
     if index.exists() {
-        let bytes = std::fs::read(&index).map_err(|e| wrong(&index, e))?;
+        let bytes = std::fs::read(&index).map_err(|e| format_error(&index, e))?;
         let component = folder.file_name().map(|name| name.to_string_lossy());
         let manifest = Manifest::parse(component.as_deref().unwrap_or_default(), &bytes)?;
         encoding = manifest.encoding;
         for shard in &manifest.shards {
             let name = shard.path.rsplit('/').next().unwrap_or(&shard.path);
             let path = folder.join(name);
-            let bytes = std::fs::read(&path).map_err(|e| wrong(&path, e))?;
-            add(&mut parts, &path, VerifiedShard::new(shard, bytes)?.bytes())?;
+            let bytes = std::fs::read(&path).map_err(|e| format_error(&path, e))?;
+            add(
+                &mut chunks,
+                &path,
+                VerifiedShard::new(shard, bytes)?.bytes(),
+            )?;
         }
     } else {
-        for path in plain_files(folder)? {
-            let bytes = std::fs::read(&path).map_err(|e| wrong(&path, e))?;
-            add(&mut parts, &path, &bytes)?;
+        for path in unindexed_files(folder)? {
+            let bytes = std::fs::read(&path).map_err(|e| format_error(&path, e))?;
+            add(&mut chunks, &path, &bytes)?;
         }
     }
     let mut stored = BTreeMap::new();
-    for (name, rows) in parts {
-        let whole = join(rows).map_err(|reason| wrong(folder, format!("{name}: {reason}")))?;
+    for (name, rows) in chunks {
+        let whole =
+            join(rows).map_err(|reason| format_error(folder, format!("{name}: {reason}")))?;
         stored.insert(name, whole);
     }
-    floats(stored, encoding).map_err(|reason| wrong(folder, reason))
+    floats(stored, encoding).map_err(|reason| format_error(folder, reason))
 }
 
 /// Fills the parameters of a float module from a component's folder.
@@ -83,30 +88,30 @@ pub(super) fn load<M: Module>(
     )
 }
 
-fn wrong(path: &Path, reason: impl std::fmt::Display) -> Error {
+fn format_error(path: &Path, reason: impl std::fmt::Display) -> Error {
     Error::format(path.display().to_string(), reason)
 }
 
 /// Returns the safetensors files of a folder without an index, sorted by name.
-fn plain_files(folder: &Path) -> Result<Vec<PathBuf>> {
+fn unindexed_files(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(|e| wrong(folder, e))? {
-        let path = entry.map_err(|e| wrong(folder, e))?.path();
+    for entry in std::fs::read_dir(folder).map_err(|e| format_error(folder, e))? {
+        let path = entry.map_err(|e| format_error(folder, e))?.path();
         if path.extension().is_some_and(|e| e == "safetensors") {
             paths.push(path);
         }
     }
     paths.sort();
     if paths.is_empty() {
-        Err(wrong(folder, "holds no .safetensors file"))
+        Err(format_error(folder, "holds no .safetensors file"))
     } else {
         Ok(paths)
     }
 }
 
 /// Adds the tensors of a safetensors file.
-fn add(parts: &mut Parts, path: &Path, bytes: &[u8]) -> Result<()> {
-    let tensors = SafeTensors::deserialize(bytes).map_err(|e| wrong(path, e))?;
+fn add(chunks: &mut Chunks, path: &Path, bytes: &[u8]) -> Result<()> {
+    let tensors = SafeTensors::deserialize(bytes).map_err(|e| format_error(path, e))?;
     for (name, view) in tensors.iter() {
         let split = name.rsplit_once(ROWS);
         let split = split.and_then(|(whole, first)| Some((whole, first.parse().ok()?)));
@@ -116,33 +121,36 @@ fn add(parts: &mut Parts, path: &Path, bytes: &[u8]) -> Result<()> {
             shape: view.shape().to_vec(),
             bytes: view.data().to_vec(),
         };
-        let rows = parts.entry(whole.to_owned()).or_default();
+        let rows = chunks.entry(whole.to_owned()).or_default();
         if rows.insert(first, stored).is_some() {
-            return Err(wrong(path, format!("{name} is there twice")));
+            return Err(format_error(
+                path,
+                format!("reading {name}: found twice, expected once"),
+            ));
         }
     }
     Ok(())
 }
 
-/// Concatenates the parts of a tensor along the rows.
-fn join(parts: BTreeMap<usize, Stored>) -> std::result::Result<Stored, String> {
-    let mut parts = parts.into_iter();
-    let Some((first, mut whole)) = parts.next() else {
-        return Err("no part".into());
+/// Concatenates the chunks of a tensor along the rows.
+fn join(chunks: BTreeMap<usize, Stored>) -> std::result::Result<Stored, String> {
+    let mut chunks = chunks.into_iter();
+    let Some((first, mut whole)) = chunks.next() else {
+        return Err("no chunk, expected one or more".into());
     };
     if first != 0 {
-        return Err(format!("the first part begins at row {first}, expected 0"));
+        return Err(format!("the first chunk begins at row {first}, expected 0"));
     }
-    for (first, part) in parts {
-        let fits = part.dtype == whole.dtype && part.shape.get(1..) == whole.shape.get(1..);
+    for (first, chunk) in chunks {
+        let fits = chunk.dtype == whole.dtype && chunk.shape.get(1..) == whole.shape.get(1..);
         if !fits || whole.shape.first() != Some(&first) {
             return Err(format!(
-                "a part {:?} {:?} at row {first} does not continue {:?} {:?}",
-                part.dtype, part.shape, whole.dtype, whole.shape
+                "a chunk {:?} {:?} at row {first}, expected one that continues {:?} {:?}",
+                chunk.dtype, chunk.shape, whole.dtype, whole.shape
             ));
         }
-        whole.shape[0] += part.shape[0];
-        whole.bytes.extend(part.bytes);
+        whole.shape[0] += chunk.shape[0];
+        whole.bytes.extend(chunk.bytes);
     }
     Ok(whole)
 }
@@ -257,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pack_of_any_encoding_comes_back_within_its_rounding() {
+    fn a_pack_of_any_encoding_is_read_within_its_rounding() {
         // Large enough to be split by rows in the smallest shards.
         let matrix = tensor("block.weight", &[700, 512], 1.0);
         let bias = tensor("block.bias", &[700], 1.0);
@@ -268,12 +276,12 @@ mod tests {
             (Encoding::Q4, 1.0 / 8.0 + 1e-3),
         ] {
             let folder = tempfile::tempdir().unwrap();
-            let mut writer = Writer::new(folder.path(), "part", encoding, 128 << 10).unwrap();
+            let mut writer = Writer::new(folder.path(), "vae", encoding, 128 << 10).unwrap();
             let quantized = matches!(encoding, Encoding::Q8 | Encoding::Q4);
             writer.add(&matrix, quantized).unwrap();
             writer.add(&bias, false).unwrap();
             writer.finish().unwrap();
-            let found = read(&folder.path().join("part")).unwrap();
+            let found = read(&folder.path().join("vae")).unwrap();
             assert_eq!(found.len(), 2, "{encoding}");
             for expected in [&matrix, &bias] {
                 let back = &found[&expected.name];
@@ -286,19 +294,19 @@ mod tests {
     }
 
     #[test]
-    fn only_what_the_index_names_is_read_and_it_is_verified() {
+    fn only_indexed_shards_are_read_and_they_are_verified() {
         let folder = tempfile::tempdir().unwrap();
-        let part = folder.path().join("part");
-        let mut writer = Writer::new(folder.path(), "part", Encoding::Q8, 128 << 10).unwrap();
+        let component = folder.path().join("vae");
+        let mut writer = Writer::new(folder.path(), "vae", Encoding::Q8, 128 << 10).unwrap();
         writer.add(&tensor("a", &[4, 64], 1.0), true).unwrap();
         writer.finish().unwrap();
-        std::fs::write(part.join("other.safetensors"), b"not one").unwrap();
-        assert_eq!(read(&part).unwrap().len(), 1);
-        let shard = part.join("model-00001.safetensors");
+        std::fs::write(component.join("other.safetensors"), b"not one").unwrap();
+        assert_eq!(read(&component).unwrap().len(), 1);
+        let shard = component.join("model-00001.safetensors");
         let mut bytes = std::fs::read(&shard).unwrap();
         *bytes.last_mut().unwrap() ^= 1;
         std::fs::write(&shard, bytes).unwrap();
-        assert!(matches!(read(&part), Err(Error::Integrity { .. })));
+        assert!(matches!(read(&component), Err(Error::Integrity { .. })));
         assert!(
             read(folder.path())
                 .unwrap_err()

@@ -1,4 +1,4 @@
-//! Rendered tabletop frames with images of the type that the model uses.
+//! Rendered tabletop frames whose image is a [`unireal::Image`].
 
 use unireal::Image;
 use unireal_tabletop::{Scene, Settings};

@@ -86,22 +86,23 @@ pub struct Report {
 }
 
 fn size(text: &str) -> std::result::Result<(u32, u32), String> {
-    let wrong = || format!("\"{text}\" is not a size; write it as 64x64");
-    let (width, height) = text.split_once('x').ok_or_else(wrong)?;
-    let side = |text: &str| text.parse().map_err(|_| wrong());
+    let invalid = || "expected WIDTHxHEIGHT, such as 64x64".to_owned();
+    let (width, height) = text.split_once('x').ok_or_else(invalid)?;
+    let side = |text: &str| text.parse().map_err(|_| invalid());
     Ok((side(width)?, side(height)?))
 }
 
 /// Builds the request that the options describe.
 ///
 /// # Errors
-/// [`Error::Request`] for an unknown role or tag, [`Error::Format`] for a file that is not an image.
+/// [`Error::Request`] for a missing or unknown role and for an unknown tag, [`Error::Io`] for a file that cannot be read,
+/// [`Error::Format`] for one that is not an image.
 pub fn request(options: &Options) -> Result<Request> {
     let mut request = Request::new(&options.prompt);
     for text in &options.images {
         let (role, path) = text.split_once('=').ok_or_else(|| {
             Error::Request(format!(
-                "--image {text} has no role; write it as canvas={text}"
+                "parsing --image: {text}, expected ROLE=PATH such as canvas={text}"
             ))
         })?;
         request.frames.push(Frame {
@@ -195,8 +196,8 @@ fn numbered(path: &Path, index: usize, count: usize) -> PathBuf {
     }
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
     let mut name = format!("{stem}-{}", index + 1);
-    if let Some(ending) = path.extension() {
-        name = format!("{name}.{}", ending.to_string_lossy());
+    if let Some(extension) = path.extension() {
+        name = format!("{name}.{}", extension.to_string_lossy());
     }
     path.with_file_name(name)
 }

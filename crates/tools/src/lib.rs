@@ -20,7 +20,7 @@ pub mod pack;
 /// Precision of matrix products on the CPU.
 pub mod precision {
     pub use unireal::internals::cpu::gemm::engine::{
-        Engine, Precision, Scope, VARIABLE, engine, scoped,
+        Engine, Precision, Scope, check_variable, engine, scoped,
     };
 }
 pub mod train;

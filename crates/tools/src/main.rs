@@ -1,7 +1,7 @@
 //! The native command `unireal` with its subcommands.
 
 use clap::{Parser, Subcommand};
-use unireal_tools::{arguments, bench, data, evaluate, generate, pack, train, world};
+use unireal_tools::{arguments, bench, data, evaluate, generate, pack, precision, train, world};
 
 /// UniReal in the open: one diffusion transformer that generates and edits images.
 #[derive(Parser)]
@@ -32,8 +32,9 @@ enum Command {
 }
 
 fn main() -> std::process::ExitCode {
-    arguments::warn_of_old_names(std::env::args());
-    let result = match Arguments::parse().command {
+    arguments::warn_of_old_names(std::env::args_os());
+    let command = Arguments::parse().command;
+    let result = precision::check_variable().and_then(|()| match command {
         Command::Generate(options) => generate::run(&options),
         Command::Pack(options) => pack::pack(&options),
         Command::Inspect(options) => pack::run_inspect(&options),
@@ -42,7 +43,7 @@ fn main() -> std::process::ExitCode {
         Command::World(options) => world::run(&options),
         Command::Train(options) => train::run(&options),
         Command::Bench(options) => bench::run(&options),
-    };
+    });
     match result {
         Ok(()) => std::process::ExitCode::SUCCESS,
         Err(e) => {

@@ -1,12 +1,10 @@
 //! `unireal pack` and `unireal inspect`: converts checkpoints to packs for any static host, and reports the contents of packs.
 
+mod checkpoint;
+
 use std::collections::{BTreeMap, HashSet};
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use half::{bf16, f16};
-use safetensors::tensor::{Dtype, Metadata};
 use serde::Serialize;
 
 use crate::arguments;
@@ -16,12 +14,14 @@ use unireal::internals::config::Config;
 use unireal::internals::model::{Encodings, Model, text, transformer, vae};
 use unireal::internals::tokenizer::Tokenizer;
 use unireal::internals::weights::load::{COMPONENTS, Plan};
-use unireal::internals::weights::manifest::{MAX_JSON, MAX_SHARD};
-use unireal::internals::weights::module::{CpuTensor, shapes};
+use unireal::internals::weights::manifest::MAX_SHARD;
+use unireal::internals::weights::module::shapes;
 use unireal::internals::weights::quant::Encoding;
 use unireal::internals::weights::save::{Writer, packed_name};
 use unireal::internals::weights::source::{Origin, ShardSource, VerifiedShard};
 use unireal::{Error, Result};
+
+pub(crate) use checkpoint::Checkpoint;
 
 /// Options of `unireal pack`.
 #[derive(Clone, Debug, clap::Args)]
@@ -96,99 +96,125 @@ pub struct ComponentReport {
 /// Converts a checkpoint to a pack.
 ///
 /// # Errors
-/// [`Error::Format`] with the file or tensor that is missing or invalid.
+/// [`Error::Format`] or [`Error::Io`] with the file or tensor that is missing or invalid.
 pub fn pack(options: &PackOptions) -> Result<()> {
     let (input, output) = (&options.input, &options.output);
     let config = Config::read(input)?;
-    let chosen = |component: Option<Encoding>| component.unwrap_or(options.encoding);
+    let or_default = |component: Option<Encoding>| component.unwrap_or(options.encoding);
     let encodings = Encodings {
-        text_encoder: chosen(options.text_encoder),
-        transformer: chosen(options.transformer),
-        vae: chosen(options.vae),
+        text_encoder: or_default(options.text_encoder),
+        transformer: or_default(options.transformer),
+        vae: or_default(options.vae),
     };
-    let device = burn::tensor::Device::flex();
-    let float = Model::new(&config, Encodings::FLOAT, &device);
-    let packed = Model::new(&config, encodings, &device);
-    let [t, d, v] = COMPONENTS;
-    let components = [
-        (
-            t,
-            encodings.text_encoder,
-            shapes(&float.text, text::NAMES),
-            shapes(&packed.text, text::NAMES),
-        ),
-        (
-            d,
-            encodings.transformer,
-            shapes(&float.transformer, transformer::NAMES),
-            shapes(&packed.transformer, transformer::NAMES),
-        ),
-        (
-            v,
-            encodings.vae,
-            shapes(&float.vae, vae::NAMES),
-            shapes(&packed.vae, vae::NAMES),
-        ),
-    ];
-    let tokenizer = input.join("tokenizer/tokenizer.json");
-    let json = if options.partial && !tokenizer.exists() {
-        None
-    } else {
-        let name = tokenizer.display().to_string();
-        let json = std::fs::read(&tokenizer).map_err(|e| Error::format(&name, e))?;
-        Tokenizer::from_json(&json)?;
-        Some(json)
-    };
-    for (component, encoding, wanted, stored) in components {
-        if options.partial && !has_weights(&input.join(component)) {
-            eprintln!("{component}: no weights yet");
+    let tokenizer = read_tokenizer(input, options.partial)?;
+    for component in components(&config, encodings) {
+        if options.partial && !has_weights(&input.join(component.name))? {
+            eprintln!("{}: no weights yet", component.name);
             continue;
         }
-        let names: HashSet<String> = stored.into_iter().map(|(name, _)| name).collect();
-        let mut checkpoint = Checkpoint::open(&input.join(component))?;
-        let mut writer = Writer::new(output, component, encoding, options.shard_bytes)?;
-        for (name, shape) in &wanted {
-            let tensor = checkpoint.tensor(name, shape)?;
-            writer.add(&tensor, names.contains(&packed_name(name)))?;
-        }
-        writer.finish()?;
-        let unused = checkpoint.tensors.len() - wanted.len();
-        if unused > 0 {
-            eprintln!(
-                "{component}: {unused} tensors of the checkpoint are not part of the model and were left out"
-            );
-        }
+        pack_component(&component, options)?;
     }
-    carry_progress(input, output)?;
+    copy_training_json(input, output)?;
     config.write(output)?;
-    let Some(json) = json else {
+    let Some(tokenizer) = tokenizer else {
         return Ok(());
     };
-    let target = output.join("tokenizer/tokenizer.json");
-    let put = || {
-        std::fs::create_dir_all(output.join("tokenizer"))?;
-        std::fs::write(&target, &json)
-    };
-    put().map_err(|e| Error::format(target.display().to_string(), e))
+    let folder = output.join("tokenizer");
+    std::fs::create_dir_all(&folder).map_err(|e| Error::io(&folder, e))?;
+    let path = folder.join("tokenizer.json");
+    std::fs::write(&path, &tokenizer).map_err(|e| Error::io(&path, e))
 }
 
-/// Returns whether a component's folder has safetensors files.
-pub(super) fn has_weights(folder: &Path) -> bool {
-    let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    files
-        .filter_map(|entry| {
-            entry
-                .path()
-                .extension()
-                .map(|ending| ending == "safetensors")
-        })
-        .any(|found| found)
+/// A network to pack.
+struct Component {
+    name: &'static str,
+    encoding: Encoding,
+    /// Names and shapes of its tensors in the checkpoint.
+    tensors: Vec<(String, Vec<usize>)>,
+    /// Names of its tensors in the pack.
+    stored_names: HashSet<String>,
+}
+
+fn components(config: &Config, encodings: Encodings) -> [Component; 3] {
+    let device = burn::tensor::Device::flex();
+    let as_checkpoint = Model::new(config, Encodings::FLOAT, &device);
+    let as_pack = Model::new(config, encodings, &device);
+    let [text_encoder, transformer, vae] = COMPONENTS;
+    let names = |shapes: Vec<(String, Vec<usize>)>| shapes.into_iter().map(|(name, _)| name);
+    [
+        Component {
+            name: text_encoder,
+            encoding: encodings.text_encoder,
+            tensors: shapes(&as_checkpoint.text, text::NAMES),
+            stored_names: names(shapes(&as_pack.text, text::NAMES)).collect(),
+        },
+        Component {
+            name: transformer,
+            encoding: encodings.transformer,
+            tensors: shapes(&as_checkpoint.transformer, transformer::NAMES),
+            stored_names: names(shapes(&as_pack.transformer, transformer::NAMES)).collect(),
+        },
+        Component {
+            name: vae,
+            encoding: encodings.vae,
+            tensors: shapes(&as_checkpoint.vae, vae::NAMES),
+            stored_names: names(shapes(&as_pack.vae, vae::NAMES)).collect(),
+        },
+    ]
+}
+
+/// Reads and checks the tokenizer of a checkpoint; `None` if there is none yet and `partial` allows it.
+fn read_tokenizer(checkpoint: &Path, partial: bool) -> Result<Option<Vec<u8>>> {
+    let path = checkpoint.join("tokenizer/tokenizer.json");
+    if partial && !path.exists() {
+        return Ok(None);
+    }
+    let json = std::fs::read(&path).map_err(|e| Error::io(&path, e))?;
+    Tokenizer::from_json(&json)?;
+    Ok(Some(json))
+}
+
+fn pack_component(component: &Component, options: &PackOptions) -> Result<()> {
+    let Component { name, encoding, .. } = component;
+    let mut checkpoint = Checkpoint::open(&options.input.join(name))?;
+    let mut writer = Writer::new(&options.output, name, *encoding, options.shard_bytes)?;
+    for (tensor, shape) in &component.tensors {
+        let quantized = component.stored_names.contains(&packed_name(tensor));
+        writer.add(&checkpoint.tensor(tensor, shape)?, quantized)?;
+    }
+    writer.finish()?;
+    let unused = checkpoint.tensors.len() - component.tensors.len();
+    if unused > 0 {
+        eprintln!(
+            "{name}: left out {unused} tensors of the checkpoint, which the model does not have"
+        );
+    }
+    Ok(())
+}
+
+/// Returns whether a component's folder has safetensors files; false if there is no folder.
+///
+/// # Errors
+/// [`Error::Io`] when it cannot be read.
+pub(super) fn has_weights(folder: &Path) -> Result<bool> {
+    let fail = |e| Error::io(folder, e);
+    let entries = match std::fs::read_dir(folder) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+        entries => entries.map_err(fail)?,
+    };
+    for entry in entries {
+        let path = entry.map_err(fail)?.path();
+        if path.extension().is_some_and(|e| e == "safetensors") {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Copies a run's `training.json`, so that training can resume from the pack; without one, removes that of an earlier pack.
-fn carry_progress(input: &Path, output: &Path) -> Result<()> {
+fn copy_training_json(input: &Path, output: &Path) -> Result<()> {
     let (from, to) = (input.join(TRAINING), output.join(TRAINING));
-    let done = if from == to {
+    let result = if from == to {
         Ok(())
     } else if from.exists() {
         std::fs::copy(&from, &to).map(drop)
@@ -197,116 +223,7 @@ fn carry_progress(input: &Path, output: &Path) -> Result<()> {
     } else {
         Ok(())
     };
-    done.map_err(|e| Error::io(&to, e))
-}
-
-/// The safetensors files of a component; tensors are read one at a time.
-struct Checkpoint {
-    folder: PathBuf,
-    files: Vec<(File, u64, Metadata)>,
-    /// Index of each tensor's file.
-    tensors: BTreeMap<String, usize>,
-}
-
-impl Checkpoint {
-    fn open(folder: &Path) -> Result<Self> {
-        let name = folder.display().to_string();
-        let fail = |e: std::io::Error| Error::format(&name, e);
-        let mut paths = Vec::new();
-        for entry in std::fs::read_dir(folder).map_err(fail)? {
-            let path = entry.map_err(fail)?.path();
-            if path
-                .extension()
-                .is_some_and(|ending| ending == "safetensors")
-            {
-                paths.push(path);
-            }
-        }
-        paths.sort();
-        if paths.is_empty() {
-            return Err(Error::format(&name, "holds no .safetensors file"));
-        }
-        let (mut files, mut tensors) = (Vec::new(), BTreeMap::new());
-        for path in paths {
-            let name = path.display().to_string();
-            let fail = |e: std::io::Error| Error::format(&name, e);
-            let mut file = File::open(&path).map_err(fail)?;
-            let mut length = [0; 8];
-            file.read_exact(&mut length).map_err(fail)?;
-            let length = u64::from_le_bytes(length);
-            if length > MAX_JSON * 8 {
-                return Err(Error::format(
-                    &name,
-                    format!("has a header of {length} bytes"),
-                ));
-            }
-            let mut header = vec![0; length as usize];
-            file.read_exact(&mut header).map_err(fail)?;
-            let metadata: Metadata = unireal::internals::config::parse(&name, &header)?;
-            for tensor in metadata.tensors().into_keys() {
-                tensors.insert(tensor, files.len());
-            }
-            files.push((file, 8 + length, metadata));
-        }
-        Ok(Checkpoint {
-            folder: folder.to_owned(),
-            files,
-            tensors,
-        })
-    }
-
-    fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<CpuTensor> {
-        let folder = self.folder.display().to_string();
-        let bad = |reason: String| Error::format(&folder, reason);
-        let place = *self
-            .tensors
-            .get(name)
-            .ok_or_else(|| bad(format!("{name} is missing")))?;
-        let (file, start, metadata) = &mut self.files[place];
-        let info = metadata
-            .info(name)
-            .ok_or_else(|| bad(format!("{name} is missing")))?;
-        // Converted checkpoints may store 1x1 convolutions as matrices, or matrices as 1x1 convolutions.
-        let squeezed = |shape: &[usize]| {
-            shape
-                .iter()
-                .copied()
-                .filter(|n| *n != 1)
-                .collect::<Vec<_>>()
-        };
-        if squeezed(&info.shape) != squeezed(shape) {
-            return Err(bad(format!(
-                "{name} has shape {:?}, the configuration needs {shape:?}",
-                info.shape
-            )));
-        }
-        let (begin, end) = info.data_offsets;
-        let mut bytes = vec![0; end - begin];
-        file.seek(SeekFrom::Start(*start + begin as u64))
-            .and_then(|_| file.read_exact(&mut bytes))
-            .map_err(|e| bad(format!("{name}: {e}")))?;
-        let pairs = || bytes.chunks_exact(2).map(|b| [b[0], b[1]]);
-        let values = match info.dtype {
-            Dtype::F32 => {
-                let chunks = bytes.chunks_exact(4);
-                chunks
-                    .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
-                    .collect()
-            }
-            Dtype::F16 => pairs().map(|b| f16::from_le_bytes(b).to_f32()).collect(),
-            Dtype::BF16 => pairs().map(|b| bf16::from_le_bytes(b).to_f32()).collect(),
-            other => {
-                return Err(bad(format!(
-                    "{name} is {other:?}; F32, F16 and BF16 are read"
-                )));
-            }
-        };
-        Ok(CpuTensor {
-            name: name.to_owned(),
-            shape: shape.to_vec(),
-            values,
-        })
-    }
+    result.map_err(|e| Error::io(&to, e))
 }
 
 /// Reads and verifies a whole pack.

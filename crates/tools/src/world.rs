@@ -8,18 +8,20 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 
-use super::data::tabletop::{EditCase, clip, mask, shoot};
+use super::data::mask::bounds;
+use super::data::tabletop::{EditCase, RenderedClip, clip, mask, shoot};
 use crate::frame::{Frame, render};
 use unireal::Image;
 use unireal::{Error, Result};
 use unireal_tabletop::edit_case::edit_cases;
-use unireal_tabletop::{Scene, Settings, Wording, film, words};
+use unireal_tabletop::{Scene, Settings, Solid, Wording, film, text};
 
 mod video;
 
 /// Depth values of a 16-bit depth map per table unit.
 const DEPTH_SCALE: f32 = 1000.0;
-/// Mask values are this times the object's number, counted from 1; 0 is no object. The authors' toolkit writes masks this way.
+/// Step between the mask values of two objects: object `i` has the value `MASK_STEP * (i + 1)`, and 0 is no object. The
+/// authors' toolkit writes masks this way.
 const MASK_STEP: u8 = 20;
 
 /// Options of `unireal world`.
@@ -38,13 +40,13 @@ pub struct Options {
     #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(16..=1024))]
     pub size: u32,
     /// Number of frames per clip
-    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(long, requires = "out", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub frames: u32,
     /// Frames per second
-    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=120))]
+    #[arg(long, requires = "out", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=120))]
     pub rate: u32,
     /// Paths per pixel; more is slower and less noisy
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    #[arg(long, requires = "out", value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub samples: Option<u32>,
     /// Output image with a grid of edits, before beside after
     #[arg(long, value_name = "FILE")]
@@ -67,10 +69,10 @@ impl Options {
     }
 
     fn settings(&self) -> Settings {
-        let usual = Settings::square(self.size);
+        let default = Settings::square(self.size);
         Settings {
-            samples: self.samples.unwrap_or(usual.samples),
-            ..usual
+            samples: self.samples.unwrap_or(default.samples),
+            ..default
         }
     }
 }
@@ -78,7 +80,8 @@ impl Options {
 /// Writes clips of the world, a contact sheet of edits, or both. The same options write the same files.
 ///
 /// # Errors
-/// [`Error::Format`] with the file that cannot be written; [`Error::Unsupported`] when `--video` finds no ffmpeg.
+/// [`Error::Format`] or [`Error::Io`] with the file that cannot be written; [`Error::Unsupported`] when `--video` finds no
+/// ffmpeg.
 pub fn run(options: &Options) -> Result<()> {
     let seeds = options.seed..options.seed.saturating_add(options.count);
     if options.video {
@@ -100,14 +103,12 @@ pub fn run(options: &Options) -> Result<()> {
         bar.inc(1);
     }
     bar.finish_and_clear();
-    match &options.sheet {
-        Some(path) => {
-            let groups: Vec<_> = pairs.iter().map(|(a, b)| [Some(a), Some(b)]).collect();
-            let columns = (groups.len() as f64 / 2.0).sqrt().ceil() as usize;
-            Image::sheet(&groups, columns)?.save(path)
-        }
-        None => Ok(()),
-    }
+    let Some(path) = &options.sheet else {
+        return Ok(());
+    };
+    let groups: Vec<_> = pairs.iter().map(|(a, b)| [Some(a), Some(b)]).collect();
+    let columns = (groups.len() as f64 / 2.0).sqrt().ceil() as usize;
+    Image::sheet(&groups, columns)?.save(path)
 }
 
 /// Writes the frames, masks, depth maps, edits and ground truth of one seed, and its video on request.
@@ -120,26 +121,26 @@ fn write_clip(out: &Path, seed: u64, options: &Options) -> Result<()> {
         .map(|scene| render(scene, &options.settings()))
         .collect();
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let truths = std::iter::zip(&scenes, &frames)
+    let frame_truths = std::iter::zip(&scenes, &frames)
         .enumerate()
         .map(|(i, (scene, frame))| {
             let stem = format!("frame-{i:03}");
             save_frame(&folder, &stem, frame)?;
-            let caption = words::caption(scene, options.wording(), &mut rng);
-            Ok(truth(&stem, scene, frame, &caption))
+            let caption = text::caption(scene, options.wording(), &mut rng);
+            Ok(frame_ground_truth(&stem, scene, frame, &caption))
         })
         .collect::<Result<Vec<Value>>>()?;
-    let truth = json!({
+    let ground_truth = json!({
         "seed": seed,
         "rate": options.rate,
-        "caption": words::clip_caption(&scenes, options.wording(), &mut rng),
+        "caption": text::clip_caption(&scenes, options.wording(), &mut rng),
         "depth_scale": DEPTH_SCALE,
         "mask_step": MASK_STEP,
-        "frames": truths,
+        "frames": frame_truths,
         "edits": write_edits(&folder, seed, options)?,
     });
     let path = folder.join("truth.json");
-    let text = serde_json::to_string_pretty(&truth).expect("truth is plain data");
+    let text = serde_json::to_string_pretty(&ground_truth).expect("the keys are strings");
     std::fs::write(&path, text).map_err(|e| Error::io(&path, e))?;
     if options.video {
         let images = frames.iter().map(|frame| &frame.image);
@@ -151,78 +152,61 @@ fn write_clip(out: &Path, seed: u64, options: &Options) -> Result<()> {
 
 /// Writes the edits that the data engine makes from the seed, and returns their ground truth.
 fn write_edits(folder: &Path, seed: u64, options: &Options) -> Result<Vec<Value>> {
-    let shoot = shoot(seed, options.size);
-    let (scene, frame) = &shoot.base;
-    save_frame(folder, "edit-before", frame)?;
-    let texts = edit_cases(seed).instructions(seed, options.wording());
-    let edits = std::iter::zip(&shoot.edits, texts).enumerate();
-    edits
-        .map(
-            |(
-                i,
-                (
-                    EditCase {
-                        edit,
-                        scene: after,
-                        frame,
-                    },
-                    text,
-                ),
-            )| {
-                let stem = format!("edit-{i}-after");
-                save_frame(folder, &stem, frame)?;
-                let solids = edit.solids(scene);
-                Ok(json!({
-                    "kind": edit.kind().name(),
-                    "instruction": text,
-                    "edit": edit,
-                    "solids_before": solids.before,
-                    "solids_after": solids.after,
-                    "before": self::truth("edit-before", scene, &shoot.base.1, ""),
-                    "after": self::truth(&stem, after, frame, ""),
-                }))
-            },
-        )
-        .collect()
+    let RenderedClip { base, edits, .. } = shoot(seed, options.size);
+    let (scene, before) = &base;
+    save_frame(folder, "edit-before", before)?;
+    let instructions = edit_cases(seed).instructions(seed, options.wording());
+    let ground_truth = |(i, (case, instruction)): (usize, (&EditCase, _))| {
+        let stem = format!("edit-{i}-after");
+        save_frame(folder, &stem, &case.frame)?;
+        let solids = case.edit.solids(scene);
+        Ok(json!({
+            "kind": case.edit.kind().name(),
+            "instruction": instruction,
+            "edit": case.edit,
+            "solids_before": solids.before,
+            "solids_after": solids.after,
+            "before": frame_ground_truth("edit-before", scene, before, ""),
+            "after": frame_ground_truth(&stem, &case.scene, &case.frame, ""),
+        }))
+    };
+    let cases = std::iter::zip(&edits, instructions).enumerate();
+    cases.map(ground_truth).collect()
 }
 
 /// Returns the ground truth of a frame. Boxes are left, top, right and bottom, 0 to 1.
-fn truth(stem: &str, scene: &Scene, frame: &Frame, caption: &str) -> Value {
-    let solids: Vec<Value> = (0..scene.solids.len())
-        .map(|i| {
-            let solid = &scene.solids[i];
-            let shown = mask(frame, &[i]);
-            json!({
-                "name": format!("{} {} {} {}", solid.size.name(), solid.material.name(), solid.colour.name(), solid.shape.name()),
-                "mask_value": MASK_STEP * (i as u8 + 1),
-                "pixels": shown.iter().filter(|&&on| on).count(),
-                "box": bounds(&shown, frame.image.width as usize),
-                "stands_on": scene.bearer(i),
-                "state": solid,
-            })
+fn frame_ground_truth(stem: &str, scene: &Scene, frame: &Frame, caption: &str) -> Value {
+    let object = |(i, solid): (usize, &Solid)| {
+        let mask = mask(frame, &[i]);
+        json!({
+            "name": format!("{} {} {} {}", solid.size.name(), solid.material.name(), solid.colour.name(), solid.shape.name()),
+            "mask_value": MASK_STEP * (i as u8 + 1),
+            "pixels": mask.iter().filter(|&&on| on).count(),
+            "box": relative_bounds(&mask, frame.image.width as usize),
+            "stands_on": scene.bearer(i),
+            "state": solid,
         })
-        .collect();
+    };
+    let objects: Vec<Value> = scene.solids.iter().enumerate().map(object).collect();
     json!({
         "picture": format!("{stem}.png"),
         "mask": format!("{stem}-mask.png"),
         "depth": format!("{stem}-depth.png"),
         "caption": caption,
-        "solids": solids,
+        "solids": objects,
         "scene": Scene { solids: Vec::new(), ..scene.clone() },
     })
 }
 
 /// Returns the bounding box of a mask, relative to the image size; `None` for an empty mask.
-fn bounds(mask: &[bool], width: usize) -> Option<[f64; 4]> {
-    let height = mask.len() / width;
-    let at = |i: usize| (i % width, i / width);
-    let shown = || (0..mask.len()).filter(|&i| mask[i]).map(at);
-    let (w, h) = (width as f64, height as f64);
+fn relative_bounds(mask: &[bool], width: usize) -> Option<[f64; 4]> {
+    let b = bounds(mask, width)?;
+    let (w, h) = (width as f64, (mask.len() / width) as f64);
     Some([
-        shown().map(|p| p.0).min()? as f64 / w,
-        shown().map(|p| p.1).min()? as f64 / h,
-        (shown().map(|p| p.0).max()? + 1) as f64 / w,
-        (shown().map(|p| p.1).max()? + 1) as f64 / h,
+        b.left as f64 / w,
+        b.top as f64 / h,
+        b.right as f64 / w,
+        b.bottom as f64 / h,
     ])
 }
 
@@ -243,11 +227,10 @@ fn save_frame(folder: &Path, stem: &str, frame: &Frame) -> Result<()> {
 }
 
 fn save_grey(path: &Path, bytes: &[u8], size: (u32, u32), bits: ExtendedColorType) -> Result<()> {
-    let failed = |e: &dyn std::fmt::Display| Error::format(path.display().to_string(), e);
-    let file = std::fs::File::create(path).map_err(|e| failed(&e))?;
+    let file = std::fs::File::create(path).map_err(|e| Error::io(path, e))?;
     PngEncoder::new(std::io::BufWriter::new(file))
         .write_image(bytes, size.0, size.1, bits)
-        .map_err(|e| failed(&e))
+        .map_err(|e| Error::format(path.display().to_string(), e))
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use unireal::Image;
 use unireal_tools::evaluate::backbone::{Backbone, Encoder, pixels};
 use unireal_tools::evaluate::features::{Features, Preprocess};
 
-/// Returns the same image as `pattern` in `golden/pictures.py`.
+/// Returns the same image as `pattern` in `golden/images.py`.
 fn pattern(number: u32, width: u32, height: u32) -> Image {
     let mut rgb = Vec::new();
     for y in 0..height {
@@ -45,7 +45,7 @@ fn pattern(number: u32, width: u32, height: u32) -> Image {
 }
 
 #[test]
-fn preprocessing_is_that_of_pillow_and_torch() {
+fn preprocessing_agrees_with_pillow_and_torch() {
     let fixture = Fixture::open("preprocess.safetensors");
     let sizes: Vec<[u32; 2]> = fixture.json("sizes");
     let hashes: HashMap<String, Vec<String>> = fixture.json("hashes");
@@ -55,12 +55,12 @@ fn preprocessing_is_that_of_pillow_and_torch() {
     let each = squares.len() / sizes.len();
     let mut worst = 0f32;
     for (i, &[width, height]) in sizes.iter().enumerate() {
-        let picture = pattern(i as u32, width, height);
+        let image = pattern(i as u32, width, height);
         for (name, preprocess) in [
             ("open-ai-clip", Preprocess::OpenAiClip),
             ("dino", Preprocess::Dino),
         ] {
-            let bytes: Vec<u8> = pixels(&picture, preprocess, 224)
+            let bytes: Vec<u8> = pixels(&image, preprocess, 224)
                 .into_iter()
                 .map(|v| (v * 255.0).round() as u8)
                 .collect();
@@ -70,14 +70,17 @@ fn preprocessing_is_that_of_pillow_and_torch() {
                 .collect();
             assert_eq!(hash, hashes[name][i], "{name} of {width}x{height}");
         }
-        let square = pixels(&picture, Preprocess::Square, 224);
+        let square = pixels(&image, Preprocess::Square, 224);
         let expected = &squares[i * each..(i + 1) * each];
         for (ours, theirs) in square.iter().step_by(997).zip(expected) {
             worst = worst.max((ours - theirs).abs());
         }
     }
     println!("square: {worst:.2e}");
-    assert!(worst < 2e-4, "square is off by {worst:e}");
+    assert!(
+        worst < 2e-4,
+        "square: difference {worst:e}, expected below 2e-4"
+    );
 }
 
 fn folder(name: &str) -> std::path::PathBuf {
@@ -97,27 +100,36 @@ fn difference(vectors: &[Vec<f32>], fixture: &Fixture, name: &str) -> f32 {
     pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
 }
 
-fn same(name: &str, backbone: Backbone, preprocesses: &[(&str, Preprocess)]) {
+fn assert_parity(name: &str, backbone: Backbone, preprocesses: &[(&str, Preprocess)]) {
     let encoder = open(name, backbone).unwrap();
     let fixture = Fixture::open(&format!("backbones/{name}/expected.safetensors"));
-    let which: Vec<[u32; 3]> = fixture.json("pictures");
-    let pictures: Vec<Image> = which.iter().map(|&[n, w, h]| pattern(n, w, h)).collect();
+    let parameters: Vec<[u32; 3]> = fixture.json("pictures");
+    let images: Vec<Image> = parameters
+        .iter()
+        .map(|&[n, w, h]| pattern(n, w, h))
+        .collect();
     for (what, preprocess) in preprocesses {
-        let vectors = encoder.images(&pictures, *preprocess).unwrap();
+        let vectors = encoder.images(&images, *preprocess).unwrap();
         let worst = difference(&vectors, &fixture, what);
         println!("{name} {what}: {worst:.2e}, bar 1e-4");
-        assert!(worst <= 1e-4, "{name} {what} is off by {worst:e}");
+        assert!(
+            worst <= 1e-4,
+            "{name} {what}: difference {worst:e}, expected at most 1e-4"
+        );
         // An image's features do not depend on the batch.
-        let alone = encoder.images(&pictures[2..3], *preprocess).unwrap();
-        let apart = alone[0].iter().zip(&vectors[2]);
-        assert!(apart.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max) < 1e-5);
+        let single = encoder.images(&images[2..3], *preprocess).unwrap();
+        let pairs = single[0].iter().zip(&vectors[2]);
+        assert!(pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max) < 1e-5);
     }
     if backbone.has_text() {
         let captions: Vec<String> = fixture.json("captions");
         let vectors = encoder.texts(&captions).unwrap();
         let worst = difference(&vectors, &fixture, "texts");
         println!("{name} texts: {worst:.2e}, bar 1e-4");
-        assert!(worst <= 1e-4, "{name} texts are off by {worst:e}");
+        assert!(
+            worst <= 1e-4,
+            "{name} texts: difference {worst:e}, expected at most 1e-4"
+        );
     }
 }
 
@@ -129,58 +141,58 @@ const CLIP: [(&str, Preprocess); 2] = [
 const DINO: [(&str, Preprocess); 1] = [("dino", Preprocess::Dino)];
 
 #[test]
-fn clip_is_that_of_transformers() {
-    same("clip", Backbone::Clip, &CLIP);
+fn clip_agrees_with_transformers() {
+    assert_parity("clip", Backbone::Clip, &CLIP);
 }
 
 #[test]
-fn clip_in_openais_names_is_that_of_open_clip() {
-    same("clip-original", Backbone::Clip, &CLIP);
+fn clip_with_openais_names_agrees_with_open_clip() {
+    assert_parity("clip-original", Backbone::Clip, &CLIP);
 }
 
 #[test]
-fn dino_is_that_of_transformers() {
-    same("dino", Backbone::Dino, &DINO);
+fn dino_agrees_with_transformers() {
+    assert_parity("dino", Backbone::Dino, &DINO);
 }
 
 #[test]
-fn dino_in_the_hubs_names_is_that_of_timm() {
-    same("dino-original", Backbone::Dino, &DINO);
+fn dino_with_the_hubs_names_agrees_with_timm() {
+    assert_parity("dino-original", Backbone::Dino, &DINO);
 }
 
 #[test]
-fn dinov2_is_that_of_transformers() {
-    same("dinov2", Backbone::Dino, &DINO);
+fn dinov2_agrees_with_transformers() {
+    assert_parity("dinov2", Backbone::Dino, &DINO);
 }
 
 #[test]
-fn dinov2_in_its_own_names_is_that_of_timm() {
-    same("dinov2-original", Backbone::Dino, &DINO);
+fn dinov2_with_its_own_names_agrees_with_timm() {
+    assert_parity("dinov2-original", Backbone::Dino, &DINO);
 }
 
 #[test]
-fn no_pictures_and_no_captions_are_no_vectors() {
+fn no_images_and_no_captions_give_no_vectors() {
     let encoder = open("clip", Backbone::Clip).unwrap();
     assert!(encoder.images(&[], Preprocess::Square).unwrap().is_empty());
     assert!(encoder.texts(&[]).unwrap().is_empty());
 }
 
 #[test]
-fn a_picture_that_is_a_line_is_refused() {
+fn an_extreme_aspect_ratio_is_refused() {
     let encoder = open("clip", Backbone::Clip).unwrap();
-    let see = |w, h| {
+    let encode = |w, h| {
         encoder.images(
             &[pattern(0, 9, 9), pattern(1, w, h)],
             Preprocess::OpenAiClip,
         )
     };
-    assert_eq!(see(1, 256).unwrap().len(), 2);
-    let refused = see(1, 257).unwrap_err().to_string();
-    assert!(refused.contains("picture 1: 1x257"), "{refused}");
+    assert_eq!(encode(1, 256).unwrap().len(), 2);
+    let refused = encode(1, 257).unwrap_err().to_string();
+    assert!(refused.contains("image 1: 1x257"), "{refused}");
 }
 
 #[test]
-fn captions_need_a_backbone_that_reads_them() {
+fn captions_need_a_clip() {
     let encoder = open("dino", Backbone::Dino).unwrap();
     let refused = encoder.texts(&["a cube".into()]).unwrap_err();
     assert!(matches!(refused, Error::Request(_)), "{refused}");
@@ -225,9 +237,9 @@ fn rewrite(folder: &Path, change: impl Fn(&mut HashMap<String, Stored>)) {
 
 #[test]
 fn weights_of_another_model_are_refused_with_the_file_and_the_tensor() {
-    let weights = |what: &str, parts: &[&str], found: String| {
-        for part in parts {
-            assert!(found.contains(part), "{what}: {found}");
+    let assert_contains = |what: &str, texts: &[&str], found: String| {
+        for text in texts {
+            assert!(found.contains(text), "{what}: {found}");
         }
     };
     let file = "model.safetensors";
@@ -237,47 +249,96 @@ fn weights_of_another_model_are_refused_with_the_file_and_the_tensor() {
             all.remove(gone);
         });
     });
-    weights("missing", &[file, gone, "missing"], missing);
+    assert_contains("missing", &[file, gone, "missing"], missing);
     let strange = refusal("dino-original", Backbone::Dino, |folder| {
         rewrite(folder, |all| {
             all.insert("register_tokens".into(), (Dtype::F32, vec![1], vec![0; 4]));
         });
     });
-    weights("unknown", &[file, "register_tokens"], strange);
+    assert_contains("unknown", &[file, "register_tokens"], strange);
     let shape = refusal("clip-original", Backbone::Clip, |folder| {
         rewrite(folder, |all| {
             let (_, shape, _) = all.get_mut("visual.proj").unwrap();
             shape.reverse();
         });
     });
-    weights("shape", &[file, "visual.proj", "[24, 32]"], shape);
+    assert_contains("shape", &[file, "visual.proj", "[24, 32]"], shape);
     let number = refusal("dino", Backbone::Dino, |folder| {
         rewrite(folder, |all| {
             let (_, _, data) = all.get_mut("layernorm.bias").unwrap();
             data[..2].copy_from_slice(&half::f16::INFINITY.to_le_bytes());
         });
     });
-    weights("inf", &[file, "layernorm.bias", "inf"], number);
+    assert_contains("inf", &[file, "layernorm.bias", "inf"], number);
     let other = refusal("dino", Backbone::Dino, |copy| {
         std::fs::copy(folder("clip").join(file), copy.join(file)).unwrap();
     });
-    weights("another", &[file, "cls_token"], other);
+    assert_contains("another", &[file, "cls_token"], other);
     let cut = refusal("dino", Backbone::Dino, |folder| {
         let bytes = std::fs::read(folder.join(file)).unwrap();
         std::fs::write(folder.join(file), &bytes[..bytes.len() - 7]).unwrap();
     });
-    weights("cut", &[file, "bytes"], cut);
+    assert_contains("cut", &[file, "bytes"], cut);
     let none = refusal("dino", Backbone::Dino, |folder| {
         std::fs::remove_file(folder.join(file)).unwrap();
     });
-    weights("none", &["0 safetensors files"], none);
+    assert_contains("none", &["0 safetensors files"], none);
+}
+
+/// Of several safetensors files, only `model.safetensors` is read.
+#[test]
+fn other_files_beside_the_weights_are_ignored() {
+    let copy = tempfile::tempdir().unwrap();
+    for file in ["config.json", "model.safetensors"] {
+        std::fs::copy(folder("dino").join(file), copy.path().join(file)).unwrap();
+    }
+    for other in ["a.safetensors", "z.safetensors"] {
+        let from = folder("dino-original").join("model.safetensors");
+        std::fs::copy(from, copy.path().join(other)).unwrap();
+    }
+    // The same tensors with other values, under a name that sorts last.
+    let twin = copy.path().join("twin");
+    std::fs::create_dir(&twin).unwrap();
+    std::fs::copy(
+        folder("dino").join("model.safetensors"),
+        twin.join("model.safetensors"),
+    )
+    .unwrap();
+    rewrite(&twin, |all| {
+        for (_, _, data) in all.values_mut() {
+            data.fill(0);
+        }
+    });
+    std::fs::rename(
+        twin.join("model.safetensors"),
+        copy.path().join("zz.safetensors"),
+    )
+    .unwrap();
+    let images = [pattern(0, 40, 40)];
+    let vectors = |folder: &Path| {
+        let encoder = Encoder::open(folder, Backbone::Dino, &Device::flex()).unwrap();
+        encoder.images(&images, Preprocess::Dino).unwrap()
+    };
+    assert_eq!(vectors(copy.path()), vectors(&folder("dino")));
+
+    std::fs::rename(
+        copy.path().join("model.safetensors"),
+        copy.path().join("weights.safetensors"),
+    )
+    .unwrap();
+    let refused = Encoder::open(copy.path(), Backbone::Dino, &Device::flex()).unwrap_err();
+    let refused = refused.to_string();
+    assert!(refused.contains("4 safetensors files"), "{refused}");
 }
 
 #[test]
 fn configurations_of_another_model_are_refused_with_the_file_and_the_field() {
     let small = refusal("clip", Backbone::ClipB32, |_| {});
     assert!(small.contains("config.json"), "{small}");
-    assert!(small.contains("projection_dim is 24; it is 512"), "{small}");
+    assert!(
+        small.contains("projection_dim: 24, expected 512"),
+        "{small}"
+    );
     let kind = refusal("clip", Backbone::Dino, |_| {});
     assert!(kind.contains("model_type"), "{kind}");
     for (from, to, field) in [

@@ -46,12 +46,12 @@ fn text_encoder(name: &str) {
 }
 
 #[test]
-fn t5_v10_is_that_of_transformers() {
+fn t5_v10_agrees_with_transformers() {
     text_encoder("t5_v10.safetensors");
 }
 
 #[test]
-fn t5_v11_is_that_of_transformers() {
+fn t5_v11_agrees_with_transformers() {
     text_encoder("t5_v11.safetensors");
 }
 
@@ -85,7 +85,7 @@ impl Coder {
 }
 
 #[test]
-fn autoencoder_is_that_of_diffusers() {
+fn autoencoder_agrees_with_diffusers() {
     for name in ["vae.safetensors", "vae_plain.safetensors"] {
         let fixture = Fixture::open(name);
         Coder::open(&fixture, &Device::flex()).compare(name, &fixture, "", None);
@@ -100,7 +100,7 @@ struct TiledCase {
 }
 
 #[test]
-fn tiled_autoencoder_is_that_of_diffusers() {
+fn tiled_autoencoder_agrees_with_diffusers() {
     let fixture = Fixture::open("vae_tiled.safetensors");
     let cases: HashMap<String, TiledCase> = fixture.json("cases");
     assert_eq!(cases.len(), 3);
@@ -124,7 +124,7 @@ struct ScheduleCase {
 }
 
 #[test]
-fn schedule_and_euler_are_those_of_diffusers() {
+fn schedule_and_euler_agree_with_diffusers() {
     let device = Device::flex();
     let fixture = Fixture::open("schedule.safetensors");
     let cases: Vec<ScheduleCase> = fixture.json("cases");
@@ -183,18 +183,18 @@ fn twin(attention: Attention, device: &Device) -> (Fixture, TransformerConfig, T
 /// Converts the fixture's image references (k: IMGk, -k: RESk, 0: none) to table rows.
 fn rows(
     shape: Vec<usize>,
-    words: &[i32],
+    references: &[i32],
     config: &TransformerConfig,
     device: &Device,
 ) -> Tensor<2, Int> {
-    let rows: Vec<i32> = words
+    let rows: Vec<i32> = references
         .iter()
-        .map(|&word| match word {
+        .map(|&k| match k {
             0 => ImageRef::None,
-            1.. => ImageRef::Input(word.unsigned_abs() as usize),
-            _ => ImageRef::Output(word.unsigned_abs() as usize),
+            1.. => ImageRef::Input(k.unsigned_abs() as usize),
+            _ => ImageRef::Output(k.unsigned_abs() as usize),
         })
-        .map(|word| word.row(config))
+        .map(|image_ref| image_ref.row(config))
         .collect();
     Tensor::from_data(TensorData::new(rows, shape), device)
 }
@@ -217,12 +217,12 @@ fn arguments(
     let cases: HashMap<String, TransformerCase> = fixture.json("cases");
     let case = &cases[name];
     let get = |tensor: String| fixture.floats::<4>(&format!("{name}.{tensor}"), device);
-    let (shape, words) = fixture.integers(&format!("{name}.words"));
+    let (shape, references) = fixture.integers(&format!("{name}.words"));
     let inputs = case.inputs.iter().enumerate();
     Arguments {
         text: TextStates {
             states: fixture.floats(&format!("{name}.text"), device),
-            image_refs: rows(shape, &words, config, device),
+            image_refs: rows(shape, &references, config, device),
             mask: case
                 .text_mask
                 .then(|| fixture.floats(&format!("{name}.text_mask"), device)),
@@ -270,57 +270,57 @@ fn transformer_case(name: &str) -> Vec<([Tensor<4>; 2], Tensor<4>)> {
         model.sequence(&text, &inputs, &outputs),
         model.prepare(&text, &inputs, &outputs),
     ];
-    let [one, many] = sequences.map(|sequence| model.forward(&sequence, &noisy, t.clone()));
-    assert_eq!((one.len(), many.len()), (outputs.len(), outputs.len()));
-    std::iter::zip(one, many)
+    let [plain, cached] = sequences.map(|sequence| model.forward(&sequence, &noisy, t.clone()));
+    assert_eq!((plain.len(), cached.len()), (outputs.len(), outputs.len()));
+    std::iter::zip(plain, cached)
         .enumerate()
-        .map(|(i, (one, many))| {
+        .map(|(i, (plain, cached))| {
             let expected = fixture.floats(&format!("{name}.velocity.{i}"), &device);
-            ([one, many], expected)
+            ([plain, cached], expected)
         })
         .collect()
 }
 
 fn transformer_parity(name: &str) {
-    for (i, ([one, many], expected)) in transformer_case(name).iter().enumerate() {
+    for (i, ([plain, cached], expected)) in transformer_case(name).iter().enumerate() {
         let what = format!("case {name}, output {i}");
-        assert_close(&what, one, expected, 1e-4);
-        assert_close(&format!("{what}, of many steps"), many, expected, 1e-4);
+        assert_close(&what, plain, expected, 1e-4);
+        assert_close(&format!("{what}, with a KV cache"), cached, expected, 1e-4);
     }
 }
 
 /// A KV cache of the tokens that do not see noise gives the same velocities as the masked sequence; the mask itself changes
 /// them.
 #[test]
-fn what_is_kept_changes_nothing() {
+fn a_kv_cache_changes_nothing() {
     let device = Device::flex();
     for name in ["a", "b", "c", "e"] {
         let velocities = |attention| {
             let (fixture, config, model) = twin(attention, &device);
             let case = arguments(name, &fixture, &config, &device);
-            let one = model.sequence(&case.text, &case.inputs, &case.outputs);
-            let many = model.prepare(&case.text, &case.inputs, &case.outputs);
+            let plain = model.sequence(&case.text, &case.inputs, &case.outputs);
+            let cached = model.prepare(&case.text, &case.inputs, &case.outputs);
             let apart = match attention {
                 Attention::Full => false,
                 Attention::InputsApart => !case.inputs.is_empty(),
                 Attention::CleanApart => true,
             };
             let layers = if apart { config.num_layers } else { 0 };
-            assert_eq!(many.kv_cache.len(), layers, "case {name}, {attention:?}");
-            [one, many].map(|sequence| model.forward(&sequence, &case.noisy, case.t.clone()))
+            assert_eq!(cached.kv_cache.len(), layers, "case {name}, {attention:?}");
+            [plain, cached].map(|sequence| model.forward(&sequence, &case.noisy, case.t.clone()))
         };
         let [full, _] = velocities(Attention::Full);
         for attention in [Attention::InputsApart, Attention::CleanApart] {
-            let [one, many] = velocities(attention);
-            for (i, (one, many)) in std::iter::zip(&one, &many).enumerate() {
+            let [plain, cached] = velocities(attention);
+            for (i, (plain, cached)) in std::iter::zip(&plain, &cached).enumerate() {
                 let what = format!("case {name}, output {i}, {attention:?}");
-                assert_close(&what, many, one, 1e-5);
+                assert_close(&what, cached, plain, 1e-5);
             }
             // Case a has no input images.
             let hides = name != "a" || attention == Attention::CleanApart;
-            let moved = (full[0].clone() - one[0].clone()).abs().max();
+            let change = (full[0].clone() - plain[0].clone()).abs().max();
             assert_eq!(
-                moved.into_scalar::<f32>() > 1e-3,
+                change.into_scalar::<f32>() > 1e-3,
                 hides,
                 "case {name}, {attention:?}"
             );
@@ -329,22 +329,22 @@ fn what_is_kept_changes_nothing() {
 }
 
 #[test]
-fn transformer_with_text_alone_is_the_twin() {
+fn transformer_with_only_text_agrees_with_the_twin() {
     transformer_parity("a");
 }
 
 #[test]
-fn transformer_with_two_inputs_and_two_outputs_of_different_sizes_is_the_twin() {
+fn transformer_with_inputs_and_outputs_of_different_sizes_agrees_with_the_twin() {
     transformer_parity("b");
 }
 
 #[test]
-fn transformer_with_inputs_that_attend_only_to_inputs_is_the_twin() {
+fn transformer_with_inputs_apart_agrees_with_the_twin() {
     transformer_parity("c");
 }
 
 #[test]
-fn transformer_with_a_batch_and_padded_text_is_the_twin() {
+fn transformer_with_a_batch_and_padded_text_agrees_with_the_twin() {
     transformer_parity("d");
 }
 
@@ -399,13 +399,13 @@ fn batch(fixture: &Fixture, config: &TransformerConfig, i: usize, device: &Devic
 /// Losses agree within 1e-3, relative. Weight decay and betas have little effect on ten losses, so some parameters are compared
 /// too: the reference script asserts that each setting changes them by more than 1e-4.
 #[test]
-fn ten_steps_of_training_are_those_of_the_twin() {
+fn ten_steps_of_training_agree_with_the_twin() {
     ten_steps(1e-3, 5e-5);
 }
 
-/// Losses agree within 1 %, and parameters within a fifth of 1e-2, the most that ten steps of 1e-3 can change them.
+/// Losses agree within 1 %, and parameters within a fifth of 1e-2, the maximum change of ten steps of 1e-3.
 #[test]
-fn ten_steps_of_training_in_bf16_are_nearly_those_of_the_twin() {
+fn ten_steps_of_training_in_bf16_nearly_agree_with_the_twin() {
     let _precision = scoped(Precision::Bf16);
     match engine() {
         Some(engine) => println!("bf16 by {engine}"),
@@ -415,7 +415,7 @@ fn ten_steps_of_training_in_bf16_are_nearly_those_of_the_twin() {
 }
 
 /// Trains ten steps and compares the losses, relative, and the final parameters.
-fn ten_steps(most_of_loss: f32, most_of_parameters: f32) {
+fn ten_steps(max_loss_error: f32, max_parameter_error: f32) {
     let device = Device::flex().autodiff();
     let (_, config, mut model) = twin(Attention::Full, &device);
     let fixture = Fixture::open("training.safetensors");
@@ -438,8 +438,8 @@ fn ten_steps(most_of_loss: f32, most_of_parameters: f32) {
         let error = (value - expected).abs() / expected;
         println!("step {i}: loss {value}, twin {expected}, relative {error:.2e}");
         assert!(
-            error <= most_of_loss,
-            "step {i}: loss {value}, the twin's is {expected}"
+            error <= max_loss_error,
+            "step {i}: loss {value}, expected {expected}"
         );
         let gradients = GradientsParams::from_grads(loss.backward(), &model);
         model = optimizer.step(model, vec![gradients], adamw.lr).unwrap();
@@ -453,14 +453,14 @@ fn ten_steps(most_of_loss: f32, most_of_parameters: f32) {
         .collect();
     assert_eq!(after.len(), 5);
     for name in after {
-        let (_, words) = fixture.words(&format!("after.{name}"), Dtype::F32);
-        let worst = std::iter::zip(&ours[&name], words)
+        let (_, bytes) = fixture.le_bytes(&format!("after.{name}"), Dtype::F32);
+        let worst = std::iter::zip(&ours[&name], bytes)
             .map(|(ours, twin)| (ours - f32::from_le_bytes(twin)).abs())
             .fold(0.0, f32::max);
         println!("{name} after ten steps: {worst:.2e}");
         assert!(
-            worst <= most_of_parameters,
-            "{name} is off by {worst:e} after ten steps"
+            worst <= max_parameter_error,
+            "{name} after ten steps: difference {worst:e}, expected at most {max_parameter_error:e}"
         );
     }
 }

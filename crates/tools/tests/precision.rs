@@ -8,9 +8,9 @@ use unireal::Role;
 use unireal::internals::config::{Config, TransformerConfig};
 use unireal::internals::model::sequence::{InputFrame, TextStates};
 use unireal::internals::model::transformer::Transformer;
-use unireal::internals::weights::quant::Encoding;
 use unireal_tools::precision::{Precision, engine, scoped};
 use unireal_tools::train::flow::{Batch, flow_loss};
+use unireal_tools::train::initialise;
 use unireal_tools::train::optimizer::{Optimizer, OptimizerConfig};
 
 /// Latent side, and number of text tokens.
@@ -52,7 +52,7 @@ fn trained(precision: Precision) -> [f32; 2] {
     let device = Device::flex().autodiff();
     device.seed(7);
     let config = Config::tiny().transformer;
-    let mut model = Transformer::new(&config, Encoding::F32, &device);
+    let mut model = initialise::transformer(&config, &device);
     let mut optimizer = Optimizer::new(&OptimizerConfig::default());
     let held_out = batch(&config, 64, &Device::flex());
     let loss = |model: &Transformer| {

@@ -32,7 +32,7 @@ fn results(folder: &Path) -> Vec<Image> {
                 // Without compositing, only the model's pixels are compared.
                 request.composite = false;
                 let result = pipeline.generate(&request).await;
-                images.extend(result.expect("a picture"));
+                images.extend(result.expect("an image"));
             }
         }
         images
@@ -67,34 +67,37 @@ fn packed(folder: &Path, encoding: Encoding) -> PathBuf {
 
 /// PSNR of each image against f32 weights: q8 at least 35 dB, q4 at least 25 dB.
 #[test]
-fn quantised_weights_make_the_same_pictures() {
+fn quantised_weights_give_nearly_the_same_images() {
     let folder = tempfile::tempdir().expect("a folder");
     let float = results(&packed(folder.path(), Encoding::F32));
-    for (encoding, bar) in [(Encoding::Q8, 35.0), (Encoding::Q4, 25.0)] {
+    for (encoding, min_db) in [(Encoding::Q8, 35.0), (Encoding::Q4, 25.0)] {
         let quantised = results(&packed(folder.path(), encoding));
         assert_eq!(float.len(), quantised.len());
         for (a, b) in float.iter().zip(&quantised) {
             let found = decibels(a, b);
             println!("{encoding}: {found:.1} dB");
-            assert!(found >= bar, "{encoding}: {found:.1} dB, the bar is {bar}");
+            assert!(
+                found >= min_db,
+                "{encoding}: {found:.1} dB, expected at least {min_db}"
+            );
         }
     }
 }
 
 /// The pack in `www/models/tabletop` is the float weights beside it, quantised to q8.
 #[test]
-fn the_shipped_pack_is_that_of_the_float_weights() {
+fn the_shipped_pack_agrees_with_the_float_weights() {
     let folder = tempfile::tempdir().expect("a folder");
-    let made = results(&packed(folder.path(), Encoding::Q8));
+    let packed = results(&packed(folder.path(), Encoding::Q8));
     let shipped = results(Path::new("../../www/models/tabletop"));
-    for (a, b) in made.iter().zip(&shipped) {
+    for (a, b) in packed.iter().zip(&shipped) {
         assert!(decibels(a, b) >= 40.0, "{:.1} dB", decibels(a, b));
     }
 }
 
 /// The memory requirements that `UniReal.check` reports agree with the tensors in the files.
 #[test]
-fn memory_is_known_before_a_weight_is_read() {
+fn the_memory_estimate_agrees_with_the_weights() {
     for folder in ["../../www/models/tabletop", "../../www/models/tabletop-f16"] {
         let source = Location::folder(Path::new(folder));
         let plan = pollster::block_on(Plan::read(&source)).expect("a pack");
@@ -112,9 +115,9 @@ fn memory_is_known_before_a_weight_is_read() {
         let needs = plan.needs();
         assert_eq!(needs.largest, largest, "{folder}");
         // The estimate includes a component's headers, and counts floats beside quantised matrices at their stored size.
-        let off = needs.weights.abs_diff(all) as f64 / all as f64;
+        let error = needs.weights.abs_diff(all) as f64 / all as f64;
         assert!(
-            off < 0.2,
+            error < 0.2,
             "{folder}: {} estimated, {all} found",
             needs.weights
         );

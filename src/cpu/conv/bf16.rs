@@ -28,7 +28,7 @@ pub(super) fn forward([x, weight, bias]: [&[f32]; 3], geometry: ConvGeometry, y:
                 for band in geometry.bands(BAND) {
                     let count = gathered(x, &band, &mut patches);
                     right.pack(Side::Right, Matrix::Columns(&patches, count), [count, k]);
-                    multiply(&left, &right, &mut y[band.above * u..], v * u, false);
+                    multiply(&left, &right, &mut y[band.first_row * u..], v * u, false);
                 }
             }
         }
@@ -78,7 +78,7 @@ pub(super) fn backward(
     for (i, (x, gradient)) in images.enumerate() {
         for band in geometry.bands(BAND) {
             let count = gathered(x, &band, &mut patches);
-            let gradient = &gradient[band.above * u..];
+            let gradient = &gradient[band.first_row * u..];
             left.pack(Side::Left, Matrix::Rows(gradient, v * u), [o, count]);
             right.pack(Side::Right, Matrix::Rows(&patches, count), [k, count]);
             multiply(&left, &right, into_weight, k, true);
@@ -107,15 +107,15 @@ impl ConvGeometry {
     /// smaller than the kernel.
     fn back(&self) -> Option<ConvGeometry> {
         let [rows, columns] = self.kernel;
-        let [top, left] = self.before;
-        let before = [
+        let [top, left] = self.padding_before;
+        let padding_before = [
             (rows - 1).checked_sub(top)?,
             (columns - 1).checked_sub(left)?,
         ];
         (self.stride == 1).then_some(ConvGeometry {
             input: self.output,
             output: self.input,
-            before,
+            padding_before,
             ..*self
         })
     }
@@ -183,7 +183,7 @@ impl Direct {
     /// Copies an image `[c, h, w]` into the padded image.
     fn fill(&mut self, x: &[f32]) {
         let [c, h, w] = self.geometry.input;
-        let [top, left] = self.geometry.before;
+        let [top, left] = self.geometry.padding_before;
         let [rows, columns] = self.sides;
         // Pixels that no window reads are left out.
         let (h_seen, w_seen) = (h.min(rows - top), w.min(columns - left));

@@ -24,9 +24,9 @@ struct ConvGeometry {
     output: [usize; 3],
     stride: usize,
     /// Padding: rows above, columns on the left.
-    before: [usize; 2],
+    padding_before: [usize; 2],
     /// For a band of the output, the index of its first row.
-    above: usize,
+    first_row: usize,
 }
 
 impl ConvGeometry {
@@ -43,9 +43,9 @@ impl ConvGeometry {
         let [o, v, u] = self.output;
         let [patch, _] = self.patches();
         let rows = (bytes / (patch * u * size_of::<f32>()).max(1)).clamp(1, v.max(1));
-        (0..v).step_by(rows).map(move |above| ConvGeometry {
-            output: [o, rows.min(v - above), u],
-            above,
+        (0..v).step_by(rows).map(move |first_row| ConvGeometry {
+            output: [o, rows.min(v - first_row), u],
+            first_row,
             ..self
         })
     }
@@ -57,7 +57,7 @@ impl ConvGeometry {
         let [c, h, w] = self.input;
         let [rows, columns] = self.kernel;
         let [_, v, u] = self.output;
-        let [top, left] = self.before;
+        let [top, left] = self.padding_before;
         let s = self.stride;
         // For a column of the kernel, the output columns from..to that read the input rather than padding.
         let seen = |j: usize| {
@@ -71,7 +71,7 @@ impl ConvGeometry {
                     let (from, to) = seen(j);
                     let patch = ((channel * rows + i) * columns + j) * v * u;
                     for y in 0..v {
-                        let row = (self.above + y) * s + i;
+                        let row = (self.first_row + y) * s + i;
                         if from < to && (top..h + top).contains(&row) {
                             let input = (channel * h + row - top) * w + from * s + j - left;
                             visit(patch + y * u + from, input, to - from);
@@ -197,8 +197,8 @@ impl Operation<3> for Conv {
         }
         let _ = precision;
         let transposed = weight.transpose(0, 1);
-        let pictures = as_slice(x).chunks_exact(c * h * w);
-        for (k, (x, gradient)) in pictures
+        let samples = as_slice(x).chunks_exact(c * h * w);
+        for (k, (x, gradient)) in samples
             .zip(as_slice(gradient).chunks_exact(o * v * u))
             .enumerate()
         {
@@ -259,8 +259,8 @@ pub(crate) fn conv2d(
         kernel: [rows, columns],
         output: [o, v, u],
         stride,
-        before: [padding[0], padding[1]],
-        above: 0,
+        padding_before: [padding[0], padding[1]],
+        first_row: 0,
     };
     let operands = [operand(x)?, operand(weight)?, operand(bias)?];
     let [input, kernel, offsets] = operands.each_ref();
@@ -308,7 +308,7 @@ fn forward_f32(
             let count = band.output[1] * u;
             let rows = as_slice(&product).chunks_exact(count);
             for ((y, x), offset) in y.chunks_exact_mut(v * u).zip(rows).zip(bias) {
-                add_offset(&mut y[band.above * u..][..count], x, *offset);
+                add_offset(&mut y[band.first_row * u..][..count], x, *offset);
             }
         }
     }

@@ -54,6 +54,20 @@ impl fmt::Display for Engine {
 /// Environment variable that restricts [`engine`] for tests: `amx`, `avx512` or `off`.
 pub const VARIABLE: &str = "UNIREAL_BF16";
 
+/// Checks the value of [`VARIABLE`].
+///
+/// # Errors
+/// [`Error::Request`] for a value that [`engine`] does not know.
+pub fn check_variable() -> Result<()> {
+    match std::env::var_os(VARIABLE) {
+        None => Ok(()),
+        Some(value) if ["off", "avx512", "amx"].iter().any(|known| value == *known) => Ok(()),
+        Some(value) => Err(Error::Request(format!(
+            "{VARIABLE} is {value:?}, expected off, avx512 or amx"
+        ))),
+    }
+}
+
 /// Returns the fastest bf16 instructions that CPU and operating system grant; `None` if there are none.
 pub fn engine() -> Option<Engine> {
     static ENGINE: OnceLock<Option<Engine>> = OnceLock::new();

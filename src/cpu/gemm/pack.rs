@@ -42,12 +42,12 @@ pub(crate) fn from_rows(
     side: Side,
     out: &mut [Tile],
 ) {
-    let deep = k.div_ceil(DEPTH);
-    let tall = rows.div_ceil(ROWS);
+    let k_tiles = k.div_ceil(DEPTH);
+    let row_tiles = rows.div_ceil(ROWS);
     assert!(rows == 0 || x.len() >= (rows - 1) * stride + k);
-    assert!(out.len() >= tall * deep);
-    for block in 0..tall {
-        for q in 0..deep {
+    assert!(out.len() >= row_tiles * k_tiles);
+    for block in 0..row_tiles {
+        for q in 0..k_tiles {
             let count = (k - q * DEPTH).min(DEPTH);
             let low: u16 = mask(count);
             let high: u16 = mask(count.saturating_sub(16));
@@ -71,7 +71,7 @@ pub(crate) fn from_rows(
             if side == Side::Right {
                 transpose(&mut tile);
             }
-            store(&tile, &mut out[block * deep + q]);
+            store(&tile, &mut out[block * k_tiles + q]);
         }
     }
 }
@@ -88,12 +88,12 @@ pub(crate) fn from_columns(
     side: Side,
     out: &mut [Tile],
 ) {
-    let deep = k.div_ceil(DEPTH);
-    let tall = rows.div_ceil(ROWS);
+    let k_tiles = k.div_ceil(DEPTH);
+    let row_tiles = rows.div_ceil(ROWS);
     assert!(k == 0 || x.len() >= (k - 1) * stride + rows);
-    assert!(out.len() >= tall * deep);
-    for q in 0..deep {
-        for block in 0..tall {
+    assert!(out.len() >= row_tiles * k_tiles);
+    for q in 0..k_tiles {
+        for block in 0..row_tiles {
             let wide: u16 = mask(rows - block * ROWS);
             let mut tile = [_mm512_setzero_si512(); ROWS];
             for (p, pairs) in tile.iter_mut().enumerate() {
@@ -113,7 +113,7 @@ pub(crate) fn from_columns(
             if side == Side::Left {
                 transpose(&mut tile);
             }
-            store(&tile, &mut out[block * deep + q]);
+            store(&tile, &mut out[block * k_tiles + q]);
         }
     }
 }
@@ -220,9 +220,9 @@ impl Patches<'_> {
 /// The CPU must have AVX-512 F, BW, VL and BF16.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
 pub(crate) fn pixels_of(patches: Patches<'_>, out: &mut [Tile]) {
-    let deep = patches.offsets.len().div_ceil(DEPTH);
-    assert!(out.len() >= patches.groups.len() * deep);
-    for (group, out) in patches.groups.iter().zip(out.chunks_exact_mut(deep)) {
+    let k_tiles = patches.offsets.len().div_ceil(DEPTH);
+    assert!(out.len() >= patches.groups.len() * k_tiles);
+    for (group, out) in patches.groups.iter().zip(out.chunks_exact_mut(k_tiles)) {
         for (offsets, out) in patches.offsets.chunks(DEPTH).zip(out) {
             let mut tile = [_mm512_setzero_si512(); ROWS];
             for (pairs, offsets) in tile.iter_mut().zip(offsets.chunks(2)) {
@@ -243,9 +243,13 @@ pub(crate) fn pixels_of(patches: Patches<'_>, out: &mut [Tile]) {
 /// The CPU must have AVX-512 F, BW, VL and BF16.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
 pub(crate) fn offsets_of(patches: Patches<'_>, out: &mut [Tile]) {
-    let deep = patches.groups.len().div_ceil(2);
-    assert!(out.len() >= patches.offsets.len().div_ceil(ROWS) * deep);
-    for (offsets, out) in patches.offsets.chunks(ROWS).zip(out.chunks_exact_mut(deep)) {
+    let k_tiles = patches.groups.len().div_ceil(2);
+    assert!(out.len() >= patches.offsets.len().div_ceil(ROWS) * k_tiles);
+    for (offsets, out) in patches
+        .offsets
+        .chunks(ROWS)
+        .zip(out.chunks_exact_mut(k_tiles))
+    {
         for (groups, out) in patches.groups.chunks(2).zip(out) {
             let mut tile = [_mm512_setzero_si512(); ROWS];
             for (pairs, offset) in tile.iter_mut().zip(offsets) {

@@ -9,9 +9,9 @@ use super::pack::{
 use super::{amx, avx512};
 
 /// Steps along `k` that are packed at once; a multiple of [`DEPTH`].
-const DEEP: usize = 512;
+const K_PANEL: usize = 512;
 /// Rows of the left operand that are packed at once; a multiple of 32.
-const TALL: usize = 128;
+const ROW_PANEL: usize = 128;
 
 /// An f32 operand `[rows, k]`.
 #[derive(Clone, Copy)]
@@ -175,8 +175,8 @@ pub(crate) fn rows_times(
 ) {
     let n = b.rows;
     SPACE.with_borrow_mut(|[left, _]| {
-        for row in (0..m).step_by(TALL) {
-            let height = TALL.min(m - row);
+        for row in (0..m).step_by(ROW_PANEL) {
+            let height = ROW_PANEL.min(m - row);
             left.part(Side::Left, a, [row, 0], [height, b.k]);
             let rows = &mut c[row * n..(row + height) * n];
             multiply(left, b, rows, n, false);
@@ -188,11 +188,11 @@ pub(crate) fn rows_times(
 /// Computes `c [m, n] = a b^T` for `a [m, k]` and `b [n, k]` with a large `k`.
 pub fn long_product(a: Matrix<'_>, b: Matrix<'_>, [m, n, k]: [usize; 3], c: &mut [f32]) {
     SPACE.with_borrow_mut(|[left, right]| {
-        for step in (0..k).step_by(DEEP) {
-            let depth = DEEP.min(k - step);
+        for step in (0..k).step_by(K_PANEL) {
+            let depth = K_PANEL.min(k - step);
             right.part(Side::Right, b, [0, step], [n, depth]);
-            for row in (0..m).step_by(TALL) {
-                let height = TALL.min(m - row);
+            for row in (0..m).step_by(ROW_PANEL) {
+                let height = ROW_PANEL.min(m - row);
                 left.part(Side::Left, a, [row, step], [height, depth]);
                 multiply(left, right, &mut c[row * n..], n, step > 0);
             }

@@ -4,8 +4,10 @@ use super::{CameraChange, Edit, LightChange};
 use crate::placement::Side;
 use crate::scene::{Camera, Light, MAX_SOLIDS, Pose, Scene, Shape, Solid};
 
-/// Minimum visible share of every object after an edit, and after a layer edit, which hides part of an object.
-const LEAST_VISIBLE: (f32, f32) = (0.4, 0.2);
+/// Minimum visible share of every object after an edit.
+const MIN_VISIBLE: f32 = 0.4;
+/// Minimum visible share after a layer edit, which hides part of an object.
+const MIN_VISIBLE_LAYERED: f32 = 0.2;
 /// Yaw of new objects relative to the camera, so that no cube faces it squarely.
 const YAW: f32 = 0.4;
 
@@ -22,28 +24,29 @@ impl Edit {
             scene: scene.clone(),
             origins: (0..scene.solids.len()).map(Some).collect(),
         };
-        change.make(self)?;
+        change.apply(self)?;
         let hides = matches!(self, Edit::Layer { .. });
         change
-            .is_sound(scene, hides)
+            .is_valid(scene, hides)
             .then_some((change.scene, change.origins))
     }
 }
 
 impl Change {
     /// Returns whether something changed, and no object collides, leaves the view, hides others or blends into the table.
-    fn is_sound(&self, before: &Scene, hides: bool) -> bool {
+    fn is_valid(&self, before: &Scene, hides: bool) -> bool {
         let after = &self.scene;
         let all = 0..after.solids.len();
         let was = |i: usize| self.origins[i].map(|origin| &before.solids[origin]);
-        let body = |solid: &Solid| (solid.shape, solid.size, solid.pose);
+        let geometry = |solid: &Solid| (solid.shape, solid.size, solid.pose);
         let touched = |i: usize| was(i) != Some(&after.solids[i]);
-        let stays = |i: usize| was(i).is_some_and(|was| body(was) == body(&after.solids[i]));
+        let stays =
+            |i: usize| was(i).is_some_and(|was| geometry(was) == geometry(&after.solids[i]));
         let camera = after.camera != before.camera;
-        let seen = if hides {
-            LEAST_VISIBLE.1
+        let min_visible = if hides {
+            MIN_VISIBLE_LAYERED
         } else {
-            LEAST_VISIBLE.0
+            MIN_VISIBLE
         };
         let moved = camera || !all.clone().all(stays);
         *after != *before
@@ -55,21 +58,24 @@ impl Change {
             && all.clone().all(|i| stays(i) || after.is_clear(i))
             && after.solids.iter().all(|solid| after.contrasts(solid))
             && (!camera || all.clone().all(|i| after.is_in_view(i)))
-            && (!moved || after.is_visible(seen))
+            && (!moved || after.is_visible(min_visible))
     }
 
-    fn make(&mut self, edit: &Edit) -> Option<()> {
+    /// Applies an edit without validating the result; `None` where an index is out of range or a placement does not exist.
+    fn apply(&mut self, edit: &Edit) -> Option<()> {
         match edit {
-            Edit::Compound(edits) => edits.iter().try_for_each(|edit| self.make(edit)),
-            Edit::Recolour { solids, colour } => self.each(solids, |s| s.colour = *colour),
-            Edit::Material { solids, material } => self.each(solids, |s| s.material = *material),
+            Edit::Compound(edits) => edits.iter().try_for_each(|edit| self.apply(edit)),
+            Edit::Recolour { solids, colour } => self.change_each(solids, |s| s.colour = *colour),
+            Edit::Material { solids, material } => {
+                self.change_each(solids, |s| s.material = *material)
+            }
             Edit::Remove { solids } => self.remove(solids),
             Edit::Add { .. } => self.add(edit),
             Edit::Move { solid, placement } => {
                 let mut moving = self.scene.solids.get(*solid)?.clone();
                 let (point, base) = placement.point(&self.scene, &moving, Some(*solid))?;
                 moving.put(point, base);
-                self.displace(*solid, moving)
+                self.replace(*solid, moving)
             }
             Edit::Layer {
                 solid,
@@ -78,19 +84,22 @@ impl Change {
             } => self.layer(*solid, *other, *front),
             Edit::Replace { solid, shape } => {
                 let pose = Pose::upright(*shape, self.scene.camera.azimuth + YAW);
-                self.reform(*solid, |old| Solid {
+                self.change_in_place(*solid, |old| Solid {
                     shape: *shape,
                     pose,
                     ..old
                 })
             }
-            Edit::Resize { solid, size } => self.reform(*solid, |old| Solid { size: *size, ..old }),
+            Edit::Resize { solid, size } => {
+                self.change_in_place(*solid, |old| Solid { size: *size, ..old })
+            }
             Edit::Light { .. } | Edit::Camera { .. } | Edit::Ground { .. } => {
                 self.surroundings(edit)
             }
         }
     }
 
+    /// Changes the light, the camera or the table.
     fn surroundings(&mut self, edit: &Edit) -> Option<()> {
         let scene = &mut self.scene;
         match edit {
@@ -106,7 +115,7 @@ impl Change {
     }
 
     /// Changes the given objects in place; `None` where there are none or an index is out of range.
-    fn each(&mut self, solids: &[usize], change: impl Fn(&mut Solid)) -> Option<()> {
+    fn change_each(&mut self, solids: &[usize], change: impl Fn(&mut Solid)) -> Option<()> {
         for &i in solids {
             change(self.scene.solids.get_mut(i)?);
         }
@@ -114,7 +123,7 @@ impl Change {
     }
 
     fn remove(&mut self, solids: &[usize]) -> Option<()> {
-        self.each(solids, |_| ())?;
+        self.change_each(solids, |_| ())?;
         let before = self.scene.clone();
         let all = 0..before.solids.len();
         let stays: Vec<usize> = all.filter(|i| !solids.contains(i)).collect();
@@ -164,21 +173,21 @@ impl Change {
         // Without any occlusion, neither object is in front of the other.
         let hides = pair.visibility(usize::from(front)) <= 0.9;
         hides.then_some(())?;
-        self.displace(solid, moving)
+        self.replace(solid, moving)
     }
 
     /// Changes the shape or size of object `index` in place.
-    fn reform(&mut self, index: usize, change: impl Fn(Solid) -> Solid) -> Option<()> {
+    fn change_in_place(&mut self, index: usize, change: impl Fn(Solid) -> Solid) -> Option<()> {
         let old = self.scene.solids.get(index)?.clone();
         let ([x, y, z], base) = (old.pose.position, old.heights().0);
         let mut new = change(old);
         new.pose.position = [x, y, z];
         new.put([x, z], base);
-        self.displace(index, new)
+        self.replace(index, new)
     }
 
     /// Replaces object `index` by `new` and settles the objects that stood on it.
-    fn displace(&mut self, index: usize, new: Solid) -> Option<()> {
+    fn replace(&mut self, index: usize, new: Solid) -> Option<()> {
         let before = self.scene.clone();
         self.scene.solids[index] = new;
         let all: Vec<usize> = (0..before.solids.len()).collect();
@@ -198,8 +207,8 @@ impl Change {
             };
             let below = origins.iter().position(|&origin| origin == bearer);
             let below = below.map(|below| solids[below].clone());
-            let kept = below.as_ref() == Some(&before.solids[bearer]);
-            if kept && solids[i] == before.solids[origins[i]] {
+            let unchanged = below.as_ref() == Some(&before.solids[bearer]);
+            if unchanged && solids[i] == before.solids[origins[i]] {
                 continue;
             }
             let [x, _, z] = solids[i].pose.position;

@@ -44,29 +44,20 @@ pub(super) fn propose(kind: EditKind, scene: &Scene, rng: &mut impl Rng) -> Opti
     };
     Some(match kind {
         EditKind::Recolour => Edit::Recolour {
-            solids: some(scene, 0.2, rng)?,
+            solids: draw_objects(scene, 0.2, rng)?,
             colour: pick(Colour::ALL, rng),
         },
         EditKind::Material => Edit::Material {
-            solids: some(scene, 0.15, rng)?,
+            solids: draw_objects(scene, 0.15, rng)?,
             material: pick(Material::ALL, rng),
         },
         EditKind::Remove => Edit::Remove {
-            solids: some(scene, 0.25, rng)?,
+            solids: draw_objects(scene, 0.25, rng)?,
         },
-        EditKind::Add => {
-            let new = Solid::draw(rng);
-            Edit::Add {
-                shape: new.shape,
-                colour: new.colour,
-                material: new.material,
-                size: new.size,
-                placement: placement(scene, false, rng),
-            }
-        }
+        EditKind::Add => draw_addition(scene, rng),
         EditKind::Move => Edit::Move {
             solid: any(rng)?,
-            placement: placement(scene, true, rng),
+            placement: draw_placement(scene, true, rng),
         },
         EditKind::Replace => Edit::Replace {
             solid: any(rng)?,
@@ -94,13 +85,24 @@ pub(super) fn propose(kind: EditKind, scene: &Scene, rng: &mut impl Rng) -> Opti
             other: any(rng)?,
             front: rng.random(),
         },
-        EditKind::Compound => compound(scene, rng)?,
+        EditKind::Compound => draw_compound(scene, rng)?,
     })
     .filter(|edit| changes(edit, scene))
 }
 
+fn draw_addition(scene: &Scene, rng: &mut impl Rng) -> Edit {
+    let new = Solid::draw(rng);
+    Edit::Add {
+        shape: new.shape,
+        colour: new.colour,
+        material: new.material,
+        size: new.size,
+        placement: draw_placement(scene, false, rng),
+    }
+}
+
 /// Draws one object, or with probability `group` the objects that share an attribute, or those that lack it.
-fn some(scene: &Scene, group: f64, rng: &mut impl Rng) -> Option<Vec<usize>> {
+fn draw_objects(scene: &Scene, group: f64, rng: &mut impl Rng) -> Option<Vec<usize>> {
     let count = scene.solids.len();
     if count == 0 {
         return None;
@@ -125,7 +127,8 @@ fn some(scene: &Scene, group: f64, rng: &mut impl Rng) -> Option<Vec<usize>> {
     (!chosen.is_empty()).then_some(chosen)
 }
 
-fn placement(scene: &Scene, step: bool, rng: &mut impl Rng) -> Placement {
+/// Draws a placement; a step only if `step`, because a new object has no position to step from.
+fn draw_placement(scene: &Scene, step: bool, rng: &mut impl Rng) -> Placement {
     let count = scene.solids.len();
     let side = pick(Side::ALL, rng);
     match rng.random_range(0..10) {
@@ -148,7 +151,7 @@ fn placement(scene: &Scene, step: bool, rng: &mut impl Rng) -> Placement {
 }
 
 /// Draws a compound of two edits, of the same object or of two objects.
-fn compound(scene: &Scene, rng: &mut impl Rng) -> Option<Edit> {
+fn draw_compound(scene: &Scene, rng: &mut impl Rng) -> Option<Edit> {
     const KINDS: [EditKind; 4] = [
         EditKind::Recolour,
         EditKind::Move,

@@ -28,22 +28,25 @@ fn nothing_floats_or_collides_after_an_edit() {
         assert_ne!(before, after, "{edit:?}");
         assert!(after.is_at_rest(), "{edit:?} of {before:#?}");
         for i in 0..after.solids.len() {
-            assert!(after.is_in_view(i), "{edit:?}: solid {i} of {after:#?}");
+            assert!(after.is_in_view(i), "{edit:?}: object {i} of {after:#?}");
             for j in 0..i {
                 let (a, b) = (&after.solids[i], &after.solids[j]);
-                assert!(!a.collides(b), "{edit:?}: solids {i} and {j} of {after:#?}");
+                assert!(
+                    !a.collides(b),
+                    "{edit:?}: objects {i} and {j} of {after:#?}"
+                );
             }
         }
     }
 }
 
 #[test]
-fn only_the_concerned_solids_change() {
+fn only_the_concerned_objects_change() {
     for (before, edit, after) in cases(100) {
         let concerned = edit.solids(&before);
         let rest = |scene: &Scene, but: &[usize]| -> Vec<Solid> {
-            let stays = (0..scene.solids.len()).filter(|i| !but.contains(i));
-            stays.map(|i| scene.solids[i].clone()).collect()
+            let others = (0..scene.solids.len()).filter(|i| !but.contains(i));
+            others.map(|i| scene.solids[i].clone()).collect()
         };
         assert_eq!(
             rest(&before, &concerned.before),
@@ -59,7 +62,7 @@ fn only_the_concerned_solids_change() {
 }
 
 #[test]
-fn a_solid_comes_down_when_its_support_goes() {
+fn an_object_comes_down_when_its_support_is_removed() {
     let mut rng = ChaCha8Rng::seed_from_u64(rand::random());
     let mut stacks = 0;
     while stacks < 20 {
@@ -67,7 +70,7 @@ fn a_solid_comes_down_when_its_support_goes() {
         let Some(top) = (0..scene.solids.len()).find(|&i| scene.bearer(i).is_some()) else {
             continue;
         };
-        let below = scene.bearer(top).expect("it has one");
+        let below = scene.bearer(top).expect("`top` has a bearer");
         let edit = Edit::Remove {
             solids: vec![below],
         };
@@ -106,6 +109,14 @@ fn impossible_edits_are_refused() {
             solid: 0,
             placement: Placement::On { other: 99 },
         },
+        Edit::Move {
+            solid: 0,
+            placement: Placement::Place { column: 0, row: 2 },
+        },
+        Edit::Move {
+            solid: 0,
+            placement: Placement::Place { column: -2, row: 0 },
+        },
         Edit::Layer {
             solid: 0,
             other: 0,
@@ -118,15 +129,15 @@ fn impossible_edits_are_refused() {
 }
 
 #[test]
-fn an_edit_that_is_taken_back_gives_the_scene_before() {
-    let (mut back, mut all) = (0, 0);
+fn a_reversed_edit_restores_the_scene() {
+    let (mut reversed, mut all) = (0, 0);
     for (before, edit, after) in cases(60) {
         all += 1;
         let Some(reverse) = edit.reverse(&before) else {
             continue;
         };
-        back += 1;
-        let again = reverse.apply(&after).expect("it was tried");
+        reversed += 1;
+        let again = reverse.apply(&after).expect("`reverse` has applied it");
         let names = |scene: &Scene| -> Vec<_> {
             let all = scene.solids.iter();
             all.map(|s| (s.shape, s.colour, s.material, s.size))
@@ -138,5 +149,8 @@ fn an_edit_that_is_taken_back_gives_the_scene_before() {
             assert!((a.heights().1 - b.heights().1).abs() < 1e-3, "{edit:?}");
         }
     }
-    assert!(4 * back > all, "{back} of {all} edits can be taken back");
+    assert!(
+        4 * reversed > all,
+        "{reversed} of {all} edits are reversible"
+    );
 }

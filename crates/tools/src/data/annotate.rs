@@ -2,8 +2,11 @@
 
 pub mod chat;
 pub mod files;
+pub mod grounded;
 pub mod maps;
 pub mod moving;
+mod npy;
+pub mod object_masks;
 
 use super::clip::Clip;
 use super::fit::Fit;

@@ -1,5 +1,5 @@
-//! `unireal data build`: builds shards from videos. The work splits into parts for any scheduler, a re-run resumes where the
-//! last one was killed, and unreadable videos are reported and skipped.
+//! `unireal data build`: builds shards from videos. The work splits into parts for any scheduler, a re-run resumes after the
+//! last finished shard, and unreadable videos are reported and skipped.
 
 pub mod report;
 pub mod source;
@@ -21,10 +21,10 @@ use super::annotate::maps::DepthMaps;
 use super::annotate::moving::Moving;
 use super::kinds;
 use super::ordered::ordered;
-use super::shard::{self, Writer};
+use super::shard::Writer;
 use super::video;
-use report::Report;
-use source::{Item, Made, SampleBuilder};
+use report::{Report, ShardNote};
+use source::{Item, ItemBuilder, ItemSamples};
 use unireal::{Error, Result};
 
 /// Command-line options of `unireal data build`.
@@ -58,7 +58,7 @@ pub struct Options {
     #[arg(long)]
     pub held_out: bool,
     /// Process only part K of N
-    #[arg(long, value_name = "K/N", default_value = "1/1", value_parser = part)]
+    #[arg(long, value_name = "K/N", default_value = "1/1", value_parser = parse_part)]
     pub part: (usize, usize),
     /// Samples per shard; a shard may hold a few more
     #[arg(long, value_name = "N", default_value_t = 500)]
@@ -77,10 +77,10 @@ pub struct Options {
     #[arg(long, value_name = "URL", requires = "model")]
     pub endpoint: Option<String>,
     /// Name of the endpoint's model
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", requires = "endpoint")]
     pub model: Option<String>,
     /// Folder that caches the endpoint's answers; OUT/answers by default
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", requires = "endpoint")]
     pub answers: Option<PathBuf>,
     /// Time limit per video, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 600)]
@@ -93,20 +93,18 @@ pub struct Options {
     pub json: bool,
 }
 
-fn part(text: &str) -> std::result::Result<(usize, usize), String> {
+fn parse_part(text: &str) -> std::result::Result<(usize, usize), String> {
     let parsed = text
         .split_once('/')
         .and_then(|(k, n)| Some((k.parse().ok()?, n.parse().ok()?)));
     match parsed {
         Some((k, n)) if (1..=n).contains(&k) => Ok((k, n)),
-        _ => Err(format!(
-            "\"{text}\" is not a part; write the first of four parts as 1/4"
-        )),
+        _ => Err("expected K/N with K from 1 to N, such as 1/4 for the first of four parts".into()),
     }
 }
 
 impl Options {
-    fn video(&self) -> video::Settings {
+    fn video_settings(&self) -> video::Settings {
         video::Settings {
             side: self.size,
             square: self.square,
@@ -116,36 +114,57 @@ impl Options {
         }
     }
 
-    fn samples(&self) -> kinds::Settings {
+    fn sample_settings(&self) -> kinds::Settings {
         kinds::Settings {
             held_out: self.held_out,
             ..kinds::Settings::default()
         }
     }
 
-    /// Returns the options that determine the samples of a video or scene.
-    fn shape(&self) -> serde_json::Value {
-        let mut shape = json!({
+    /// Checks the ranges of the numeric options.
+    pub(super) fn check(&self) -> Result<()> {
+        let (frames, clips) = (self.frames, self.clips);
+        if !(1..=64).contains(&frames) {
+            return Err(Error::Request(format!(
+                "selecting frames: {frames} frames per clip, expected 1 to 64"
+            )));
+        }
+        if clips == 0 {
+            return Err(Error::Request(
+                "selecting clips: 0 clips per video, expected 1 or more".into(),
+            ));
+        }
+        if self.threads == Some(0) {
+            return Err(Error::Request(
+                "starting threads: 0 threads, expected 1 or more".into(),
+            ));
+        }
+        super::fit::Fit::new((64, 64), self.size, self.square)?;
+        Ok(())
+    }
+
+    /// Returns the options that determine the samples of an item.
+    fn sample_options(&self) -> serde_json::Value {
+        let mut options = json!({
             "size": self.size, "square": self.square, "held_out": self.held_out, "frames": self.frames, "clips": self.clips,
             "annotations": self.annotations, "endpoint": self.endpoint, "model": self.model,
         });
         // Reports from before this option existed have no such entry.
         if self.easy {
-            shape["easy"] = true.into();
+            options["easy"] = true.into();
         }
-        shape
+        options
     }
 
     /// Returns the annotators that need all frames of a clip, and those that need only the selected frames.
     fn annotators(&self) -> Result<[Vec<Box<dyn Annotator>>; 2]> {
-        let mut late: Vec<Box<dyn Annotator>> = Vec::new();
+        let mut frame_annotators: Vec<Box<dyn Annotator>> = Vec::new();
         if let Some(folder) = &self.annotations {
-            let missing = |e| Error::format(folder.display().to_string(), e);
-            std::fs::read_dir(folder).map_err(missing)?;
-            late.push(Box::new(EntityFiles {
+            std::fs::read_dir(folder).map_err(|e| Error::io(folder, e))?;
+            frame_annotators.push(Box::new(EntityFiles {
                 folder: folder.clone(),
             }));
-            late.push(Box::new(DepthMaps {
+            frame_annotators.push(Box::new(DepthMaps {
                 folder: folder.join("depth"),
             }));
         }
@@ -154,12 +173,12 @@ impl Options {
                 .answers
                 .clone()
                 .unwrap_or_else(|| self.out.join("answers"));
-            late.push(Box::new(Chat::new(
-                chat::Settings::new(url, model),
+            frame_annotators.push(Box::new(Chat::new(
+                chat::Settings::new(url, model)?,
                 &answers,
             )));
         }
-        Ok([vec![Box::new(Moving::default())], late])
+        Ok([vec![Box::new(Moving::default())], frame_annotators])
     }
 }
 
@@ -180,67 +199,64 @@ pub fn run(options: &Options) -> Result<()> {
 /// Builds the shards of a part and its report, `OUT/part-<K>-of-<N>.report.json`.
 ///
 /// # Errors
-/// [`Error::Request`] for invalid options or when there are no items, [`Error::Format`] when a file cannot be read or written,
-/// [`Error::Unsupported`] when a program is missing. An unreadable video is not an error but a line of the report.
+/// [`Error::Request`] for invalid options or when there are no items, [`Error::Format`] or [`Error::Io`] when a file cannot be
+/// read or written, [`Error::Unsupported`] when a program is missing. An unreadable video is not an error but a line of the
+/// report.
 pub fn build(options: &Options) -> Result<Report> {
     let started = Instant::now();
-    if !(1..=64).contains(&options.frames) {
-        let frames = options.frames;
-        return Err(Error::Request(format!(
-            "{frames} frames of a clip; use 1 to 64"
-        )));
-    }
-    super::fit::Fit::new((64, 64), options.size, options.square)?;
-    let items = source::items(options)?;
+    options.check()?;
+    let items = source::items_of_part(options)?;
     let (k, n) = options.part;
     let prefix = format!("part-{k:04}-of-{n:04}");
     let mut report = Report::open(&options.out, &prefix, options.part)?;
-    let done = done(options)?;
-    report.options = Some(options.shape());
-    let mine: Vec<Item> = items.into_iter().skip(k - 1).step_by(n).collect();
-    report.items = mine.len();
-    let todo: Vec<Item> = mine
+    let finished = finished_items(options)?;
+    report.options = Some(options.sample_options());
+    report.items = items.len();
+    let remaining: Vec<Item> = items
         .into_iter()
-        .filter(|item| !done.contains(&item.name()))
+        .filter(|item| !finished.contains(&item.name()))
         .collect();
-    report.skipped = report.items - todo.len();
-    let builder = SampleBuilder::new(options)?;
+    report.skipped = report.items - remaining.len();
+    source::check_programs(&remaining)?;
+    let builder = ItemBuilder::new(options)?;
     let mut output = Output {
         writer: Writer::create(&options.out, &prefix, options.shard)?,
-        pending: Pending::default(),
+        note: ShardNote::default(),
         report,
     };
-    let progress = progress(todo.len());
+    let progress = progress(remaining.len());
     let threads = options
         .threads
         .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |cores| cores.get()));
     ordered(
         threads,
-        todo.len(),
-        |i| builder.make(&todo[i]),
-        |i, made| {
-            output.take(&todo[i], made)?;
+        remaining.len(),
+        |i| builder.build(&remaining[i]),
+        |i, result| {
+            output.add(&remaining[i], result)?;
             progress.inc(1);
             progress.set_message(format!("{} samples", output.report.samples()));
             Ok(())
         },
     )?;
-    output.close()?;
+    output.close_shard()?;
     progress.finish_and_clear();
     output.report.seconds += started.elapsed().as_secs_f64();
-    output.report.save(&options.out)?;
+    output.report.save()?;
     Ok(output.report)
 }
 
 /// Returns the names of the items that complete shards of any part hold, or that yielded no sample.
-fn done(options: &Options) -> Result<HashSet<String>> {
-    let mut done = HashSet::new();
-    for (_, note) in shard::notes(&options.out)? {
-        let items = note["items"].as_array().into_iter().flatten();
-        done.extend(items.filter_map(|item| item.as_str().map(str::to_owned)));
+fn finished_items(options: &Options) -> Result<HashSet<String>> {
+    let mut finished = HashSet::new();
+    for (_, note) in report::shard_notes(&options.out)? {
+        finished.extend(note.items);
     }
-    done.extend(report::empty(&options.out, &options.shape())?);
-    Ok(done)
+    finished.extend(report::empty_items(
+        &options.out,
+        &options.sample_options(),
+    )?);
+    Ok(finished)
 }
 
 fn progress(count: usize) -> ProgressBar {
@@ -252,65 +268,50 @@ fn progress(count: usize) -> ProgressBar {
     }
 }
 
-/// The open shard with its pending note, and the report.
+/// The shard writer and the report.
 struct Output {
     writer: Writer,
-    pending: Pending,
+    /// The note of the open shard.
+    note: ShardNote,
     report: Report,
 }
 
-/// The contents of the open shard, for its note.
-#[derive(Default)]
-struct Pending {
-    items: Vec<String>,
-    clips: u64,
-    counts: kinds::Counts,
-}
-
 impl Output {
-    /// Writes an item's samples. They all go into one shard, so that the shard's note tells whether the item is done.
-    fn take(&mut self, item: &Item, made: Result<Made>) -> Result<()> {
-        let made = match made {
-            Ok(made) => made,
-            // A missing program (ffmpeg or ffprobe) fails the whole run: no video can be read without it.
-            Err(e @ Error::Unsupported(_)) if e.to_string().contains("the program") => {
-                return Err(e);
-            }
+    /// Writes an item's samples, or reports why there are none. All samples of an item go into one shard, so that the shard's
+    /// note tells whether the item is finished.
+    fn add(&mut self, item: &Item, result: Result<ItemSamples>) -> Result<()> {
+        let item_samples = match result {
+            Ok(item_samples) => item_samples,
             Err(e) => {
                 self.report.failed.insert(item.name(), e.to_string());
-                return self.report.save_beside();
+                return self.report.save();
             }
         };
         self.report.failed.remove(&item.name());
-        if made.members.is_empty() {
-            self.report.empty.insert(item.name());
-            self.report.add(made.clips, &made.counts);
-            return self.report.save_beside();
+        if item_samples.encoded.is_empty() {
+            self.report
+                .add_empty(item.name(), item_samples.clips, &item_samples.counts);
+            return self.report.save();
         }
-        for members in &made.members {
+        for members in &item_samples.encoded {
             self.writer.append(members)?;
         }
-        self.pending.items.push(item.name());
-        self.pending.clips += made.clips;
-        self.pending.counts.merge(&made.counts);
+        self.note.items.push(item.name());
+        self.note.clips += item_samples.clips;
+        self.note.counts.merge(&item_samples.counts);
         if self.writer.full() {
-            self.close()
+            self.close_shard()
         } else {
             Ok(())
         }
     }
 
-    fn close(&mut self) -> Result<()> {
-        let pending = std::mem::take(&mut self.pending);
-        let note = json!({
-            "items": pending.items,
-            "clips": pending.clips,
-            "samples": pending.counts.samples,
-            "dropped": pending.counts.dropped,
-        });
-        if let Some(path) = self.writer.close(Some(&note))? {
-            self.report.shard(&path, pending.clips, &pending.counts);
-            self.report.save_beside()?;
+    fn close_shard(&mut self) -> Result<()> {
+        let note = std::mem::take(&mut self.note);
+        let json = serde_json::to_value(&note).map_err(|e| Error::Internal(e.to_string()))?;
+        if let Some(path) = self.writer.close(Some(&json))? {
+            self.report.add_shard(&path, &note);
+            self.report.save()?;
         }
         Ok(())
     }

@@ -11,14 +11,14 @@ use unireal::Image;
 use unireal::Role;
 
 /// Longer side of an image on a sheet, in pixels.
-const PICTURE: u32 = 128;
+const IMAGE_SIDE: u32 = 128;
 const MARGIN: u32 = 6;
 /// Extra space between inputs and outputs.
 const GAP: u32 = 14;
 /// Height of a line of text.
-const LINE: u32 = 11;
+const LINE_HEIGHT: u32 = 11;
 /// Width of a character.
-const LETTER: u32 = 6;
+const CHARACTER: u32 = 6;
 
 /// Text colour.
 pub(crate) const INK: Rgb888 = Rgb888::new(20, 20, 20);
@@ -55,15 +55,15 @@ pub(crate) fn sheet(cards: &[Card<'_>], columns: usize) -> Image {
     let images = |card: &Card<'_>| card.inputs.len() + card.outputs.len();
     let width = |column: usize| {
         let cards = cards.iter().skip(column).step_by(columns);
-        let most = cards.map(images).max().unwrap_or(0).max(3) as u32;
-        MARGIN + most * (PICTURE + MARGIN) + GAP
+        let columns = cards.map(images).max().unwrap_or(0).max(3) as u32;
+        MARGIN + columns * (IMAGE_SIDE + MARGIN) + GAP
     };
     let widths: Vec<u32> = (0..columns).map(width).collect();
     let drawn = cards.iter().zip(widths.iter().cycle());
     let drawn: Vec<Canvas> = drawn.map(|(card, width)| card.draw(*width)).collect();
     let rows: Vec<&[Canvas]> = drawn.chunks(columns).collect();
-    let tall = |row: &[Canvas]| row.iter().map(|card| card.0.height).max().unwrap_or(0);
-    let height = rows.iter().map(|row| tall(row)).sum();
+    let row_height = |row: &[Canvas]| row.iter().map(|card| card.0.height).max().unwrap_or(0);
+    let height = rows.iter().map(|row| row_height(row)).sum();
     let mut sheet = Canvas::new(widths.iter().sum(), height);
     let mut top = 0;
     for row in rows {
@@ -72,58 +72,58 @@ pub(crate) fn sheet(cards: &[Card<'_>], columns: usize) -> Image {
             sheet.paste(&card.0, left, top);
             left += width;
         }
-        top += tall(row);
+        top += row_height(row);
     }
     sheet.0
 }
 
 impl Card<'_> {
     fn draw(&self, width: u32) -> Canvas {
-        let letters = ((width - 2 * MARGIN) / LETTER) as usize;
+        let characters = ((width - 2 * MARGIN) / CHARACTER) as usize;
         let mut lines: Vec<(String, Rgb888)> = Vec::new();
         for (text, colour) in &self.lines {
-            let wrapped = wrapped(text, letters);
+            let wrapped = wrapped(text, characters);
             lines.extend(wrapped.into_iter().map(|line| (line, *colour)));
         }
-        let top = MARGIN + LINE;
+        let top = MARGIN + LINE_HEIGHT;
         let images = || self.inputs.iter().chain(&self.outputs);
-        let tall = images().map(|(image, ..)| shown(image).1).max();
-        let tall = tall.unwrap_or(PICTURE);
+        let tallest = images().map(|(image, ..)| displayed_size(image).1).max();
+        let image_height = tallest.unwrap_or(IMAGE_SIDE);
         let mut card = Canvas::new(
             width,
-            top + tall + MARGIN + LINE * lines.len() as u32 + MARGIN,
+            top + image_height + MARGIN + LINE_HEIGHT * lines.len() as u32 + MARGIN,
         );
         for (i, (image, label, colour)) in images().enumerate() {
             let gap = if i >= self.inputs.len() { GAP } else { 0 };
-            let left = MARGIN + i as u32 * (PICTURE + MARGIN) + gap;
+            let left = MARGIN + i as u32 * (IMAGE_SIDE + MARGIN) + gap;
             card.write(label, left, 2, *colour);
-            card.framed(image, left, top, *colour);
+            card.draw_framed(image, left, top, *colour);
         }
-        let mut y = top + tall + MARGIN;
+        let mut y = top + image_height + MARGIN;
         for (line, colour) in lines {
             card.write(&line, MARGIN, y, colour);
-            y += LINE;
+            y += LINE_HEIGHT;
         }
         card
     }
 }
 
-/// Wraps text into lines of at most `letters` characters, between words where possible.
-fn wrapped(text: &str, letters: usize) -> Vec<String> {
+/// Wraps text into lines of at most `limit` characters, between words where possible.
+fn wrapped(text: &str, limit: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split_whitespace() {
         let mut rest: Vec<char> = word.chars().collect();
         while !rest.is_empty() {
             let line = lines.last_mut().expect("there is a line");
             let space = usize::from(!line.is_empty());
-            if line.chars().count() + space + rest.len().min(letters) > letters {
+            if line.chars().count() + space + rest.len().min(limit) > limit {
                 lines.push(String::new());
                 continue;
             }
             if space == 1 {
                 line.push(' ');
             }
-            line.extend(rest.drain(..rest.len().min(letters)));
+            line.extend(rest.drain(..rest.len().min(limit)));
         }
     }
     lines
@@ -149,11 +149,11 @@ impl Canvas {
     }
 
     /// Draws a scaled image with a frame.
-    fn framed(&mut self, image: &Image, left: u32, top: u32, colour: Rgb888) {
-        let (width, height) = shown(image);
+    fn draw_framed(&mut self, image: &Image, left: u32, top: u32, colour: Rgb888) {
+        let (width, height) = displayed_size(image);
         let scaled = match width / image.width {
             0 => image.resize(width, height),
-            times => enlarged(image, times),
+            factor => enlarged(image, factor),
         };
         self.paste(&scaled, left, top);
         let corner = Point::new(left as i32 - 1, top as i32 - 1);
@@ -165,33 +165,34 @@ impl Canvas {
     }
 
     fn write(&mut self, text: &str, left: u32, top: u32, colour: Rgb888) {
-        let known: String = text
+        // The font has the characters of ISO 8859-1.
+        let printable: String = text
             .chars()
             .map(|c| if (c as u32) < 256 { c } else { '?' })
             .collect();
         let style = MonoTextStyle::new(&FONT_6X10, colour);
         let at = Point::new(left as i32, top as i32);
-        let _ = Text::with_baseline(&known, at, style, Baseline::Top).draw(self);
+        let _ = Text::with_baseline(&printable, at, style, Baseline::Top).draw(self);
     }
 }
 
 /// Returns the displayed size of an image: the largest that fits; small images scale by an integer factor.
-fn shown(image: &Image) -> (u32, u32) {
+fn displayed_size(image: &Image) -> (u32, u32) {
     let long = image.width.max(image.height);
     let side = |side: u32| {
-        if long <= PICTURE {
-            side * (PICTURE / long)
+        if long <= IMAGE_SIDE {
+            side * (IMAGE_SIDE / long)
         } else {
-            (side * PICTURE / long).max(1)
+            (side * IMAGE_SIDE / long).max(1)
         }
     };
     (side(image.width), side(image.height))
 }
 
-fn enlarged(image: &Image, times: u32) -> Image {
-    let (width, height) = (image.width * times, image.height * times);
+fn enlarged(image: &Image, factor: u32) -> Image {
+    let (width, height) = (image.width * factor, image.height * factor);
     let pixel = |i: u32| {
-        let at = 3 * (i / width / times * image.width + i % width / times) as usize;
+        let at = 3 * (i / width / factor * image.width + i % width / factor) as usize;
         [image.rgb[at], image.rgb[at + 1], image.rgb[at + 2]]
     };
     Image {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::clip::{Clip, Instruction};
 use super::mask::{bounds, share};
-use super::prompts::listed;
+use super::prompts::join_list;
 use unireal::Image;
 
 /// Hue names with the angle in degrees at which each begins.
@@ -21,33 +21,33 @@ const HUES: [(f32, &str); 9] = [
     (340.0, "red"),
 ];
 /// Minimum fraction of an object's pixels that a colour name must fit.
-const AGREED: f32 = 0.4;
+const MIN_AGREEMENT: f32 = 0.4;
 
 /// Returns the name of a colour.
 fn hue_name(pixel: &[u8]) -> &'static str {
     let [r, g, b] = [0, 1, 2].map(|c| f32::from(pixel[c]) / 255.0);
-    let (most, least) = (r.max(g).max(b), r.min(g).min(b));
-    let chroma = most - least;
-    if most < 0.2 || chroma < 0.18 * most.max(0.35) {
-        return match most {
+    let (max, min) = (r.max(g).max(b), r.min(g).min(b));
+    let chroma = max - min;
+    if max < 0.2 || chroma < 0.18 * max.max(0.35) {
+        return match max {
             dark if dark < 0.25 => "black",
             light if light > 0.8 => "white",
             _ => "grey",
         };
     }
-    let turn = if most == r {
+    let sextant = if max == r {
         (g - b) / chroma
-    } else if most == g {
+    } else if max == g {
         2.0 + (b - r) / chroma
     } else {
         4.0 + (r - g) / chroma
     };
-    let degrees = (60.0 * turn).rem_euclid(360.0);
+    let degrees = (60.0 * sextant).rem_euclid(360.0);
     let name = HUES.iter().rev().find(|(begin, _)| degrees >= *begin);
     match name.map_or("red", |(_, name)| name) {
         // Dark or dull orange is called brown, light red is called pink.
-        "orange" if most < 0.6 || chroma < 0.45 * most => "brown",
-        "red" if least > 0.45 => "pink",
+        "orange" if max < 0.6 || chroma < 0.45 * max => "brown",
+        "red" if min > 0.45 => "pink",
         name => name,
     }
 }
@@ -60,9 +60,9 @@ pub fn colour(images: &[Image], masks: &[Vec<bool>]) -> Option<&'static str> {
             *votes.entry(hue_name(pixel)).or_default() += 1.0;
         }
     }
-    let all: f32 = votes.values().sum();
+    let total: f32 = votes.values().sum();
     let best = votes.into_iter().max_by(|a, b| a.1.total_cmp(&b.1));
-    best.filter(|(_, votes)| *votes > AGREED * all)
+    best.filter(|(_, votes)| *votes > MIN_AGREEMENT * total)
         .map(|(name, _)| name)
 }
 
@@ -77,8 +77,8 @@ pub fn name(clip: &mut Clip) {
     let count = clip.entities.len();
     let mut phrases: Vec<Vec<String>> = vec![Vec::new(); count];
     for i in 0..count {
-        let alone = |j: usize| j == i || colours[j] != colours[i];
-        if let Some(colour) = colours[i].filter(|_| (0..count).all(alone)) {
+        let differs = |j: usize| j == i || colours[j] != colours[i];
+        if let Some(colour) = colours[i].filter(|_| (0..count).all(differs)) {
             phrases[i].push(format!("the moving {colour} object"));
             phrases[i].push(format!("the {colour} object that moves"));
         }
@@ -87,24 +87,17 @@ pub fn name(clip: &mut Clip) {
         phrases[0].extend(["the moving object".into(), "the object that moves".into()]);
     } else {
         let area = |entity: usize, frame: usize| Some(share(&clip.entities[entity].masks[frame]));
-        let place = |entity: usize, frame: usize| centre(clip, entity, frame).map(|[x, _]| x);
-        for (values, most, least) in [
+        let x = |entity: usize, frame: usize| centre(clip, entity, frame).map(|[x, _]| x);
+        for (entity, phrase) in [
+            (always_first(clip, area), "the largest moving object"),
+            (always_first(clip, x), "the moving object on the right"),
             (
-                &area as &dyn Fn(usize, usize) -> Option<f32>,
-                "the largest moving object",
-                None,
-            ),
-            (
-                &place,
-                "the moving object on the right",
-                Some("the moving object on the left"),
+                always_first(clip, |e, f| x(e, f).map(|x| -x)),
+                "the moving object on the left",
             ),
         ] {
-            for (sign, phrase) in [(1.0, Some(most)), (-1.0, least)] {
-                let Some(phrase) = phrase else { continue };
-                if let Some(first) = always_first(clip, |e, f| values(e, f).map(|v| sign * v)) {
-                    phrases[first].push(phrase.into());
-                }
+            if let Some(entity) = entity {
+                phrases[entity].push(phrase.into());
             }
         }
     }
@@ -122,13 +115,11 @@ fn always_first(clip: &Clip, value: impl Fn(usize, usize) -> Option<f32>) -> Opt
         let values = (0..clip.entities.len()).filter_map(|e| Some((value(e, frame)?, e)));
         let mut values: Vec<(f32, usize)> = values.collect();
         values.sort_by(|a, b| b.0.total_cmp(&a.0));
-        let (Some(most), Some(next)) = (values.first(), values.get(1)) else {
+        let &[(greatest, entity), (second, _), ..] = values.as_slice() else {
             continue;
         };
-        if most.0 - next.0 < 0.15 * most.0.abs().max(next.0.abs()) {
-            return None;
-        }
-        if *first.get_or_insert(most.1) != most.1 {
+        let margin = 0.15 * greatest.abs().max(second.abs());
+        if greatest - second < margin || *first.get_or_insert(entity) != entity {
             return None;
         }
     }
@@ -146,7 +137,7 @@ fn centre(clip: &Clip, entity: usize, frame: usize) -> Option<[f32; 2]> {
 }
 
 /// Minimum displacement that is described, as a fraction of the image.
-const STEP: f32 = 0.05;
+const MIN_DISPLACEMENT: f32 = 0.05;
 
 /// Returns instructions between neighbouring frames, forwards and backwards. Each names every object that moves; a pair in
 /// which an unnamed object moves gets none.
@@ -160,20 +151,19 @@ pub fn instructions(clip: &Clip) -> Vec<Instruction> {
             let moving = (0..clip.entities.len())
                 .filter_map(|entity| Some((entity, displacement(clip, entity, from, to)?)));
             let named: Option<Vec<(String, String)>> = moving
-                .map(|(entity, by)| Some((phrase(clip, entity, from + to)?, way(by))))
+                .map(|(entity, by)| Some((phrase(clip, entity, from + to)?, direction(by))))
                 .collect();
             let Some(moves) = named.filter(|moves| !moves.is_empty()) else {
                 continue;
             };
-            let say = |form: &dyn Fn(&str, &str) -> String| {
-                let parts: Vec<String> =
-                    moves.iter().map(|(thing, way)| form(thing, way)).collect();
-                listed(&parts)
+            let sentence = |clause: &dyn Fn(&str, &str) -> String| {
+                let clauses = moves.iter().map(|(object, to)| clause(object, to));
+                join_list(&clauses.collect::<Vec<_>>())
             };
             let texts = vec![
-                say(&|thing, way| format!("move {thing} {way}")),
-                say(&|thing, way| format!("{thing} moves {way}")),
-                say(&|thing, way| format!("{thing} goes {way}")),
+                sentence(&|object, to| format!("move {object} {to}")),
+                sentence(&|object, to| format!("{object} moves {to}")),
+                sentence(&|object, to| format!("{object} goes {to}")),
             ];
             found.push(Instruction { from, to, texts });
         }
@@ -185,33 +175,37 @@ pub fn instructions(clip: &Clip) -> Vec<Instruction> {
 fn displacement(clip: &Clip, entity: usize, from: usize, to: usize) -> Option<[f32; 2]> {
     let (a, b) = (centre(clip, entity, from)?, centre(clip, entity, to)?);
     let by = [b[0] - a[0], b[1] - a[1]];
-    (by[0].hypot(by[1]) >= STEP).then_some(by)
+    (by[0].hypot(by[1]) >= MIN_DISPLACEMENT).then_some(by)
 }
 
-/// Returns one of an entity's phrases; successive values of `turn` cycle through them.
-fn phrase(clip: &Clip, entity: usize, turn: usize) -> Option<String> {
+/// Returns one of an entity's phrases; successive values of `index` cycle through them.
+fn phrase(clip: &Clip, entity: usize, index: usize) -> Option<String> {
     let phrases = &clip.entities[entity].phrases;
     // Avoids "the object that moves moves".
-    let plain: Vec<&String> = phrases.iter().filter(|p| !p.ends_with("moves")).collect();
-    plain.get(turn % plain.len().max(1)).copied().cloned()
+    let usable: Vec<&String> = phrases.iter().filter(|p| !p.ends_with("moves")).collect();
+    usable.get(index % usable.len().max(1)).copied().cloned()
 }
 
 /// Describes a displacement, such as "slightly to the right and up".
-fn way([x, y]: [f32; 2]) -> String {
+fn direction([x, y]: [f32; 2]) -> String {
     let length = x.hypot(y);
-    let mut parts = Vec::new();
+    let mut directions = Vec::new();
     if x.abs() > 0.4 * length {
-        parts.push(if x > 0.0 {
+        directions.push(if x > 0.0 {
             "to the right"
         } else {
             "to the left"
         });
     }
     if y.abs() > 0.4 * length {
-        parts.push(if y > 0.0 { "down" } else { "up" });
+        directions.push(if y > 0.0 { "down" } else { "up" });
     }
-    let slightly = if length < 2.0 * STEP { "slightly " } else { "" };
-    format!("{slightly}{}", parts.join(" and "))
+    let slightly = if length < 2.0 * MIN_DISPLACEMENT {
+        "slightly "
+    } else {
+        ""
+    };
+    format!("{slightly}{}", directions.join(" and "))
 }
 
 #[cfg(test)]
@@ -277,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn one_thing_is_the_moving_object_and_its_way_is_said() {
+    fn a_single_object_is_the_moving_object_and_its_direction_is_described() {
         let mut clip = clip(&[
             vec![(10, 10, 12, RED)],
             vec![(30, 10, 12, RED)],
@@ -294,20 +288,20 @@ mod tests {
                 .phrases
                 .contains(&"the moving red object".into())
         );
-        let said = instructions(&clip);
-        let pairs: Vec<(usize, usize)> = said.iter().map(|i| (i.from, i.to)).collect();
+        let instructions = instructions(&clip);
+        let pairs: Vec<(usize, usize)> = instructions.iter().map(|i| (i.from, i.to)).collect();
         assert_eq!(pairs, [(0, 1), (1, 0), (1, 2), (2, 1)]);
         assert!(
-            said[0].texts[0].ends_with("to the right"),
+            instructions[0].texts[0].ends_with("to the right"),
             "{:?}",
-            said[0].texts
+            instructions[0].texts
         );
-        assert!(said[1].texts[0].ends_with("to the left"));
-        assert!(said[2].texts[0].ends_with("down"));
+        assert!(instructions[1].texts[0].ends_with("to the left"));
+        assert!(instructions[2].texts[0].ends_with("down"));
     }
 
     #[test]
-    fn things_alike_in_colour_are_named_by_side_and_size_only_where_it_is_true() {
+    fn objects_of_one_colour_are_named_by_side_and_size_where_unambiguous() {
         let mut alike = clip(&[
             vec![(5, 10, 10, RED), (60, 10, 20, RED)],
             vec![(15, 10, 10, RED), (70, 10, 20, RED)],

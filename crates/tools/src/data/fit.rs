@@ -28,14 +28,14 @@ impl Fit {
     pub fn new(source: (u32, u32), side: u32, square: bool) -> Result<Fit> {
         if !(MULTIPLE..=2048).contains(&side) {
             return Err(Error::Request(format!(
-                "a side of {side} px; use {MULTIPLE} to 2048"
+                "fitting samples: a side of {side} px, expected {MULTIPLE} to 2048"
             )));
         }
         let (w, h) = source;
         let (short, long) = (w.min(h), w.max(h));
         if short == 0 || long > MAX_SOURCE || long > 4 * short {
             return Err(Error::Unsupported(format!(
-                "a picture of {w}x{h}; sides from 1 to {MAX_SOURCE}, at most four times as long as wide, are read"
+                "fitting an image: {w}x{h}, expected sides of 1 to {MAX_SOURCE} and at most four times as long as wide"
             )));
         }
         let whole = |length: f64| ((length / f64::from(MULTIPLE)).round() as u32).max(1) * MULTIPLE;
@@ -49,8 +49,7 @@ impl Fit {
             )
         };
         let scale = (f64::from(size.0) / f64::from(w)).max(f64::from(size.1) / f64::from(h));
-        let cover =
-            |length: u32, least: u32| ((f64::from(length) * scale).round() as u32).max(least);
+        let cover = |length: u32, min: u32| ((f64::from(length) * scale).round() as u32).max(min);
         Ok(Fit {
             source,
             scaled: (cover(w, size.0), cover(h, size.1)),
@@ -106,8 +105,8 @@ impl Fit {
     /// Maps a point of the source to a point of the sample, both as fractions of the sides.
     pub fn point(&self, x: f32, y: f32) -> (f32, f32) {
         let (left, top) = self.offset();
-        let along = |share: f32, scaled: u32, offset: u32, size: u32| {
-            ((share * scaled as f32 - offset as f32) / size as f32).clamp(0.0, 1.0)
+        let along = |fraction: f32, scaled: u32, offset: u32, size: u32| {
+            ((fraction * scaled as f32 - offset as f32) / size as f32).clamp(0.0, 1.0)
         };
         (
             along(x, self.scaled.0, left, self.size.0),
@@ -121,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_are_whole_keep_the_area_and_cover() {
+    fn sizes_are_whole_tokens_of_about_the_same_area() {
         for (w, h) in [
             (1920, 1080),
             (1080, 1920),
@@ -147,13 +146,12 @@ mod tests {
     }
 
     #[test]
-    fn pictures_maps_and_points_agree() {
+    fn images_maps_and_points_agree() {
         let (w, h) = (320u32, 200u32);
         let fit = Fit::new((w, h), 64, true).unwrap();
         let inside = |x: u32, y: u32| (140..200).contains(&x) && (60..120).contains(&y);
         let mask: Vec<bool> = (0..w * h).map(|i| inside(i % w, i / w)).collect();
-        let picture = crate::data::mask::picture(&mask, w);
-        let image = fit.image(&picture);
+        let image = fit.image(&crate::data::mask::to_image(&mask, w));
         let mapped = fit.map(&mask, w, h);
         let wrong = (0..mapped.len()).filter(|&i| (image.rgb[3 * i] > 127) != mapped[i]);
         assert!(wrong.count() <= 8);

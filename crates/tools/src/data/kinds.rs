@@ -6,7 +6,7 @@ mod objects;
 #[cfg(test)]
 mod tests;
 
-pub use frames::{depth_picture, edges};
+pub use frames::{depth_image, edges};
 
 use std::collections::BTreeMap;
 
@@ -61,10 +61,9 @@ impl Counts {
     }
 
     fn add(&mut self, sample: &Sample) {
-        let kind = json!(sample.kind);
-        let kind = kind.as_str().unwrap_or_default();
+        let kind = sample.kind.name();
         let name = if sample.variant.is_empty() {
-            kind.to_owned()
+            kind
         } else {
             format!("{kind}/{}", sample.variant)
         };
@@ -93,7 +92,8 @@ pub fn samples(
     rng: &mut impl Rng,
     counts: &mut Counts,
 ) -> Result<Vec<Sample>> {
-    check(clip).map_err(|reason| Error::Internal(format!("clip {}: {reason}", clip.name)))?;
+    check(clip)
+        .map_err(|reason| Error::Internal(format!("checking clip {}: {reason}", clip.name)))?;
     let mut builder = SampleBuilder {
         clip,
         settings,
@@ -104,8 +104,8 @@ pub fn samples(
         samples: Vec::new(),
     };
     builder.filter_frames();
-    builder.pictures();
-    builder.video();
+    builder.text_to_image();
+    builder.text_to_video();
     builder.edits();
     builder.frame_pairs();
     builder.control();
@@ -128,7 +128,7 @@ fn check(clip: &Clip) -> std::result::Result<(), String> {
         if found == frames {
             Ok(())
         } else {
-            Err(format!("{frames} frames but {found} {what}"))
+            Err(format!("{found} {what}, expected {frames}"))
         }
     };
     counted("frame numbers", clip.numbers.len())?;
@@ -151,14 +151,14 @@ fn check(clip: &Clip) -> std::result::Result<(), String> {
     ];
     if sizes.contains(&false) {
         return Err(format!(
-            "not everything is of the first frame's size, {}x{}",
+            "images or masks of several sizes, expected {}x{} as the first frame",
             size.0, size.1
         ));
     }
-    let out = |i: &super::Instruction| i.from.max(i.to) >= frames;
-    match clip.instructions.iter().find(|i| out(i)) {
+    let out_of_range = |i: &super::Instruction| i.from.max(i.to) >= frames;
+    match clip.instructions.iter().find(|i| out_of_range(i)) {
         Some(i) => Err(format!(
-            "an instruction from frame {} to {} of {frames}",
+            "an instruction from frame {} to {}, expected frames below {frames}",
             i.from, i.to
         )),
         None => Ok(()),
@@ -173,9 +173,8 @@ fn unique_phrases(clip: &Clip) -> Vec<Vec<String>> {
             .iter()
             .enumerate()
             .filter(|(j, _)| *j != index);
-        others
-            .into_iter()
-            .any(|(_, other)| other.phrases.contains(phrase))
+        let mut others = others.map(|(_, other)| other);
+        others.any(|other| other.phrases.contains(phrase))
     };
     let unique = |(i, entity): (usize, &Entity)| {
         let phrases = entity.phrases.iter().filter(|phrase| !shared(i, phrase));
@@ -246,7 +245,7 @@ impl<R: Rng> SampleBuilder<'_, R> {
     }
 
     fn mask_image(&self, mask: &[bool]) -> Image {
-        mask::picture(mask, self.width())
+        mask::to_image(mask, self.width())
     }
 
     fn frame(&self, index: usize) -> Image {
@@ -267,9 +266,9 @@ impl<R: Rng> SampleBuilder<'_, R> {
         context.sort();
         context.dedup();
         let mut prompts = draft.prompts;
-        let asked = !matches!(draft.kind, Kind::TextToImage | Kind::TextToVideo);
-        if asked && !self.settings.held_out {
-            prompts::partly_mannered(&mut prompts, self.rng);
+        let is_request = !matches!(draft.kind, Kind::TextToImage | Kind::TextToVideo);
+        if is_request && !self.settings.held_out {
+            prompts::add_filler_to_some(&mut prompts, self.rng);
         }
         self.samples.push(Sample {
             kind: draft.kind,

@@ -29,6 +29,17 @@ impl Bounds {
         self.bottom - self.top
     }
 
+    /// Returns left, top, right and bottom as fractions of an image of this width and height.
+    pub fn fractions(&self, (width, height): (u32, u32)) -> [f32; 4] {
+        let (w, h) = (width as f32, height as f32);
+        [
+            self.left as f32 / w,
+            self.top as f32 / h,
+            self.right as f32 / w,
+            self.bottom as f32 / h,
+        ]
+    }
+
     /// Returns whether a pixel is inside.
     pub fn contains(&self, x: usize, y: usize) -> bool {
         (self.left..self.right).contains(&x) && (self.top..self.bottom).contains(&y)
@@ -108,7 +119,7 @@ pub fn regions(mask: &[bool], width: u32) -> Vec<Vec<bool>> {
     let labels =
         imageproc::region_labelling::connected_components(&grey, connectivity, image::Luma([0u8]));
     let labels = labels.into_raw();
-    let mut sizes = vec![0usize; labels.iter().max().map_or(0, |&most| most as usize + 1)];
+    let mut sizes = vec![0usize; labels.iter().max().map_or(0, |&max| max as usize + 1)];
     labels.iter().for_each(|&label| sizes[label as usize] += 1);
     let mut order: Vec<u32> = (1..sizes.len() as u32).collect();
     order.sort_by_key(|&label| std::cmp::Reverse(sizes[label as usize]));
@@ -134,7 +145,7 @@ pub fn filled(mask: &[bool], width: u32) -> Vec<bool> {
 }
 
 /// Draws a mask white on black. The image has the size `width` x `mask.len() / width`.
-pub fn picture(mask: &[bool], width: u32) -> Image {
+pub fn to_image(mask: &[bool], width: u32) -> Image {
     let value = |&on: &bool| [if on { 255 } else { 0 }; 3];
     Image {
         width,
@@ -146,22 +157,22 @@ pub fn picture(mask: &[bool], width: u32) -> Image {
 /// Returns the image with the masked pixels in grey.
 pub fn hole(image: &Image, mask: &[bool]) -> Image {
     let mut image = image.clone();
-    for (pixel, _) in on(&mut image, mask) {
+    for (pixel, _) in masked_pixels(&mut image, mask) {
         pixel.copy_from_slice(&GREY);
     }
     image
 }
 
 /// Cuts out an object and centres it on a white image of the frame's size. The object is scaled to fill 0.9 of the image, to
-/// at most twice its size, so that its place in the frame is lost. Returns `None` for an empty mask.
+/// at most twice its size, so that the result does not reveal its position in the frame. Returns `None` for an empty mask.
 pub fn cut_out(image: &Image, mask: &[bool]) -> Option<Image> {
     let (width, height) = (image.width as usize, image.height as usize);
     let b = bounds(mask, width)?;
     let mut rgb = Vec::with_capacity(3 * b.width() * b.height());
     for y in b.top..b.bottom {
         let row = y * width + b.left..y * width + b.right;
-        for (i, shown) in row.clone().zip(&mask[row]) {
-            if *shown {
+        for (i, on) in row.clone().zip(&mask[row]) {
+            if *on {
                 rgb.extend(&image.rgb[3 * i..3 * i + 3])
             } else {
                 rgb.extend([255; 3])
@@ -210,7 +221,7 @@ pub fn erased(image: &Image, mask: &[bool]) -> Image {
         .collect();
     let filled = pull_push(known, image.width as usize, image.height as usize);
     let mut image = image.clone();
-    for (pixel, i) in on(&mut image, mask) {
+    for (pixel, i) in masked_pixels(&mut image, mask) {
         for (c, value) in pixel.iter_mut().enumerate() {
             *value = filled[i][c].round() as u8;
         }
@@ -264,7 +275,10 @@ fn bilinear(values: &[[f32; 4]], width: usize, height: usize, x: f32, y: f32) ->
 }
 
 /// Returns the masked pixels with their indices.
-fn on<'a>(image: &'a mut Image, mask: &'a [bool]) -> impl Iterator<Item = (&'a mut [u8], usize)> {
+fn masked_pixels<'a>(
+    image: &'a mut Image,
+    mask: &'a [bool],
+) -> impl Iterator<Item = (&'a mut [u8], usize)> {
     let pixels = image.rgb.chunks_exact_mut(3).zip(mask).enumerate();
     pixels
         .filter(|(_, (_, on))| **on)

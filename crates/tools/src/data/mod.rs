@@ -12,6 +12,7 @@ pub mod kinds;
 pub mod mask;
 pub mod motion;
 pub(crate) mod ordered;
+pub mod plane;
 mod prompts;
 pub mod quality;
 pub mod sample;
@@ -20,6 +21,9 @@ pub mod show;
 pub mod tabletop;
 pub mod toolkit;
 pub mod video;
+
+/// File extensions of the image formats that are read, in lower case.
+pub(crate) const IMAGE_EXTENSIONS: [&str; 4] = ["png", "jpg", "jpeg", "webp"];
 
 pub use clip::{Clip, EditPair, Entity, Instruction};
 pub use sample::{Kind, Sample};

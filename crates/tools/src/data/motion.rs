@@ -1,111 +1,9 @@
 //! Motion between two images: dense optical flow (pyramidal Lucas-Kanade) and the camera motion in it.
 
-use unireal::Image;
+mod camera;
 
-/// A greyscale image with values in 0..1.
-#[derive(Clone, Debug)]
-pub struct Plane {
-    /// Pixels in a row.
-    pub width: usize,
-    /// Rows.
-    pub height: usize,
-    /// Brightness in row-major order.
-    pub values: Vec<f32>,
-}
-
-impl Plane {
-    /// Returns an image's brightness (Rec. 601).
-    pub fn new(image: &Image) -> Self {
-        let luma = |p: &[u8]| {
-            (0.299 * f32::from(p[0]) + 0.587 * f32::from(p[1]) + 0.114 * f32::from(p[2])) / 255.0
-        };
-        Plane {
-            width: image.width as usize,
-            height: image.height as usize,
-            values: image.rgb.chunks_exact(3).map(luma).collect(),
-        }
-    }
-
-    fn with(&self, values: Vec<f32>) -> Self {
-        Plane {
-            width: self.width,
-            height: self.height,
-            values,
-        }
-    }
-
-    /// Returns the pixel, or the nearest border pixel.
-    fn at(&self, x: isize, y: isize) -> f32 {
-        let x = x.clamp(0, self.width as isize - 1) as usize;
-        let y = y.clamp(0, self.height as isize - 1) as usize;
-        self.values[y * self.width + x]
-    }
-
-    /// Samples bilinearly, with the border repeated.
-    fn sample(&self, x: f32, y: f32) -> f32 {
-        let (left, top) = (x.floor(), y.floor());
-        let (fx, fy) = (x - left, y - top);
-        let (left, top) = (left as isize, top as isize);
-        let row = |y: isize| self.at(left, y) * (1.0 - fx) + self.at(left + 1, y) * fx;
-        row(top) * (1.0 - fy) + row(top + 1) * fy
-    }
-
-    /// Box-blurs over squares of `2 radius + 1` pixels a side, with the border reflected.
-    pub fn blurred(&self, radius: usize) -> Plane {
-        self.mean_of_rows(radius)
-            .transposed()
-            .mean_of_rows(radius)
-            .transposed()
-    }
-
-    /// Box-blurs the rows over `2 radius + 1` pixels, with the border reflected.
-    pub fn mean_of_rows(&self, radius: usize) -> Plane {
-        let r = radius as isize;
-        let mut values = Vec::with_capacity(self.values.len());
-        for row in self.values.chunks_exact(self.width) {
-            let last = self.width as isize - 1;
-            let at = |x: isize| {
-                let mirrored = if x < 0 {
-                    -x - 1
-                } else {
-                    x.min(2 * last + 1 - x)
-                };
-                f64::from(row[mirrored.clamp(0, last) as usize])
-            };
-            let mut sum: f64 = (-r - 1..r).map(at).sum();
-            for x in 0..self.width as isize {
-                sum += at(x + r) - at(x - r - 1);
-                values.push((sum / (2 * r + 1) as f64) as f32);
-            }
-        }
-        self.with(values)
-    }
-
-    /// Returns the transpose.
-    pub fn transposed(&self) -> Plane {
-        let values = (0..self.values.len())
-            .map(|i| self.values[i % self.height * self.width + i / self.height]);
-        Plane {
-            width: self.height,
-            height: self.width,
-            values: values.collect(),
-        }
-    }
-
-    /// Halves the size; each pixel is the mean of four.
-    fn half(&self) -> Plane {
-        let (width, height) = (self.width.div_ceil(2), self.height.div_ceil(2));
-        let pixel = |i: usize| {
-            let (x, y) = ((i % width * 2) as isize, (i / width * 2) as isize);
-            (self.at(x, y) + self.at(x + 1, y) + self.at(x, y + 1) + self.at(x + 1, y + 1)) / 4.0
-        };
-        Plane {
-            width,
-            height,
-            values: (0..width * height).map(pixel).collect(),
-        }
-    }
-}
+use super::plane::Plane;
+pub use camera::Camera;
 
 /// Optical flow: the displacement of each pixel from one image to another.
 #[derive(Clone, Debug)]
@@ -134,7 +32,7 @@ pub fn flow(a: &Plane, b: &Plane) -> Flow {
     assert_eq!(
         (a.width, a.height),
         (b.width, b.height),
-        "pictures of one size"
+        "the images must have one size"
     );
     let mut levels = vec![(a.clone(), b.clone())];
     while levels
@@ -145,18 +43,18 @@ pub fn flow(a: &Plane, b: &Plane) -> Flow {
         levels.push((a.half(), b.half()));
     }
     let (coarsest, _) = levels.last().expect("there is a first level");
-    let mut found = Flow::edit_cases(coarsest.width, coarsest.height);
+    let mut flow = Flow::zeros(coarsest.width, coarsest.height);
     for (a, b) in levels.iter().rev() {
-        found = found.scaled(a.width, a.height);
+        flow = flow.upsampled(a.width, a.height);
         for _ in 0..ITERATIONS {
-            found.refine(a, b);
+            flow.refine(a, b);
         }
     }
-    found
+    flow
 }
 
 impl Flow {
-    fn edit_cases(width: usize, height: usize) -> Flow {
+    fn zeros(width: usize, height: usize) -> Flow {
         Flow {
             width,
             height,
@@ -166,7 +64,7 @@ impl Flow {
     }
 
     /// Upsamples the flow to the next finer level; a flow of that size is returned unchanged.
-    fn scaled(self, width: usize, height: usize) -> Flow {
+    fn upsampled(self, width: usize, height: usize) -> Flow {
         if (self.width, self.height) == (width, height) {
             return self;
         }
@@ -198,6 +96,7 @@ impl Flow {
     fn refine(&mut self, a: &Plane, b: &Plane) {
         let warped = self.warped(b);
         let n = a.values.len();
+        // The structure tensor xx, xy, yy and its products with the temporal derivative, xt, yt.
         let mut products: [Vec<f32>; 5] = Default::default();
         for i in 0..n {
             let (x, y) = ((i % a.width) as isize, (i / a.width) as isize);
@@ -207,14 +106,14 @@ impl Flow {
             let gx = (slope(a, 1, 0) + slope(&warped, 1, 0)) / 2.0;
             let gy = (slope(a, 0, 1) + slope(&warped, 0, 1)) / 2.0;
             let gt = warped.values[i] - a.values[i];
-            let here = [gx * gx, gx * gy, gy * gy, gx * gt, gy * gt];
-            for (values, value) in products.iter_mut().zip(here) {
+            let terms = [gx * gx, gx * gy, gy * gy, gx * gt, gy * gt];
+            for (values, value) in products.iter_mut().zip(terms) {
                 values.push(value);
             }
         }
         let sums: Vec<Plane> = products
             .into_iter()
-            .map(|values| a.with(values).blurred(WINDOW))
+            .map(|values| a.with_values(values).blurred(WINDOW))
             .collect();
         for i in 0..n {
             let [xx, xy, yy, xt, yt]: [f32; 5] = std::array::from_fn(|k| sums[k].values[i]);
@@ -223,17 +122,17 @@ impl Flow {
             self.x[i] -= ((yy * xt - xy * yt) / determinant).clamp(-1.0, 1.0);
             self.y[i] -= ((xx * yt - xy * xt) / determinant).clamp(-1.0, 1.0);
         }
-        self.x = a.with(std::mem::take(&mut self.x)).blurred(1).values;
-        self.y = a.with(std::mem::take(&mut self.y)).blurred(1).values;
+        self.x = a.with_values(std::mem::take(&mut self.x)).blurred(1).values;
+        self.y = a.with_values(std::mem::take(&mut self.y)).blurred(1).values;
     }
 
     /// Warps `b` to `a` along the flow.
-    pub fn warped(&self, b: &Plane) -> Plane {
+    fn warped(&self, b: &Plane) -> Plane {
         let pixel = |i: usize| {
             let (x, y) = ((i % self.width) as f32, (i / self.width) as f32);
             b.sample(x + self.x[i], y + self.y[i])
         };
-        b.with((0..b.values.len()).map(pixel).collect())
+        b.with_values((0..b.values.len()).map(pixel).collect())
     }
 
     /// Estimates the camera motion: the affine motion of most of the image.
@@ -246,112 +145,25 @@ impl Flow {
                 return camera;
             };
             camera = fitted;
-            let off: Vec<f32> = self.against(&camera);
-            let mut sorted = off.clone();
+            let residuals = self.residuals(&camera);
+            let mut sorted = residuals.clone();
             let middle = sorted.len() / 2;
             let (_, median, _) = sorted.select_nth_unstable_by(middle, f32::total_cmp);
             let scale = median.max(0.05);
-            weights = off
-                .iter()
-                .map(|off| 1.0 / (1.0 + (off / scale).powi(2)))
-                .collect();
+            let weight = |residual: &f32| 1.0 / (1.0 + (residual / scale).powi(2));
+            weights = residuals.iter().map(weight).collect();
         }
         camera
     }
 
     /// Returns the distance of each pixel's displacement from the camera motion, in pixels.
-    pub fn against(&self, camera: &Camera) -> Vec<f32> {
-        let off = |i: usize| {
+    pub fn residuals(&self, camera: &Camera) -> Vec<f32> {
+        let residual = |i: usize| {
             let [x, y] = camera.at((i % self.width) as f32, (i / self.width) as f32);
             (self.x[i] - x).hypot(self.y[i] - y)
         };
-        (0..self.x.len()).map(off).collect()
+        (0..self.x.len()).map(residual).collect()
     }
-}
-
-/// Affine motion of the whole image.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Camera {
-    /// Displacement to the right: a constant, then the change per pixel to the right and per pixel down.
-    pub x: [f32; 3],
-    /// Displacement down, likewise.
-    pub y: [f32; 3],
-}
-
-impl Camera {
-    /// Returns the displacement of a pixel.
-    pub fn at(&self, x: f32, y: f32) -> [f32; 2] {
-        let along = |p: &[f32; 3]| p[0] + p[1] * x + p[2] * y;
-        [along(&self.x), along(&self.y)]
-    }
-
-    /// Maps a point to its place after the motion.
-    pub fn forward(&self, [x, y]: [f32; 2]) -> [f32; 2] {
-        let [dx, dy] = self.at(x, y);
-        [x + dx, y + dy]
-    }
-
-    /// Maps a point to its place before the motion, the inverse of [`Camera::forward`].
-    pub fn back(&self, to: [f32; 2]) -> [f32; 2] {
-        // A few fixed-point iterations suffice, as the displacement changes little from pixel to pixel.
-        let mut from = to;
-        for _ in 0..4 {
-            let [dx, dy] = self.at(from[0], from[1]);
-            from = [to[0] - dx, to[1] - dy];
-        }
-        from
-    }
-
-    /// Returns the mean length of the displacements over an image, in pixels.
-    pub fn length(&self, width: usize, height: usize) -> f32 {
-        const SIDE: usize = 8;
-        let length = |i: usize| {
-            let [x, y] = self.at(
-                ((i % SIDE) * width.saturating_sub(1)) as f32 / (SIDE - 1) as f32,
-                ((i / SIDE) * height.saturating_sub(1)) as f32 / (SIDE - 1) as f32,
-            );
-            x.hypot(y)
-        };
-        (0..SIDE * SIDE).map(length).sum::<f32>() / (SIDE * SIDE) as f32
-    }
-
-    /// Fits the motion by weighted least squares; `None` when the system is singular.
-    fn fit(flow: &Flow, weights: &[f32]) -> Option<Camera> {
-        let (mut m, mut x, mut y) = ([[0f64; 3]; 3], [0f64; 3], [0f64; 3]);
-        for (i, &weight) in weights.iter().enumerate() {
-            let terms = [1.0, (i % flow.width) as f64, (i / flow.width) as f64];
-            for r in 0..3 {
-                let term = f64::from(weight) * terms[r];
-                (0..3).for_each(|c| m[r][c] += term * terms[c]);
-                x[r] += term * f64::from(flow.x[i]);
-                y[r] += term * f64::from(flow.y[i]);
-            }
-        }
-        Some(Camera {
-            x: solve(m, x)?,
-            y: solve(m, y)?,
-        })
-    }
-}
-
-/// Solves a 3 x 3 linear system by Gauss-Jordan elimination with pivoting; `None` when it is singular.
-fn solve(mut m: [[f64; 3]; 3], mut v: [f64; 3]) -> Option<[f32; 3]> {
-    for k in 0..3 {
-        let pivot = (k..3).max_by(|&a, &b| m[a][k].abs().total_cmp(&m[b][k].abs()))?;
-        m.swap(k, pivot);
-        v.swap(k, pivot);
-        if m[k][k].abs() < 1e-9 {
-            return None;
-        }
-        for r in 0..3 {
-            if r != k {
-                let factor = m[r][k] / m[k][k];
-                (0..3).for_each(|c| m[r][c] -= factor * m[k][c]);
-                v[r] -= factor * v[k];
-            }
-        }
-    }
-    Some(std::array::from_fn(|k| (v[k] / m[k][k]) as f32))
 }
 
 #[cfg(test)]
@@ -401,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_known_zoom_is_the_cameras() {
+    fn a_known_zoom_is_found_as_camera_motion() {
         let a = plane(96, 72, texture);
         let zoom = |x: f32, y: f32| [0.05 * (x - 48.0), 0.05 * (y - 36.0)];
         let b = plane(96, 72, |x, y| {
@@ -420,12 +232,12 @@ mod tests {
     }
 
     #[test]
-    fn a_thing_that_moves_on_its_own_stands_out_from_the_camera() {
+    fn a_moving_object_differs_from_the_camera_motion() {
         let inside = |x: f32, y: f32| (30.0..50.0).contains(&x) && (25.0..45.0).contains(&y);
-        let thing = |x: f32, y: f32| 0.5 + 0.4 * ((0.8 * x).sin() * (0.7 * y).cos());
+        let object_texture = |x: f32, y: f32| 0.5 + 0.4 * ((0.8 * x).sin() * (0.7 * y).cos());
         let a = plane(96, 72, |x, y| {
             if inside(x, y) {
-                thing(x, y)
+                object_texture(x, y)
             } else {
                 texture(x, y)
             }
@@ -433,7 +245,7 @@ mod tests {
         // The camera shifts everything by 2, 1; the object moves 5 to the right of that.
         let b = plane(96, 72, |x, y| {
             if inside(x - 7.0, y - 1.0) {
-                thing(x - 7.0, y - 1.0)
+                object_texture(x - 7.0, y - 1.0)
             } else {
                 texture(x - 2.0, y - 1.0)
             }
@@ -442,21 +254,24 @@ mod tests {
         let camera = found.camera();
         let [u, v] = camera.at(80.0, 60.0);
         assert!((u - 2.0).hypot(v - 1.0) < 0.3, "camera {u}, {v}");
-        let off = found.against(&camera);
-        let mean = |keep: &dyn Fn(f32, f32) -> bool| {
-            let chosen: Vec<f32> = (0..off.len())
-                .filter(|i| keep((i % 96) as f32, (i / 96) as f32))
-                .map(|i| off[i])
+        let residuals = found.residuals(&camera);
+        let mean = |within: &dyn Fn(f32, f32) -> bool| {
+            let chosen: Vec<f32> = (0..residuals.len())
+                .filter(|i| within((i % 96) as f32, (i / 96) as f32))
+                .map(|i| residuals[i])
                 .collect();
             chosen.iter().sum::<f32>() / chosen.len() as f32
         };
-        let there = mean(&|x, y| (34.0..46.0).contains(&x) && (29.0..41.0).contains(&y));
-        let elsewhere = mean(&|x, y| !(22.0..66.0).contains(&x) && (8.0..64.0).contains(&y));
-        assert!(there > 3.0 && elsewhere < 0.5, "{there} and {elsewhere}");
+        let object = mean(&|x, y| (34.0..46.0).contains(&x) && (29.0..41.0).contains(&y));
+        let background = mean(&|x, y| !(22.0..66.0).contains(&x) && (8.0..64.0).contains(&y));
+        assert!(
+            object > 3.0 && background < 0.5,
+            "{object} and {background}"
+        );
     }
 
     #[test]
-    fn nothing_to_see_is_no_motion_and_tiny_pictures_are_taken() {
+    fn plain_and_tiny_images_have_no_motion() {
         for (w, h) in [(1, 1), (1, 9), (30, 2), (40, 40)] {
             let grey = plane(w, h, |_, _| 0.5);
             let found = flow(&grey, &grey);

@@ -55,9 +55,13 @@ pub(crate) fn ordered<T: Send>(
                     if i >= count || !admitted(i) {
                         return;
                     }
-                    let made = catch_unwind(AssertUnwindSafe(|| make(i)));
-                    let made = made.unwrap_or_else(|_| Err(Error::Internal("it panicked".into())));
-                    if sender.send((i, made)).is_err() {
+                    let result = catch_unwind(AssertUnwindSafe(|| make(i)));
+                    let result = result.unwrap_or_else(|_| {
+                        Err(Error::Internal(
+                            "making a result: the thread panicked".into(),
+                        ))
+                    });
+                    if sender.send((i, result)).is_err() {
                         return;
                     }
                 }
@@ -66,13 +70,13 @@ pub(crate) fn ordered<T: Send>(
         drop(sender);
         let mut waiting = BTreeMap::new();
         let mut taken = 0;
-        for (i, made) in results {
-            waiting.insert(i, made);
-            while let Some(made) = waiting.remove(&taken) {
-                let result = take(taken, made);
+        for (i, result) in results {
+            waiting.insert(i, result);
+            while let Some(result) = waiting.remove(&taken) {
+                let outcome = take(taken, result);
                 taken += 1;
-                update(&|progress| (progress.taken, progress.stop) = (taken, result.is_err()));
-                result?;
+                update(&|progress| (progress.taken, progress.stop) = (taken, outcome.is_err()));
+                outcome?;
             }
         }
         Ok(())
@@ -91,12 +95,12 @@ mod tests {
                 std::thread::sleep(std::time::Duration::from_micros(
                     (i * 7919 % 13) as u64 * 100,
                 ));
-                assert!(i != 17, "a panic that this test wants");
+                assert!(i != 17, "an expected panic");
                 Ok(i)
             };
-            let take = |i: usize, made: Result<usize>| {
-                assert_eq!(made.is_err(), i == 17);
-                seen.push(made.unwrap_or(17));
+            let take = |i: usize, result: Result<usize>| {
+                assert_eq!(result.is_err(), i == 17);
+                seen.push(result.unwrap_or(17));
                 Ok(())
             };
             ordered(threads, 60, make, take).unwrap();
@@ -105,15 +109,15 @@ mod tests {
     }
 
     #[test]
-    fn an_error_of_the_taker_ends_the_work() {
-        let made = AtomicUsize::new(0);
-        let make = |i: usize| Ok(made.fetch_add(1, Ordering::Relaxed) + i);
+    fn an_error_of_take_ends_the_work() {
+        let calls = AtomicUsize::new(0);
+        let make = |i: usize| Ok(calls.fetch_add(1, Ordering::Relaxed) + i);
         let take = |i: usize, _| match i {
             3 => Err(Error::Busy),
             _ => Ok(()),
         };
         assert!(ordered(3, 100_000, make, take).is_err());
-        assert!(made.load(Ordering::Relaxed) < 1000);
+        assert!(calls.load(Ordering::Relaxed) < 1000);
         ordered(3, 0, |_| Ok(0), |_, _| Ok(())).unwrap();
     }
 }

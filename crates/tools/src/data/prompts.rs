@@ -2,8 +2,12 @@
 //!
 //! Every list has templates for training and held-out ones, so that a test can use wordings that training never saw.
 
+mod grammar;
+
 use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{Rng, RngExt};
+
+pub(super) use grammar::{definite, indefinite, join_list};
 
 /// Maximum number of paraphrases of a sample's prompt.
 const PARAPHRASES: usize = 6;
@@ -161,7 +165,7 @@ pub(super) const WITH_MASK: Wording = Wording {
 };
 
 /// Filler phrases around a request. Training includes them so that the model learns to ignore them.
-const MANNERS: [&str; 11] = [
+const FILLERS: [&str; 11] = [
     "please {prompt}",
     "{prompt}, please",
     "now {prompt}",
@@ -234,8 +238,8 @@ impl Wording {
 
 fn fill(template: &str, filling: &[(&str, String)]) -> String {
     let mut text = template.to_owned();
-    for (name, words) in filling {
-        text = text.replace(&format!("{{{name}}}"), words);
+    for (name, value) in filling {
+        text = text.replace(&format!("{{{name}}}"), value);
     }
     text
 }
@@ -249,7 +253,11 @@ pub(super) fn some(texts: &[String], rng: &mut impl Rng) -> Vec<String> {
 }
 
 /// Returns some of the prompts. One that does not mention IMG or RES is put into a template of `NAMED` with probability 0.3.
-pub(super) fn partly_named(prompts: &[String], held_out: bool, rng: &mut impl Rng) -> Vec<String> {
+pub(super) fn name_images_in_some(
+    prompts: &[String],
+    held_out: bool,
+    rng: &mut impl Rng,
+) -> Vec<String> {
     let mut prompts = some(prompts, rng);
     for prompt in &mut prompts {
         if !prompt.contains("IMG") && !prompt.contains("RES") && rng.random_bool(0.3) {
@@ -260,79 +268,13 @@ pub(super) fn partly_named(prompts: &[String], held_out: bool, rng: &mut impl Rn
     prompts
 }
 
-/// Puts each prompt into one of the `MANNERS` with probability 0.2.
-pub(super) fn partly_mannered(prompts: &mut [String], rng: &mut impl Rng) {
+/// Puts each prompt into one of the `FILLERS` with probability 0.2.
+pub(super) fn add_filler_to_some(prompts: &mut [String], rng: &mut impl Rng) {
     for prompt in prompts {
         if rng.random_bool(0.2) {
-            let manner = MANNERS.choose(rng).expect("there are manners");
-            *prompt = fill(manner, &[("prompt", prompt.clone())]);
+            let filler = FILLERS.choose(rng).expect("the list is not empty");
+            *prompt = fill(filler, &[("prompt", prompt.clone())]);
         }
-    }
-}
-
-/// Returns the phrase with a definite article: "the dog" for "a dog", "dog" and "the dog".
-pub(super) fn definite(phrase: &str) -> String {
-    let (article, noun) = split(phrase);
-    match article {
-        "" if counted(noun) => phrase.to_owned(),
-        _ => format!("the {noun}"),
-    }
-}
-
-/// Returns the phrase with an indefinite article: "a dog" for "the dog" and "dog"; "the largest dog" stays, since it is unique.
-pub(super) fn indefinite(phrase: &str) -> String {
-    let (article, noun) = split(phrase);
-    if article.is_empty() && counted(noun) {
-        return phrase.to_owned();
-    }
-    let first = noun.split(' ').next().unwrap_or_default();
-    if first.ends_with("most") || (first.len() > 4 && first.ends_with("est")) || first == "only" {
-        return format!("the {noun}");
-    }
-    if counted(noun) {
-        return noun.to_owned();
-    }
-    let vowel = noun.starts_with(['a', 'e', 'i', 'o', 'u']);
-    format!("{} {noun}", if vowel { "an" } else { "a" })
-}
-
-fn split(phrase: &str) -> (&str, &str) {
-    match phrase.split_once(' ') {
-        Some(("the" | "The", noun)) => ("the", noun),
-        Some(("a" | "an" | "A" | "An", noun)) => ("a", noun),
-        _ => ("", phrase),
-    }
-}
-
-/// Returns whether a noun phrase takes no article, because it has another determiner or is a plural.
-fn counted(noun: &str) -> bool {
-    let first = noun.split(' ').next().unwrap_or_default();
-    let known = [
-        "two", "three", "four", "five", "six", "some", "many", "several", "his", "her", "their",
-        "its", "my", "it", "them", "one", "this", "that",
-    ];
-    let last = noun
-        .split(' ')
-        .take_while(|word| !PREPOSITIONS.contains(word))
-        .last();
-    let plural = last.is_some_and(|last| {
-        last.len() > 3
-            && last.ends_with('s')
-            && !["ss", "us", "is"].iter().any(|end| last.ends_with(end))
-    });
-    known.contains(&first) || plural
-}
-
-const PREPOSITIONS: [&str; 12] = [
-    "of", "on", "in", "at", "with", "near", "behind", "beside", "left", "right", "that", "under",
-];
-
-/// Joins a list with commas and "and": "RES1, RES2 and RES3".
-pub(super) fn listed(words: &[String]) -> String {
-    match words {
-        [] => String::new(),
-        [one] => one.clone(),
-        [first @ .., last] => format!("{} and {last}", first.join(", ")),
     }
 }
 
@@ -359,7 +301,7 @@ mod tests {
     ];
 
     #[test]
-    fn no_wording_is_both_for_training_and_held_back() {
+    fn training_and_held_out_wordings_are_disjoint() {
         let list = |held_out| ALL.iter().flat_map(move |w| w.templates(held_out));
         for text in list(true) {
             assert!(!list(false).any(|other| other == text), "{text}");
@@ -371,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn every_name_is_filled_and_paraphrases_differ() {
+    fn every_placeholder_is_filled_and_paraphrases_differ() {
         let mut rng = ChaCha8Rng::seed_from_u64(1);
         let names = [
             "object", "objects", "caption", "mask", "count", "results", "prompt",
@@ -387,33 +329,5 @@ mod tests {
                 assert_eq!(texts.len(), count);
             }
         }
-    }
-
-    #[test]
-    fn articles() {
-        for (phrase, with_the, with_a) in [
-            ("the red cube", "the red cube", "a red cube"),
-            ("An orange ball", "the orange ball", "an orange ball"),
-            ("the glasses", "the glasses", "glasses"),
-            ("snowman", "the snowman", "a snowman"),
-            ("the orange ball", "the orange ball", "an orange ball"),
-            (
-                "the leftmost solid",
-                "the leftmost solid",
-                "the leftmost solid",
-            ),
-            ("the largest ball", "the largest ball", "the largest ball"),
-            ("two men", "two men", "two men"),
-            ("trees", "trees", "trees"),
-            (
-                "the glass on the table",
-                "the glass on the table",
-                "a glass on the table",
-            ),
-        ] {
-            assert_eq!(definite(phrase), with_the);
-            assert_eq!(indefinite(phrase), with_a);
-        }
-        assert_eq!(listed(&["a".into(), "b".into(), "c".into()]), "a, b and c");
     }
 }

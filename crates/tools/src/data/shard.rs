@@ -21,13 +21,13 @@ use unireal::Image;
 use unireal::internals::request::MAX_IMAGES;
 use unireal::{Error, Result};
 
-pub use read::{EncodedSample, Picture, encoded, read};
+pub use read::{EncodedImage, EncodedSample, encoded, read};
 
 /// An encoded sample: the members of a tar file, with the key in their names.
 #[derive(Clone, Debug)]
 pub struct Members(Vec<(String, Vec<u8>)>);
 
-/// Encodes a sample. This is the costly part of writing it, a separate step so that many threads can do it.
+/// Encodes a sample. Encoding takes most of the time of writing, and as a separate step it can run on many threads.
 ///
 /// # Errors
 /// [`Error::Request`] when the key is not 1 to 80 letters, digits, `-` or `_`, or when the sample fails `check`.
@@ -35,10 +35,10 @@ pub fn encode(key: &str, sample: &Sample) -> Result<Members> {
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     if key.is_empty() || key.len() > 80 || !key.chars().all(plain) {
         return Err(Error::Request(format!(
-            "the sample's key \"{key}\" must be 1 to 80 letters, digits, - or _"
+            "encoding a sample: the key \"{key}\", expected 1 to 80 letters, digits, - or _"
         )));
     }
-    check(sample).map_err(|reason| Error::Request(format!("sample {key}: {reason}")))?;
+    check(sample).map_err(|reason| Error::Request(format!("encoding sample {key}: {reason}")))?;
     let header = json!({
         "kind": sample.kind,
         "variant": sample.variant,
@@ -48,18 +48,18 @@ pub fn encode(key: &str, sample: &Sample) -> Result<Members> {
         "source": sample.source,
     });
     let mut members = vec![(format!("{key}.json"), header.to_string().into_bytes())];
-    let mut picture = |name: String, image: &Image| -> Result<()> {
+    let mut add_image = |name: String, image: &Image| -> Result<()> {
         members.push((format!("{key}.{name}.png"), image.to_png()?));
         Ok(())
     };
     for (i, (image, _)) in sample.inputs.iter().enumerate() {
-        picture(format!("input{}", i + 1), image)?;
+        add_image(format!("input{}", i + 1), image)?;
     }
     for (i, image) in sample.outputs.iter().enumerate() {
-        picture(format!("output{}", i + 1), image)?;
+        add_image(format!("output{}", i + 1), image)?;
     }
     if let Some(changed) = &sample.changed {
-        picture("changed".into(), changed)?;
+        add_image("changed".into(), changed)?;
     }
     Ok(Members(members))
 }
@@ -67,14 +67,14 @@ pub fn encode(key: &str, sample: &Sample) -> Result<Members> {
 /// Checks whether a sample can be trained on; returns the reason when it cannot.
 fn check(sample: &Sample) -> std::result::Result<(), String> {
     if sample.prompts.iter().all(|prompt| prompt.trim().is_empty()) {
-        return Err("prompts: none has words; at least one must".into());
+        return Err("prompts: all are empty, expected one or more with text".into());
     }
     let (inputs, outputs) = (sample.inputs.len(), sample.outputs.len());
     if inputs > MAX_IMAGES {
-        return Err(format!("{inputs} inputs; at most {MAX_IMAGES}"));
+        return Err(format!("{inputs} inputs, expected at most {MAX_IMAGES}"));
     }
     if outputs == 0 || outputs > MAX_IMAGES {
-        return Err(format!("{outputs} outputs; 1 to {MAX_IMAGES} are needed"));
+        return Err(format!("{outputs} outputs, expected 1 to {MAX_IMAGES}"));
     }
     let size = |image: &Image| (image.width, image.height);
     let (w, h) = size(&sample.outputs[0]);
@@ -82,13 +82,13 @@ fn check(sample: &Sample) -> std::result::Result<(), String> {
         let (x, y) = size(image);
         if (x, y) != (w, h) {
             let n = i + 1;
-            return Err(format!("output{n} is {x}x{y}, but output1 is {w}x{h}"));
+            return Err(format!("output{n} is {x}x{y}, expected {w}x{h} as output1"));
         }
     }
     match sample.changed.as_ref().map(size) {
-        Some((x, y)) if (x, y) != (w, h) => {
-            Err(format!("changed is {x}x{y}, but the outputs are {w}x{h}"))
-        }
+        Some((x, y)) if (x, y) != (w, h) => Err(format!(
+            "changed is {x}x{y}, expected {w}x{h} as the outputs"
+        )),
         _ => Ok(()),
     }
 }
@@ -98,29 +98,31 @@ pub struct Writer {
     folder: PathBuf,
     prefix: String,
     samples: usize,
+    /// Number of the open shard or, when none is open, of the next one.
     next: usize,
-    open: Option<Open>,
+    open: Option<OpenShard>,
 }
 
 /// A shard being written.
-struct Open {
+struct OpenShard {
     path: PathBuf,
     tar: tar::Builder<BufWriter<File>>,
     samples: usize,
 }
 
 impl Writer {
-    /// Creates a writer of shards of `samples` samples or a few more in `folder`, which is created if needed. It continues after
-    /// the existing shards of this prefix. Concurrent writers need distinct prefixes.
+    /// Creates a writer of shards of `samples` samples or a few more in `folder`, which is created if needed. Existing
+    /// shards of this prefix stay. Concurrent writers need distinct prefixes.
     ///
     /// # Errors
-    /// [`Error::Request`] for shards of 0 samples, [`Error::Format`] when the folder cannot be created.
+    /// [`Error::Request`] for shards of 0 samples, [`Error::Io`] when the folder cannot be created.
     pub fn create(folder: &Path, prefix: &str, samples: usize) -> Result<Self> {
         if samples == 0 {
-            return Err(Error::Request("shards of 0 samples; use 1 or more".into()));
+            return Err(Error::Request(
+                "writing shards: 0 samples per shard, expected 1 or more".into(),
+            ));
         }
-        let fail = |e: std::io::Error| Error::io(folder, e);
-        std::fs::create_dir_all(folder).map_err(fail)?;
+        std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
         let mut writer = Writer {
             folder: folder.to_owned(),
             prefix: prefix.to_owned(),
@@ -128,10 +130,15 @@ impl Writer {
             next: 0,
             open: None,
         };
-        while writer.path(writer.next).exists() {
-            writer.next += 1;
-        }
+        writer.skip_existing();
         Ok(writer)
+    }
+
+    /// Advances to the next number without a shard. Shards after a gap stay, such as a gap from a deleted shard.
+    fn skip_existing(&mut self) {
+        while self.path(self.next).exists() {
+            self.next += 1;
+        }
     }
 
     /// Adds a sample.
@@ -151,7 +158,7 @@ impl Writer {
             Some(open) => open,
             None => {
                 let path = self.path(self.next);
-                let opened = Open::create(path)?;
+                let opened = OpenShard::create(path)?;
                 self.open.insert(opened)
             }
         };
@@ -191,7 +198,7 @@ impl Writer {
             crate::train::checkpoint::write(&note_path(&path), note.to_string().as_bytes())?;
         }
         open.finish()?;
-        self.next += 1;
+        self.skip_existing();
         Ok(Some(path))
     }
 
@@ -200,11 +207,11 @@ impl Writer {
     }
 }
 
-impl Open {
+impl OpenShard {
     fn create(path: PathBuf) -> Result<Self> {
         let partial = partial(&path);
         let file = File::create(&partial).map_err(|e| Error::io(&partial, e))?;
-        Ok(Open {
+        Ok(OpenShard {
             path,
             tar: tar::Builder::new(BufWriter::new(file)),
             samples: 0,
@@ -232,20 +239,20 @@ fn note_path(path: &Path) -> PathBuf {
 /// Returns the notes of a folder's complete shards, with the shards' file stems, sorted; none when the folder does not exist.
 ///
 /// # Errors
-/// [`Error::Format`] when a note cannot be read.
+/// [`Error::Format`] or [`Error::Io`] when a note cannot be read.
 pub fn notes(folder: &Path) -> Result<Vec<(String, Value)>> {
     let mut notes = Vec::new();
     if !folder.exists() {
         return Ok(notes);
     }
-    for path in listed(folder)? {
+    for path in sorted_entries(folder)? {
         let note = note_path(&path);
-        if path.extension().is_none_or(|ending| ending != "tar") || !note.exists() {
+        if path.extension().is_none_or(|e| e != "tar") || !note.exists() {
             continue;
         }
-        let fail = |e: &dyn std::fmt::Display| Error::format(note.display().to_string(), e);
-        let bytes = std::fs::read(&note).map_err(|e| fail(&e))?;
-        let value = serde_json::from_slice(&bytes).map_err(|e| fail(&e))?;
+        let bytes = std::fs::read(&note).map_err(|e| Error::io(&note, e))?;
+        let value = serde_json::from_slice(&bytes)
+            .map_err(|e| Error::format(note.display().to_string(), e))?;
         let name = path.file_stem().unwrap_or_default().to_string_lossy();
         notes.push((name.into_owned(), value));
     }
@@ -255,8 +262,8 @@ pub fn notes(folder: &Path) -> Result<Vec<(String, Value)>> {
 /// Returns the entries of a folder, sorted.
 ///
 /// # Errors
-/// [`Error::Format`] when it cannot be read.
-pub(super) fn listed(folder: &Path) -> Result<Vec<PathBuf>> {
+/// [`Error::Io`] when it cannot be read.
+pub(crate) fn sorted_entries(folder: &Path) -> Result<Vec<PathBuf>> {
     let fail = |e: std::io::Error| Error::io(folder, e);
     let entries = std::fs::read_dir(folder).map_err(fail)?;
     let paths = entries.map(|entry| Ok(entry.map_err(fail)?.path()));
@@ -278,11 +285,11 @@ pub fn find(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
             continue;
         }
         let before = found.len();
-        let tar = |path: &PathBuf| path.extension().is_some_and(|ending| ending == "tar");
-        found.extend(listed(path)?.into_iter().filter(tar));
+        let tar = |path: &PathBuf| path.extension().is_some_and(|e| e == "tar");
+        found.extend(sorted_entries(path)?.into_iter().filter(tar));
         if found.len() == before {
             return Err(fail(
-                &"holds no shard, that is, no file whose name ends in .tar",
+                &"finding shards: no file, expected one or more whose names end in .tar",
             ));
         }
     }

@@ -3,8 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use serde_json::json;
-
 use super::card::{self, Card, INK, PALE, RESULT, role_colour};
 use super::sample::{Kind, Sample};
 use super::shard;
@@ -37,22 +35,23 @@ const PROMPTS: usize = 3;
 pub fn run(options: &Options) -> Result<()> {
     std::fs::create_dir_all(&options.out).map_err(|e| Error::io(&options.out, e))?;
     for (kind, sheet) in sheets(&options.shards, options.count)? {
-        let path = options.out.join(format!("{}.png", kind_name(kind)));
+        let path = options.out.join(format!("{}.png", kind.name()));
         sheet.save(&path)?;
         say!("{}", path.display());
     }
     Ok(())
 }
 
-fn kind_name(kind: Kind) -> String {
-    json!(kind).as_str().unwrap_or_default().to_owned()
-}
-
 /// Returns a sheet for each kind in the shards, with at most `count` samples that cycle through the variants.
 ///
 /// # Errors
-/// [`Error::Format`] when a shard cannot be read, [`Error::Request`] when there is no sample.
+/// [`Error::Format`] or [`Error::Io`] when a shard cannot be read, [`Error::Request`] when there is no sample or `count` is 0.
 pub fn sheets(paths: &[PathBuf], count: usize) -> Result<Vec<(Kind, Image)>> {
+    if count == 0 {
+        return Err(Error::Request(
+            "drawing sheets: 0 samples per sheet, expected 1 or more".into(),
+        ));
+    }
     let mut chosen: BTreeMap<Kind, BTreeMap<String, Vec<Sample>>> = BTreeMap::new();
     for path in shard::find(paths)? {
         for sample in shard::encoded(&path)? {
@@ -65,12 +64,14 @@ pub fn sheets(paths: &[PathBuf], count: usize) -> Result<Vec<(Kind, Image)>> {
         }
     }
     if chosen.is_empty() {
-        return Err(Error::Request("the shards hold no sample to show".into()));
+        return Err(Error::Request(
+            "drawing sheets: the shards hold no sample, expected 1 or more".into(),
+        ));
     }
     let sheet = |(kind, variants): (Kind, BTreeMap<String, Vec<Sample>>)| {
         let mut samples = Vec::new();
-        for turn in 0..count {
-            samples.extend(variants.values().filter_map(|variant| variant.get(turn)));
+        for i in 0..count {
+            samples.extend(variants.values().filter_map(|variant| variant.get(i)));
         }
         samples.truncate(count);
         (kind, sheet(&samples))
@@ -88,13 +89,13 @@ fn card(sample: &Sample) -> Card<'_> {
     let outputs = outputs.map(|(i, image)| (image, format!("RES{}", i + 1), RESULT));
     let prompts = sample.prompts.iter().take(PROMPTS);
     let tags: Vec<&str> = sample.context.iter().map(|tag| tag.name()).collect();
-    let about = format!("[{}] {} {}", tags.join(", "), sample.variant, sample.source);
+    let origin = format!("[{}] {} {}", tags.join(", "), sample.variant, sample.source);
     Card {
         inputs: inputs.collect(),
         outputs: outputs.collect(),
         lines: prompts
             .map(|prompt| (prompt.clone(), INK))
-            .chain(std::iter::once((about, PALE)))
+            .chain(std::iter::once((origin, PALE)))
             .collect(),
     }
 }
@@ -108,10 +109,11 @@ fn sheet(samples: &[&Sample]) -> Image {
 mod tests {
     use super::*;
     use embedded_graphics::prelude::RgbColor as _;
+    use serde_json::json;
     use unireal::Role;
 
     #[test]
-    fn a_sheet_shows_the_pictures_and_marks_the_roles() {
+    fn a_sheet_shows_the_images_and_marks_the_roles() {
         let image = |colour: [u8; 3]| Image::from_rgb(64, 32, colour.repeat(64 * 32)).unwrap();
         let sample = Sample {
             kind: Kind::Insertion,
@@ -138,5 +140,11 @@ mod tests {
         assert!(
             frame(Role::Canvas) >= 3 * 2 * (130 + 64) && frame(Role::Asset) >= 3 * 2 * (130 + 64)
         );
+    }
+
+    #[test]
+    fn sheets_of_no_samples_are_refused() {
+        let error = sheets(&[], 0).unwrap_err().to_string();
+        assert!(error.contains("0 samples per sheet"), "{error}");
     }
 }

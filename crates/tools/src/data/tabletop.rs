@@ -8,7 +8,7 @@ use unireal::Tag;
 use unireal_tabletop::edit_case::{
     CLIP_FRAMES, CLIP_LENGTH, EditCases, easy_edit_cases, edit_cases, stream,
 };
-use unireal_tabletop::words::{self, Reference};
+use unireal_tabletop::text::{self, Reference};
 use unireal_tabletop::{Edit, EditKind, Scene, Settings, Wording};
 
 pub use unireal_tabletop::HELD_OUT;
@@ -16,11 +16,11 @@ pub use unireal_tabletop::HELD_OUT;
 /// Maximum number of paraphrases of a text.
 const PARAPHRASES: usize = 5;
 /// Minimum fraction of the image that the changed pixels of an edit cover.
-const LEAST_CHANGED: f32 = 0.003;
+const MIN_CHANGED: f32 = 0.003;
 
 /// A rendered film and rendered edits of one of its scenes; [`clip`] adds the texts.
 #[derive(Clone, Debug)]
-pub struct Shoot {
+pub struct RenderedClip {
     /// The film's selected scenes, with their images.
     pub frames: Vec<(Scene, Frame)>,
     /// The scene that is edited, with its image.
@@ -42,25 +42,25 @@ pub struct EditCase {
 
 /// Renders the film and the edits of `seed` in square images of `side` pixels: nine or ten renders. The same seed gives the
 /// same bytes.
-pub fn shoot(seed: u64, side: u32) -> Shoot {
-    rendered(edit_cases(seed), side)
+pub fn shoot(seed: u64, side: u32) -> RenderedClip {
+    render_cases(edit_cases(seed), side)
 }
 
-fn rendered(still: EditCases, side: u32) -> Shoot {
+fn render_cases(cases: EditCases, side: u32) -> RenderedClip {
     let settings = Settings::square(side);
-    let picture = |scene: Scene| {
+    let rendered = |scene: Scene| {
         let frame = render(&scene, &settings);
         (scene, frame)
     };
-    let EditCases { film, scene, edits } = still;
-    let frames: Vec<_> = film.into_iter().map(picture).collect();
-    let shown = frames.iter().find(|(shown, _)| *shown == scene).cloned();
-    let base = shown.unwrap_or_else(|| picture(scene));
+    let EditCases { film, scene, edits } = cases;
+    let frames: Vec<_> = film.into_iter().map(rendered).collect();
+    let in_film = frames.iter().find(|(other, _)| *other == scene).cloned();
+    let base = in_film.unwrap_or_else(|| rendered(scene));
     let edits = edits.into_iter().map(|(edit, after)| {
-        let (scene, frame) = picture(after);
+        let (scene, frame) = rendered(after);
         EditCase { edit, scene, frame }
     });
-    Shoot {
+    RenderedClip {
         edits: edits.collect(),
         frames,
         base,
@@ -73,16 +73,17 @@ fn rendered(still: EditCases, side: u32) -> Shoot {
 /// [`EditPair::changed`] holds the pixels of the objects that an edit concerns, before or after, without their shadows and
 /// reflections. For a change of the table it holds all pixels without an object, for light and camera all pixels.
 pub fn clip(seed: u64, side: u32, wording: Wording) -> Clip {
-    described(format!("tabletop-{seed}"), shoot(seed, side), seed, wording)
+    describe(format!("tabletop-{seed}"), shoot(seed, side), seed, wording)
 }
 
 /// As [`clip`], of a simpler scene without a film: one to three large objects with distinct colours and shapes.
 pub fn easy_clip(seed: u64, side: u32, wording: Wording) -> Clip {
-    let shoot = rendered(easy_edit_cases(seed), side);
-    described(format!("tabletop-easy-{seed}"), shoot, seed, wording)
+    let shoot = render_cases(easy_edit_cases(seed), side);
+    describe(format!("tabletop-easy-{seed}"), shoot, seed, wording)
 }
 
-fn described(name: String, shoot: Shoot, seed: u64, wording: Wording) -> Clip {
+/// Adds the texts to a rendered film and its edits.
+fn describe(name: String, shoot: RenderedClip, seed: u64, wording: Wording) -> Clip {
     let rng = &mut stream(seed, 2);
     let scenes: Vec<&Scene> = shoot.frames.iter().map(|(scene, _)| scene).collect();
     let film: Vec<Scene> = scenes.iter().map(|&scene| scene.clone()).collect();
@@ -95,10 +96,10 @@ fn described(name: String, shoot: Shoot, seed: u64, wording: Wording) -> Clip {
             .collect(),
         rate: CLIP_LENGTH.1,
         style: Some(Tag::RealisticStyle),
-        captions: paraphrases(|| Some(words::clip_caption(&film, wording, rng))),
+        captions: paraphrases(|| Some(text::clip_caption(&film, wording, rng))),
         frame_captions: scenes
             .iter()
-            .map(|scene| paraphrases(|| Some(words::caption(scene, wording, rng))))
+            .map(|scene| paraphrases(|| Some(text::caption(scene, wording, rng))))
             .collect(),
         entities: entities(&shoot.frames, wording, rng),
         depths: shoot.frames.iter().map(|(_, f)| f.depth.clone()).collect(),
@@ -122,24 +123,24 @@ fn paraphrases(mut draw: impl FnMut() -> Option<String>) -> Vec<String> {
 fn entities(frames: &[(Scene, Frame)], wording: Wording, rng: &mut impl Rng) -> Vec<Entity> {
     let first = &frames[0].0;
     let entity = |solid: usize| {
-        let mut always = words::references(first, solid);
+        let mut always = text::references(first, solid);
         always.retain(|r| {
             frames
                 .iter()
-                .all(|(scene, _)| r.meant(scene) == Some(solid))
+                .all(|(scene, _)| r.referent(scene) == Some(solid))
         });
         // Most phrases describe the object itself, some its place.
-        let (plain, placed): (Vec<_>, Vec<_>) = always
+        let (by_attributes, by_place): (Vec<_>, Vec<_>) = always
             .into_iter()
             .partition(|r| matches!(r, Reference::Plain(_)));
         let phrases = paraphrases(|| {
-            let some = if plain.is_empty() || rng.random_bool(0.3) {
-                &placed
+            let references = if by_attributes.is_empty() || rng.random_bool(0.3) {
+                &by_place
             } else {
-                &plain
+                &by_attributes
             };
-            let index = (!some.is_empty()).then(|| rng.random_range(0..some.len()))?;
-            Some(format!("the {}", some[index].say(wording, rng)))
+            let index = (!references.is_empty()).then(|| rng.random_range(0..references.len()))?;
+            Some(format!("the {}", references[index].say(wording, rng)))
         });
         let masks = frames.iter().map(|(_, frame)| mask(frame, &[solid]));
         Entity {
@@ -147,21 +148,23 @@ fn entities(frames: &[(Scene, Frame)], wording: Wording, rng: &mut impl Rng) -> 
             masks: masks.collect(),
         }
     };
-    let all = (0..first.solids.len()).map(entity);
-    all.filter(|entity| !entity.phrases.is_empty()).collect()
+    let entities = (0..first.solids.len()).map(entity);
+    entities
+        .filter(|entity| !entity.phrases.is_empty())
+        .collect()
 }
 
 /// Returns instructions from every frame to every later one in which something moved.
 fn instructions(scenes: &[&Scene], wording: Wording, rng: &mut impl Rng) -> Vec<Instruction> {
     let pairs = (0..scenes.len()).flat_map(|to| (0..to).map(move |from| (from, to)));
     let mut instruction = |(from, to): (usize, usize)| {
-        let texts = paraphrases(|| words::motion(scenes[from], scenes[to], wording, rng));
+        let texts = paraphrases(|| text::motion(scenes[from], scenes[to], wording, rng));
         (!texts.is_empty()).then_some(Instruction { from, to, texts })
     };
     pairs.filter_map(&mut instruction).collect()
 }
 
-fn edit_pairs(shoot: &Shoot, wording: Wording, rng: &mut impl Rng) -> Vec<EditPair> {
+fn edit_pairs(shoot: &RenderedClip, wording: Wording, rng: &mut impl Rng) -> Vec<EditPair> {
     let mut all = Vec::new();
     let base = (&shoot.base.0, &shoot.base.1);
     for EditCase { edit, scene, frame } in &shoot.edits {
@@ -181,11 +184,11 @@ fn edit_pair(
     wording: Wording,
     rng: &mut impl Rng,
 ) -> Option<EditPair> {
-    let texts = paraphrases(|| words::instruction(scene, edit, wording, rng));
+    let texts = paraphrases(|| text::instruction(scene, edit, wording, rng));
     let changed = changed(edit, scene, before, after);
     let solids = edit.solids(scene);
     let covered = changed.iter().filter(|&&on| on).count();
-    let enough = covered as f32 > LEAST_CHANGED * changed.len() as f32;
+    let enough = covered as f32 > MIN_CHANGED * changed.len() as f32;
     (!texts.is_empty() && enough).then(|| EditPair {
         variant: edit.kind().name().into(),
         texts,
@@ -213,8 +216,8 @@ pub fn changed(edit: &Edit, scene: &Scene, before: &Frame, after: &Frame) -> Vec
 
 /// Returns the mask of these objects.
 pub fn mask(frame: &Frame, solids: &[usize]) -> Vec<bool> {
-    let shows = |&id: &u8| id > 0 && solids.contains(&(usize::from(id) - 1));
-    frame.ids.iter().map(shows).collect()
+    let is_selected = |&id: &u8| id > 0 && solids.contains(&(usize::from(id) - 1));
+    frame.ids.iter().map(is_selected).collect()
 }
 
 #[cfg(test)]
@@ -222,7 +225,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_seed_means_the_same_clip_and_wording_changes_words_only() {
+    fn a_seed_gives_one_clip_and_the_wording_changes_only_texts() {
         let seed = rand::random::<u64>();
         let one = clip(seed, 32, Wording::Training);
         let two = clip(seed, 32, Wording::Training);
@@ -246,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_clip_says_fits_its_frames() {
+    fn texts_of_a_clip_fit_its_frames() {
         let start = rand::random::<u64>();
         for seed in (0..12).map(|i| start.wrapping_add(i)) {
             let clip = clip(seed, 32, Wording::Training);
@@ -263,7 +266,7 @@ mod tests {
                 for phrase in &entity.phrases {
                     assert!(
                         others.clone().all(|other| !other.phrases.contains(phrase)),
-                        "seed {seed}: \"{phrase}\" is two things"
+                        "seed {seed}: \"{phrase}\" refers to two objects"
                     );
                 }
             }
@@ -271,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn an_edit_changes_the_solids_it_names_most_and_what_is_far_from_them_little() {
+    fn an_edit_changes_its_own_pixels_more_than_the_others() {
         let start = rand::random::<u64>();
         for seed in (0..10).map(|i| start.wrapping_add(i)) {
             for pair in clip(seed, 48, Wording::Training).edits {

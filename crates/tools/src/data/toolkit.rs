@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::annotate::files::Grounded;
+use super::annotate::grounded::Grounded;
 use super::clip::{Clip, Entity, Instruction};
 use super::fit::Fit;
 use super::mask::bounds;
@@ -19,7 +19,7 @@ use unireal::{Error, Result};
 /// Step between the values of two entities in a mask image.
 const STEP: u8 = 20;
 /// Maximum number of entities whose values fit into a byte.
-const MOST: usize = 255 / STEP as usize;
+const MAX_ENTITIES: usize = 255 / STEP as usize;
 
 /// The parsed file name of a pair.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,8 +66,8 @@ impl std::str::FromStr for Name {
                 end: end.parse().ok()?,
             })
         };
-        let wrong = "is not <row>_<video>_<clip>_<start>to<end>";
-        parsed().ok_or_else(|| Error::format(stem, wrong))
+        let reason = "parsing the name: expected <row>_<video>_<clip>_<start>to<end>";
+        parsed().ok_or_else(|| Error::format(stem, reason))
     }
 }
 
@@ -81,47 +81,36 @@ pub fn write(
     clip: &Clip,
     [from, to]: [usize; 2],
 ) -> Result<(String, Option<String>)> {
-    let pair = beside(&clip.frames[from], &clip.frames[to]);
+    let pair = side_by_side(&clip.frames[from], &clip.frames[to]);
     let file = format!("{name}.png");
     checkpoint::write(&folder.join("pairs").join(&file), &pair.to_png()?)?;
     let entities: Vec<&Entity> = clip
         .entities
         .iter()
-        .filter(|e| !e.phrases.is_empty())
-        .take(MOST)
+        .filter(|entity| !entity.phrases.is_empty())
+        .take(MAX_ENTITIES)
         .collect();
-    let width = clip.frames[from].width as usize;
-    let mut said = Grounded {
-        caption: clip
-            .frame_captions
-            .get(from)
-            .and_then(|c| c.first())
-            .or(clip.captions.first())
-            .cloned(),
-        entities: Vec::new(),
-    };
+    let masks = folder.join("masks");
+    let png = mask_png(&entities, [from, to], &pair)?;
+    checkpoint::write(&masks.join(&file), &png)?;
+    let json = grounded(clip, &entities, from).to_json().to_string();
+    checkpoint::write(&masks.join(format!("{name}.json")), json.as_bytes())?;
+    let mut instructions = clip.instructions.iter();
+    let instruction = instructions.find(|i| (i.from, i.to) == (from, to));
+    Ok((file, instruction.and_then(|i| i.texts.first().cloned())))
+}
+
+/// Encodes the mask image of a pair: the masks of both frames side by side, where entity `i` has the value `STEP * (i + 1)`.
+fn mask_png(entities: &[&Entity], frames: [usize; 2], pair: &Image) -> Result<Vec<u8>> {
+    let width = pair.width as usize / 2;
     let mut values = vec![0u8; (pair.width * pair.height) as usize];
     for (i, entity) in entities.iter().enumerate() {
-        for (side, frame) in [from, to].into_iter().enumerate() {
-            for (at, _) in entity.masks[frame]
-                .iter()
-                .enumerate()
-                .filter(|(_, on)| **on)
-            {
+        for (side, frame) in frames.into_iter().enumerate() {
+            let mask = entity.masks[frame].iter().enumerate();
+            for (at, _) in mask.filter(|(_, on)| **on) {
                 values[at / width * 2 * width + side * width + at % width] = STEP * (i as u8 + 1);
             }
         }
-        let (w, h) = (width as f32, pair.height as f32);
-        let found = bounds(&entity.masks[from], width).map(|b| {
-            [
-                b.left as f32 / w,
-                b.top as f32 / h,
-                b.right as f32 / w,
-                b.bottom as f32 / h,
-            ]
-        });
-        said.entities
-            .push((entity.phrases[0].clone(), found.into_iter().collect()));
     }
     let mut png = Vec::new();
     image::ImageEncoder::write_image(
@@ -132,20 +121,25 @@ pub fn write(
         image::ExtendedColorType::L8,
     )
     .map_err(|e| Error::Internal(format!("encoding a mask: {e}")))?;
-    checkpoint::write(&folder.join("masks").join(&file), &png)?;
-    let json = said.to_json().to_string();
-    checkpoint::write(
-        &folder.join("masks").join(format!("{name}.json")),
-        json.as_bytes(),
-    )?;
-    let instruction = clip
-        .instructions
-        .iter()
-        .find(|i| (i.from, i.to) == (from, to));
-    Ok((file, instruction.and_then(|i| i.texts.first().cloned())))
+    Ok(png)
 }
 
-fn beside(left: &Image, right: &Image) -> Image {
+/// Returns the caption of a frame, with the first phrase of each entity and its box in that frame.
+fn grounded(clip: &Clip, entities: &[&Entity], frame: usize) -> Grounded {
+    let size = (clip.frames[frame].width, clip.frames[frame].height);
+    let phrase = |entity: &&Entity| {
+        let bounds = bounds(&entity.masks[frame], size.0 as usize);
+        let boxes = bounds.map(|b| b.fractions(size)).into_iter().collect();
+        (entity.phrases[0].clone(), boxes)
+    };
+    Grounded {
+        caption: clip.captions_of(frame).first().cloned(),
+        entities: entities.iter().map(phrase).collect(),
+    }
+}
+
+/// Joins two images of one size.
+fn side_by_side(left: &Image, right: &Image) -> Image {
     let row = 3 * left.width as usize;
     let rows = left.rgb.chunks_exact(row).zip(right.rgb.chunks_exact(row));
     Image {
@@ -161,13 +155,13 @@ fn beside(left: &Image, right: &Image) -> Image {
 /// Reads the instructions of a folder, by file name; none when there is no `instructions.json`.
 ///
 /// # Errors
-/// [`Error::Format`] when the file is not an object of strings.
+/// [`Error::Io`] when the file cannot be read, [`Error::Format`] when it is not an object of strings.
 pub fn instructions(folder: &Path) -> Result<BTreeMap<String, String>> {
     let path = folder.join("instructions.json");
     let name = path.display().to_string();
     match std::fs::read(&path) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(BTreeMap::new()),
-        Err(e) => Err(Error::format(name, e)),
+        Err(e) => Err(Error::io(&path, e)),
         Ok(bytes) => serde_json::from_slice(&bytes).map_err(|e| Error::format(name, e)),
     }
 }
@@ -201,13 +195,12 @@ pub fn read(
     let stem = file.strip_suffix(".png").unwrap_or(file);
     let name: Name = stem.parse()?;
     let path = folder.join("pairs").join(file);
-    let shown = path.display().to_string();
     let pair = Image::open(&path)?;
     if !pair.width.is_multiple_of(2) {
         return Err(Error::format(
-            shown,
+            path.display().to_string(),
             format!(
-                "{} pixels wide; two frames of one size beside each other have an even number",
+                "splitting the pair: {} pixels wide, expected an even width",
                 pair.width
             ),
         ));
@@ -230,11 +223,11 @@ pub fn read(
     }
     let json = folder.join("masks").join(format!("{stem}.json"));
     if json.exists() {
-        let said = Grounded::read(&json)?;
-        if let Some(caption) = &said.caption {
+        let grounded = Grounded::read(&json)?;
+        if let Some(caption) = &grounded.caption {
             clip.frame_captions = vec![vec![caption.clone()]; 2];
         }
-        clip.entities = entities(&folder.join("masks").join(file), &said, &pair, &fit)?;
+        clip.entities = entities(&folder.join("masks").join(file), &grounded, &pair, &fit)?;
     }
     Ok(clip)
 }
@@ -249,55 +242,49 @@ fn half(pair: &Image, which: usize) -> Image {
     }
 }
 
-fn entities(path: &Path, said: &Grounded, pair: &Image, fit: &Fit) -> Result<Vec<Entity>> {
+fn entities(path: &Path, grounded: &Grounded, pair: &Image, fit: &Fit) -> Result<Vec<Entity>> {
     let name = path.display().to_string();
     let fail = |reason: String| Error::format(&name, reason);
-    let picture = image::open(path)
+    let grey = image::open(path)
         .map_err(|e| fail(e.to_string()))?
         .to_luma8();
-    let (width, height) = picture.dimensions();
-    let wide = width == pair.width && height == pair.height;
-    if !wide && (width, height) != (pair.width / 2, pair.height) {
+    let (width, height) = grey.dimensions();
+    let (frame_width, pair_height) = (pair.width / 2, pair.height);
+    if height != pair_height || ![pair.width, frame_width].contains(&width) {
         return Err(fail(format!(
-            "{width}x{height} for a pair of {}x{}; it covers both frames or the first",
-            pair.width, pair.height
+            "reading the mask: {width}x{height}, expected {}x{pair_height} for both frames or {frame_width}x{pair_height} for the first",
+            pair.width
         )));
     }
-    let values = picture.as_raw();
-    let largest = STEP as usize * said.entities.len();
-    if let Some(odd) = values
-        .iter()
-        .find(|&&v| v % STEP != 0 || v as usize > largest)
-    {
+    let values = grey.as_raw();
+    let count = grounded.entities.len();
+    let largest = STEP as usize * count;
+    let invalid = |&&value: &&u8| value % STEP != 0 || value as usize > largest;
+    if let Some(value) = values.iter().find(invalid) {
         return Err(fail(format!(
-            "the value {odd}; {} entities have the values {STEP}, {}, ... {largest}",
-            said.entities.len(),
-            2 * STEP
+            "reading the mask: the value {value}, expected multiples of {STEP} up to {largest} for {count} entities"
         )));
     }
-    let frame = |which: u32| -> Vec<u8> {
-        let columns = which * pair.width / 2..(which + 1) * pair.width / 2;
+    let frame_values = |which: u32| -> Vec<u8> {
+        let columns = which * frame_width..(which + 1) * frame_width;
         let inside = (0..values.len()).filter(|&i| columns.contains(&(i as u32 % width)));
         let map: Vec<u8> = inside.map(|i| values[i]).collect();
         if map.is_empty() {
             vec![0; (fit.size.0 * fit.size.1) as usize]
         } else {
-            fit.map(&map, pair.width / 2, pair.height)
+            fit.map(&map, frame_width, pair_height)
         }
     };
-    let frames = [frame(0), frame(1)];
-    let entity = |(i, (phrase, _)): (usize, &(String, _))| Entity {
-        phrases: vec![super::prompts::definite(phrase)],
-        masks: frames
-            .iter()
-            .map(|map| {
-                map.iter()
-                    .map(|&value| value as usize == STEP as usize * (i + 1))
-                    .collect()
-            })
-            .collect(),
+    let frames = [frame_values(0), frame_values(1)];
+    let entity = |(i, (phrase, _)): (usize, &(String, _))| {
+        let own = STEP as usize * (i + 1);
+        let mask = |map: &Vec<u8>| map.iter().map(|&value| value as usize == own).collect();
+        Entity {
+            phrases: vec![super::prompts::definite(phrase)],
+            masks: frames.iter().map(mask).collect(),
+        }
     };
-    Ok(said.entities.iter().enumerate().map(entity).collect())
+    Ok(grounded.entities.iter().enumerate().map(entity).collect())
 }
 
 #[cfg(test)]
@@ -346,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_exported_is_imported() {
+    fn exported_pairs_are_imported() {
         let seed = rand::random();
         let (folder, clip) = (tempfile::tempdir().unwrap(), random_clip(seed));
         let (file, instruction) = write(folder.path(), &name(), &clip, [0, 1]).unwrap();
@@ -356,8 +343,8 @@ mod tests {
             &BTreeMap::from([(file.clone(), instruction.unwrap())]),
         )
         .unwrap();
-        let told = instructions(folder.path()).unwrap();
-        let back = read(folder.path(), &file, &told, 64, false).unwrap();
+        let instructions = instructions(folder.path()).unwrap();
+        let back = read(folder.path(), &file, &instructions, 64, false).unwrap();
         assert_eq!(back.frames, clip.frames, "seed {seed}");
         assert_eq!(back.numbers, clip.numbers);
         assert_eq!(back.frame_captions, clip.frame_captions);
@@ -375,11 +362,11 @@ mod tests {
             .to_luma8();
         for (i, pixel) in masks.pixels().enumerate() {
             let (x, y) = (i % 128, i / 128);
-            let shown = clip
+            let visible = clip
                 .entities
                 .iter()
                 .position(|e| e.masks[x / 64][y * 64 + x % 64]);
-            assert_eq!(pixel.0[0], shown.map_or(0, |i| 20 * (i as u8 + 1)));
+            assert_eq!(pixel.0[0], visible.map_or(0, |i| 20 * (i as u8 + 1)));
         }
     }
 

@@ -16,6 +16,7 @@ use super::fit::Fit;
 use super::kinds::Counts;
 use super::quality;
 use process::Program;
+pub(crate) use process::check as check_program;
 use unireal::Image;
 use unireal::{Error, Result};
 
@@ -53,7 +54,19 @@ impl Default for Settings {
 }
 
 /// Minimum number of frames of a shot; shorter ones are dropped.
-const SHORTEST: usize = 4;
+const MIN_SHOT_FRAMES: usize = 4;
+
+/// Checks that the programs that read videos can be run.
+///
+/// # Errors
+/// [`Error::Unsupported`] with the program that cannot.
+pub(super) fn check_programs() -> Result<()> {
+    ["ffprobe", "ffmpeg"].into_iter().try_for_each(|name| {
+        check_program(name).map_err(|reason| {
+            Error::Unsupported(format!("reading videos: {reason}; install FFmpeg"))
+        })
+    })
+}
 
 /// Properties of a video.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -87,46 +100,52 @@ pub fn probe(path: &Path, limit: Duration) -> Result<Probe> {
         &[],
         path,
     )?;
-    let json = program.all(limit, 1 << 20);
+    let json = program.output(limit, 1 << 20);
     let json = json.map_err(|reason| Error::format(&name, reason))?;
-    let answer: Value = serde_json::from_slice(&json).map_err(|e| Error::format(&name, e))?;
-    parse(&answer).map_err(|reason| Error::format(&name, reason))
+    let report: Value = serde_json::from_slice(&json).map_err(|e| Error::format(&name, e))?;
+    parse(&report).map_err(|reason| Error::format(&name, reason))
 }
 
-fn parse(answer: &Value) -> std::result::Result<Probe, String> {
-    let stream = answer["streams"].get(0).ok_or("holds no video stream")?;
+/// Parses the JSON report of `ffprobe`.
+fn parse(report: &Value) -> std::result::Result<Probe, String> {
+    let stream = report["streams"]
+        .get(0)
+        .ok_or("reading the video: no video stream, expected one or more")?;
     let side = |name: &str| {
         stream[name]
             .as_u64()
             .filter(|side| (1..=1 << 16).contains(side))
     };
     let (Some(width), Some(height)) = (side("width"), side("height")) else {
-        return Err(format!("{} x {} pixels", stream["width"], stream["height"]));
+        return Err(format!(
+            "reading the video: {} x {} pixels, expected 1 to 65536 a side",
+            stream["width"], stream["height"]
+        ));
     };
-    let ratio = |name: &str, between: char| {
-        let (top, bottom) = stream[name].as_str()?.split_once(between)?;
-        let (top, bottom): (f64, f64) = (top.parse().ok()?, bottom.parse().ok()?);
-        let ratio = top / bottom;
+    let ratio = |name: &str, separator: char| {
+        let (numerator, denominator) = stream[name].as_str()?.split_once(separator)?;
+        let ratio = numerator.parse::<f64>().ok()? / denominator.parse::<f64>().ok()?;
         (ratio.is_finite() && ratio > 0.0).then_some(ratio)
     };
-    let wide = ratio("sample_aspect_ratio", ':')
+    let pixel_aspect = ratio("sample_aspect_ratio", ':')
         .unwrap_or(1.0)
         .clamp(0.1, 10.0);
-    let mut size = ((width as f64 * wide).round() as u32, height as u32);
-    let turns = stream["side_data_list"].as_array().into_iter().flatten();
-    let rotated = turns
+    let mut size = ((width as f64 * pixel_aspect).round() as u32, height as u32);
+    let side_data = stream["side_data_list"].as_array().into_iter().flatten();
+    let rotated = side_data
         .filter_map(|data| data["rotation"].as_i64())
         .any(|r| r.rem_euclid(180) == 90);
     if rotated {
         size = (size.1, size.0);
     }
+    // Files without a usable frame rate, such as still images, count as 25 frames per second.
     let rate = ratio("avg_frame_rate", '/').or_else(|| ratio("r_frame_rate", '/'));
-    let seconds = |part: &Value| part["duration"].as_str().and_then(|text| text.parse().ok());
+    let seconds = |value: &Value| value["duration"].as_str()?.parse().ok();
     Ok(Probe {
         size,
         rate: rate.filter(|rate| *rate < 1e4).unwrap_or(25.0),
         seconds: seconds(stream)
-            .or_else(|| seconds(&answer["format"]))
+            .or_else(|| seconds(&report["format"]))
             .filter(|s: &f64| *s > 0.0),
     })
 }
@@ -150,13 +169,17 @@ pub fn clips(path: &Path, settings: &Settings, counts: &mut Counts) -> Result<(V
     while let Some(rgb) = program.chunk(bytes, settings.stall).map_err(fail)? {
         if started.elapsed() > settings.limit {
             let seconds = settings.limit.as_secs();
-            return Err(fail(format!("took longer than {seconds} s")));
+            return Err(fail(format!(
+                "reading the video: took longer than {seconds} s, the time limit"
+            )));
         }
         shots.push(Image::from_rgb(fit.size.0, fit.size.1, rgb)?, counts);
     }
     program.end(settings.stall).map_err(fail)?;
-    if shots.seen == 0 {
-        return Err(fail("holds no frame that can be decoded".into()));
+    if shots.frames == 0 {
+        return Err(fail(
+            "reading the video: no frame could be decoded, expected one or more".into(),
+        ));
     }
     Ok((shots.finish(counts), fit))
 }
@@ -166,21 +189,25 @@ fn decoder(path: &Path, fit: &Fit, rate: f64) -> Result<Program> {
     let filter = format!(
         "fps={rate},scale={scaled_x}:{scaled_y}:flags=area,setsar=1,crop={width}:{height}:{left}:{top}"
     );
-    let before = ["-v", "error", "-nostdin", "-threads", "1", "-i"];
-    let after = [
+    let input = ["-v", "error", "-nostdin", "-threads", "1", "-i"];
+    let output = [
         "-an", "-sn", "-dn", "-vf", &filter, "-f", "rawvideo", "-pix_fmt", "rgb24", "-",
     ];
-    Program::start("ffmpeg", &before, &after, path)
+    Program::start("ffmpeg", &input, &output, path)
 }
 
-/// Cuts a stream of frames into shots.
+/// Splits a stream of frames at the shot cuts.
 struct Shots<'a> {
     settings: &'a Settings,
     path: PathBuf,
+    /// Rate of the decoded frames, per second.
     rate: f64,
-    native: f64,
-    seen: u64,
-    open: Vec<(u64, Image)>,
+    /// Frame rate of the video, per second.
+    video_rate: f64,
+    /// Number of frames so far.
+    frames: u64,
+    /// The frames of the present shot, with their numbers in the video.
+    shot: Vec<(u64, Image)>,
     /// Every `stride`-th piece becomes a clip, so that the clips spread over the video.
     stride: u64,
     pieces: u64,
@@ -194,9 +221,9 @@ impl<'a> Shots<'a> {
             settings,
             path: path.to_owned(),
             rate,
-            native: probe.rate,
-            seen: 0,
-            open: Vec::new(),
+            video_rate: probe.rate,
+            frames: 0,
+            shot: Vec::new(),
             stride: (pieces / settings.clips as f64).ceil().max(1.0) as u64,
             pieces: 0,
             clips: Vec::new(),
@@ -204,32 +231,30 @@ impl<'a> Shots<'a> {
     }
 
     fn push(&mut self, frame: Image, counts: &mut Counts) {
-        let cut = self
-            .open
-            .last()
-            .is_some_and(|(_, last)| is_cut(last, &frame));
+        let last = self.shot.last();
+        let cut = last.is_some_and(|(_, last)| quality::is_cut(last, &frame));
         if cut {
             counts.drop("cut that ends a shot");
         }
-        if cut || self.open.len() == self.settings.span {
-            self.close(counts);
+        if cut || self.shot.len() == self.settings.span {
+            self.end_shot(counts);
         }
-        let number = (self.seen as f64 / self.rate * self.native).round() as u64;
-        self.open.push((number, frame));
-        self.seen += 1;
+        let number = (self.frames as f64 / self.rate * self.video_rate).round() as u64;
+        self.shot.push((number, frame));
+        self.frames += 1;
     }
 
-    fn close(&mut self, counts: &mut Counts) {
-        let shot = std::mem::take(&mut self.open);
-        if shot.len() < SHORTEST {
+    fn end_shot(&mut self, counts: &mut Counts) {
+        let shot = std::mem::take(&mut self.shot);
+        if shot.len() < MIN_SHOT_FRAMES {
             if !shot.is_empty() {
                 counts.drop("short shot");
             }
             return;
         }
         self.pieces += 1;
-        let wanted = (self.pieces - 1).is_multiple_of(self.stride);
-        if !wanted || self.clips.len() >= self.settings.clips {
+        let selected = (self.pieces - 1).is_multiple_of(self.stride);
+        if !selected || self.clips.len() >= self.settings.clips {
             return;
         }
         let (numbers, frames) = shot.into_iter().unzip();
@@ -238,62 +263,50 @@ impl<'a> Shots<'a> {
             name: name.into_owned(),
             frames,
             numbers,
-            rate: self.native,
+            rate: self.video_rate,
             ..Clip::default()
         });
     }
 
     fn finish(mut self, counts: &mut Counts) -> Vec<Clip> {
-        self.close(counts);
+        self.end_shot(counts);
         self.clips
     }
 }
 
-/// Returns whether there is a cut between two successive frames: both the colour histogram and the pixels in place jump.
-fn is_cut(a: &Image, b: &Image) -> bool {
-    let difference: u64 = a
-        .rgb
-        .iter()
-        .zip(&b.rgb)
-        .map(|(a, b)| u64::from(a.abs_diff(*b)))
-        .sum();
-    let mean = difference as f32 / a.rgb.len() as f32;
-    mean > 12.0 && (quality::colours(a, b) > 0.4 || (mean > 40.0 && quality::colours(a, b) > 0.2))
-}
-
-/// Selects `count` frames of a clip: the sharpest of each of `count` equal parts, to avoid motion blur.
+/// Selects `count` frames of a clip: the sharpest of each of `count` equal intervals, to avoid motion blur.
 pub fn select(clip: &Clip, count: usize) -> Vec<usize> {
     let frames = clip.frames.len();
     let count = count.min(frames);
-    let part = |i: usize| i * frames / count;
+    let start = |i: usize| i * frames / count;
     let blur: Vec<f32> = clip.frames.iter().map(quality::blur).collect();
-    let sharpest = |i: usize| (part(i)..part(i + 1)).min_by(|&a, &b| blur[a].total_cmp(&blur[b]));
+    let sharpest = |i: usize| (start(i)..start(i + 1)).min_by(|&a, &b| blur[a].total_cmp(&blur[b]));
     (0..count).filter_map(sharpest).collect()
 }
 
 /// Returns the clip with only these frames and their annotations.
 pub fn select_frames(clip: Clip, frames: &[usize]) -> Clip {
-    fn chosen<T: Clone>(list: &[T], frames: &[usize]) -> Vec<T> {
+    fn pick<T: Clone>(list: &[T], frames: &[usize]) -> Vec<T> {
         frames
             .iter()
             .filter_map(|&frame| list.get(frame).cloned())
             .collect()
     }
     let mut selected = clip.clone();
-    selected.frames = chosen(&clip.frames, frames);
-    selected.numbers = chosen(&clip.numbers, frames);
-    selected.frame_captions = chosen(&clip.frame_captions, frames);
-    selected.depths = chosen(&clip.depths, frames);
+    selected.frames = pick(&clip.frames, frames);
+    selected.numbers = pick(&clip.numbers, frames);
+    selected.frame_captions = pick(&clip.frame_captions, frames);
+    selected.depths = pick(&clip.depths, frames);
     for entity in &mut selected.entities {
-        entity.masks = chosen(&entity.masks, frames);
+        entity.masks = pick(&entity.masks, frames);
     }
-    let place = |frame: usize| frames.iter().position(|&selected| selected == frame);
+    let index = |frame: usize| frames.iter().position(|&selected| selected == frame);
     selected.instructions.retain_mut(|instruction| {
-        let places = place(instruction.from).zip(place(instruction.to));
-        if let Some((from, to)) = places {
+        let indices = index(instruction.from).zip(index(instruction.to));
+        if let Some((from, to)) = indices {
             (instruction.from, instruction.to) = (from, to);
         }
-        places.is_some()
+        indices.is_some()
     });
     selected
 }

@@ -6,14 +6,14 @@
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use super::super::data::kinds::{self, Counts};
-use super::super::data::tabletop::{self, Shoot};
-use super::super::data::{Sample, mask};
+use crate::data::kinds::{self, Counts};
+use crate::data::tabletop::{self, RenderedClip};
+use crate::data::{Sample, mask};
 use crate::frame::Frame;
 use unireal::Image;
 use unireal::{Error, Result};
 use unireal::{Role, Tag};
-use unireal_tabletop::{Scene, Wording, words};
+use unireal_tabletop::{Scene, Wording, text};
 
 /// Kinds of edit whose results are compared with the ground truth, in the order of the report.
 pub(super) const EDITS: [&str; 7] = [
@@ -87,7 +87,7 @@ pub(super) fn kinds(names: &[String]) -> Result<Vec<&'static str>> {
         found.ok_or_else(|| {
             let known: Vec<_> = known().collect();
             Error::Request(format!(
-                "no kind \"{name}\"; use any of: {}",
+                "kind: \"{name}\", expected any of {}",
                 known.join(", ")
             ))
         })
@@ -134,9 +134,9 @@ pub(super) fn cases(
     count: usize,
     first: u64,
     side: u32,
-    words: impl Into<Phrasing>,
+    phrasing: impl Into<Phrasing>,
 ) -> Result<Vec<Case>> {
-    let words = words.into();
+    let phrasing = phrasing.into();
     let mut found = Vec::new();
     for seed in first..first + TRIES.max(8 * count as u64) {
         if found.len() == count {
@@ -147,16 +147,16 @@ pub(super) fn cases(
         rng.set_stream(9);
         // At most one case per clip, so that the cases are independent.
         found.extend(if EDITS.contains(&kind) {
-            edited(kind, &shoot, words, &mut rng)
+            edited(kind, &shoot, phrasing, &mut rng)
         } else {
-            sampled(kind, seed, &shoot, words, &mut rng)?
+            sampled(kind, seed, &shoot, phrasing, &mut rng)?
         });
     }
     if found.len() == count {
         Ok(found)
     } else {
         Err(Error::Internal(format!(
-            "{} cases of {kind} in the clips from seed {first}; {count} were asked for",
+            "cases of {kind} in the clips from seed {first}: {}, expected {count}",
             found.len()
         )))
     }
@@ -164,19 +164,19 @@ pub(super) fn cases(
 
 fn edited(
     kind: &'static str,
-    shoot: &Shoot,
-    asked: Phrasing,
+    shoot: &RenderedClip,
+    phrasing: Phrasing,
     rng: &mut ChaCha8Rng,
 ) -> Option<Case> {
-    let wording = asked.wording;
+    let wording = phrasing.wording;
     let (scene, before) = &shoot.base;
     shoot.edits.iter().find_map(|edited| {
         let (edit, after) = (&edited.edit, &edited.frame);
         if edit.kind().name() != kind {
             return None;
         }
-        let draw = || words::instruction(scene, edit, wording, rng);
-        let prompt = asked.shortest(std::iter::from_fn(draw))?;
+        let draw = || text::instruction(scene, edit, wording, rng);
+        let prompt = phrasing.shortest(std::iter::from_fn(draw))?;
         let concerned = edit.solids(scene).before;
         Some(Case {
             kind,
@@ -184,7 +184,7 @@ fn edited(
             context: vec![Tag::RealisticStyle, Tag::StaticScenario],
             inputs: vec![(before.image.clone(), Role::Canvas)],
             ground_truth: after.image.clone(),
-            captions: Some([scene, &edited.scene].map(|scene| words::caption(scene, wording, rng))),
+            captions: Some([scene, &edited.scene].map(|scene| text::caption(scene, wording, rng))),
             judge: Judge::Edit {
                 masks: (0..scene.solids.len())
                     .map(|i| tabletop::mask(before, &[i]))
@@ -200,11 +200,11 @@ fn edited(
 fn sampled(
     kind: &'static str,
     seed: u64,
-    shoot: &Shoot,
-    asked: Phrasing,
+    shoot: &RenderedClip,
+    phrasing: Phrasing,
     rng: &mut ChaCha8Rng,
 ) -> Result<Option<Case>> {
-    let wording = asked.wording;
+    let wording = phrasing.wording;
     let side = shoot.base.1.image.width;
     let clip = tabletop::clip(seed, side, wording);
     let settings = kinds::Settings {
@@ -223,7 +223,7 @@ fn sampled(
         if named != kind || sample.outputs.len() != 1 {
             return None;
         }
-        let prompt = asked.shortest(sample.prompts.iter().cloned())?;
+        let prompt = phrasing.shortest(sample.prompts.iter().cloned())?;
         let judge = judge(kind, &sample, shoot)?;
         Some(Case {
             kind,
@@ -237,16 +237,16 @@ fn sampled(
     }))
 }
 
-fn judge(kind: &str, sample: &Sample, shoot: &Shoot) -> Option<Judge> {
-    let shots = || shoot.frames.iter().chain(std::iter::once(&shoot.base));
-    let shows = |image: &Image| shots().find(|(_, frame)| frame.image == *image);
+fn judge(kind: &str, sample: &Sample, shoot: &RenderedClip) -> Option<Judge> {
+    let frames = || shoot.frames.iter().chain(std::iter::once(&shoot.base));
+    let find = |image: &Image| frames().find(|(_, frame)| frame.image == *image);
     match kind {
         "segmentation" => {
             let mask = sample.outputs[0].rgb.chunks_exact(3).map(|p| p[0] > 127);
             Some(Judge::Mask(mask.collect()))
         }
         "control/depth" => Some(Judge::Depth(
-            shows(&sample.inputs.first()?.0)?.1.depth.clone(),
+            find(&sample.inputs.first()?.0)?.1.depth.clone(),
         )),
         "insertion/truth" => {
             let edited = shoot
@@ -266,15 +266,15 @@ fn judge(kind: &str, sample: &Sample, shoot: &Shoot) -> Option<Judge> {
             subject(scene, frame, |_, mask| *mask == object)
         }
         _ => {
-            let (scene, frame) = shows(&sample.outputs[0])?;
+            let (scene, frame) = find(&sample.outputs[0])?;
             let asset = &sample.inputs.first()?.0;
             // The asset is cut out of another frame of the clip; the object has the same index in all frames.
-            let cut = |(_, frame): &(Scene, Frame), solid: usize| {
+            let matches_asset = |(_, frame): &(Scene, Frame), solid: usize| {
                 let cut = mask::cut_out(&frame.image, &tabletop::mask(frame, &[solid]));
                 cut.is_some_and(|cut| cut == *asset)
             };
             subject(scene, frame, |solid, _| {
-                shoot.frames.iter().any(|shot| cut(shot, solid))
+                shoot.frames.iter().any(|shot| matches_asset(shot, solid))
             })
         }
     }

@@ -7,6 +7,7 @@ use safetensors::tensor::{Dtype, TensorView};
 use serde_json::json;
 
 use super::backbone::{Backbone, Encoder};
+use super::benchmark::is_image;
 use super::features::{Features as _, Preprocess};
 use crate::train::checkpoint::write;
 use unireal::internals::gpu::device::Choice;
@@ -45,10 +46,13 @@ pub struct Options {
 /// [`Error::Request`] when neither images nor captions are given, [`Error::Format`] for invalid files.
 pub fn run(options: &Options) -> Result<()> {
     if options.images.is_none() && options.captions.is_none() {
-        let reason = "nothing to encode; give --images, --captions or both";
+        let reason = "input: none, expected --images, --captions or both";
         return Err(Error::Request(reason.into()));
     }
-    let paths = options.images.as_deref().map_or(Ok(Vec::new()), pictures)?;
+    let paths = options
+        .images
+        .as_deref()
+        .map_or(Ok(Vec::new()), image_files)?;
     let captions = options.captions.as_deref().map_or(Ok(Vec::new()), lines)?;
     let device = pollster::block_on(open(options.device))?.device;
     let encoder = Encoder::open(&options.weights, options.backbone, &device)?;
@@ -74,19 +78,18 @@ pub fn run(options: &Options) -> Result<()> {
 }
 
 /// Returns the images of a folder, sorted by name.
-pub(super) fn pictures(folder: &Path) -> Result<Vec<PathBuf>> {
+fn image_files(folder: &Path) -> Result<Vec<PathBuf>> {
     let fail = |e: &dyn std::fmt::Display| Error::format(folder.display().to_string(), e);
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(|e| fail(&e))? {
         let path = entry.map_err(|e| fail(&e))?.path();
-        let ending = path.extension().map(|e| e.to_string_lossy().to_lowercase());
-        if ending.is_some_and(|e| ["png", "jpg", "jpeg", "webp"].contains(&e.as_str())) {
+        if is_image(&path) {
             found.push(path);
         }
     }
     found.sort();
     if found.is_empty() {
-        Err(fail(&"holds no png, jpg, jpeg or webp"))
+        Err(fail(&"images: none, expected png, jpg, jpeg or webp files"))
     } else {
         Ok(found)
     }
@@ -102,7 +105,7 @@ fn save(out: &Path, paths: &[PathBuf], images: &[Vec<f32>], texts: &[Vec<f32>]) 
         .iter()
         .filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned()))
         .collect();
-    let flat = [("images", images), ("texts", texts)].map(|(name, rows)| {
+    let tensors = [("images", images), ("texts", texts)].map(|(name, rows)| {
         let bytes = rows.iter().flatten().flat_map(|v| v.to_le_bytes());
         (
             name,
@@ -111,7 +114,7 @@ fn save(out: &Path, paths: &[PathBuf], images: &[Vec<f32>], texts: &[Vec<f32>]) 
             bytes.collect::<Vec<u8>>(),
         )
     });
-    let views = flat.iter().filter(|(_, width, ..)| *width > 0);
+    let views = tensors.iter().filter(|(_, width, ..)| *width > 0);
     let views = views.map(|(name, width, count, bytes)| {
         let view = TensorView::new(Dtype::F32, vec![*count, *width], bytes)
             .expect("vectors of one backbone have one length");

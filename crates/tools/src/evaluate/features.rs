@@ -12,7 +12,7 @@ pub trait Features {
     /// # Errors
     /// [`unireal::Error::Request`] for an image with an aspect ratio above 256, [`unireal::Error::DeviceLost`] when the result
     /// cannot be read from the device.
-    fn images(&self, pictures: &[Image], preprocess: Preprocess) -> Result<Vec<Vec<f32>>>;
+    fn images(&self, images: &[Image], preprocess: Preprocess) -> Result<Vec<Vec<f32>>>;
 
     /// Returns one vector per caption, in order.
     ///

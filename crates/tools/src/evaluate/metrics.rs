@@ -48,7 +48,7 @@ pub(super) fn structural_similarity(a: &Image, b: &Image) -> Result<f64> {
     let (width, height) = (a.width as usize, a.height as usize);
     if (a.width, a.height) != (b.width, b.height) || width.min(height) < WINDOW {
         return Err(Error::Request(format!(
-            "structural similarity of {width}x{height} and {}x{}; it needs one size of at least {WINDOW} pixels a side",
+            "structural similarity: {width}x{height} and {}x{} pixels, expected one size of at least {WINDOW} per side",
             b.width, b.height
         )));
     }
@@ -107,9 +107,10 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
     std::iter::zip(a, b).map(|(a, b)| a * b).sum()
 }
 
+/// Returns the sum of squared differences.
 fn squared(a: &[u8], b: &[u8]) -> f64 {
-    let parts = a.iter().zip(b);
-    parts
+    let pairs = a.iter().zip(b);
+    pairs
         .map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2))
         .sum()
 }
@@ -130,18 +131,18 @@ pub(super) fn difference(a: &Image, b: &Image, counts: impl Fn(usize) -> bool) -
     sum / count.max(1) as f64
 }
 
-/// Returns a mask of the pixels in which two images differ by more than `least` (0 to 255) in some channel: the whole effect of
-/// an edit, with shadows and reflections.
-pub(super) fn effect(before: &Image, after: &Image, least: u8) -> Vec<bool> {
+/// Returns a mask of the pixels in which two images differ by more than `threshold` (0 to 255) in some channel: the whole
+/// effect of an edit, with shadows and reflections.
+pub(super) fn effect(before: &Image, after: &Image, threshold: u8) -> Vec<bool> {
     std::iter::zip(before.rgb.chunks_exact(3), after.rgb.chunks_exact(3))
-        .map(|(a, b)| a.iter().zip(b).any(|(a, b)| a.abs_diff(*b) > least))
+        .map(|(a, b)| a.iter().zip(b).any(|(a, b)| a.abs_diff(*b) > threshold))
         .collect()
 }
 
 /// Returns the intersection over union of a mask image's light pixels and the ground truth mask; 1 when both are empty.
-pub(super) fn intersection_over_union(picture: &Image, ground_truth: &[bool]) -> f64 {
+pub(super) fn intersection_over_union(image: &Image, ground_truth: &[bool]) -> f64 {
     let (mut both, mut either) = (0usize, 0usize);
-    for (pixel, &ground_truth) in picture.rgb.chunks_exact(3).zip(ground_truth) {
+    for (pixel, &ground_truth) in image.rgb.chunks_exact(3).zip(ground_truth) {
         let light = pixel.iter().map(|&c| usize::from(c)).sum::<usize>() > 3 * 127;
         both += usize::from(light && ground_truth);
         either += usize::from(light || ground_truth);
@@ -157,15 +158,15 @@ pub(super) fn intersection_over_union(picture: &Image, ground_truth: &[bool]) ->
 ///
 /// # Errors
 /// [`Error::Request`] when the sizes differ.
-pub(super) fn relative_depth_error(picture: &Image, depth: &[f32]) -> Result<f64> {
-    let grey: Vec<f64> = picture
+pub(super) fn relative_depth_error(image: &Image, depth: &[f32]) -> Result<f64> {
+    let grey: Vec<f64> = image
         .rgb
         .chunks_exact(3)
         .map(|p| p.iter().map(|&c| f64::from(c)).sum::<f64>() / 3.0)
         .collect();
     if grey.len() != depth.len() || depth.is_empty() {
         return Err(Error::Request(format!(
-            "a depth picture of {} pixels and a truth of {}",
+            "depth map: {} pixels, expected {}",
             grey.len(),
             depth.len()
         )));
@@ -173,9 +174,9 @@ pub(super) fn relative_depth_error(picture: &Image, depth: &[f32]) -> Result<f64
     let disparity: Vec<f64> = depth.iter().map(|&d| 1.0 / f64::from(d)).collect();
     let (scale, offset) = fit(&grey, &disparity);
     // A fitted disparity near zero would give an unbounded depth, so the estimate is at most the largest true depth.
-    let least = disparity.iter().copied().fold(f64::MAX, f64::min);
+    let min_disparity = disparity.iter().copied().fold(f64::MAX, f64::min);
     let errors = grey.iter().zip(&disparity).map(|(grey, ground_truth)| {
-        let estimate = (scale * grey + offset).max(least);
+        let estimate = (scale * grey + offset).max(min_disparity);
         (1.0 / estimate - 1.0 / ground_truth).abs() * ground_truth
     });
     Ok(errors.sum::<f64>() / depth.len() as f64)
@@ -190,6 +191,17 @@ fn fit(x: &[f64], y: &[f64]) -> (f64, f64) {
     let both: f64 = x.iter().zip(y).map(|(x, y)| (x - mx) * (y - my)).sum();
     let slope = if spread > 0.0 { both / spread } else { 0.0 };
     (slope, my - slope * mx)
+}
+
+/// Returns the cosine similarity of two vectors; 0 where one is zero, as torch's `cosine_similarity`.
+pub(super) fn cosine(a: &[f32], b: &[f32]) -> f64 {
+    let dot = |a: &[f32], b: &[f32]| -> f64 {
+        std::iter::zip(a, b)
+            .map(|(a, b)| f64::from(*a) * f64::from(*b))
+            .sum()
+    };
+    let length = |a: &[f32]| dot(a, a).sqrt().max(1e-8);
+    dot(a, b) / (length(a) * length(b))
 }
 
 /// Returns the mean; `None` when there are no values.
@@ -212,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_constant_error_has_its_textbook_ratio() {
+    fn a_constant_error_has_the_expected_ratio() {
         let (a, b) = (grey(&[10, 20, 30, 40]), grey(&[20, 30, 40, 40]));
         // A mean squared error of 100.
         let ratio = decibels(&a, &b, |i| i < 3).unwrap();
@@ -225,14 +237,22 @@ mod tests {
     }
 
     #[test]
+    fn cosine_is_that_of_the_angle_and_0_for_zero_vectors() {
+        let diagonal = cosine(&[2.0, 0.0], &[3.0, 3.0]);
+        assert!((diagonal - 0.5f64.sqrt()).abs() < 1e-12, "{diagonal}");
+        assert!((cosine(&[1e-3, 2e-3], &[-1.0, -2.0]) + 1.0).abs() < 1e-6);
+        assert_eq!(cosine(&[0.0, 0.0], &[1.0, 2.0]), 0.0);
+    }
+
+    #[test]
     fn overlap_counts_light_pixels() {
-        let picture = grey(&[255, 200, 100, 0]);
+        let mask = grey(&[255, 200, 100, 0]);
         assert_eq!(
-            intersection_over_union(&picture, &[true, true, false, false]),
+            intersection_over_union(&mask, &[true, true, false, false]),
             1.0
         );
         assert_eq!(
-            intersection_over_union(&picture, &[true, false, true, false]),
+            intersection_over_union(&mask, &[true, false, true, false]),
             1.0 / 3.0
         );
         assert_eq!(
@@ -245,11 +265,11 @@ mod tests {
     fn a_depth_map_in_any_linear_grey_of_disparity_has_no_error() {
         let rng = &mut ChaCha8Rng::seed_from_u64(3);
         let depth: Vec<f32> = (0..500).map(|_| rng.random_range(6.0..12.0)).collect();
-        let picture: Vec<u8> = depth
+        let disparity: Vec<u8> = depth
             .iter()
             .map(|d| (1200.0 / d + 20.0).round() as u8)
             .collect();
-        let error = relative_depth_error(&grey(&picture), &depth).unwrap();
+        let error = relative_depth_error(&grey(&disparity), &depth).unwrap();
         assert!(error < 0.005, "{error}");
         let flat = relative_depth_error(&grey(&vec![99; 500]), &depth).unwrap();
         assert!(flat > 0.1, "{flat}");

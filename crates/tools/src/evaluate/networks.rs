@@ -6,9 +6,10 @@ use burn::tensor::Device;
 use sha2::{Digest, Sha256};
 
 use super::backbone::{Backbone, Encoder};
-use super::benchmark::scores::{cosine, direction};
+use super::benchmark::scores::direction;
 use super::cases::Case;
 use super::features::Features;
+use super::metrics::cosine;
 use super::profile::Direction;
 use super::score::Score;
 use unireal::Image;
@@ -22,7 +23,7 @@ use unireal::{Error, Result};
 pub(super) fn name(backbone: Backbone) -> Result<String> {
     let value = serde_json::to_value(backbone).map_err(|e| Error::Internal(e.to_string()))?;
     let name = value.as_str().map(str::to_owned);
-    name.ok_or_else(|| Error::Internal(format!("{backbone:?} has no name")))
+    name.ok_or_else(|| Error::Internal(format!("name of {backbone:?}: {value}, expected text")))
 }
 
 /// Opens a backbone from its subfolder of `folder`; returns it with a hash of its weights.
@@ -89,23 +90,28 @@ impl Tabletop {
         let Some([before, after]) = &case.captions else {
             return Ok(());
         };
-        let pictures = [
+        let images = [
             case.inputs[0].0.clone(),
             case.ground_truth.clone(),
             result.clone(),
         ];
-        let clip = self.clip.images(&pictures, Backbone::Clip.preprocess())?;
+        let clip = self.clip.images(&images, Backbone::Clip.preprocess())?;
         let dino = self
             .dino
-            .images(&pictures[1..], Backbone::Dino.preprocess())?;
-        let words = self.clip.texts(&[before.clone(), after.clone()])?;
-        let ([input, ground_truth, own], [before, after]) = (&clip[..], &words[..]) else {
-            return Err(Error::Internal("a network gave too few vectors".into()));
+            .images(&images[1..], Backbone::Dino.preprocess())?;
+        let texts = self.clip.texts(&[before.clone(), after.clone()])?;
+        let ([input, ground_truth, result_features], [before, after]) = (&clip[..], &texts[..])
+        else {
+            return Err(Error::Internal(format!(
+                "CLIP features: {} of images and {} of captions, expected 3 and 2",
+                clip.len(),
+                texts.len()
+            )));
         };
         let coding = Direction::NormaliseFirst;
-        score.clip_direction = Some(direction(coding, [input, own], [before, after]));
-        score.clip_image = Some(cosine(own, ground_truth));
-        score.clip_text = Some(cosine(own, after));
+        score.clip_direction = Some(direction(coding, [input, result_features], [before, after]));
+        score.clip_image = Some(cosine(result_features, ground_truth));
+        score.clip_text = Some(cosine(result_features, after));
         score.dino = Some(cosine(&dino[0], &dino[1]));
         Ok(())
     }

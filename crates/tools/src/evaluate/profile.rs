@@ -279,7 +279,7 @@ impl Profile {
         found.ok_or_else(|| {
             let known: Vec<_> = PROFILES.iter().map(|profile| profile.name).collect();
             Error::Request(format!(
-                "no profile \"{name}\"; use any of: {}",
+                "profile: \"{name}\", expected any of {}",
                 known.join(", ")
             ))
         })
@@ -292,7 +292,7 @@ mod tests {
     use std::collections::HashSet;
 
     #[test]
-    fn every_profile_has_a_name_and_a_source_of_its_own() {
+    fn profiles_have_unique_names_and_sources() {
         let names: HashSet<_> = PROFILES.iter().map(|p| p.name).collect();
         assert_eq!(names.len(), PROFILES.len());
         for profile in &PROFILES {

@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use burn::tensor::Device;
 use serde::Serialize;
 
-use super::super::data::ordered::ordered;
-use super::super::data::tabletop::{self, HELD_OUT};
 use super::super::float_weights;
 use super::cases::EDITS;
 use super::metrics::decibels;
 use super::statistics::Interval;
+use crate::data::ordered::ordered;
+use crate::data::tabletop::{self, HELD_OUT};
 use crate::frame::Frame;
 use unireal::Image;
 use unireal::internals::config::Config;
@@ -25,7 +25,7 @@ use unireal_tabletop::EditKind;
 const SHEET: (usize, usize) = (40, 4);
 
 /// Maximum side of a frame in pixels.
-const LARGEST: u32 = 1024;
+const MAX_SIDE: u32 = 1024;
 
 /// Options of `unireal evaluate reconstruct`.
 #[derive(Clone, Debug, clap::Args)]
@@ -103,9 +103,9 @@ pub fn run(options: &Options) -> Result<()> {
 fn open(folder: &Path, size: u32, device: &Device) -> Result<Autoencoder> {
     let config = Config::read(folder)?;
     let stride = config.vae.stride() as u32;
-    if !size.is_multiple_of(stride) || !(stride..=LARGEST).contains(&size) {
+    if !size.is_multiple_of(stride) || !(stride..=MAX_SIDE).contains(&size) {
         return Err(Error::Request(format!(
-            "--size: {size}, expected a multiple of {stride} from {stride} to {LARGEST}"
+            "--size: {size}, expected a multiple of {stride} from {stride} to {MAX_SIDE}"
         )));
     }
     let autoencoder = Autoencoder::new(&config.vae, Encoding::F32, device);
@@ -123,9 +123,9 @@ pub(crate) fn frames(first: u64, scenes: usize, size: u32) -> Result<Vec<HeldOut
     }
     let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get());
     let mut all = Vec::new();
-    let make = |i| Ok(scene_frames(first + i as u64, size));
-    ordered(threads, scenes, make, |_, made| {
-        all.extend(made?);
+    let render = |i| Ok(scene_frames(first + i as u64, size));
+    ordered(threads, scenes, render, |_, frames| {
+        all.extend(frames?);
         Ok(())
     })?;
     Ok(all)
@@ -200,11 +200,11 @@ impl Report {
 /// As [`Image::sheet`].
 pub(crate) fn sheet(frames: &[HeldOutFrame], results: &[Image]) -> Result<Image> {
     let mut order = Vec::new();
-    let mut turn = 0;
+    let mut index_in_scene = 0;
     for (i, frame) in frames.iter().enumerate() {
         let follows = i > 0 && frames[i - 1].scene == frame.scene;
-        turn = if follows { turn + 1 } else { 0 };
-        order.push((turn, i));
+        index_in_scene = if follows { index_in_scene + 1 } else { 0 };
+        order.push((index_in_scene, i));
     }
     order.sort_unstable();
     order.truncate(SHEET.0);
@@ -235,13 +235,14 @@ fn print(report: &Report) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::train::initialise;
     use unireal::internals::weights::manifest::MAX_SHARD;
     use unireal::internals::weights::module::collect;
     use unireal::internals::weights::save::Writer;
 
     /// With an error of 10 inside objects only, the ratio there is the known value.
     #[test]
-    fn ratios_are_those_of_the_masks() {
+    fn psnr_is_computed_inside_the_masks() {
         let frames = frames(HELD_OUT + 3, 2, 32).unwrap();
         assert!(frames.len() > 4);
         let spoil = |frame: &HeldOutFrame| {
@@ -280,7 +281,7 @@ mod tests {
         let device = Device::flex();
         let config = Config::tiny();
         config.write(folder.path()).unwrap();
-        let autoencoder = Autoencoder::new(&config.vae, Encoding::F32, &device);
+        let autoencoder = initialise::autoencoder(&config.vae, &device);
         let mut writer = Writer::new(folder.path(), "vae", Encoding::F32, MAX_SHARD).unwrap();
         for tensor in collect(&autoencoder, vae::NAMES).unwrap() {
             writer.add(&tensor, false).unwrap();

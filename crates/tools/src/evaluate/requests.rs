@@ -1,12 +1,12 @@
 //! Evaluates a model in training on 40 fixed held-out requests with short prompts: a contact sheet for visual inspection, and
 //! scores.
 
-use super::super::data::card::{self, Card, INK, PALE, RESULT, role_colour};
-use super::super::data::ordered::ordered;
-use super::super::data::tabletop::HELD_OUT;
 use super::cases::{Case, EDITS, Phrasing, cases};
 use super::reconstruct;
 use super::score::{Score, Summary};
+use crate::data::card::{self, Card, INK, PALE, RESULT, role_colour};
+use crate::data::ordered::ordered;
+use crate::data::tabletop::HELD_OUT;
 use unireal::Image;
 use unireal::Pipeline;
 use unireal::Request;
@@ -69,19 +69,19 @@ impl Requests {
     /// # Errors
     /// As [`cases`].
     pub(crate) fn new(side: u32) -> Result<Requests> {
-        let words = Phrasing {
+        let phrasing = Phrasing {
             wording: Wording::Training,
             paraphrases: PARAPHRASES,
         };
         let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get());
-        let make = |i: usize| {
+        let render = |i: usize| {
             let (kind, count) = REQUESTS[i];
             // Separate scenes for every kind.
-            cases(kind, count, FIRST + 1000 * i as u64, side, words)
+            cases(kind, count, FIRST + 1000 * i as u64, side, phrasing)
         };
         let mut all = Vec::new();
-        ordered(threads, REQUESTS.len(), make, |_, made| {
-            all.extend(made?);
+        ordered(threads, REQUESTS.len(), render, |_, cases| {
+            all.extend(cases?);
             Ok(())
         })?;
         Ok(Requests(all))
@@ -138,9 +138,9 @@ async fn result(pipeline: &Pipeline, case: &Case, seed: u64) -> Result<Image> {
     request.context = Some(case.context.clone());
     request.size = Some((case.ground_truth.width, case.ground_truth.height));
     request.seed = seed;
-    let images = pipeline.generate(&request).await?.into_iter();
-    let first = { images }.next();
-    first.ok_or_else(|| Error::Internal("the pipeline gave no image".into()))
+    let images = pipeline.generate(&request).await?;
+    let first = images.into_iter().next();
+    first.ok_or_else(|| Error::Internal("result: no image, expected one".into()))
 }
 
 /// Returns a card with inputs, result and ground truth above the prompt.

@@ -48,8 +48,8 @@ fn weights(from: u32, to: u32) -> Vec<Weights> {
     let scale = f64::from(from) / f64::from(to);
     let stretch = scale.max(1.0);
     let support = 2.0 * stretch;
-    let weights = (0..to).map(|at| {
-        let centre = (f64::from(at) + 0.5) * scale;
+    let weights = (0..to).map(|i| {
+        let centre = (f64::from(i) + 0.5) * scale;
         let first = (centre - support + 0.5).max(0.0) as usize;
         let end = ((centre + support + 0.5) as usize).min(from as usize);
         let weight = |i| cubic((i as f64 - centre + 0.5) * (1.0 / stretch), -0.5);
@@ -127,7 +127,7 @@ pub fn torch_bicubic(
     if [height, width] == [to_height, to_width] {
         return values.to_vec();
     }
-    let (rows, columns) = (four(height, to_height), four(width, to_width));
+    let (rows, columns) = (four_inputs(height, to_height), four_inputs(width, to_width));
     let mut narrowed = Vec::with_capacity(height * to_width * channels);
     for row in values.chunks_exact(width * channels) {
         for (places, weights) in &columns {
@@ -152,7 +152,7 @@ pub fn torch_bicubic(
 }
 
 /// Returns the four input positions of each output position, with their weights.
-fn four(from: usize, to: usize) -> Vec<([usize; 4], [f32; 4])> {
+fn four_inputs(from: usize, to: usize) -> Vec<([usize; 4], [f32; 4])> {
     let scale = from as f64 / to as f64;
     let around = |at| {
         let centre = scale * (at as f64 + 0.5) - 0.5;

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::backbone::{Backbone, Encoder};
 use super::features::{Features as _, Preprocess};
+use super::metrics::cosine;
 use crate::data::Kind;
 use crate::data::shard;
 use unireal::Image;
@@ -30,7 +31,7 @@ pub struct Options {
 
 /// Retrieval accuracy: the share of queries whose match ranks first, or among the first five.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-struct Found {
+struct Accuracy {
     among: usize,
     first: f64,
     first_five: f64,
@@ -40,7 +41,7 @@ struct Found {
 #[derive(Default)]
 struct Clip {
     captioned: Option<(String, Image)>,
-    moments: Option<[Image; 2]>,
+    frames: Option<[Image; 2]>,
 }
 
 /// Measures retrieval and prints a line of JSON.
@@ -53,30 +54,30 @@ pub fn run(options: &Options) -> Result<()> {
     let open = |name, backbone| Encoder::open(&options.backbones.join(name), backbone, &device);
     let (clip, dino) = (open("clip", Backbone::Clip)?, open("dino", Backbone::Dino)?);
     let captioned = clips.iter().filter_map(|clip| clip.captioned.clone());
-    let (captions, pictures): (Vec<String>, Vec<Image>) = captioned.unzip();
-    let moments = clips.iter().filter_map(|clip| clip.moments.clone());
-    let (before, after): (Vec<Image>, Vec<Image>) = moments.map(|[a, b]| (a, b)).unzip();
-    if pictures.len() < 5 || before.len() < 5 {
+    let (captions, images): (Vec<String>, Vec<Image>) = captioned.unzip();
+    let frames = clips.iter().filter_map(|clip| clip.frames.clone());
+    let (before, after): (Vec<Image>, Vec<Image>) = frames.map(|[a, b]| (a, b)).unzip();
+    if images.len() < 5 || before.len() < 5 {
         return Err(Error::Request(format!(
-            "the shards hold {} captioned clips and {} of several moments; 5 of each are needed",
-            pictures.len(),
+            "clips of the shards: {} with a caption and {} with several frames, expected 5 of each",
+            images.len(),
             before.len()
         )));
     }
     let square = Preprocess::Square;
-    let (texts, images) = (clip.texts(&captions)?, clip.images(&pictures, square)?);
+    let (texts, images) = (clip.texts(&captions)?, clip.images(&images, square)?);
     let (first, second) = (dino.images(&before, square)?, dino.images(&after, square)?);
     let pixels = |all: &[Image]| -> Vec<Vec<f32>> {
         let centred = |image: &Image| image.rgb.iter().map(|&v| f32::from(v) - 127.5).collect();
         all.iter().map(centred).collect()
     };
     let report = BTreeMap::from([
-        ("picture of a caption", found(&texts, &images)),
-        ("caption of a picture", found(&images, &texts)),
-        ("same scene at another moment", found(&first, &second)),
+        ("picture of a caption", accuracy(&texts, &images)),
+        ("caption of a picture", accuracy(&images, &texts)),
+        ("same scene at another moment", accuracy(&first, &second)),
         (
             "same scene at another moment, by pixels",
-            found(&pixels(&before), &pixels(&after)),
+            accuracy(&pixels(&before), &pixels(&after)),
         ),
     ]);
     let json = serde_json::to_string(&report).map_err(|e| Error::Internal(e.to_string()))?;
@@ -106,7 +107,7 @@ fn clips(options: &Options) -> Result<Vec<Clip>> {
                 }
                 Kind::TextToVideo if sample.outputs.len() > 1 => {
                     let clip = clips.entry(name.to_owned()).or_default();
-                    clip.moments = Some([decode(0)?, decode(sample.outputs.len() - 1)?]);
+                    clip.frames = Some([decode(0)?, decode(sample.outputs.len() - 1)?]);
                 }
                 _ => {}
             }
@@ -116,27 +117,20 @@ fn clips(options: &Options) -> Result<Vec<Clip>> {
 }
 
 /// Ranks every query's own key among all keys by cosine similarity; ties count as misses.
-fn found(queries: &[Vec<f32>], keys: &[Vec<f32>]) -> Found {
-    let cosine = |a: &[f32], b: &[f32]| {
-        let dot = |a: &[f32], b: &[f32]| -> f64 {
-            let pairs = a.iter().zip(b);
-            pairs.map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
-        };
-        dot(a, b) / (dot(a, a) * dot(b, b)).sqrt().max(1e-12)
-    };
+fn accuracy(queries: &[Vec<f32>], keys: &[Vec<f32>]) -> Accuracy {
     let rank = |(i, query): (usize, &Vec<f32>)| {
         let own = cosine(query, &keys[i]);
         let others = keys.iter().enumerate().filter(|(j, _)| *j != i);
         others.filter(|(_, key)| cosine(query, key) >= own).count()
     };
     let ranks: Vec<usize> = queries.iter().enumerate().map(rank).collect();
-    let part = |most: usize| {
-        ranks.iter().filter(|&&rank| rank < most).count() as f64 / ranks.len().max(1) as f64
+    let share = |top: usize| {
+        ranks.iter().filter(|&&rank| rank < top).count() as f64 / ranks.len().max(1) as f64
     };
-    Found {
+    Accuracy {
         among: keys.len(),
-        first: part(1),
-        first_five: part(5),
+        first: share(1),
+        first_five: share(5),
     }
 }
 
@@ -145,14 +139,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_nearest_by_angle_is_found_and_ties_are_not() {
+    fn the_nearest_by_angle_ranks_first_and_ties_do_not() {
         let keys = vec![vec![1.0, 0.0], vec![0.0, 2.0], vec![-3.0, 0.0]];
         let queries = vec![vec![5.0, 0.1], vec![0.9, 1.0], vec![1.0, 0.0]];
-        let all = found(&queries, &keys);
+        let all = accuracy(&queries, &keys);
         assert_eq!((all.among, all.first), (3, 2.0 / 3.0));
         assert_eq!(all.first_five, 1.0);
         let same = vec![vec![1.0, 1.0]; 6];
-        let none = found(&same, &same);
+        let none = accuracy(&same, &same);
         assert_eq!((none.first, none.first_five), (0.0, 0.0));
     }
 }

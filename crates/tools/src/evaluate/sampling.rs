@@ -25,7 +25,7 @@ pub struct Sampling {
     /// Image guidance scale
     #[arg(long, default_value_t = 1.0)]
     pub image_guidance: f32,
-    /// Take every pixel from the model; otherwise unchanged pixels of the canvas are pasted back
+    /// Take every pixel from the model instead of compositing its changes onto the canvas
     #[arg(long, alias = "no-keep")]
     #[serde(alias = "no_keep")]
     pub no_composite: bool,
@@ -63,6 +63,6 @@ impl Sampling {
         request.composite = !self.no_composite;
         let images = pipeline.generate(&request).await?;
         let first = images.into_iter().next();
-        first.ok_or_else(|| Error::Internal("no picture came".into()))
+        first.ok_or_else(|| Error::Internal("result: no image, expected one".into()))
     }
 }

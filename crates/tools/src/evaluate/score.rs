@@ -97,9 +97,9 @@ impl Score {
         own: &[bool],
     ) {
         let (input, ground_truth) = (&case.inputs[0].0, &case.ground_truth);
-        let seen = effect(input, ground_truth, VISIBLE);
-        let inside = |i: usize| seen[i] || own[i];
-        let shadow = |i: usize| seen[i] && !own[i];
+        let visible = effect(input, ground_truth, VISIBLE);
+        let inside = |i: usize| visible[i] || own[i];
+        let shadow = |i: usize| visible[i] && !own[i];
         self.input_whole = decibels(input, ground_truth, |_| true);
         self.inside = decibels(result, ground_truth, inside);
         self.input_inside = decibels(input, ground_truth, inside);
@@ -108,13 +108,13 @@ impl Score {
         self.input_shadow = decibels(input, ground_truth, shadow);
         if !concerned.is_empty() {
             // Where the edit itself covers or uncovers another object, that object's change is not an error.
-            let others = |solid: usize, i: usize| concerned.contains(&solid) || !own[i];
+            let counts = |solid: usize, i: usize| concerned.contains(&solid) || !own[i];
             let change =
-                |solid: usize| difference(input, result, |i| masks[solid][i] && others(solid, i));
-            let most = (0..masks.len()).max_by(|&a, &b| change(a).total_cmp(&change(b)));
+                |solid: usize| difference(input, result, |i| masks[solid][i] && counts(solid, i));
+            let changed_most = (0..masks.len()).max_by(|&a, &b| change(a).total_cmp(&change(b)));
             // If nothing changed, no object changed most.
             let pointed =
-                most.is_some_and(|solid| concerned.contains(&solid) && change(solid) > 0.0);
+                changed_most.is_some_and(|solid| concerned.contains(&solid) && change(solid) > 0.0);
             self.pointed = Some(pointed);
             self.right_object = Some(pointed && self.inside > self.input_inside);
         }
@@ -177,7 +177,7 @@ impl Summary {
             Some(interval.mean)
         };
         let gain = |result: Option<f64>, input: Option<f64>| Some(result? - input?);
-        let part = |yes: Option<bool>| yes.map(|yes| f64::from(u8::from(yes)));
+        let fraction = |yes: Option<bool>| yes.map(|yes| f64::from(u8::from(yes)));
         Summary {
             cases: scores.len(),
             l1: of("l1", &|s| s.l1),
@@ -189,9 +189,9 @@ impl Summary {
             outside_db: of("outside_db", &|s| s.outside),
             shadow_db: of("shadow_db", &|s| s.shadow),
             shadow_gain_db: of("shadow_gain_db", &|s| gain(s.shadow, s.input_shadow)),
-            pointed: of("pointed", &|s| part(s.pointed)),
-            right_object: of("right_object", &|s| part(s.right_object)),
-            recognised: of("recognised", &|s| part(s.recognised)),
+            pointed: of("pointed", &|s| fraction(s.pointed)),
+            right_object: of("right_object", &|s| fraction(s.right_object)),
+            recognised: of("recognised", &|s| fraction(s.recognised)),
             iou: of("iou", &|s| s.iou),
             depth_error: of("depth_error", &|s| s.depth_error),
             clip_direction: of("clip_direction", &|s| s.clip_direction),
@@ -215,48 +215,48 @@ mod tests {
     /// reflection (1 of 1,050 cases). The input passes no edit, and not all cases of the other kinds, where it may show the
     /// requested content.
     #[test]
-    fn the_truth_passes_and_doing_nothing_does_not() {
+    fn the_ground_truth_passes_and_copying_the_input_does_not() {
         let first = HELD_OUT + u64::from(rand::random::<u32>());
         println!("cases from {first}");
         for kind in kinds(&[]).unwrap() {
             let is_edit = EDITS.contains(&kind);
             let cases = cases(kind, 3, first, 64, Wording::HeldOut).unwrap();
-            let (mut idle_passes, mut truth_fails) = (0, 0);
+            let (mut copy_passes, mut ground_truth_fails) = (0, 0);
             for case in &cases {
                 let ground_truth = Score::new(case, &case.ground_truth).unwrap();
                 let perfect = Some(super::super::metrics::PERFECT_DB);
                 assert_eq!(ground_truth.whole, perfect, "{kind}");
                 let (input, role) = &case.inputs[0];
-                let mut doing_nothing = input.clone();
+                let mut copy = input.clone();
                 if *role == Role::Asset {
                     // An image of the requested object would pass, so use grey.
-                    doing_nothing.rgb.fill(128);
+                    copy.rgb.fill(128);
                 }
-                let idle = Score::new(case, &doing_nothing).unwrap();
+                let copied = Score::new(case, &copy).unwrap();
                 if !is_edit {
                     assert!(
                         passes(&ground_truth),
                         "{kind} from {first}: {ground_truth:?}"
                     );
-                    idle_passes += usize::from(passes(&idle));
+                    copy_passes += usize::from(passes(&copied));
                     continue;
                 }
                 let prompt = &case.prompt;
-                assert_eq!(idle.inside, idle.input_inside, "{kind}");
-                assert_eq!(idle.whole, idle.input_whole, "{kind}");
-                assert!(ground_truth.inside > idle.inside, "{kind}");
+                assert_eq!(copied.inside, copied.input_inside, "{kind}");
+                assert_eq!(copied.whole, copied.input_whole, "{kind}");
+                assert!(ground_truth.inside > copied.inside, "{kind}");
                 let concerned = ground_truth.right_object.is_some();
                 assert_eq!(concerned, kind != "add", "{kind}: \"{prompt}\"");
-                truth_fails += usize::from(ground_truth.right_object == Some(false));
+                ground_truth_fails += usize::from(ground_truth.right_object == Some(false));
                 assert_eq!(
                     ground_truth.pointed, ground_truth.right_object,
                     "{kind}: \"{prompt}\""
                 );
-                assert_ne!(idle.right_object, Some(true), "{kind}");
-                assert_ne!(idle.pointed, Some(true), "{kind}");
+                assert_ne!(copied.right_object, Some(true), "{kind}");
+                assert_ne!(copied.pointed, Some(true), "{kind}");
             }
-            assert!(idle_passes < 3, "{kind} from {first}");
-            assert!(truth_fails < 2, "{kind} from {first}");
+            assert!(copy_passes < 3, "{kind} from {first}");
+            assert!(ground_truth_fails < 2, "{kind} from {first}");
         }
     }
 

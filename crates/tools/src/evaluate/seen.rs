@@ -21,14 +21,14 @@ pub(super) struct Seen {
 impl Seen {
     /// Classifies the object at the place of `subject`: the nearest of all colours in the true shape, and the nearest of all
     /// shapes in the true colour.
-    pub(super) fn of(picture: &Image, subject: &Subject) -> Seen {
+    pub(super) fn of(image: &Image, subject: &Subject) -> Seen {
         let Subject { scene, solid } = subject;
         let ground_truth = &scene.solids[*solid];
-        let colour = nearest(picture, subject, Colour::ALL, |colour| Solid {
+        let colour = nearest(image, subject, Colour::ALL, |colour| Solid {
             colour,
             ..ground_truth.clone()
         });
-        let shape = nearest(picture, subject, Shape::ALL, |shape| {
+        let shape = nearest(image, subject, Shape::ALL, |shape| {
             reshaped(ground_truth, shape)
         });
         Seen { colour, shape }
@@ -56,16 +56,16 @@ fn reshaped(solid: &Solid, shape: Shape) -> Solid {
 }
 
 fn nearest<T: Copy>(
-    picture: &Image,
+    image: &Image,
     subject: &Subject,
     choices: &[T],
     with: impl Fn(T) -> Solid,
 ) -> T {
     let settings = Settings {
-        width: picture.width,
-        height: picture.height,
+        width: image.width,
+        height: image.height,
         samples: SAMPLES,
-        ..Settings::square(picture.width)
+        ..Settings::square(image.width)
     };
     let id = subject.solid as u8 + 1;
     let frames: Vec<Frame> = choices
@@ -78,7 +78,7 @@ fn nearest<T: Copy>(
         .collect();
     // All alternatives are compared over the union of their masks; otherwise a small shape would be compared on fewer pixels.
     let anywhere = |i: usize| frames.iter().any(|frame| frame.ids[i] == id);
-    let distance = |frame: &Frame| difference(picture, &frame.image, anywhere);
+    let distance = |frame: &Frame| difference(image, &frame.image, anywhere);
     let best =
         (0..frames.len()).min_by(|&a, &b| distance(&frames[a]).total_cmp(&distance(&frames[b])));
     choices[best.unwrap_or(0)]
@@ -92,10 +92,10 @@ mod tests {
 
     /// The ground truth is recognised, and another colour is recognised as such.
     #[test]
-    fn rendered_solids_are_recognised_and_others_are_told_apart() {
+    fn rendered_objects_are_recognised_and_others_distinguished() {
         let rng = &mut ChaCha8Rng::seed_from_u64(rand::random());
         let settings = Settings::square(64);
-        let (mut right, mut told) = (0, 0);
+        let (mut right, mut distinguished) = (0, 0);
         const CASES: usize = 12;
         for _ in 0..CASES {
             let scene = Scene::draw(rng);
@@ -109,8 +109,8 @@ mod tests {
             let at = Colour::ALL.iter().position(|&c| c == old).unwrap_or(0);
             other.solids[solid].colour = Colour::ALL[(at + shift) % Colour::ALL.len()];
             let seen = Seen::of(&render(&other, &settings).image, &subject);
-            told += usize::from(seen.colour == other.solids[solid].colour);
+            distinguished += usize::from(seen.colour == other.solids[solid].colour);
         }
-        assert_eq!((right, told), (CASES, CASES));
+        assert_eq!((right, distinguished), (CASES, CASES));
     }
 }

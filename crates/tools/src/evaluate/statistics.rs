@@ -29,12 +29,12 @@ impl Interval {
         let mut groups: Vec<(&str, f64, usize)> = Vec::new();
         let mut known = std::collections::HashMap::new();
         for (group, value) in values {
-            let at = *known.entry(group).or_insert(groups.len());
-            if at == groups.len() {
+            let index = *known.entry(group).or_insert(groups.len());
+            if index == groups.len() {
                 groups.push((group, 0.0, 0));
             }
-            groups[at].1 += value;
-            groups[at].2 += 1;
+            groups[index].1 += value;
+            groups[index].2 += 1;
         }
         if groups.is_empty() {
             return None;
@@ -50,11 +50,11 @@ impl Interval {
             .map(|_| mean(&mut (0..groups.len()).map(|_| rng.random_range(0..groups.len()))))
             .collect();
         means.sort_by(f64::total_cmp);
-        let at = |part: f64| means[(part * (RESAMPLES - 1) as f64).round() as usize];
+        let quantile = |share: f64| means[(share * (RESAMPLES - 1) as f64).round() as usize];
         Some(Interval {
             mean: mean(&mut (0..groups.len())),
-            low: at(0.025),
-            high: at(0.975),
+            low: quantile(0.025),
+            high: quantile(0.975),
         })
     }
 
@@ -82,20 +82,23 @@ mod tests {
 
     /// For normal values the bounds are 1.96 standard errors from the mean.
     #[test]
-    fn the_interval_is_that_of_the_normal_law() {
+    fn the_interval_is_that_of_the_normal_distribution() {
         let rng = &mut ChaCha8Rng::seed_from_u64(rand::random());
         let distribution = Normal::new(3.0, 2.0).unwrap();
         let values: Vec<f64> = (0..400).map(|_| distribution.sample(rng)).collect();
         let n = values.len() as f64;
         let mean = values.iter().sum::<f64>() / n;
         let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (n - 1.0);
-        let reach = 1.96 * (variance / n).sqrt();
+        let half_width = 1.96 * (variance / n).sqrt();
         let found = Interval::independent(values.iter().copied()).unwrap();
         assert!((found.mean - mean).abs() < 1e-12, "{found:?}");
-        for (bound, expected) in [(found.low, mean - reach), (found.high, mean + reach)] {
+        for (bound, expected) in [
+            (found.low, mean - half_width),
+            (found.high, mean + half_width),
+        ] {
             assert!(
-                (bound - expected).abs() < 0.15 * reach,
-                "{found:?}, {expected}"
+                (bound - expected).abs() < 0.15 * half_width,
+                "{found:?}, expected {expected}"
             );
         }
         assert_eq!(Interval::independent(values), Some(found));
@@ -109,9 +112,9 @@ mod tests {
             .map(|i| (format!("g{}", i / 10), f64::from(i / 10)))
             .collect();
         let grouped = Interval::of(groups.iter().map(|(g, v)| (g.as_str(), *v))).unwrap();
-        let alone = Interval::independent(groups.iter().map(|(_, v)| *v)).unwrap();
+        let independent = Interval::independent(groups.iter().map(|(_, v)| *v)).unwrap();
         assert_eq!(grouped.mean, 1.5);
-        assert!(grouped.high - grouped.low > 2.0 * (alone.high - alone.low));
+        assert!(grouped.high - grouped.low > 2.0 * (independent.high - independent.low));
         let one = Interval::of([("a", 2.0), ("a", 4.0)]).unwrap();
         assert_eq!((one.mean, one.low, one.high), (3.0, 3.0, 3.0));
     }

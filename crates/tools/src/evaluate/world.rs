@@ -1,15 +1,17 @@
 //! `unireal evaluate world`: evaluates packs on held-out scenes of the tabletop world with known ground truth.
 
+mod tables;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::super::data::tabletop::HELD_OUT;
 use super::cases::{Case, EDITS, cases, kinds};
 use super::networks::Tabletop;
 use super::sampling::Sampling;
 use super::score::{Score, Summary};
+use crate::data::tabletop::HELD_OUT;
 use crate::location::Location;
 use crate::train::settings::PromptPart;
 use unireal::Image;
@@ -53,7 +55,7 @@ pub struct Options {
     #[arg(long, default_value_t = 12)]
     pub grid_cases: usize,
     /// Fail unless this fraction of recolours and removals changes the right object for the better
-    #[arg(long, value_name = "PART")]
+    #[arg(long, value_name = "FRACTION")]
     pub require: Option<f64>,
     /// Print the report as JSON
     #[arg(long)]
@@ -79,7 +81,7 @@ impl From<WordingName> for Wording {
 }
 
 /// A case with its result and scores.
-struct Done {
+struct ScoredCase {
     case: Case,
     result: Image,
     score: Score,
@@ -107,27 +109,44 @@ struct Report {
 /// # Errors
 /// Errors of the loader and the pipeline; [`Error::Request`] for an unknown kind, or when fewer cases pass than required.
 pub fn run(options: &Options) -> Result<()> {
+    check(options)?;
     let cases = all_cases(options, side(options)?)?;
-    let (all, rows) = pollster::block_on(results(options, cases))?;
+    let (all, rows) = pollster::block_on(evaluate_packs(options, cases))?;
     let report = report(&all, rows);
     if options.json {
         let json = serde_json::to_string_pretty(&report);
         say!("{}", json.map_err(|e| Error::Internal(e.to_string()))?);
     } else {
-        print(&report);
+        tables::print(&report);
     }
     let right = report.right_object;
     if let Some(path) = &options.grid {
         grid(all, options.grid_cases, path)?;
     }
     match (options.require, right) {
-        (Some(least), right) if right.is_none_or(|right| right < least) => {
+        (Some(required), right) if right.is_none_or(|right| right < required) => {
             Err(Error::Request(format!(
-                "the right object changed for the better in {:.1}% of recolours and removals; {:.1}% are required",
+                "recolours and removals that change the right object for the better: {:.1}%, expected at least {:.1}%",
                 100.0 * right.unwrap_or(0.0),
-                100.0 * least
+                100.0 * required
             )))
         }
+        _ => Ok(()),
+    }
+}
+
+/// Checks the numeric options.
+fn check(options: &Options) -> Result<()> {
+    if options.cases == 0 {
+        return Err(Error::Request("--cases: 0, expected 1 or more".into()));
+    }
+    if options.grid_cases == 0 {
+        return Err(Error::Request("--grid-cases: 0, expected 1 or more".into()));
+    }
+    match options.require {
+        Some(required) if !(0.0..=1.0).contains(&required) => Err(Error::Request(format!(
+            "--require: {required}, expected a fraction from 0 to 1"
+        ))),
         _ => Ok(()),
     }
 }
@@ -139,11 +158,11 @@ fn side(options: &Options) -> Result<u32> {
         Ok((pack, plan.config.index.sample_size as u32))
     });
     let sides: Vec<(&String, u32)> = sides.collect::<Result<_>>()?;
-    let (first, side) = sides[0];
+    let (first_pack, side) = sides[0];
     match sides.iter().find(|(_, other)| *other != side) {
         None => Ok(side),
         Some((pack, other)) => Err(Error::Request(format!(
-            "{first} makes {side} pixels and {pack} {other}; one table needs one size"
+            "image side of {pack}: {other} pixels, expected {side} as {first_pack} has"
         ))),
     }
 }
@@ -151,11 +170,11 @@ fn side(options: &Options) -> Result<u32> {
 fn all_cases(options: &Options, side: u32) -> Result<Vec<Case>> {
     let mut all = Vec::new();
     for kind in kinds(&options.kinds)? {
-        let first = HELD_OUT + options.first;
+        let first_seed = HELD_OUT + options.first;
         all.extend(cases(
             kind,
             options.cases,
-            first,
+            first_seed,
             side,
             Wording::from(options.wording),
         )?);
@@ -164,10 +183,10 @@ fn all_cases(options: &Options, side: u32) -> Result<Vec<Case>> {
 }
 
 /// Returns the first pack's results, and the summaries of the edits for copying the input and for all packs.
-async fn results(
+async fn evaluate_packs(
     options: &Options,
     cases: Vec<Case>,
-) -> Result<(Vec<Done>, Vec<(String, Summary)>)> {
+) -> Result<(Vec<ScoredCase>, Vec<(String, Summary)>)> {
     let edits = || {
         cases
             .iter()
@@ -179,18 +198,18 @@ async fn results(
         .as_deref()
         .map(Tabletop::open)
         .transpose()?;
-    let scored = |case: &Case, picture: &Image| {
-        let mut score = Score::new(case, picture)?;
+    let score = |case: &Case, image: &Image| {
+        let mut score = Score::new(case, image)?;
         if let Some(networks) = &networks {
-            networks.features(case, picture, &mut score)?;
+            networks.features(case, image, &mut score)?;
         }
         Ok::<_, Error>(score)
     };
-    let idle: Vec<Score> = edits()
-        .map(|(_, case)| scored(case, &case.inputs[0].0))
+    let copied: Vec<Score> = edits()
+        .map(|(_, case)| score(case, &case.inputs[0].0))
         .collect::<Result<_>>()?;
-    let mut rows = vec![("copy the input".to_owned(), Summary::of(&idle))];
-    let mut first = Vec::new();
+    let mut rows = vec![("copy the input".to_owned(), Summary::of(&copied))];
+    let mut of_first_pack = Vec::new();
     for (number, pack) in options.packs.iter().enumerate() {
         let (pipeline, _) = options.sampling.open(pack).await?;
         let mut scores = Vec::new();
@@ -199,13 +218,15 @@ async fn results(
             if number > 0 && !EDITS.contains(&case.kind) {
                 continue;
             }
-            let result = result(&pipeline, options, case, (i % options.cases) as u64).await?;
-            let score = scored(case, &result)?;
+            // A case has the same seed in every pack: its place within its kind.
+            let seed = (i % options.cases) as u64;
+            let result = generate_case(&pipeline, options, case, seed).await?;
+            let score = score(case, &result)?;
             if EDITS.contains(&case.kind) {
                 scores.push(score.clone());
             }
             if number == 0 {
-                first.push((result, score));
+                of_first_pack.push((result, score));
             }
             if (i + 1) % options.cases == 0 {
                 eprintln!("{pack}, {}: {} cases", case.kind, options.cases);
@@ -213,15 +234,23 @@ async fn results(
         }
         rows.push((pack.clone(), Summary::of(&scores)));
     }
-    let done = |(case, (result, score))| Done {
+    let scored = |(case, (result, score))| ScoredCase {
         case,
         result,
         score,
     };
-    Ok((cases.into_iter().zip(first).map(done).collect(), rows))
+    Ok((
+        cases.into_iter().zip(of_first_pack).map(scored).collect(),
+        rows,
+    ))
 }
 
-async fn result(pipeline: &Pipeline, options: &Options, case: &Case, seed: u64) -> Result<Image> {
+async fn generate_case(
+    pipeline: &Pipeline,
+    options: &Options,
+    case: &Case,
+    seed: u64,
+) -> Result<Image> {
     let mut request = Request::new(&case.prompt);
     for (image, role) in &case.inputs {
         let role = if options.without.contains(&PromptPart::ImagePrompt) {
@@ -241,14 +270,14 @@ async fn result(pipeline: &Pipeline, options: &Options, case: &Case, seed: u64) 
     options.sampling.image(pipeline, request).await
 }
 
-fn report(all: &[Done], rows: Vec<(String, Summary)>) -> Report {
+fn report(all: &[ScoredCase], rows: Vec<(String, Summary)>) -> Report {
     let of = |is: &dyn Fn(&str) -> bool| {
-        let chosen = all.iter().filter(|done| is(done.case.kind));
-        Summary::of(chosen.map(|done| &done.score))
+        let chosen = all.iter().filter(|scored| is(scored.case.kind));
+        Summary::of(chosen.map(|scored| &scored.score))
     };
-    let mut names: Vec<&'static str> = all.iter().map(|done| done.case.kind).collect();
+    let mut names: Vec<&'static str> = all.iter().map(|scored| scored.case.kind).collect();
     names.dedup();
-    let decided = of(&|kind| ["recolour", "remove"].contains(&kind));
+    let recolours_and_removals = of(&|kind| ["recolour", "remove"].contains(&kind));
     Report {
         kinds: names
             .iter()
@@ -256,133 +285,91 @@ fn report(all: &[Done], rows: Vec<(String, Summary)>) -> Report {
             .collect(),
         edits: of(&|kind| EDITS.contains(&kind)),
         rows,
-        pointed: decided.pointed,
-        right_object: decided.right_object,
+        pointed: recolours_and_removals.pointed,
+        right_object: recolours_and_removals.right_object,
         recognised: of(&|_| true).recognised,
-    }
-}
-
-/// Prints a table of edits, with their gains over copying the input, and a table of the other kinds.
-fn print(report: &Report) {
-    let db = |value: Option<f64>| value.map_or("".into(), |v| format!("{v:.1}"));
-    let part = |value: Option<f64>| value.map_or("".into(), |v| format!("{:.0}%", 100.0 * v));
-    say!(
-        "| edit | cases | gain, dB | inside, dB | shadows, dB | outside, dB | right object | for the better |"
-    );
-    say!("|---|---|---|---|---|---|---|---|");
-    let rows = EDITS
-        .iter()
-        .filter_map(|&name| Some((name, report.kinds.get(name)?)));
-    for (name, s) in rows.chain(std::iter::once(("all", &report.edits))) {
-        say!(
-            "| {name} | {} | {} | {} | {} | {} | {} | {} |",
-            s.cases,
-            db(s.whole_gain_db),
-            db(s.inside_gain_db),
-            db(s.shadow_gain_db),
-            db(s.outside_db),
-            part(s.pointed),
-            part(s.right_object)
-        );
-    }
-    if report.edits.cases > 0 {
-        say!(
-            "\n| edits by | L1 | PSNR, dB | SSIM | inside, dB | shadows, dB | outside, dB | right object | for the better |"
-        );
-        say!("|---|---|---|---|---|---|---|---|---|");
-    }
-    for (name, s) in report.rows.iter().filter(|(_, s)| s.cases > 0) {
-        let cell = |name: &str, digits: usize| {
-            let interval = s.intervals.get(name);
-            interval.map_or("".into(), |interval| interval.text(digits))
-        };
-        say!(
-            "| {name} | {} | {} | {} | {} | {} | {} | {} | {} |",
-            cell("l1", 4),
-            cell("whole_db", 1),
-            cell("ssim", 3),
-            cell("inside_db", 1),
-            cell("shadow_db", 1),
-            cell("outside_db", 1),
-            cell("pointed", 2),
-            cell("right_object", 2)
-        );
-    }
-    if report.rows.iter().any(|(_, s)| s.dino.is_some()) {
-        say!("\n| edits by | CLIPdir | CLIP-I | CLIP-T | DINO |");
-        say!("|---|---|---|---|---|");
-        for (name, s) in &report.rows {
-            let cells = ["clip_direction", "clip_image", "clip_text", "dino"].map(|name| {
-                let interval = s.intervals.get(name);
-                interval.map_or("".into(), |interval| interval.text(3))
-            });
-            say!("| {name} | {} |", cells.join(" | "));
-        }
-    }
-    if report.rows.iter().any(|(_, s)| s.cases > 0) {
-        say!("\nIn brackets: 95% of bootstrap resamples of the cases.");
-    }
-    say!("\n| kind | cases | dB | colour and shape right | IoU | depth error |");
-    say!("|---|---|---|---|---|---|");
-    for (name, s) in report
-        .kinds
-        .iter()
-        .filter(|(name, _)| !EDITS.contains(name))
-    {
-        say!(
-            "| {name} | {} | {} | {} | {} | {} |",
-            s.cases,
-            db(s.whole_db),
-            part(s.recognised),
-            s.iou.map_or("".into(), |v| format!("{v:.2}")),
-            part(s.depth_error)
-        );
     }
 }
 
 /// Writes cases at even ranks from best to worst, three per row: inputs, result, ground truth. A case is ranked among those of
 /// its kind, because the scores of different kinds are not comparable.
-fn grid(all: Vec<Done>, count: usize, path: &Path) -> Result<()> {
-    let gain = |done: &Done| {
-        let s = &done.score;
+fn grid(all: Vec<ScoredCase>, count: usize, path: &Path) -> Result<()> {
+    let gain = |scored: &ScoredCase| {
+        let s = &scored.score;
         s.whole.unwrap_or(0.0) - s.input_whole.unwrap_or(0.0)
     };
-    let place = |done: &Done| {
-        let alike = || all.iter().filter(|other| other.case.kind == done.case.kind);
-        let better = alike().filter(|other| gain(other) > gain(done)).count();
-        better as f64 / alike().count() as f64
+    let rank = |scored: &ScoredCase| {
+        let same_kind = || {
+            all.iter()
+                .filter(|other| other.case.kind == scored.case.kind)
+        };
+        let better = same_kind()
+            .filter(|other| gain(other) > gain(scored))
+            .count();
+        better as f64 / same_kind().count() as f64
     };
-    let places: Vec<f64> = all.iter().map(place).collect();
-    let mut placed: Vec<(f64, Done)> = std::iter::zip(places, all).collect();
-    placed.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let all: Vec<Done> = placed.into_iter().map(|(_, done)| done).collect();
-    let count = count.clamp(1, all.len().max(1));
+    let ranks: Vec<f64> = all.iter().map(rank).collect();
+    let mut ranked: Vec<(f64, ScoredCase)> = std::iter::zip(ranks, all).collect();
+    ranked.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let all: Vec<ScoredCase> = ranked.into_iter().map(|(_, scored)| scored).collect();
+    let count = count.min(all.len().max(1));
     let last = all.len().saturating_sub(1);
-    let chosen: Vec<&Done> = (0..count)
+    let chosen: Vec<&ScoredCase> = (0..count)
         .filter_map(|i| all.get(i * last / count.saturating_sub(1).max(1)))
         .collect();
     let tiles: Vec<[Option<&Image>; 4]> = chosen
         .iter()
-        .map(|done| {
-            let input = |i: usize| done.case.inputs.get(i).map(|(image, _)| image);
+        .map(|scored| {
+            let input = |i: usize| scored.case.inputs.get(i).map(|(image, _)| image);
             [
                 input(0),
                 input(1),
-                Some(&done.result),
-                Some(&done.case.ground_truth),
+                Some(&scored.result),
+                Some(&scored.case.ground_truth),
             ]
         })
         .collect();
     Image::sheet(&tiles, 3)?.save(path)?;
     let mut text = String::from("| | kind | prompt |\n|---|---|---|\n");
-    for (i, done) in chosen.iter().enumerate() {
+    for (i, scored) in chosen.iter().enumerate() {
         text += &format!(
             "| {} | {} | {} |\n",
             i + 1,
-            done.case.kind,
-            done.case.prompt
+            scored.case.kind,
+            scored.case.prompt
         );
     }
-    let beside = path.with_extension("md");
-    std::fs::write(&beside, text).map_err(|e| Error::io(&beside, e))
+    let prompts = path.with_extension("md");
+    std::fs::write(&prompts, text).map_err(|e| Error::io(&prompts, e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser as _;
+
+    #[derive(clap::Parser)]
+    struct Command {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    #[test]
+    fn numbers_out_of_range_are_refused() {
+        let parse = |option: &str, value: &str| {
+            let arguments = ["world", "--pack", "nowhere", option, value];
+            Command::try_parse_from(arguments).unwrap().options
+        };
+        check(&parse("--require", "1")).unwrap();
+        for (option, value) in [
+            ("--cases", "0"),
+            ("--grid-cases", "0"),
+            ("--require", "NaN"),
+            ("--require", "40"),
+        ] {
+            let refused = check(&parse(option, value)).unwrap_err().to_string();
+            let expected = format!("{option}: {value}, expected");
+            assert!(refused.contains(&expected), "{refused}");
+        }
+    }
 }

@@ -66,14 +66,14 @@ impl AdamW {
         let mut state = [parameter, first, second].map(flex);
         let gradient = flex(gradient);
         let [parameter, first, second] = &mut state;
-        let both = values_mut(parameter).iter_mut().zip(values(&gradient));
-        let means = values_mut(first).iter_mut().zip(values_mut(second));
-        for ((value, gradient), (first, second)) in both.zip(means) {
+        let values_and_gradients = values_mut(parameter).iter_mut().zip(values(&gradient));
+        let moments = values_mut(first).iter_mut().zip(values_mut(second));
+        for ((value, gradient), (first, second)) in values_and_gradients.zip(moments) {
             let g = gradient * self.scale;
             *first = self.beta1 * *first + (1.0 - self.beta1) * g;
             *second = self.beta2 * *second + (1.0 - self.beta2) * g * g;
-            let spread = (*second * self.correction).sqrt() + self.epsilon;
-            *value = self.decay * *value - self.learning_rate * *first / spread;
+            let denominator = (*second * self.correction).sqrt() + self.epsilon;
+            *value = self.decay * *value - self.learning_rate * *first / denominator;
         }
         state.map(tensor)
     }
@@ -88,8 +88,8 @@ impl AdamW {
         let g = gradient * self.scale;
         let first = first * self.beta1 + g.clone() * (1.0 - self.beta1);
         let second = second * self.beta2 + g.square() * (1.0 - self.beta2);
-        let spread = (second.clone() * self.correction).sqrt() + self.epsilon;
-        let values = values * self.decay - first.clone() * self.learning_rate / spread;
+        let denominator = (second.clone() * self.correction).sqrt() + self.epsilon;
+        let values = values * self.decay - first.clone() * self.learning_rate / denominator;
         [values, first, second]
     }
 }

@@ -50,9 +50,9 @@ impl Average {
             .min((1 + self.steps) as f64 / (10 + self.steps) as f64);
         let old = std::mem::take(&mut self.values);
         let pairs: Vec<(Tensor<1>, Tensor<1>)> = old.into_iter().zip(flat(module)).collect();
-        let part = (1.0 - decay) as f32;
+        let weight = (1.0 - decay) as f32;
         let size = |(average, _): &(Tensor<1>, Tensor<1>)| average.dims()[0];
-        let mix = |(average, value)| cpu_tensor::mix(average, value, part);
+        let mix = |(average, value)| cpu_tensor::mix(average, value, weight);
         self.values = cpu_tensor::parallel(self.threads, pairs, size, mix);
     }
 

@@ -4,7 +4,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use rand::{Rng, RngExt};
 use rand_distr::{Distribution as _, StandardNormal};
 
-use super::data::{Drawn, Entry, Geometry, Latents};
+use super::data::{Entry, Geometry, Latents, SampleGroup};
 use super::flow::Batch;
 use super::grounding::TargetMaskData;
 use super::settings::{PromptPart, Stage};
@@ -83,12 +83,12 @@ impl BatchBuilder<'_> {
     /// that cannot be read.
     pub(super) fn micro_batches(
         &self,
-        drawn: Drawn,
+        group: SampleGroup,
         mode: LossMode,
         count: usize,
         rng: &mut impl Rng,
     ) -> Result<Vec<MicroBatch>> {
-        let mut geometry = drawn.geometry;
+        let mut geometry = group.geometry;
         let unconditional = mode == LossMode::Unconditional;
         if unconditional {
             geometry.inputs.clear();
@@ -96,32 +96,34 @@ impl BatchBuilder<'_> {
         if self.stage.without.contains(&PromptPart::ImagePrompt) {
             geometry.inputs.iter_mut().for_each(|i| i.1 = Role::Asset);
         }
-        let entries = drawn.entries.iter();
+        let entries = group.entries.iter();
         let examples: Result<Vec<Example>> = entries
             .map(|entry| self.example(entry, unconditional, rng))
             .collect();
         let mut examples = examples?;
         examples.sort_by_key(|example| example.tokens.ids.len());
-        let each = (examples.len() / count).max(1);
-        let chunks = examples.chunks(each).take(count);
+        let size = (examples.len() / count).max(1);
+        let chunks = examples.chunks(size).take(count);
         Ok(chunks
             .map(|part| MicroBatch::new(self.config, self.stage, &geometry, mode, part))
             .collect())
     }
 
+    /// Draws a paraphrase.
     fn prompt<'a>(&self, prompts: &'a [String], rng: &mut impl Rng) -> &'a str {
-        let any = rng.random_range(0..prompts.len());
+        let drawn = rng.random_range(0..prompts.len());
         if rng.random_bool(self.stage.shortest_prompt_prob) {
             prompts.iter().min_by_key(|prompt| prompt.len())
         } else {
-            prompts.get(any)
+            prompts.get(drawn)
         }
         .map_or("", String::as_str)
     }
 
+    /// Reads the latents of a sample and draws its prompt, noise and time.
     fn example(&self, entry: &Entry, unconditional: bool, rng: &mut impl Rng) -> Result<Example> {
         let channels = self.config.vae.latent_channels;
-        let silent = unconditional || rng.random_bool(self.stage.text_dropout);
+        let drop_prompt = unconditional || rng.random_bool(self.stage.text_dropout);
         let prompt = self.prompt(&entry.prompts, rng);
         let context = if self.stage.without.contains(&PromptPart::ContextPrompt) {
             &[]
@@ -130,23 +132,23 @@ impl BatchBuilder<'_> {
         };
         let mut inputs = Vec::new();
         if !unconditional {
-            for (place, _) in &entry.inputs {
+            for (latent, _) in &entry.inputs {
                 let mut values = Vec::new();
-                self.latents.read(*place, channels, &mut values)?;
+                self.latents.read(*latent, channels, &mut values)?;
                 inputs.push(values);
             }
         }
         let (mut targets, mut noise) = (Vec::new(), Vec::new());
-        for place in &entry.outputs {
+        for latent in &entry.outputs {
             let mut values = Vec::new();
-            self.latents.read(*place, channels, &mut values)?;
+            self.latents.read(*latent, channels, &mut values)?;
             let normal = StandardNormal.sample_iter(&mut *rng);
             noise.push(normal.take(values.len()).collect());
             targets.push(values);
         }
         Ok(Example {
             name: name(entry.kind, &entry.variant),
-            tokens: if silent {
+            tokens: if drop_prompt {
                 self.tokenizer.encode("")?
             } else {
                 self.tokenizer.encode(&request::text(context, prompt))?
@@ -156,7 +158,7 @@ impl BatchBuilder<'_> {
             noise,
             t: self.stage.time.draw(rng),
             weights: weights(&entry.changed, self.stage.edit_region_weight),
-            target_mask: if silent {
+            target_mask: if drop_prompt {
                 Vec::new()
             } else {
                 entry.changed.clone()
@@ -259,7 +261,7 @@ impl MicroBatch {
     ) -> Self {
         let b = examples.len();
         let channels = config.vae.latent_channels;
-        let stacked = |of: &dyn Fn(&Example) -> &[f32], sides: [u16; 2]| {
+        let stack = |of: &dyn Fn(&Example) -> &[f32], sides: [u16; 2]| {
             let [y, x] = sides.map(usize::from);
             let mut values = Vec::with_capacity(b * channels * y * x);
             examples
@@ -269,7 +271,7 @@ impl MicroBatch {
         };
         let inputs = geometry.inputs.iter().enumerate();
         let outputs = || geometry.outputs.iter().enumerate();
-        let weighted = examples.iter().any(|example| !example.weights.is_empty());
+        let has_weights = examples.iter().any(|example| !example.weights.is_empty());
         let weights = outputs().map(|(_, sides)| cell_weights(examples, *sides));
         let tokens: Vec<&Tokens> = examples.iter().map(|example| &example.tokens).collect();
         let times: Vec<f32> = examples.iter().map(|example| example.t).collect();
@@ -287,16 +289,16 @@ impl MicroBatch {
             grounding_only: mode == LossMode::GroundingOnly,
             tokens: TokenData::new(&tokens, config),
             inputs: inputs
-                .map(|(k, (sides, role))| (stacked(&|e| &e.inputs[k], *sides), *role))
+                .map(|(k, (sides, role))| (stack(&|e| &e.inputs[k], *sides), *role))
                 .collect(),
             targets: outputs()
-                .map(|(k, sides)| stacked(&|e| &e.targets[k], *sides))
+                .map(|(k, sides)| stack(&|e| &e.targets[k], *sides))
                 .collect(),
             noise: outputs()
-                .map(|(k, sides)| stacked(&|e| &e.noise[k], *sides))
+                .map(|(k, sides)| stack(&|e| &e.noise[k], *sides))
                 .collect(),
             times: TensorData::new(times, [b]),
-            weights: if weighted {
+            weights: if has_weights {
                 weights.collect()
             } else {
                 Vec::new()
@@ -337,7 +339,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn changed_cells_count_more_and_the_mean_stays() {
+    fn edited_cells_weigh_more_and_the_mean_is_1() {
         let weights = weights(&[true, false, false, true], 3.0);
         assert_eq!(weights, [1.5, 0.5, 0.5, 1.5]);
         assert!(super::weights(&[], 3.0).is_empty());

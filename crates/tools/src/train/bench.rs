@@ -11,16 +11,16 @@ use rand_chacha::ChaCha8Rng;
 use super::bench_whole::{self, WholeOptions};
 use super::devices;
 use super::flow::{Batch, flow_losses};
+use super::initialise;
 use super::optimizer::{Optimizer, OptimizerConfig};
-use super::stage::{Losses, Task};
-use super::step::{compute, shares};
+use super::step::{compute, draw_micro_batches};
+use super::task::{Losses, Task};
 use unireal::Image;
 use unireal::Role;
 use unireal::internals::config::{Config, TransformerConfig};
 use unireal::internals::cpu::gemm::engine::{self, Precision};
 use unireal::internals::model::sequence::{InputFrame, TextStates};
 use unireal::internals::model::transformer::Transformer;
-use unireal::internals::weights::quant::Encoding;
 use unireal::{Error, Result};
 
 /// Options of `unireal bench train`.
@@ -81,12 +81,15 @@ pub fn run(options: &TrainOptions) -> Result<()> {
     let (batch, threads) = (options.batch, options.threads);
     let grid = config.grid();
     if threads == 0 || batch == 0 || !batch.is_multiple_of(threads) {
-        let reason = format!("a batch of {batch} cannot be divided among {threads} threads");
+        let reason = format!("batch {batch}, expected a multiple of {threads} threads");
         return Err(Error::Request(reason));
     }
     if options.size == 0 || !options.size.is_multiple_of(grid) || options.text == 0 {
         let size = options.size;
-        let reason = format!("size {size} must be a multiple of {grid}, and text above 0");
+        let reason = format!(
+            "size {size} and text {}, expected a multiple of {grid} and 1 or more",
+            options.text
+        );
         return Err(Error::Request(reason));
     }
     let device = devices::open(options.device, 1)?.remove(0);
@@ -105,8 +108,8 @@ pub fn run(options: &TrainOptions) -> Result<()> {
     for step in 0..=options.steps {
         let started = Instant::now();
         let mut rng = ChaCha8Rng::seed_from_u64(step as u64);
-        let shares = shares(&task, 1, threads, &mut rng)?;
-        let result = compute(&task, &module, &shares, &devices)?;
+        let batches = draw_micro_batches(&task, 1, threads, &mut rng)?;
+        let result = compute(&task, &module, &batches, &devices)?;
         module = optimizer.step(module, result.gradients, 1e-4)?;
         seconds.push(started.elapsed().as_secs_f64());
     }
@@ -155,7 +158,7 @@ impl Task for Bench {
     }
 
     fn fresh(&self) -> Transformer {
-        Transformer::new(&self.config, Encoding::F32, &self.device)
+        initialise::transformer(&self.config, &self.device)
     }
 
     fn published(&self, _: &Path) -> Result<Option<Transformer>> {
@@ -198,7 +201,7 @@ impl Task for Bench {
         };
         let losses = flow_losses(module, self.config.patch_size, &batch);
         Ok(Losses {
-            shown: losses.clone(),
+            logged: losses.clone(),
             losses,
             names: vec![String::new(); b],
         })

@@ -12,10 +12,10 @@ use rand_chacha::ChaCha8Rng;
 use super::batch::{self, LossMode, MicroBatch, Size};
 use super::bench::{TrainOptions, shape};
 use super::flow_networks::FlowNetworks;
-use super::resume::Trained;
+use super::resume::TrainState;
 use super::settings::Stage;
-use super::stage::{Losses, Task};
-use super::step::{compute, shares};
+use super::step::{compute, draw_micro_batches};
+use super::task::{Losses, Task};
 use crate::bench::memory;
 use unireal::Image;
 use unireal::internals::config::Config;
@@ -69,8 +69,8 @@ pub(super) fn run(options: &TrainOptions) -> Result<()> {
 
 /// Trains whole steps of a flow stage on random data in memory.
 pub struct WholeStep {
-    task: Resident,
-    trained: Trained<FlowNetworks>,
+    task: RandomFlow,
+    train_state: TrainState<FlowNetworks>,
     devices: [Device; 1],
     threads: usize,
     stage: Stage,
@@ -88,7 +88,7 @@ impl WholeStep {
         let (size, text, grid) = (options.size, options.text, config.grid());
         if !size.is_multiple_of(grid) || text == 0 {
             return Err(Error::Request(format!(
-                "size is {size} and text {text}, expected a multiple of {grid} and 1 or more"
+                "size {size} and text {text}, expected a multiple of {grid} and 1 or more"
             )));
         }
         let device = Device::flex();
@@ -99,16 +99,16 @@ impl WholeStep {
             cells: (size / config.vae.stride()) as u16,
         };
         let mut rng = ChaCha8Rng::seed_from_u64(0);
-        let resident = [LossMode::Full, LossMode::GroundingOnly]
+        let batches = [LossMode::Full, LossMode::GroundingOnly]
             .map(|mode| batch::random(&config, &stage, size, mode, &mut rng));
-        let task = Resident {
+        let task = RandomFlow {
             device: device.autodiff(),
             config,
-            resident,
+            batches,
             grounding_only: options.whole.grounding_only,
         };
         Ok(WholeStep {
-            trained: Trained::new(task.fresh(), &stage, options.threads),
+            train_state: TrainState::new(task.fresh(), &stage, options.threads),
             devices: [task.device.clone()],
             threads: options.threads,
             task,
@@ -124,9 +124,15 @@ impl WholeStep {
     pub fn step(&mut self) -> Result<()> {
         let mut rng = ChaCha8Rng::seed_from_u64(self.steps);
         self.steps += 1;
-        let shares = shares(&self.task, self.stage.groups, self.threads, &mut rng)?;
-        let step = compute(&self.task, self.trained.module(), &shares, &self.devices)?;
-        self.trained.step(step.gradients, self.stage.learning_rate)
+        let batches = draw_micro_batches(&self.task, self.stage.groups, self.threads, &mut rng)?;
+        let step = compute(
+            &self.task,
+            self.train_state.module(),
+            &batches,
+            &self.devices,
+        )?;
+        self.train_state
+            .step(step.gradients, self.stage.learning_rate)
     }
 }
 
@@ -150,14 +156,14 @@ fn stage(options: &TrainOptions) -> Result<Stage> {
 }
 
 /// A task on two micro-batches in memory, one per loss mode; its `MicroBatch` is an index into them.
-struct Resident {
+struct RandomFlow {
     config: Config,
     device: Device,
-    resident: [MicroBatch; 2],
+    batches: [MicroBatch; 2],
     grounding_only: f64,
 }
 
-impl Task for Resident {
+impl Task for RandomFlow {
     type Module = FlowNetworks;
     type MicroBatch = usize;
 
@@ -180,7 +186,7 @@ impl Task for Resident {
 
     fn losses(&self, module: &FlowNetworks, batch: &usize, on: &Device) -> Result<Losses> {
         let patch = self.config.transformer.patch_size;
-        Ok(module.losses(&self.resident[*batch], patch, 0.3, on))
+        Ok(module.losses(&self.batches[*batch], patch, 0.3, on))
     }
 
     fn held_out(&self) -> Result<Vec<usize>> {

@@ -14,17 +14,19 @@ use sha2::{Digest as _, Sha256};
 use unireal::internals::weights::module::{CpuTensor, DeviceTensor, Names, collect, fill};
 use unireal::{Error, Result};
 
-/// The keys of a file's metadata: the state, and the hash of tensors and state.
-const STATE: &str = "state";
-const HASH: &str = "sha256";
+/// The metadata key of the state.
+const STATE_KEY: &str = "state";
+
+/// The metadata key of the hash of tensors and state.
+const HASH_KEY: &str = "sha256";
 
 /// Writes a file atomically: a reader sees either the old or the new one.
 ///
 /// # Errors
 /// [`Error::Format`] when it cannot be written, for example on a full disk; the old file is intact then.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    let beside = write_beside(path, bytes, false)?;
-    rename(&beside, path)
+    let temporary = write_temporary(path, bytes, false)?;
+    rename(&temporary, path)
 }
 
 /// Writes a file like [`write()`], but syncs it to the disk before the rename, so that it also survives a power failure.
@@ -32,8 +34,8 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 /// # Errors
 /// As [`write()`].
 pub(super) fn write_durably(path: &Path, bytes: &[u8]) -> Result<()> {
-    let beside = write_beside(path, bytes, true)?;
-    rename(&beside, path)?;
+    let temporary = write_temporary(path, bytes, true)?;
+    rename(&temporary, path)?;
     sync_folder(path)
 }
 
@@ -42,11 +44,11 @@ pub(super) fn write_durably(path: &Path, bytes: &[u8]) -> Result<()> {
 /// # Errors
 /// As [`write()`].
 pub(super) fn rotate(path: &Path, previous: &Path, bytes: &[u8]) -> Result<()> {
-    let beside = write_beside(path, bytes, true)?;
+    let temporary = write_temporary(path, bytes, true)?;
     if path.exists() {
         link(path, previous)?;
     }
-    rename(&beside, path)?;
+    rename(&temporary, path)?;
     sync_folder(path)
 }
 
@@ -55,47 +57,50 @@ pub(super) fn rotate(path: &Path, previous: &Path, bytes: &[u8]) -> Result<()> {
 /// # Errors
 /// [`Error::Format`] when the link cannot be written.
 pub(super) fn link(from: &Path, to: &Path) -> Result<()> {
-    let beside = beside(to);
-    let _ = std::fs::remove_file(&beside);
+    let temporary = temporary_path(to);
+    let _ = std::fs::remove_file(&temporary);
     // File systems without hard links get a copy.
-    let linked = std::fs::hard_link(from, &beside);
+    let linked = std::fs::hard_link(from, &temporary);
     if linked.is_err() {
-        std::fs::copy(from, &beside).map_err(|e| refused(to, &e))?;
+        std::fs::copy(from, &temporary).map_err(|e| write_error(to, &e))?;
     }
-    rename(&beside, to)
+    rename(&temporary, to)
 }
 
-fn beside(path: &Path) -> PathBuf {
+/// Returns the path of the temporary file that replaces `path`.
+fn temporary_path(path: &Path) -> PathBuf {
     path.with_extension("partial")
 }
 
-fn refused(path: &Path, error: &std::io::Error) -> Error {
+/// Returns the error for a file that cannot be written.
+fn write_error(path: &Path, error: &std::io::Error) -> Error {
     Error::format(
         path.display().to_string(),
         format!("writing failed: {error}"),
     )
 }
 
-fn write_beside(path: &Path, bytes: &[u8], durably: bool) -> Result<PathBuf> {
-    let fail = |e: std::io::Error| refused(path, &e);
+/// Writes the temporary file of `path`, creates the folder if needed, and syncs the file if `durably` is set.
+fn write_temporary(path: &Path, bytes: &[u8], durably: bool) -> Result<PathBuf> {
+    let fail = |e: std::io::Error| write_error(path, &e);
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).map_err(fail)?;
     }
-    let beside = beside(path);
-    let written = File::create(&beside).and_then(|mut file| {
+    let temporary = temporary_path(path);
+    let written = File::create(&temporary).and_then(|mut file| {
         file.write_all(bytes)?;
         if durably { file.sync_all() } else { Ok(()) }
     });
     if let Err(error) = written {
         // An incomplete file would take up disk space.
-        let _ = std::fs::remove_file(&beside);
-        return Err(refused(path, &error));
+        let _ = std::fs::remove_file(&temporary);
+        return Err(write_error(path, &error));
     }
-    Ok(beside)
+    Ok(temporary)
 }
 
 fn rename(from: &Path, to: &Path) -> Result<()> {
-    std::fs::rename(from, to).map_err(|e| refused(to, &e))
+    std::fs::rename(from, to).map_err(|e| write_error(to, &e))
 }
 
 /// Syncs the folder of `path`, and so a rename in it, to the disk on Unix.
@@ -103,7 +108,7 @@ fn sync_folder(path: &Path) -> Result<()> {
     match path.parent() {
         Some(folder) if cfg!(unix) => {
             let synced = File::open(folder).and_then(|folder| folder.sync_all());
-            synced.map_err(|e| refused(path, &e))
+            synced.map_err(|e| write_error(path, &e))
         }
         _ => Ok(()),
     }
@@ -123,7 +128,7 @@ pub(super) fn bytes(tensors: &[CpuTensor], state: Option<String>) -> Result<Vec<
             (tensor.name.as_str(), tensor.shape.as_slice(), bytes)
         });
         let hash = hash(tensors.collect(), &state);
-        HashMap::from([(STATE.to_owned(), state), (HASH.to_owned(), hash)])
+        HashMap::from([(STATE_KEY.to_owned(), state), (HASH_KEY.to_owned(), hash)])
     });
     safetensors::serialize(views, metadata)
         .map_err(|e| Error::Internal(format!("writing safetensors: {e}")))
@@ -153,12 +158,12 @@ pub(super) fn read(path: &Path) -> Result<Option<(Vec<CpuTensor>, Option<String>
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(Error::format(file, e)),
     };
-    let wrong = |e: safetensors::SafeTensorError| Error::format(&file, e);
-    let tensors = SafeTensors::deserialize(&bytes).map_err(wrong)?;
-    let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(wrong)?;
+    let fail = |e: safetensors::SafeTensorError| Error::format(&file, e);
+    let tensors = SafeTensors::deserialize(&bytes).map_err(fail)?;
+    let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(fail)?;
     let entry = |name: &str| metadata.metadata().as_ref()?.get(name).cloned();
-    let state = entry(STATE);
-    if let Some(expected) = entry(HASH) {
+    let state = entry(STATE_KEY);
+    if let Some(expected) = entry(HASH_KEY) {
         let views: Vec<(&str, TensorView)> = tensors.iter().collect();
         let views = views
             .iter()
@@ -171,16 +176,18 @@ pub(super) fn read(path: &Path) -> Result<Option<(Vec<CpuTensor>, Option<String>
     }
     let mut found = Vec::new();
     for (name, view) in tensors.iter() {
-        let (fours, twos) = (view.data().chunks_exact(4), view.data().chunks_exact(2));
+        let bytes = view.data();
         let values = match view.dtype() {
-            Dtype::F32 => fours
+            Dtype::F32 => bytes
+                .chunks_exact(4)
                 .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
                 .collect(),
-            Dtype::F16 => twos
+            Dtype::F16 => bytes
+                .chunks_exact(2)
                 .map(|b| half::f16::from_le_bytes([b[0], b[1]]).to_f32())
                 .collect(),
             other => {
-                let reason = format!("{name} is {other:?}; a run holds F32 or F16");
+                let reason = format!("{name}: data type {other:?}, expected F32 or F16");
                 return Err(Error::format(file, reason));
             }
         };
@@ -213,7 +220,7 @@ pub(super) fn metadata(path: &Path) -> Result<Option<String>> {
         .read_to_end(&mut header)
         .map_err(|e| fail(&e))?;
     let header: serde_json::Value = serde_json::from_slice(&header).map_err(|e| fail(&e))?;
-    let state = &header["__metadata__"][STATE];
+    let state = &header["__metadata__"][STATE_KEY];
     Ok(state.as_str().map(str::to_owned))
 }
 

@@ -77,14 +77,14 @@ pub(super) fn combine((x, a): (Tensor<1>, f32), (y, b): (&Tensor<1>, f32)) -> Te
     tensor(x)
 }
 
-/// Returns `average + (value - average) * part`; on the CPU, in place in `average`.
-pub(super) fn mix(average: Tensor<1>, value: Tensor<1>, part: f32) -> Tensor<1> {
+/// Returns `average + (value - average) * weight`; on the CPU, in place in `average`.
+pub(super) fn mix(average: Tensor<1>, value: Tensor<1>, weight: f32) -> Tensor<1> {
     if !on_cpu(&average) || !on_cpu(&value) {
-        return average * (1.0 - part) + value * part;
+        return average * (1.0 - weight) + value * weight;
     }
     let (mut average, value) = (flex(average), flex(value));
     let pairs = values_mut(&mut average).iter_mut().zip(values(&value));
-    pairs.for_each(|(average, value)| *average += (value - *average) * part);
+    pairs.for_each(|(average, value)| *average += (value - *average) * weight);
     tensor(average)
 }
 
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn results_come_in_the_order_of_the_items() {
+    fn results_are_in_the_order_of_the_items() {
         let items: Vec<usize> = (0..100).collect();
         for threads in [1, 3] {
             let doubled = parallel(threads, items.clone(), |i| (i * 37) % 11, |i| 2 * i);
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn sums_leave_shared_tensors_and_views_as_they_are() {
+    fn sums_do_not_change_shared_tensors_and_views() {
         let whole = flat(&[1.0, 2.0, 3.0, 4.0]);
         let view = whole.clone().narrow(0, 1, 2);
         let (sum, squares) = sum(vec![view.clone(), flat(&[10.0, 20.0])]).unwrap();

@@ -11,21 +11,21 @@ use super::resume::Progress;
 use unireal::{Error, Result};
 
 /// Number of steps per line.
-pub(super) const EVERY: u64 = 10;
+pub(super) const STEPS_PER_LINE: u64 = 10;
 
-/// Prefix of the names of losses that the overall loss excludes.
-pub(super) const ASIDE: &str = "grounding/";
+/// Prefix of the names of grounding losses, which the overall loss excludes.
+pub(super) const GROUNDING_PREFIX: &str = "grounding/";
 
 /// The sums of losses since the last line.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
-pub(super) struct Open {
+pub(super) struct LossSums {
     /// For each kind, the sum and the number of its losses.
     kinds: BTreeMap<String, (f64, u64)>,
 }
 
 /// The curve files of a stage.
 pub(super) struct Curve {
-    whole: PathBuf,
+    overall: PathBuf,
     kinds: PathBuf,
 }
 
@@ -36,10 +36,10 @@ impl Curve {
     /// [`Error::Format`] when a file cannot be read or written.
     pub(super) fn open(run: &Path, stage: &str, steps: u64) -> Result<Self> {
         let folder = run.join("curves");
-        let whole = folder.join(format!("{stage}.csv"));
+        let overall = folder.join(format!("{stage}.csv"));
         let kinds = folder.join(format!("{stage}-kinds.csv"));
         for (path, header) in [
-            (&whole, "step,samples,seconds,rate,loss"),
+            (&overall, "step,samples,seconds,rate,loss"),
             (&kinds, "step,samples,kind,loss,count"),
         ] {
             let text = match std::fs::read_to_string(path) {
@@ -50,9 +50,9 @@ impl Curve {
             let mut lines_before = format!("{header}\n");
             let fields = header.split(',').count();
             // A kill can also leave an incomplete line.
-            let whole = text.ends_with('\n').then_some(text.lines().count());
-            let lines = whole.unwrap_or(text.lines().count().saturating_sub(1));
-            for line in text.lines().take(lines) {
+            let partial = usize::from(!text.ends_with('\n'));
+            let complete = text.lines().count().saturating_sub(partial);
+            for line in text.lines().take(complete) {
                 let step = line.split(',').next().and_then(|step| step.parse().ok());
                 if step.is_some_and(|step: u64| step <= steps) && line.split(',').count() == fields
                 {
@@ -62,35 +62,35 @@ impl Curve {
             }
             checkpoint::write(path, lines_before.as_bytes())?;
         }
-        Ok(Curve { whole, kinds })
+        Ok(Curve { overall, kinds })
     }
 
-    /// Adds the losses of a step. Every [`EVERY`] steps, appends the means since the last line and returns the overall mean.
+    /// Adds the losses of a step. Every [`STEPS_PER_LINE`] steps, appends the means since the last line and returns the overall mean.
     ///
     /// # Errors
     /// [`Error::Format`] when a file cannot be written.
     pub(super) fn add<'a>(
         &self,
-        open: &mut Open,
+        sums: &mut LossSums,
         losses: impl Iterator<Item = (&'a str, f32)>,
         progress: &Progress,
-        rate: f64,
+        learning_rate: f64,
     ) -> Result<Option<f64>> {
         for (name, loss) in losses {
-            let kind = open.kinds.entry(name.to_owned()).or_default();
+            let kind = sums.kinds.entry(name.to_owned()).or_default();
             kind.0 += f64::from(loss);
             kind.1 += 1;
         }
-        if !progress.steps.is_multiple_of(EVERY) {
+        if !progress.steps.is_multiple_of(STEPS_PER_LINE) {
             return Ok(None);
         }
-        let kinds = std::mem::take(&mut open.kinds);
+        let kinds = std::mem::take(&mut sums.kinds);
         // A stage may have only excluded losses.
-        let by_kind = kinds.keys().all(|name| name.starts_with(ASIDE));
-        let counts = |name: &str| by_kind || !name.starts_with(ASIDE);
-        let whole = || kinds.iter().filter(|(name, _)| counts(name));
-        let sum: f64 = whole().map(|(_, kind)| kind.0).sum();
-        let count: u64 = whole().map(|(_, kind)| kind.1).sum();
+        let all_excluded = kinds.keys().all(|name| name.starts_with(GROUNDING_PREFIX));
+        let is_included = |name: &str| all_excluded || !name.starts_with(GROUNDING_PREFIX);
+        let included = || kinds.iter().filter(|(name, _)| is_included(name));
+        let sum: f64 = included().map(|(_, kind)| kind.0).sum();
+        let count: u64 = included().map(|(_, kind)| kind.1).sum();
         let mean = sum / count.max(1) as f64;
         let Progress {
             steps,
@@ -98,8 +98,8 @@ impl Curve {
             seconds,
             ..
         } = progress;
-        let line = format!("{steps},{samples},{seconds:.1},{rate:.3e},{mean:.5}\n");
-        append(&self.whole, &line)?;
+        let line = format!("{steps},{samples},{seconds:.1},{learning_rate:.3e},{mean:.5}\n");
+        append(&self.overall, &line)?;
         let line = |(kind, (sum, count)): (&String, &(f64, u64))| {
             let mean = sum / *count as f64;
             format!("{steps},{samples},{kind},{mean:.5},{count}\n")
@@ -133,10 +133,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_that_a_kill_has_undone_go() {
+    fn reopening_removes_the_lines_after_the_checkpoint() {
         let run = tempfile::tempdir().unwrap();
         let curve = Curve::open(run.path(), "a", 0).unwrap();
-        let mut open = Open::default();
+        let mut sums = LossSums::default();
         for steps in 1..=30 {
             let progress = Progress {
                 steps,
@@ -146,14 +146,14 @@ mod tests {
             };
             let losses = [("edit", steps as f32), ("control/depth", 1.0)];
             curve
-                .add(&mut open, losses.into_iter(), &progress, 1e-3)
+                .add(&mut sums, losses.into_iter(), &progress, 1e-3)
                 .unwrap();
         }
-        append(&curve.whole, "40,8").unwrap();
+        append(&curve.overall, "40,8").unwrap();
         Curve::open(run.path(), "a", 20).unwrap();
-        let whole = std::fs::read_to_string(&curve.whole).unwrap();
+        let overall = std::fs::read_to_string(&curve.overall).unwrap();
         assert_eq!(
-            whole,
+            overall,
             "step,samples,seconds,rate,loss\n10,20,1.0,1.000e-3,3.25000\n20,40,1.0,1.000e-3,8.25000\n"
         );
         let kinds = std::fs::read_to_string(&curve.kinds).unwrap();

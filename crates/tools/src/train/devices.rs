@@ -32,9 +32,11 @@ pub enum Kind {
 /// [`Error::Unsupported`] for a missing device or more than one CPU, [`Error::Request`] for a `count` of 0.
 pub(super) fn open(kind: Kind, count: usize) -> Result<Vec<Device>> {
     match kind {
-        _ if count == 0 => Err(Error::Request("0 devices; use 1 or more".into())),
+        _ if count == 0 => Err(Error::Request(
+            "opening devices: 0, expected 1 or more".into(),
+        )),
         Kind::Cpu if count > 1 => Err(Error::Unsupported(format!(
-            "{count} CPU devices; the CPU is one device, use threads"
+            "opening devices: {count} CPU devices, expected 1; use threads"
         ))),
         Kind::Cpu => Ok(vec![Device::flex()]),
         Kind::Gpu if count == 1 => {
@@ -50,7 +52,7 @@ pub(super) fn open(kind: Kind, count: usize) -> Result<Vec<Device>> {
         Kind::Cuda => Ok((0..count).map(Device::cuda).collect()),
         #[cfg(not(feature = "cuda"))]
         Kind::Cuda => Err(Error::Unsupported(
-            "this build has no CUDA; build with --features cuda".into(),
+            "opening CUDA: this build has no CUDA, expected one with --features cuda".into(),
         )),
     }
 }
@@ -65,9 +67,10 @@ mod tests {
 
     use crate::train::checkpoint;
     use crate::train::flow::{Batch, flow_losses};
+    use crate::train::initialise;
     use crate::train::optimizer::{Optimizer, OptimizerConfig};
-    use crate::train::stage::{Losses, Task};
-    use crate::train::step::{compute, shares};
+    use crate::train::step::{compute, draw_micro_batches};
+    use crate::train::task::{Losses, Task};
     use unireal::Image;
     use unireal::Role;
     use unireal::internals::config::{Config, TransformerConfig};
@@ -75,7 +78,6 @@ mod tests {
     use unireal::internals::model::transformer::{self, Transformer};
     use unireal::internals::noise::Noise;
     use unireal::internals::weights::module::{CpuTensor, collect};
-    use unireal::internals::weights::quant::Encoding;
 
     /// A task with two fixed micro-batches.
     struct Fixed(TransformerConfig, Device);
@@ -89,7 +91,7 @@ mod tests {
         }
 
         fn fresh(&self) -> Transformer {
-            Transformer::new(&self.0, Encoding::F32, &self.1)
+            initialise::transformer(&self.0, &self.1)
         }
 
         fn published(&self, _: &Path) -> Result<Option<Transformer>> {
@@ -130,7 +132,7 @@ mod tests {
             };
             let losses = flow_losses(module, self.0.patch_size, &batch);
             Ok(Losses {
-                shown: losses.clone(),
+                logged: losses.clone(),
                 losses,
                 names: vec![String::new(); 2],
             })
@@ -159,8 +161,8 @@ mod tests {
         let mut losses = Vec::new();
         for _ in 0..3 {
             let mut rng = ChaCha8Rng::seed_from_u64(0);
-            let shares = shares(&task, 1, 2, &mut rng).unwrap();
-            let result = compute(&task, &module, &shares, &tracked).unwrap();
+            let batches = draw_micro_batches(&task, 1, 2, &mut rng).unwrap();
+            let result = compute(&task, &module, &batches, &tracked).unwrap();
             losses.extend(result.losses.iter().map(|(_, loss)| *loss));
             module = optimizer.step(module, result.gradients, 1e-3).unwrap();
         }
@@ -169,12 +171,12 @@ mod tests {
 
     /// Steps on two devices equal those on one, and steps on WebGPU equal those on the CPU.
     #[test]
-    fn two_devices_make_the_step_of_one() {
+    fn two_devices_take_the_same_step_as_one() {
         let first = match open(Kind::Gpu, 1) {
             Ok(mut opened) => opened.remove(0),
             Err(error) => {
                 eprintln!(
-                    "SKIPPED training on two devices: {error}; on Debian, mesa-vulkan-drivers brings an adapter"
+                    "SKIPPED, missing: an adapter for training on two devices: {error}; Debian has mesa-vulkan-drivers"
                 );
                 return;
             }

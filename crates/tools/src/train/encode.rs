@@ -47,7 +47,7 @@ pub fn run(options: &Options) -> Result<()> {
     let never = AtomicBool::new(false);
     let (mut shards, mut samples) = (0, 0);
     for path in shard::find(&options.shards)? {
-        let entries = encoder.shard(&path, &never)?.unwrap_or_default();
+        let entries = encoder.encode_shard(&path, &never)?.unwrap_or_default();
         shards += 1;
         samples += entries.len();
     }
@@ -56,6 +56,7 @@ pub fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
+/// Creates an encoder with the autoencoder of the options.
 fn open(options: &Options, device: &Device) -> Result<Encoder> {
     let config = Config::read(&options.pack)?;
     let grid = config.grid() as u32;
@@ -96,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn the_files_hold_every_distinct_frame_and_every_prompt() {
+    fn encoded_files_hold_every_distinct_frame_and_every_prompt() {
         let folder = tempfile::tempdir().unwrap();
         let (shards, out) = (folder.path().join("shards"), folder.path().join("out"));
         std::fs::create_dir(&shards).unwrap();
@@ -144,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_size_that_the_model_does_not_take_is_refused() {
+    fn a_size_off_the_grid_is_refused() {
         let error = run(&options(Path::new("."), 12, Path::new("."))).unwrap_err();
         assert!(
             error

@@ -33,7 +33,7 @@ pub fn flow_loss(transformer: &Transformer, patch: usize, batch: &Batch) -> Tens
 
 /// Returns the mean squared error of the velocity for each sample, `[b]`.
 pub fn flow_losses(transformer: &Transformer, patch: usize, batch: &Batch) -> Tensor<1> {
-    forward_with_hook(transformer, patch, batch, |_, _| ())
+    losses_with_states(transformer, patch, batch, 0).0
 }
 
 /// Returns [`flow_losses`] and, if the batch has a target mask, the grounding losses, `[b]`; 0 for samples without a known target.
@@ -51,17 +51,12 @@ pub(super) fn grounded_losses(
         .iter()
         .map(|x| Grid::of(x, patch).tokens())
         .sum();
-    let middle = transformer.depth() / 2;
-    let mut seen = None;
-    let losses = forward_with_hook(transformer, patch, batch, |blocks, tokens| {
-        if blocks == middle {
-            let [_, n, _] = tokens.dims();
-            let first = Grid::of(&batch.targets[0], patch).tokens();
-            seen = Some(tokens.clone().narrow(1, n - outputs, first));
-        }
-    });
-    let grounded = seen.map(|tokens| grounding.losses(tokens, target_mask, batch.t.clone()));
-    (losses, grounded)
+    let (losses, tokens) = losses_with_states(transformer, patch, batch, transformer.depth() / 2);
+    let [_, n, _] = tokens.dims();
+    let first = Grid::of(&batch.targets[0], patch).tokens();
+    let tokens = tokens.narrow(1, n - outputs, first);
+    let grounded = grounding.losses(tokens, target_mask, batch.t.clone());
+    (losses, Some(grounded))
 }
 
 /// Returns the grounding losses on the tokens of the first input frame, `[b]`: without an output, the head sees only the prompt and
@@ -73,19 +68,22 @@ pub(super) fn grounding_losses(
     batch: &Batch,
 ) -> Option<Tensor<1>> {
     let (target_mask, canvas) = (batch.target_mask.as_ref()?, batch.inputs.first()?);
-    let [_, words, _] = batch.text.states.dims();
+    let [_, n_text, _] = batch.text.states.dims();
     let tokens = Grid::of(&canvas.latent, patch).tokens();
-    let states = transformer.clean_states(&batch.text, &batch.inputs, transformer.depth() / 2);
-    let canvas = states.narrow(1, words, tokens);
+    let sequence = transformer.sequence(&batch.text, &batch.inputs, &[]);
+    let hidden = transformer.embed(&sequence, &[], batch.t.clone());
+    let hidden = transformer.run_blocks(&sequence, 0..transformer.depth() / 2, hidden);
+    let canvas = hidden.tokens.narrow(1, n_text, tokens);
     Some(grounding.losses(canvas, target_mask, batch.t.ones_like()))
 }
 
-fn forward_with_hook(
+/// Returns the losses `[b]` and the tokens `[b, n, d]` after the first `blocks` blocks.
+fn losses_with_states(
     transformer: &Transformer,
     patch: usize,
     batch: &Batch,
-    after: impl FnMut(usize, &Tensor<3>),
-) -> Tensor<1> {
+    blocks: usize,
+) -> (Tensor<1>, Tensor<3>) {
     let grids: Vec<Grid> = batch
         .targets
         .iter()
@@ -99,7 +97,11 @@ fn forward_with_hook(
         .zip(&batch.noise)
         .map(|(x0, eps)| x0.clone() + (eps.clone() - x0.clone()) * t.clone())
         .collect();
-    let velocities = transformer.forward_with_hook(&sequence, &noisy, batch.t.clone(), after);
+    let hidden = transformer.embed(&sequence, &noisy, batch.t.clone());
+    let middle = transformer.run_blocks(&sequence, 0..blocks, hidden);
+    let tokens = middle.tokens.clone();
+    let hidden = transformer.run_blocks(&sequence, blocks..transformer.depth(), middle);
+    let velocities = transformer.velocities(&sequence, hidden);
     let outputs = velocities.len() as f64;
     let losses = velocities.into_iter().enumerate().map(|(i, v)| {
         let error = (v - (batch.noise[i].clone() - batch.targets[i].clone())).square();
@@ -110,5 +112,6 @@ fn forward_with_hook(
         error.flatten::<2>(1, 3).mean_dim(1).squeeze_dim::<1>(1)
     });
     let total = losses.reduce(|sum, loss| sum + loss);
-    total.expect("a batch has at least one output") / outputs
+    let total = total.expect("a batch has at least one output");
+    (total / outputs, tokens)
 }

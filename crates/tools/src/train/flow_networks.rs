@@ -4,14 +4,14 @@ use burn::module::Module;
 use burn::tensor::Device;
 
 use super::batch::MicroBatch;
-use super::curve::ASIDE;
+use super::curve::GROUNDING_PREFIX;
 use super::flow::{grounded_losses, grounding_losses};
 use super::grounding::Grounding;
-use super::stage::Losses;
+use super::initialise;
+use super::task::Losses;
 use unireal::internals::config::Config;
 use unireal::internals::model::text::TextEncoder;
 use unireal::internals::model::transformer::Transformer;
-use unireal::internals::weights::quant::Encoding;
 
 /// Text encoder, transformer and the head of the grounding loss, which flow stages train together.
 #[derive(Module, Debug)]
@@ -25,8 +25,8 @@ impl FlowNetworks {
     /// Initialises new networks.
     pub(super) fn new(config: &Config, device: &Device) -> Self {
         FlowNetworks {
-            text: TextEncoder::new(&config.text_encoder, Encoding::F32, device),
-            transformer: Transformer::new(&config.transformer, Encoding::F32, device),
+            text: initialise::text_encoder(&config.text_encoder, device),
+            transformer: initialise::transformer(&config.transformer, device),
             grounding: Grounding::new(&config.transformer, device),
         }
     }
@@ -43,22 +43,22 @@ impl FlowNetworks {
         let tensors = batch.batch(&self.text, device);
         let (transformer, grounding) = (&self.transformer, &self.grounding);
         if batch.grounding_only
-            && let Some(shown) = grounding_losses(transformer, grounding, patch, &tensors)
+            && let Some(logged) = grounding_losses(transformer, grounding, patch, &tensors)
         {
-            let name = |name: &String| format!("{ASIDE}{name}");
+            let name = |name: &String| format!("{GROUNDING_PREFIX}{name}");
             return Losses {
-                losses: shown.clone() * weight,
-                shown,
+                losses: logged.clone() * weight,
+                logged,
                 names: batch.names.iter().map(name).collect(),
             };
         }
-        let (shown, grounded) = grounded_losses(transformer, grounding, patch, &tensors);
+        let (logged, grounded) = grounded_losses(transformer, grounding, patch, &tensors);
         Losses {
             losses: match grounded {
-                Some(grounded) => shown.clone() + grounded * weight,
-                None => shown.clone(),
+                Some(grounded) => logged.clone() + grounded * weight,
+                None => logged.clone(),
             },
-            shown,
+            logged,
             names: batch.names.clone(),
         }
     }

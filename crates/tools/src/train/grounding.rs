@@ -1,12 +1,14 @@
 //! The grounding loss: after half of the transformer's blocks, a linear head predicts which output tokens the prompt refers to.
 //!
-//! The flow loss says little about which object is meant: few of the cells differ, and only while noise still hides the object.
-//! The grounding loss says it in every sample and to the first blocks directly. Only training uses the head; no pack holds it.
+//! The flow loss gives only a weak signal about the object that the prompt refers to: few of the cells differ, and only while noise
+//! hides the object. The grounding loss gives that signal in every sample, and directly to the first blocks. Only training uses the
+//! head; no pack holds it.
 
 use burn::module::Module;
 use burn::tensor::activation::log_sigmoid;
 use burn::tensor::{Device, Tensor, TensorData};
 
+use super::initialise::{Initial, initialised};
 use unireal::internals::config::TransformerConfig;
 use unireal::internals::model::linear::{Bias, Linear};
 use unireal::internals::model::transformer::norm;
@@ -50,26 +52,26 @@ impl TargetMaskData {
             for (i, _) in cells
                 .iter()
                 .enumerate()
-                .filter(|(_, target_mask)| **target_mask)
+                .filter(|(_, is_target)| **is_target)
             {
                 tokens[i / columns / patch * (columns / patch) + i % columns / patch] = 1.0;
             }
-            let target_mask = tokens.iter().sum::<f32>();
-            if target_mask == 0.0 || target_mask == n as f32 {
+            let targets = tokens.iter().sum::<f32>();
+            if targets == 0.0 || targets == n as f32 {
                 continue;
             }
             for (token, weight) in std::iter::zip(tokens, weights) {
-                let alike = if *token > 0.0 {
-                    target_mask
+                let class_size = if *token > 0.0 {
+                    targets
                 } else {
-                    n as f32 - target_mask
+                    n as f32 - targets
                 };
-                *weight = 0.5 / alike;
+                *weight = 0.5 / class_size;
             }
         }
-        let known = weights.iter().any(|weight| *weight > 0.0);
+        let has_known = weights.iter().any(|weight| *weight > 0.0);
         let shape = [cells.len(), n];
-        known.then(|| TargetMaskData {
+        has_known.then(|| TargetMaskData {
             tokens: TensorData::new(tokens, shape),
             weights: TensorData::new(weights, shape),
         })
@@ -86,14 +88,18 @@ impl TargetMaskData {
 
 impl Grounding {
     pub(super) fn new(config: &TransformerConfig, device: &Device) -> Self {
-        Grounding {
+        let head = Grounding {
             out: Linear::new(config.hidden_size, 1, Bias::Yes, Encoding::F32, device),
             epsilon: config.norm_eps,
-        }
+        };
+        initialised(head, |_, shape| match shape.len() {
+            2 => Initial::xavier(shape),
+            _ => Initial::Unchanged,
+        })
     }
 
     /// Returns the cross-entropy of each sample, `[b]`, for the output's tokens `[b, n, d]`, times the time `t`: near the image (0) the
-    /// answer is visible in the tokens, near the noise (1) it has to come from the prompt.
+    /// tokens show the edited object, near the noise (1) only the prompt refers to it.
     pub(super) fn losses(
         &self,
         tokens: Tensor<3>,
@@ -102,9 +108,9 @@ impl Grounding {
     ) -> Tensor<1> {
         let logits = self.out.forward(norm(tokens, self.epsilon));
         let logits = logits.squeeze_dim::<2>(2);
-        let yes = log_sigmoid(logits.clone()) * target_mask.tokens.clone();
-        let no = log_sigmoid(logits.neg()) * (target_mask.tokens.clone().neg() + 1.0);
-        let entropy = (yes + no).neg() * target_mask.weights.clone();
+        let positive = log_sigmoid(logits.clone()) * target_mask.tokens.clone();
+        let negative = log_sigmoid(logits.neg()) * (target_mask.tokens.clone().neg() + 1.0);
+        let entropy = (positive + negative).neg() * target_mask.weights.clone();
         entropy.sum_dim(1).squeeze_dim::<1>(1) * t
     }
 }
@@ -118,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn both_sides_count_one_half_and_the_unknown_nothing() {
+    fn targets_and_others_weigh_one_half_and_unknown_samples_nothing() {
         let device = Device::flex();
         let mut one = [false; 16];
         one[5] = true;
@@ -137,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn what_points_at_the_right_token_loses_least() {
+    fn predicting_the_target_token_has_the_lowest_loss() {
         let device = Device::flex();
         let config = TransformerConfig {
             hidden_size: 2,

@@ -13,19 +13,18 @@ use burn::module::Module;
 use burn::tensor::Device;
 
 use super::settings::Settings;
-use super::{checkpoint, vocabulary};
+use super::{checkpoint, initialise, vocabulary};
 use crate::float_weights;
 use unireal::internals::config::{self, Config};
-use unireal::internals::model::text::{self, TextEncoder};
-use unireal::internals::model::transformer::{self, Transformer};
-use unireal::internals::model::vae::{self, Autoencoder};
+use unireal::internals::model::text;
+use unireal::internals::model::transformer;
+use unireal::internals::model::vae;
 use unireal::internals::tokenizer::Tokenizer;
 use unireal::internals::weights::module::{CpuTensor, Names, collect};
-use unireal::internals::weights::quant::Encoding;
 use unireal::{Error, Result};
 
 /// The last layers of a block's branches in the text encoder, the transformer and the autoencoder; zero in new blocks.
-const LAST: [&str; 8] = [
+const BRANCH_OUTPUTS: [&str; 8] = [
     "SelfAttention.o.weight",
     "DenseReluDense.wo.weight",
     "attention.out.weight",
@@ -36,22 +35,26 @@ const LAST: [&str; 8] = [
     "conv2.bias",
 ];
 
-/// Parameters with an axis of latent channels, or of a patch's values with channels first. The encoder's last layers, [`LOG_VARIANCE`],
-/// predict means in one half and log variances in the other. The weights of new means are those of a fresh layer; new log variances
-/// are low, because the decoder ignores a noisy channel, which then gets no gradient.
-const CHANNELS: [&str; 4] = [
+/// Parameters with an axis of latent channels, or of a patch's values with channels first.
+const CHANNEL_PARAMETERS: [&str; 4] = [
     "decoder.conv_in.weight",
     "patch_in.weight",
     "patch_out.weight",
     "patch_out.bias",
 ];
-const LOG_VARIANCE: [&str; 2] = ["encoder.conv_out.weight", "encoder.conv_out.bias"];
+
+/// The encoder's last layers, which predict means in one half and log variances in the other. The weights of new means are those of
+/// a fresh layer; new log variances are low, because the decoder ignores a noisy channel, which then gets no gradient.
+const MOMENT_PARAMETERS: [&str; 2] = ["encoder.conv_out.weight", "encoder.conv_out.bias"];
+
+/// The part of error messages that says what may differ from the preset.
+const GROWABLE: &str = "only depth, latent channels, the number of patches and vocabulary can grow";
 
 /// The initial log variance of a new channel.
-const QUIET: f32 = -6.0;
+const NEW_LOG_VARIANCE: f32 = -6.0;
 
-/// The name of the token embedding.
-const EMBEDDING: &str = "shared.weight";
+/// The name of the token embedding in a pack.
+const TOKEN_EMBEDDING: &str = "shared.weight";
 
 /// The networks of a pack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -78,113 +81,139 @@ impl Network {
     }
 }
 
-/// Writes a new run's folder with weights of the pack `from`, decoded to f32: those of the networks `take`, or of all if `take` is
+/// Writes a new run's folder with weights of the pack `from`, decoded to f32: those of `networks`, or of all networks if it is
 /// empty.
 ///
 /// # Errors
 /// [`Error::Format`] when the pack cannot be read or its shape cannot grow into that of `config`.
 pub(super) fn grow(
     from: &Path,
-    take: &[Network],
+    networks: &[Network],
     run: &Path,
     mut config: Config,
     settings: &Settings,
 ) -> Result<()> {
-    let wanted = |network| take.is_empty() || take.contains(&network);
+    let is_selected = |network| networks.is_empty() || networks.contains(&network);
     let old = Config::read(from)?;
     // Scale and shift of the latents belong to the weights.
     config.vae.scaling_factor = old.vae.scaling_factor;
     config.vae.shift_factor = old.vae.shift_factor;
-    let device = Device::flex();
-    // The autoencoder needs no vocabulary.
-    let vocabularies = if wanted(Network::TextEncoder) || wanted(Network::Transformer) {
-        vocabularies(from, run, &config, old.text_encoder.vocab_size, settings)?
-    } else {
-        None
-    };
-    let words = |name: &str, old: &CpuTensor, new: &CpuTensor| match (name, &vocabularies) {
-        (EMBEDDING, Some(both)) if old.shape[1..] == new.shape[1..] => {
-            both.rows(old, new).map(Some)
+    if is_selected(Network::TextEncoder) || is_selected(Network::Transformer) {
+        let vocabularies = vocabularies(from, run, &config, old.text_encoder.vocab_size, settings)?;
+        if is_selected(Network::TextEncoder) {
+            grow_text_encoder(from, run, &config, vocabularies)?;
         }
-        _ => Ok(None),
-    };
-    // Number of cells of an old patch if new patches have one cell; else 1, which leaves the patch layers unchanged.
-    let cells = match (old.transformer.patch_size, config.transformer.patch_size) {
-        (patch, 1) => patch * patch,
-        _ => 1,
-    };
-    let channels = |name: &str, old: &CpuTensor, new: &CpuTensor| {
-        let cell = cell(name, old, cells);
-        let old = cell.as_ref().unwrap_or(old);
-        let zero = |mut new: CpuTensor| {
-            new.values.fill(0.0);
-            new
-        };
-        let grown = match name {
-            _ if CHANNELS.contains(&name) => inside(old, zero(new.clone()), 1),
-            _ if LOG_VARIANCE.contains(&name) => inside(old, quiet(new.clone()), 2),
-            _ => None,
-        };
-        Ok(grown)
-    };
-    if wanted(Network::TextEncoder) {
-        let encoder = TextEncoder::new(&config.text_encoder, Encoding::F32, &device);
-        component("text_encoder", encoder, text::NAMES, from, run, words)?;
     }
-    if wanted(Network::Transformer) {
-        let network = Transformer::new(&config.transformer, Encoding::F32, &device);
+    let convert = |name: &str, old_tensor: &CpuTensor, new: &CpuTensor| {
+        Ok(convert_channels(
+            name,
+            old_tensor,
+            new,
+            patch_cells(&old, &config),
+        ))
+    };
+    let device = Device::flex();
+    if is_selected(Network::Transformer) {
+        let network = initialise::transformer(&config.transformer, &device);
         let names = transformer::NAMES;
-        component("transformer", network, names, from, run, channels)?;
+        write_network("transformer", network, names, from, run, convert)?;
     }
-    if wanted(Network::Vae) {
-        let autoencoder = Autoencoder::new(&config.vae, Encoding::F32, &device);
-        component("vae", autoencoder, vae::NAMES, from, run, channels)?;
+    if is_selected(Network::Vae) {
+        let autoencoder = initialise::autoencoder(&config.vae, &device);
+        write_network("vae", autoencoder, vae::NAMES, from, run, convert)?;
     }
     config.write(run)
 }
 
-fn wrong(from: &Path, reason: impl std::fmt::Display) -> Error {
+/// Writes the text encoder, with an embedding of the run's vocabulary if it differs from the pack's.
+fn grow_text_encoder(
+    from: &Path,
+    run: &Path,
+    config: &Config,
+    vocabularies: Option<Vocabularies>,
+) -> Result<()> {
+    let convert = |name: &str, old: &CpuTensor, new: &CpuTensor| match (name, &vocabularies) {
+        (TOKEN_EMBEDDING, Some(vocabularies)) if old.shape[1..] == new.shape[1..] => {
+            vocabularies.embedding(old, new).map(Some)
+        }
+        _ => Ok(None),
+    };
+    let encoder = initialise::text_encoder(&config.text_encoder, &Device::flex());
+    write_network("text_encoder", encoder, text::NAMES, from, run, convert)
+}
+
+/// Returns the number of cells of an old patch if new patches have one cell; else 1, which leaves the patch layers unchanged.
+fn patch_cells(old: &Config, new: &Config) -> usize {
+    match (old.transformer.patch_size, new.transformer.patch_size) {
+        (patch, 1) => patch * patch,
+        _ => 1,
+    }
+}
+
+/// Converts a parameter with an axis of channels to the shape of `new`, and a patch layer from patches of `cells` cells to patches
+/// of one. Returns `None` for other parameters.
+fn convert_channels(
+    name: &str,
+    old: &CpuTensor,
+    new: &CpuTensor,
+    cells: usize,
+) -> Option<CpuTensor> {
+    let single_cell = to_single_cell(name, old, cells);
+    let old = single_cell.as_ref().unwrap_or(old);
+    if CHANNEL_PARAMETERS.contains(&name) {
+        let mut zeros = new.clone();
+        zeros.values.fill(0.0);
+        copy_into(old, zeros, 1)
+    } else if MOMENT_PARAMETERS.contains(&name) {
+        copy_into(old, with_low_log_variance(new.clone()), 2)
+    } else {
+        None
+    }
+}
+
+/// Returns the error for a file or folder of a pack.
+fn format_error(from: &Path, reason: impl std::fmt::Display) -> Error {
     Error::format(from.display().to_string(), reason)
 }
 
-/// Writes the tensors of one network: the old ones, or those of `fresh` that the pack lacks. `change` may convert an old tensor
+/// Writes the tensors of one network: the old ones, or those of `fresh` that the pack lacks. `convert` may convert an old tensor
 /// to the new shape.
-fn component<M: Module>(
+fn write_network<M: Module>(
     name: &str,
     fresh: M,
     names: Names,
     from: &Path,
     run: &Path,
-    change: impl Fn(&str, &CpuTensor, &CpuTensor) -> Result<Option<CpuTensor>>,
+    convert: impl Fn(&str, &CpuTensor, &CpuTensor) -> Result<Option<CpuTensor>>,
 ) -> Result<()> {
     let folder = from.join(name);
     let mut old = float_weights::read(&folder)?;
     let mut grown = Vec::new();
     for mut new in collect(&fresh, names)? {
         let Some(old) = old.remove(&new.name) else {
-            if LAST.iter().any(|last| new.name.ends_with(last)) {
+            if BRANCH_OUTPUTS
+                .iter()
+                .any(|output| new.name.ends_with(output))
+            {
                 new.values.fill(0.0);
             }
             grown.push(new);
             continue;
         };
-        grown.push(match change(&new.name, &old, &new)? {
-            Some(changed) => changed,
+        grown.push(match convert(&new.name, &old, &new)? {
+            Some(converted) => converted,
             None if old.shape == new.shape => old,
             None => {
                 let (name, old, new) = (&new.name, &old.shape, &new.shape);
-                let reason = format!(
-                    "{name} is {old:?} where the preset has {new:?}; only depth, latent channels, the number of patches and vocabulary can grow"
-                );
-                return Err(wrong(&folder, reason));
+                let reason = format!("{name}: shape {old:?}, expected {new:?}; {GROWABLE}");
+                return Err(format_error(&folder, reason));
             }
         });
     }
-    if let Some(left) = old.keys().min() {
-        let reason = format!(
-            "{left} has no place in the preset; only depth, latent channels, the number of patches and vocabulary can grow"
-        );
-        return Err(wrong(&folder, reason));
+    if let Some(unused) = old.keys().min() {
+        let reason =
+            format!("{unused}: not in the preset, expected only its parameters; {GROWABLE}");
+        return Err(format_error(&folder, reason));
     }
     let path = run.join(name).join("model.safetensors");
     checkpoint::write(&path, &checkpoint::bytes(&grown, None)?)
@@ -192,8 +221,8 @@ fn component<M: Module>(
 
 /// Converts a patch layer from patches of `cells` cells to patches of one cell: the input layer sums its weights over the cells,
 /// the output layer averages them. Returns `None` for other layers.
-fn cell(name: &str, old: &CpuTensor, cells: usize) -> Option<CpuTensor> {
-    let (axis, share) = match name {
+fn to_single_cell(name: &str, old: &CpuTensor, cells: usize) -> Option<CpuTensor> {
+    let (axis, factor) = match name {
         "patch_in.weight" => (1, 1.0),
         "patch_out.weight" | "patch_out.bias" => (0, 1.0 / cells as f32),
         _ => return None,
@@ -203,8 +232,8 @@ fn cell(name: &str, old: &CpuTensor, cells: usize) -> Option<CpuTensor> {
     shape[axis] /= cells;
     let mut values = vec![0f32; shape.iter().product()];
     for (i, value) in old.values.iter().enumerate() {
-        let (index, place) = (i / inner, i % inner);
-        values[index / cells * inner + place] += value * share;
+        let (index, offset) = (i / inner, i % inner);
+        values[index / cells * inner + offset] += value * factor;
     }
     let name = old.name.clone();
     Some(CpuTensor {
@@ -214,10 +243,10 @@ fn cell(name: &str, old: &CpuTensor, cells: usize) -> Option<CpuTensor> {
     })
 }
 
-/// Makes the encoder's last layer predict log variances of [`QUIET`].
-fn quiet(mut layer: CpuTensor) -> CpuTensor {
+/// Makes the encoder's last layer predict log variances of [`NEW_LOG_VARIANCE`].
+fn with_low_log_variance(mut layer: CpuTensor) -> CpuTensor {
     let value = match layer.shape.len() {
-        1 => QUIET,
+        1 => NEW_LOG_VARIANCE,
         _ => 0.0,
     };
     let half = layer.values.len() / 2;
@@ -227,7 +256,7 @@ fn quiet(mut layer: CpuTensor) -> CpuTensor {
 
 /// Copies `old` into `new`: divides the rows of both into `parts` equal parts and copies each part to the first rows and columns of
 /// its counterpart. Returns `None` if `old` does not fit.
-fn inside(old: &CpuTensor, mut new: CpuTensor, parts: usize) -> Option<CpuTensor> {
+fn copy_into(old: &CpuTensor, mut new: CpuTensor, parts: usize) -> Option<CpuTensor> {
     let fits = old.shape.len() == new.shape.len()
         && std::iter::zip(&old.shape, &new.shape).all(|(old, new)| old <= new)
         && old.shape[0].is_multiple_of(parts)
@@ -262,46 +291,50 @@ fn vocabularies(
     settings: &Settings,
 ) -> Result<Option<Vocabularies>> {
     let path = from.join("tokenizer/tokenizer.json");
-    let bytes = std::fs::read(&path).map_err(|e| wrong(&path, e))?;
-    let own = run.join("tokenizer/tokenizer.json");
+    let bytes = std::fs::read(&path).map_err(|e| format_error(&path, e))?;
+    let run_path = run.join("tokenizer/tokenizer.json");
     let size = config.text_encoder.vocab_size;
     if size == old_size {
-        checkpoint::write(&own, &bytes)?;
+        checkpoint::write(&run_path, &bytes)?;
         return Ok(None);
     }
-    vocabulary::of_run(run, &settings.data, size)?;
-    let new = std::fs::read(&own).map_err(|e| wrong(&own, e))?;
+    vocabulary::read_or_train(run, &settings.data, size)?;
+    let new = std::fs::read(&run_path).map_err(|e| format_error(&run_path, e))?;
     let ids = |path: &Path, bytes: &[u8]| {
         let file = path.display().to_string();
-        config::parse::<Ids>(&file, bytes).map(|ids| ids.model.vocab)
+        config::parse::<TokenizerJson>(&file, bytes).map(|ids| ids.model.vocab)
     };
     Ok(Some(Vocabularies {
         ids: ids(&path, &bytes)?,
         tokenizer: Tokenizer::from_json(&bytes)?,
-        new: ids(&own, &new)?,
+        new: ids(&run_path, &new)?,
     }))
 }
 
 /// The fields that are read from `tokenizer.json`.
 #[derive(serde::Deserialize)]
-struct Ids {
-    model: Tokens,
+struct TokenizerJson {
+    model: TokenizerModel,
 }
 
 #[derive(serde::Deserialize)]
-struct Tokens {
+struct TokenizerModel {
     vocab: HashMap<String, usize>,
 }
 
+/// The vocabularies of a pack and of a run.
 struct Vocabularies {
+    /// The ids of the pack's tokens.
     ids: HashMap<String, usize>,
+    /// The pack's tokenizer.
     tokenizer: Tokenizer,
+    /// The ids of the run's tokens.
     new: HashMap<String, usize>,
 }
 
 impl Vocabularies {
     /// Returns the new embedding: known tokens keep their rows, new ones get the mean of their parts.
-    fn rows(&self, old: &CpuTensor, new: &CpuTensor) -> Result<CpuTensor> {
+    fn embedding(&self, old: &CpuTensor, new: &CpuTensor) -> Result<CpuTensor> {
         let width = new.shape[1];
         let mut grown = CpuTensor {
             name: new.name.clone(),

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::checkpoint;
 use super::resume::Progress;
 use super::settings::{Settings, Stage};
-use super::stage::Task;
+use super::task::Task;
 use crate::evaluate::requests::{Milestone, SCORES};
 use unireal::{Error, Result};
 
@@ -45,12 +45,18 @@ impl Milestones {
 
     /// Writes the sheet and the scores of the averaged networks. Errors and panics become warnings, so that training continues.
     pub(super) fn write<T: Task>(&self, task: &T, averaged: &T::Module, progress: Progress) {
-        let made = catch_unwind(AssertUnwindSafe(|| task.milestone(averaged)));
-        let made = made.unwrap_or_else(|_| Err(Error::Internal("it panicked".into())));
-        let written = made.and_then(|made| match made {
-            Some(milestone) => self.save(&milestone, progress.samples),
-            None => Ok(()),
-        });
+        let milestone = catch_unwind(AssertUnwindSafe(|| task.milestone(averaged)));
+        let panicked = |_| {
+            Err(Error::Internal(
+                "scoring a milestone: the networks panicked".into(),
+            ))
+        };
+        let written = milestone
+            .unwrap_or_else(panicked)
+            .and_then(|milestone| match milestone {
+                Some(milestone) => self.save(&milestone, progress.samples),
+                None => Ok(()),
+            });
         if let Err(error) = written {
             let samples = progress.samples;
             eprintln!(
@@ -71,13 +77,13 @@ impl Milestones {
         };
         let mut text = format!("stage,samples,{}\n", SCORES.join(","));
         // A resumed run can reach the same milestone again.
-        let undone = |line: &&str| {
+        let is_replaced = |line: &&str| {
             let mut fields = line.split(',');
             let stage = fields.next() == Some(self.stage.as_str());
             let at = fields.next().and_then(|field| field.parse::<u64>().ok());
             stage && at.is_none_or(|at| at >= samples)
         };
-        for line in old.lines().skip(1).filter(|line| !undone(line)) {
+        for line in old.lines().skip(1).filter(|line| !is_replaced(line)) {
             text += line;
             text.push('\n');
         }
@@ -89,7 +95,7 @@ impl Milestones {
         }
         text.push('\n');
         checkpoint::write(&path, text.as_bytes())?;
-        let told: Vec<String> = milestone
+        let scores: Vec<String> = milestone
             .scores
             .iter()
             .filter_map(|(name, value)| Some(format!("{name} {:.2}", (*value)?)))
@@ -97,7 +103,7 @@ impl Milestones {
         eprintln!(
             "{}: milestone at {samples} samples: {}",
             self.stage,
-            told.join(", ")
+            scores.join(", ")
         );
         Ok(())
     }
@@ -137,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_a_kill_has_undone_are_replaced() {
+    fn a_repeated_milestone_replaces_its_line() {
         let run = tempfile::tempdir().unwrap();
         let all = milestones(100, run.path(), 0);
         let milestone = |gain| Milestone {

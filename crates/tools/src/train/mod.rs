@@ -20,8 +20,10 @@ pub mod encode;
 mod encoders;
 pub mod flow;
 mod flow_networks;
+mod flow_task;
 pub mod grounding;
 pub mod grow;
+pub mod initialise;
 mod milestones;
 mod muon;
 pub mod optimizer;
@@ -31,26 +33,28 @@ mod preview;
 mod resume;
 pub mod settings;
 mod shape;
-mod stage;
 pub(crate) mod start;
 mod step;
+mod task;
 mod throughput;
 mod trainer;
 mod vae;
+mod vae_task;
 pub mod vocabulary;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use burn::tensor::{Device, Tensor};
 
 use encoders::{ClipTask, DinoTask};
-use settings::{Networks, Settings};
-use stage::{FlowTask, VaeTask};
+use flow_task::FlowTask;
+use settings::{Networks, Settings, Stage};
 use trainer::{finished, train};
 use unireal::internals::config::Config;
 use unireal::internals::cpu::gemm::engine::{self, Precision};
 use unireal::{Error, Result};
+use vae_task::VaeTask;
 
 /// Options of `unireal train`.
 #[derive(Clone, Debug, clap::Args)]
@@ -107,7 +111,7 @@ pub struct Options {
 /// [`Error::Format`] for incomplete settings, an incomplete run folder, or settings that do not match the folder;
 /// [`Error::Request`] for an unknown stage, and when the loss is not finite.
 pub fn run(options: &Options) -> Result<()> {
-    let settings = chosen(Settings::read(&options.config)?, options)?;
+    let settings = apply_options(Settings::read(&options.config)?, options)?;
     let precision = match options.device {
         devices::Kind::Cpu => engine::choose(options.precision, true),
         _ => Precision::F32,
@@ -121,14 +125,13 @@ pub fn run(options: &Options) -> Result<()> {
     if options.probe {
         return devices.iter().try_for_each(probe);
     }
-    start::start(options, &settings)?;
+    start::prepare(options, &settings)?;
     shape::check(run, &settings)?;
     for stage in &settings.stages {
         if let Some(warning) = resume::recover(run, stage)? {
             eprintln!("warning: {warning}");
         }
     }
-    let device = &devices[0];
     let end = options
         .limit
         .map(|minutes| Instant::now() + duration(minutes));
@@ -138,31 +141,42 @@ pub fn run(options: &Options) -> Result<()> {
             eprintln!("{}: done", stage.name);
             continue;
         }
-        device.seed(settings.seed);
-        let config = Config::read(run)?;
-        let done = match stage.train {
-            Networks::Vae => {
-                let task = VaeTask::new(&config, &settings, stage, device)?;
-                train(&task, &settings, stage, run, &devices, end)?
-            }
-            Networks::Flow => {
-                let task = FlowTask::new(run, &config, &settings, stage, device)?;
-                train(&task, &settings, stage, run, &devices, end)?
-            }
-            Networks::Clip => {
-                let task = ClipTask::new(run, &settings, stage, device)?;
-                train(&task, &settings, stage, run, &devices, end)?
-            }
-            Networks::Dino => {
-                let task = DinoTask::new(&settings, stage, device)?;
-                train(&task, &settings, stage, run, &devices, end)?
-            }
-        };
-        if !done {
+        if !train_stage(run, &settings, stage, &devices, end)? {
             break;
         }
     }
     Ok(())
+}
+
+/// Trains a stage to its end or until the time `end`; returns whether the stage is done.
+fn train_stage(
+    run: &Path,
+    settings: &Settings,
+    stage: &Stage,
+    devices: &[Device],
+    end: Option<Instant>,
+) -> Result<bool> {
+    let device = &devices[0];
+    device.seed(settings.seed);
+    let config = Config::read(run)?;
+    match stage.train {
+        Networks::Vae => {
+            let task = VaeTask::new(&config, settings, stage, device)?;
+            train(&task, settings, stage, run, devices, end)
+        }
+        Networks::Flow => {
+            let task = FlowTask::new(run, &config, settings, stage, device)?;
+            train(&task, settings, stage, run, devices, end)
+        }
+        Networks::Clip => {
+            let task = ClipTask::new(run, settings, stage, device)?;
+            train(&task, settings, stage, run, devices, end)
+        }
+        Networks::Dino => {
+            let task = DinoTask::new(settings, stage, device)?;
+            train(&task, settings, stage, run, devices, end)
+        }
+    }
 }
 
 /// Adds two numbers on a device to check that it works.
@@ -173,20 +187,20 @@ fn probe(device: &Device) -> Result<()> {
     match sum.iter::<f32>().next() {
         Some(2.0) => Ok(()),
         found => Err(Error::DeviceLost(format!(
-            "1 + 1 on {device:?}: {found:?}, expected 2"
+            "adding 1 and 1 on {device:?}: {found:?}, expected 2"
         ))),
     }
 }
 
 /// Applies the options to the settings.
-fn chosen(mut settings: Settings, options: &Options) -> Result<Settings> {
+fn apply_options(mut settings: Settings, options: &Options) -> Result<Settings> {
     if let Some(name) = &options.stage {
         let names: Vec<String> = settings.stages.iter().map(|s| s.name.clone()).collect();
         settings.stages.retain(|stage| stage.name == *name);
         if settings.stages.is_empty() {
             let names = names.join(", ");
             return Err(Error::Request(format!(
-                "there is no stage {name:?}; there are {names}"
+                "--stage: {name:?}, expected one of {names}"
             )));
         }
     }
@@ -194,7 +208,7 @@ fn chosen(mut settings: Settings, options: &Options) -> Result<Settings> {
         if minutes.is_some_and(|minutes| !(0.0..=1e6).contains(&minutes)) {
             let minutes = minutes.unwrap_or_default();
             return Err(Error::Request(format!(
-                "--{option} is {minutes}; use 0 to 1000000"
+                "--{option}: {minutes}, expected 0 to 1000000"
             )));
         }
     }

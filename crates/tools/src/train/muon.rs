@@ -44,8 +44,8 @@ impl Muon {
         };
         let update = combine((gradient, self.scale), (&velocity, MOMENTUM));
         let update = orthogonal(update.reshape(sides)).flatten(0, 1);
-        let longest = sides[0].max(sides[1]) as f64;
-        let learning_rate = self.learning_rate * 0.2 * longest.sqrt();
+        let longer_side = sides[0].max(sides[1]) as f64;
+        let learning_rate = self.learning_rate * 0.2 * longer_side.sqrt();
         let decay = 1.0 - self.learning_rate * f64::from(self.weight_decay);
         let values = combine((values, decay as f32), (&update, -learning_rate as f32));
         [values, velocity]
@@ -123,7 +123,7 @@ mod tests {
     use unireal::internals::cpu::gemm::{Precision, engine};
 
     /// Returns the values after three steps of this Muon and of burn's with random gradients.
-    fn both(sides: [usize; 2]) -> [Vec<f32>; 2] {
+    fn ours_and_burns(sides: [usize; 2]) -> [Vec<f32>; 2] {
         let device = Device::flex();
         device.seed(5);
         let random = || Tensor::<2>::random(sides, Distribution::Normal(0.0, 1.0), &device);
@@ -150,24 +150,24 @@ mod tests {
         [found, expected.flatten(0, 1)].map(|values| values.into_data().iter::<f32>().collect())
     }
 
-    fn apart([found, expected]: [Vec<f32>; 2]) -> f32 {
+    fn max_difference([found, expected]: [Vec<f32>; 2]) -> f32 {
         let pairs = std::iter::zip(found, expected);
         pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
     }
 
     #[test]
-    fn steps_are_those_of_burn() {
+    fn steps_equal_those_of_burn() {
         for sides in [[24, 24], [24, 40], [70, 30]] {
-            let error = apart(both(sides));
+            let error = max_difference(ours_and_burns(sides));
             assert!(error < 1e-5, "{sides:?}: off by {error}");
         }
     }
 
     /// A step changes a value by about 0.02 x 0.2; bf16 has three digits, and the singular values do not converge to 1 in f32 either.
     #[test]
-    fn bf16_steps_are_near() {
+    fn bf16_steps_are_close_to_f32() {
         let _precision = engine::scoped(Precision::Bf16);
-        let error = apart(both([70, 30]));
+        let error = max_difference(ours_and_burns([70, 30]));
         assert!(error < 2e-3, "off by {error}");
     }
 }

@@ -13,7 +13,7 @@ use unireal::{Error, Result};
 type Line = (String, Vec<(f64, f64)>);
 
 /// Maximum number of points per line; more are averaged, since a plot of every tenth step of a day is noise.
-const POINTS: usize = 400;
+const MAX_POINTS: usize = 400;
 
 /// Plots `curves/NAME.svg` and `curves/NAME-kinds.svg` of a stage from the CSV files beside them.
 ///
@@ -21,11 +21,11 @@ const POINTS: usize = 400;
 /// [`Error::Format`] when a file cannot be read or written.
 pub(super) fn draw(run: &Path, stage: &str) -> Result<()> {
     let folder = run.join("curves");
-    let whole = read(&folder.join(format!("{stage}.csv")), |f| {
+    let training = read(&folder.join(format!("{stage}.csv")), |f| {
         (String::new(), f[4])
     })?;
-    let mut whole: Vec<Line> = rename(whole, "training");
-    whole.extend(rename(
+    let mut overall: Vec<Line> = rename(training, "training");
+    overall.extend(rename(
         read(&folder.join(format!("{stage}-held-out.csv")), |f| {
             (String::new(), f[2])
         })?,
@@ -34,7 +34,7 @@ pub(super) fn draw(run: &Path, stage: &str) -> Result<()> {
     write(
         &folder.join(format!("{stage}.svg")),
         &format!("{stage}: loss"),
-        &whole,
+        &overall,
     )?;
     let kinds = read(&folder.join(format!("{stage}-kinds.csv")), |f| {
         (f[2].to_owned(), f[3])
@@ -43,6 +43,7 @@ pub(super) fn draw(run: &Path, stage: &str) -> Result<()> {
     write(&folder.join(format!("{stage}-kinds.svg")), &title, &kinds)
 }
 
+/// Gives all lines the same name.
 fn rename(lines: Vec<Line>, name: &str) -> Vec<Line> {
     lines
         .into_iter()
@@ -78,9 +79,9 @@ fn read(path: &Path, of: impl for<'a> Fn(&[&'a str]) -> (String, &'a str)) -> Re
     Ok(thinned.collect())
 }
 
-/// Averages neighbouring points to leave at most [`POINTS`].
+/// Averages neighbouring points, so that at most [`MAX_POINTS`] remain.
 fn thin(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
-    let each = points.len().div_ceil(POINTS).max(1);
+    let size = points.len().div_ceil(MAX_POINTS).max(1);
     let mean = |chunk: &[(f64, f64)]| {
         let count = chunk.len() as f64;
         let (x, y) = chunk
@@ -88,9 +89,10 @@ fn thin(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
             .fold((0.0, 0.0), |sum, p| (sum.0 + p.0, sum.1 + p.1));
         (x / count, y / count)
     };
-    points.chunks(each).map(mean).collect()
+    points.chunks(size).map(mean).collect()
 }
 
+/// Writes the plot of `lines`, unless they have no losses to plot.
 fn write(path: &Path, title: &str, lines: &[Line]) -> Result<()> {
     let points = || lines.iter().flat_map(|(_, points)| points.iter().copied());
     let (mut low, mut high) = (f64::INFINITY, 0f64);
@@ -99,14 +101,15 @@ fn write(path: &Path, title: &str, lines: &[Line]) -> Result<()> {
     }
     let right = points().map(|(samples, _)| samples).fold(0.0, f64::max);
     if low >= high || right <= 0.0 {
-        return Ok(()); // Nothing to see yet.
+        return Ok(()); // No line has two points yet.
     }
     let mut svg = String::new();
     chart(&mut svg, title, lines, right, (low, high))
-        .map_err(|e| Error::Internal(format!("drawing {title}: {e}")))?;
+        .map_err(|e| Error::Internal(format!("plotting {title}: {e}")))?;
     checkpoint::write(path, svg.as_bytes())
 }
 
+/// Draws `lines` up to `right` samples, with losses from `low` to `high` on a logarithmic axis.
 fn chart(
     svg: &mut String,
     title: &str,
@@ -154,14 +157,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_picture_names_every_kind_and_has_its_points() {
+    fn a_plot_names_every_kind_and_has_its_points() {
         let run = tempfile::tempdir().unwrap();
         let folder = run.path().join("curves");
         std::fs::create_dir(&folder).unwrap();
-        let mut whole = String::from("step,samples,seconds,rate,loss\n");
+        let mut overall = String::from("step,samples,seconds,rate,loss\n");
         let mut kinds = String::from("step,samples,kind,loss,count\n");
         for step in 1..=1000 {
-            whole += &format!(
+            overall += &format!(
                 "{step},{},1.0,1e-3,{:.5}\n",
                 8 * step,
                 1.0 / f64::from(step)
@@ -172,8 +175,8 @@ mod tests {
                 8 * step
             );
         }
-        whole += "1001,80";
-        std::fs::write(folder.join("a.csv"), whole).unwrap();
+        overall += "1001,80";
+        std::fs::write(folder.join("a.csv"), overall).unwrap();
         std::fs::write(folder.join("a-kinds.csv"), kinds).unwrap();
         draw(run.path(), "a").unwrap();
         let svg = std::fs::read_to_string(folder.join("a.svg")).unwrap();

@@ -8,14 +8,16 @@ use super::settings::{Mixture, Settings};
 use crate::data::{Sample, shard};
 use unireal::Image;
 use unireal::Pipeline;
+use unireal::Request;
 use unireal::Result;
 use unireal::internals::config::TransformerConfig;
 use unireal::internals::model::sequence::check_frames;
-use unireal::{Request, Role};
 
-/// Maximum number of samples in a preview, and of samples searched for one of every kind.
-const SHOWN: usize = 16;
-const SEARCHED: usize = 4000;
+/// Maximum number of samples in a preview.
+const MAX_PREVIEWS: usize = 16;
+
+/// Maximum number of samples that are searched for one of every kind.
+const MAX_SEARCHED_SAMPLES: usize = 4000;
 
 /// Returns the first sample of every kind that `mixture` draws and the network supports, from the held-out shards if there are any.
 ///
@@ -40,13 +42,12 @@ pub(super) fn samples(
         };
         for sample in samples.filter_map(Result::ok) {
             searched += 1;
-            if searched > SEARCHED || found.len() == SHOWN {
+            if searched > MAX_SEARCHED_SAMPLES || found.len() == MAX_PREVIEWS {
                 return Ok(found);
             }
-            let roles: Vec<Role> = sample.inputs.iter().map(|input| input.1).collect();
-            let fits = check_frames(network, &roles, sample.outputs.len()).is_ok();
-            let wanted = fits && mixture.part(sample.kind, &sample.variant).is_some();
-            if wanted && names.insert(name(sample.kind, &sample.variant)) {
+            let fits = check_frames(network, sample.inputs.len(), sample.outputs.len()).is_ok();
+            let is_drawn = fits && mixture.component(sample.kind, &sample.variant).is_some();
+            if is_drawn && names.insert(name(sample.kind, &sample.variant)) {
                 found.push(sample.decode()?);
             }
         }

@@ -1,6 +1,6 @@
 //! Checkpoints, from which a run resumes after a kill. A checkpoint is one file that is replaced atomically: weights, their
-//! averages, the optimizer's state, the progress of each stage, and the incomplete lines of the curves. The previous one stays
-//! beside it as `NAME.previous.safetensors`.
+//! averages, the optimizer's state, the progress of each stage, and the incomplete lines of the curves. The run also keeps
+//! the previous one as `NAME.previous.safetensors`.
 //!
 //! Checkpoints hold no state of random generators: draws, times and noise follow from the seed, the stage and the step number.
 
@@ -12,11 +12,11 @@ use burn::optim::GradientsParams;
 use serde::{Deserialize, Serialize};
 
 use super::checkpoint;
-use super::curve::Open;
+use super::curve::LossSums;
 use super::optimizer::{Average, Optimizer, OptimizerConfig};
 use super::settings::Stage;
-use super::stage::Task;
 use super::start;
+use super::task::Task;
 use unireal::internals::config;
 use unireal::internals::weights::module::{CpuTensor, collect};
 use unireal::{Error, Result};
@@ -33,24 +33,26 @@ pub(super) struct Progress {
     pub(super) done: bool,
 }
 
-/// The state of a run apart from tensors.
+/// The part of a checkpoint that is not tensors.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct State {
+pub(super) struct Metadata {
     pub(super) stages: BTreeMap<String, Progress>,
     optimizer_steps: i32,
     average_steps: usize,
-    pub(super) open: Open,
+    /// The losses since the last line of the curves.
+    #[serde(rename = "open")]
+    pub(super) loss_sums: LossSums,
 }
 
-/// Networks in training.
-pub(super) struct Trained<M: Module> {
+/// The state of training: the networks, their averages, the optimizer and the progress.
+pub(super) struct TrainState<M: Module> {
     /// The networks, untracked by autodiff; each micro-batch creates leaves from the values. `None` during the optimizer's step, which
     /// updates the values in place if nothing else holds them.
     module: Option<M>,
     pub(super) average: Average,
     pub(super) optimizer: Optimizer,
-    pub(super) state: State,
+    pub(super) metadata: Metadata,
     /// The optimizer's number of steps at the last checkpoint, if there is one.
     saved: Option<i32>,
 }
@@ -66,22 +68,23 @@ fn previous(path: &Path) -> PathBuf {
     path.with_extension("previous.safetensors")
 }
 
+/// Returns the path to which a corrupt checkpoint is moved.
 fn corrupt(path: &Path) -> PathBuf {
     path.with_extension("corrupt.safetensors")
 }
 
 /// Reads and checks a checkpoint; `None` when there is none.
-fn read(path: &Path) -> Result<Option<(Vec<CpuTensor>, State)>> {
+fn read(path: &Path) -> Result<Option<(Vec<CpuTensor>, Metadata)>> {
     let Some((tensors, state)) = checkpoint::read(path)? else {
         return Ok(None);
     };
     let file = path.display().to_string();
-    let state = config::parse(&file, state.unwrap_or_default().as_bytes())?;
-    Ok(Some((tensors, state)))
+    let metadata = config::parse(&file, state.unwrap_or_default().as_bytes())?;
+    Ok(Some((tensors, metadata)))
 }
 
-/// Replaces a corrupt or missing checkpoint by the previous one, and returns a warning that names it. The corrupt one stays beside
-/// it as `NAME.corrupt.safetensors`.
+/// Replaces a corrupt or missing checkpoint by the previous one, and returns a warning that names it. The corrupt one is kept
+/// as `NAME.corrupt.safetensors`.
 ///
 /// # Errors
 /// [`Error::Format`] when a checkpoint is corrupt and there is no intact previous one.
@@ -107,9 +110,9 @@ pub(super) fn recover(run: &Path, stage: &Stage) -> Result<Option<String>> {
             )));
         }
         Ok(None) => format!("there is no {other}"),
-        Err(error) => format!("neither is {error}"),
+        Err(error) => format!("the previous one is corrupt too: {error}"),
     };
-    let reason = format!("the checkpoint is {reason}, expected a whole file; {problem}");
+    let reason = format!("the checkpoint is {reason}, expected an intact file; {problem}");
     Err(Error::format(file.to_string(), reason))
 }
 
@@ -120,16 +123,49 @@ pub(super) fn recover(run: &Path, stage: &Stage) -> Result<Option<String>> {
 pub(super) fn progress(run: &Path, stage: &Stage) -> Result<Progress> {
     let path = path(run, stage);
     let found = checkpoint::metadata(&path)?;
-    let state =
-        found.map(|text| config::parse::<State>(&path.display().to_string(), text.as_bytes()));
-    let stages = match state.transpose()? {
-        Some(state) => state.stages,
+    let metadata =
+        found.map(|text| config::parse::<Metadata>(&path.display().to_string(), text.as_bytes()));
+    let stages = match metadata.transpose()? {
+        Some(metadata) => metadata.stages,
         None => start::read(run)?,
     };
     Ok(stages.get(&stage.name).copied().unwrap_or_default())
 }
 
-impl<M: Module> Trained<M> {
+/// The tensors of a checkpoint.
+struct CheckpointTensors {
+    weights: Vec<CpuTensor>,
+    averages: Vec<CpuTensor>,
+    /// The optimizer's state, by name.
+    optimizer: HashMap<String, CpuTensor>,
+}
+
+impl CheckpointTensors {
+    /// Sorts the tensors by the prefixes of their names, and removes the prefixes of weights and averages.
+    fn new(tensors: Vec<CpuTensor>) -> Self {
+        let mut sorted = CheckpointTensors {
+            weights: Vec::new(),
+            averages: Vec::new(),
+            optimizer: HashMap::new(),
+        };
+        for mut tensor in tensors {
+            match tensor.name.split_once('/') {
+                Some(("weights", name)) => {
+                    tensor.name = name.to_owned();
+                    sorted.weights.push(tensor);
+                }
+                Some(("average", name)) => {
+                    tensor.name = name.to_owned();
+                    sorted.averages.push(tensor);
+                }
+                _ => drop(sorted.optimizer.insert(tensor.name.clone(), tensor)),
+            }
+        }
+        sorted
+    }
+}
+
+impl<M: Module> TrainState<M> {
     /// Starts training of networks; the optimizer's work is divided among `threads` threads.
     pub(super) fn new(module: M, stage: &Stage, threads: usize) -> Self {
         let module = module.valid();
@@ -139,11 +175,11 @@ impl<M: Module> Trained<M> {
             max_grad_norm: stage.max_grad_norm,
             ..OptimizerConfig::default()
         });
-        Trained {
+        TrainState {
             average: Average::new(&module, stage.ema).with_threads(threads),
             module: Some(module),
             optimizer: optimizer.with_threads(threads),
-            state: State::default(),
+            metadata: Metadata::default(),
             saved: None,
         }
     }
@@ -159,61 +195,54 @@ impl<M: Module> Trained<M> {
         threads: usize,
     ) -> Result<Self> {
         let path = path(run, stage);
-        let file = path.display().to_string();
-        let begin = |state: State| {
-            let module = match task.published(run)? {
-                Some(module) => module,
-                None => task.fresh(),
-            };
-            Ok(Trained {
-                state,
-                ..Self::new(module, stage, threads)
-            })
-        };
-        let Some((tensors, state)) = read(&path)? else {
-            let stages = start::read(run)?;
-            return begin(State {
-                stages,
-                ..State::default()
-            });
+        let Some((tensors, metadata)) = read(&path)? else {
+            return Self::from_pack(task, run, stage, threads, start::read(run)?);
         };
         // The transformer has learnt the latents of the published encoder.
-        if stage.decoder_only && !state.stages.contains_key(&stage.name) {
-            let stages = state.stages;
-            let state = State {
-                stages,
-                ..State::default()
-            };
-            return begin(state);
+        if stage.decoder_only && !metadata.stages.contains_key(&stage.name) {
+            return Self::from_pack(task, run, stage, threads, metadata.stages);
         }
-        let (mut weights, mut averages, mut rest) = (Vec::new(), Vec::new(), HashMap::new());
-        for mut tensor in tensors {
-            match tensor.name.split_once('/') {
-                Some(("weights", name)) => {
-                    tensor.name = name.to_owned();
-                    weights.push(tensor);
-                }
-                Some(("average", name)) => {
-                    tensor.name = name.to_owned();
-                    averages.push(tensor);
-                }
-                _ => drop(rest.insert(tensor.name.clone(), tensor)),
-            }
-        }
+        let tensors = CheckpointTensors::new(tensors);
+        let file = path.display().to_string();
         let device = task.device();
-        let module = checkpoint::filled(task.fresh(), &[], weights, &file, device)?;
-        let averaged = checkpoint::filled(task.fresh(), &[], averages, &file, device)?.valid();
-        let mut trained = Self::new(module, stage, threads);
-        let steps = state.average_steps;
-        trained.average = Average::resumed(&averaged, stage.ema, steps).with_threads(threads);
-        let device = device.clone().inner();
-        let module = trained.module.as_ref().expect("the new networks");
-        trained
-            .optimizer
-            .restore(module, state.optimizer_steps, &rest, &device);
-        trained.saved = Some(state.optimizer_steps);
-        trained.state = state;
-        Ok(trained)
+        let fill = |tensors| checkpoint::filled(task.fresh(), &[], tensors, &file, device);
+        let module = fill(tensors.weights)?;
+        let averaged = fill(tensors.averages)?.valid();
+        let mut train_state = Self::new(module, stage, threads);
+        let steps = metadata.average_steps;
+        train_state.average = Average::resumed(&averaged, stage.ema, steps).with_threads(threads);
+        let module = train_state.module.as_ref().expect("the new networks");
+        train_state.optimizer.restore(
+            module,
+            metadata.optimizer_steps,
+            &tensors.optimizer,
+            &device.clone().inner(),
+        );
+        train_state.saved = Some(metadata.optimizer_steps);
+        train_state.metadata = metadata;
+        Ok(train_state)
+    }
+
+    /// Starts from the pack in the run's folder, else with fresh weights; `stages` is the progress of the run's stages.
+    fn from_pack<T: Task<Module = M>>(
+        task: &T,
+        run: &Path,
+        stage: &Stage,
+        threads: usize,
+        stages: BTreeMap<String, Progress>,
+    ) -> Result<Self> {
+        let module = match task.published(run)? {
+            Some(module) => module,
+            None => task.fresh(),
+        };
+        let metadata = Metadata {
+            stages,
+            ..Metadata::default()
+        };
+        Ok(TrainState {
+            metadata,
+            ..Self::new(module, stage, threads)
+        })
     }
 
     /// Returns the newest good checkpoint after a step whose loss or gradients were not finite: the last one, unless it holds the
@@ -232,7 +261,7 @@ impl<M: Module> Trained<M> {
     pub(super) fn module(&self) -> &M {
         self.module
             .as_ref()
-            .expect("the networks are here between steps")
+            .expect("the optimizer returns the networks after each step")
     }
 
     /// Updates the weights and their averages with the mean of the gradients.
@@ -257,8 +286,8 @@ impl<M: Module> Trained<M> {
     /// # Errors
     /// [`unireal::Error::Format`] when the file cannot be written, [`unireal::Error::DeviceLost`] when the device cannot be read.
     pub(super) fn save(&mut self, run: &Path, stage: &Stage) -> Result<()> {
-        self.state.optimizer_steps = self.optimizer.steps();
-        self.state.average_steps = self.average.steps();
+        self.metadata.optimizer_steps = self.optimizer.steps();
+        self.metadata.average_steps = self.average.steps();
         let named = |kind: &'static str, tensors: Vec<CpuTensor>| {
             tensors.into_iter().map(move |tensor| CpuTensor {
                 name: format!("{kind}/{}", tensor.name),
@@ -269,11 +298,11 @@ impl<M: Module> Trained<M> {
         let mut tensors: Vec<CpuTensor> = named("weights", collect(self.module(), &[])?).collect();
         tensors.extend(named("average", collect(&averaged, &[])?));
         tensors.extend(self.optimizer.tensors()?);
-        let state = serde_json::to_string(&self.state).expect("numbers and names are JSON");
+        let state = serde_json::to_string(&self.metadata).expect("numbers and names are JSON");
         let path = path(run, stage);
         let bytes = checkpoint::bytes(&tensors, Some(state))?;
         checkpoint::rotate(&path, &previous(&path), &bytes)?;
-        self.saved = Some(self.state.optimizer_steps);
+        self.saved = Some(self.metadata.optimizer_steps);
         Ok(())
     }
 }

@@ -9,7 +9,7 @@ use unireal::internals::config::Config;
 use unireal::{Error, Result};
 
 /// Fields that are measured with the weights and are not part of the shape.
-const MEASURED: [&str; 2] = ["vae.scaling_factor", "vae.shift_factor"];
+const LATENT_STATISTICS: [&str; 2] = ["vae.scaling_factor", "vae.shift_factor"];
 
 /// Compares the configuration in a run's folder with that of the settings.
 ///
@@ -25,7 +25,7 @@ pub(super) fn check(run: &Path, settings: &Settings) -> Result<()> {
         Err(Error::format(
             run.display().to_string(),
             format!(
-                "the run was made with other settings: {}; use its settings or another folder",
+                "the run has another shape than the settings: {}; use its settings or another folder",
                 different.join("; ")
             ),
         ))
@@ -38,9 +38,8 @@ fn differences(found: &Config, expected: &Config) -> Vec<String> {
         let mut json = serde_json::json!({
             "text_encoder": config.text_encoder, "vae": config.vae, "transformer": config.transformer,
         });
-        // Serialisation omits the defaults of these.
+        // Serialisation omits its default.
         json["transformer"]["attention"] = serde_json::json!(config.transformer.attention);
-        json["transformer"]["conditioning"] = serde_json::json!(config.transformer.conditioning);
         json
     };
     let mut different = Vec::new();
@@ -48,6 +47,7 @@ fn differences(found: &Config, expected: &Config) -> Vec<String> {
     different
 }
 
+/// Adds the differences between two JSON values named `name` to `different`.
 fn compare(name: &str, found: &Value, expected: &Value, different: &mut Vec<String>) {
     if let (Value::Object(fields), Value::Object(others)) = (found, expected) {
         let mut names: Vec<&String> = fields.keys().chain(others.keys()).collect();
@@ -58,10 +58,10 @@ fn compare(name: &str, found: &Value, expected: &Value, different: &mut Vec<Stri
                 "" => field.clone(),
                 name => format!("{name}.{field}"),
             };
-            let value = |of: &Value| of.get(field).cloned().unwrap_or(Value::Null);
+            let value = |object: &Value| object.get(field).cloned().unwrap_or(Value::Null);
             compare(&name, &value(found), &value(expected), different);
         }
-    } else if found != expected && !MEASURED.contains(&name) {
+    } else if found != expected && !LATENT_STATISTICS.contains(&name) {
         different.push(format!("{name} is {found}, expected {expected}"));
     }
 }

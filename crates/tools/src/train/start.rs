@@ -22,7 +22,7 @@ pub(crate) const TRAINING: &str = "training.json";
 ///
 /// # Errors
 /// As [`grow::grow`] and [`Config::preset`].
-pub(super) fn start(options: &Options, settings: &Settings) -> Result<()> {
+pub(super) fn prepare(options: &Options, settings: &Settings) -> Result<()> {
     let run = &options.out;
     if run.join("model_index.json").exists() {
         return Ok(());
@@ -51,7 +51,7 @@ fn resume(pack: &Path, run: &Path, config: Config, settings: &Settings) -> Resul
     let stages = read(pack)?;
     if stages.is_empty() {
         eprintln!(
-            "{}: no {TRAINING}; the weights are taken, and the first stage comes first",
+            "{}: no {TRAINING}; the run starts at the first stage with the weights of this pack",
             pack.display()
         )
     } else {
@@ -59,17 +59,19 @@ fn resume(pack: &Path, run: &Path, config: Config, settings: &Settings) -> Resul
     }
     write(run, &stages)?;
     // A pack of a run's first stages lacks the networks of later ones.
-    let there: Vec<grow::Network> = grow::Network::ALL
-        .into_iter()
-        .filter(|network| has_weights(&pack.join(network.folder())))
-        .collect();
-    if there.is_empty() {
+    let mut networks: Vec<grow::Network> = Vec::new();
+    for network in grow::Network::ALL {
+        if has_weights(&pack.join(network.folder()))? {
+            networks.push(network);
+        }
+    }
+    if networks.is_empty() {
         Err(Error::format(
             pack.display().to_string(),
-            "holds no weights, expected those of one network at least",
+            "no weights, expected those of one or more networks",
         ))
     } else {
-        grow::grow(pack, &there, run, config, settings)
+        grow::grow(pack, &networks, run, config, settings)
     }
 }
 
@@ -123,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stages_are_recorded_beside_each_other() {
+    fn progress_is_recorded_for_each_stage() {
         let run = tempfile::tempdir().unwrap();
         assert!(read(run.path()).unwrap().is_empty());
         let progress = |steps| Progress {
@@ -132,11 +134,11 @@ mod tests {
             seconds: 1.5,
             done: steps > 5,
         };
-        record(run.path(), "pictures", progress(9)).unwrap();
+        record(run.path(), "images", progress(9)).unwrap();
         record(run.path(), "mixed", progress(3)).unwrap();
         record(run.path(), "mixed", progress(4)).unwrap();
         let found = read(run.path()).unwrap();
-        assert_eq!(found["pictures"], progress(9));
+        assert_eq!(found["images"], progress(9));
         assert_eq!(found["mixed"], progress(4));
         std::fs::write(run.path().join(TRAINING), "{").unwrap();
         let damaged = read(run.path()).unwrap_err().to_string();
@@ -144,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn the_measure_of_latents_is_no_shape() {
+    fn latent_statistics_are_not_part_of_the_shape() {
         let new = Config::tiny();
         let mut old = new.clone();
         old.vae.scaling_factor = 1.7;

@@ -6,45 +6,45 @@ use burn::tensor::{Device, Tensor};
 use rand_chacha::ChaCha8Rng;
 
 use super::cpu_tensor;
-use super::stage::Task;
+use super::task::Task;
 #[cfg(target_arch = "x86_64")]
 use unireal::internals::cpu::gemm;
 use unireal::internals::cpu::gemm::engine;
 use unireal::{Error, Result};
 
-/// The micro-batches of one step, one list per thread.
-pub(super) type Shares<B> = Vec<Vec<B>>;
+/// The micro-batches of one step, one list per worker thread.
+pub(super) type WorkerBatches<B> = Vec<Vec<B>>;
 
 /// The losses and gradients of one step.
 pub(super) struct Step {
     /// Kind and loss of each sample.
     pub(super) losses: Vec<(String, f32)>,
-    /// The gradients of the mean loss of each share; shares are of equal size.
+    /// The gradients of the mean loss of each worker; workers have the same number of samples.
     pub(super) gradients: Vec<GradientsParams>,
 }
 
-/// Draws the micro-batches of one step and divides them among `threads` threads.
+/// Draws the micro-batches of one step and divides them among `threads` workers.
 ///
 /// # Errors
 /// As [`Task::micro_batches`].
-pub(super) fn shares<T: Task>(
+pub(super) fn draw_micro_batches<T: Task>(
     task: &T,
     groups: usize,
     threads: usize,
     rng: &mut ChaCha8Rng,
-) -> Result<Shares<T::MicroBatch>> {
-    // Each thread gets one micro-batch of each group. They are sorted by text length, so the rotation balances the threads.
-    let mut shares: Shares<T::MicroBatch> = (0..threads).map(|_| Vec::new()).collect();
+) -> Result<WorkerBatches<T::MicroBatch>> {
+    // Each worker gets one micro-batch of each group. They are sorted by text length, so the rotation balances the workers.
+    let mut workers: WorkerBatches<T::MicroBatch> = (0..threads).map(|_| Vec::new()).collect();
     for group in 0..groups {
         let batches = task.micro_batches(threads, rng)?;
         for (i, batch) in batches.into_iter().enumerate() {
-            shares[(i + group) % threads].push(batch);
+            workers[(i + group) % threads].push(batch);
         }
     }
-    Ok(shares)
+    Ok(workers)
 }
 
-/// Computes losses and gradients of a step with one thread per share, because on the CPU most operations other than matrix products
+/// Computes losses and gradients of a step with one thread per worker, because on the CPU most operations other than matrix products
 /// use one core. `devices` have autodiff enabled and are assigned to threads in turn.
 ///
 /// # Errors
@@ -52,7 +52,7 @@ pub(super) fn shares<T: Task>(
 pub(super) fn compute<T: Task>(
     task: &T,
     module: &T::Module,
-    shares: &[Vec<T::MicroBatch>],
+    workers: &[Vec<T::MicroBatch>],
     devices: &[Device],
 ) -> Result<Step> {
     // Untracked values: moving a tracked parameter to a device records a node in that parameter's graph, and the graph of a
@@ -62,19 +62,20 @@ pub(super) fn compute<T: Task>(
     #[cfg(target_arch = "x86_64")]
     let _weights = gemm::share_packed_weights();
     let results: Vec<Result<Step>> = std::thread::scope(|scope| {
-        let threads: Vec<_> = shares
+        let threads: Vec<_> = workers
             .iter()
             .zip(devices.iter().cycle())
-            .map(|(share, device)| {
+            .map(|(batches, device)| {
                 scope.spawn(move || {
                     let _precision = engine::scoped(precision);
-                    compute_share(task, values, share, device)
+                    compute_worker(task, values, batches, device)
                 })
             })
             .collect();
-        let panicked = |_| Err(Error::Internal("a training thread panicked".into()));
-        let ends = threads.into_iter();
-        ends.map(|thread| thread.join().unwrap_or_else(panicked))
+        let panicked = |_| Err(Error::Internal("training: a thread panicked".into()));
+        let threads = threads.into_iter();
+        threads
+            .map(|thread| thread.join().unwrap_or_else(panicked))
             .collect()
     });
     let mut step = Step {
@@ -89,42 +90,42 @@ pub(super) fn compute<T: Task>(
     Ok(step)
 }
 
-/// Computes one thread's micro-batches, one after the other.
-fn compute_share<T: Task>(
+/// Computes one worker's micro-batches, one after the other.
+fn compute_worker<T: Task>(
     task: &T,
     values: &T::Module,
-    share: &[T::MicroBatch],
+    batches: &[T::MicroBatch],
     device: &Device,
 ) -> Result<Step> {
     let values = values.clone().fork(device);
-    let mut sum = Sum {
+    let mut sum = GradientSum {
         sum: GradientsParams::new(),
         added: GradientsParams::new(),
     };
-    let mut all = Vec::new();
-    for batch in share {
+    let mut logged = Vec::new();
+    for batch in batches {
         // New leaves with the parameters' ids give each micro-batch its own graph: burn's autodiff takes locks in different orders in
         // the forward and the backward pass, so threads that share a parameter's graph can deadlock.
         let module = values.clone().train();
         let losses = task.losses(&module, batch, device)?;
-        let mean = losses.losses.mean() / share.len() as f64;
+        let mean = losses.losses.mean() / batches.len() as f64;
         sum.added = GradientsParams::from_grads(mean.backward(), &module);
         module.visit(&mut sum);
-        all.extend(std::iter::zip(losses.names, read(losses.shown)?));
+        logged.extend(std::iter::zip(losses.names, read(losses.logged)?));
     }
     Ok(Step {
-        losses: all,
+        losses: logged,
         gradients: vec![sum.sum],
     })
 }
 
 /// Adds the gradients of a micro-batch to the sum of the previous ones.
-struct Sum {
+struct GradientSum {
     sum: GradientsParams,
     added: GradientsParams,
 }
 
-impl ModuleVisitor for Sum {
+impl ModuleVisitor for GradientSum {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let Some(added) = self.added.remove::<D>(param.id) else {
             return;
@@ -149,7 +150,7 @@ pub(super) fn evaluate<T: Task>(
     batch: &T::MicroBatch,
     device: &Device,
 ) -> Result<Vec<f32>> {
-    read(task.losses(module, batch, device)?.shown)
+    read(task.losses(module, batch, device)?.logged)
 }
 
 fn read(losses: Tensor<1>) -> Result<Vec<f32>> {

@@ -7,10 +7,10 @@ use std::time::Duration;
 const WINDOW: Duration = Duration::from_secs(60);
 
 /// The fraction of the mean below which the recent rate is reported as low.
-const LOW: f64 = 2.0 / 3.0;
+const LOW_FRACTION: f64 = 2.0 / 3.0;
 
 /// A step that takes longer than the window and this many times the mean step was suspended and is not counted.
-const SUSPENDED: f64 = 10.0;
+const SUSPENDED_FACTOR: f64 = 10.0;
 
 /// Counts samples and the time of steps; evaluation and checkpoints between steps do not count.
 #[derive(Debug, Default)]
@@ -27,7 +27,7 @@ impl Throughput {
     /// Counts a step of `samples` samples. Returns false for a suspended step, which is not counted.
     pub(super) fn add(&mut self, took: Duration, samples: u64) -> bool {
         let mean = self.total.0 / self.steps.max(1);
-        if self.steps > 0 && took > WINDOW && took > mean.mul_f64(SUSPENDED) {
+        if self.steps > 0 && took > WINDOW && took > mean.mul_f64(SUSPENDED_FACTOR) {
             return false;
         }
         self.steps += 1;
@@ -60,16 +60,17 @@ impl Throughput {
     /// Returns a warning, once, when the last minute's rate is a third below the mean.
     pub(super) fn warning(&mut self) -> Option<String> {
         let (recent, mean) = (self.recent(), self.mean());
-        if self.warned || self.window.0 < WINDOW || recent >= LOW * mean {
+        if self.warned || self.window.0 < WINDOW || recent >= LOW_FRACTION * mean {
             return None;
         }
         self.warned = true;
         Some(format!(
-            "the last minute's rate is a third below the mean: {recent:.1} samples/s, expected about {mean:.1}"
+            "low throughput over the last minute: {recent:.1} samples/s, expected about {mean:.1}"
         ))
     }
 }
 
+/// Returns the samples per second.
 fn rate((time, samples): (Duration, u64)) -> f64 {
     if time.is_zero() {
         0.0
@@ -114,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_minute_and_a_suspended_process_are_no_reason() {
+    fn the_first_minute_and_a_suspended_process_give_no_warning() {
         let mut throughput = Throughput::default();
         throughput.add(Duration::from_millis(100), 64);
         throughput.add(Duration::from_secs(3), 64);

@@ -10,19 +10,19 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::curve::{self, Curve};
 use super::milestones::Milestones;
 use super::prefetch::Prefetch;
-use super::resume::{Progress, Trained};
+use super::resume::{Progress, TrainState};
 use super::settings::{Settings, Stage};
-use super::stage::Task;
-use super::step::{Shares, compute, evaluate};
+use super::step::{WorkerBatches, compute, evaluate};
+use super::task::Task;
 use super::throughput::Throughput;
 use super::{plot, start};
 use unireal::{Error, Result};
 
 /// Interval between writes of the pack and the curve plots.
-const PACK: Duration = Duration::from_secs(300);
+const PACK_INTERVAL: Duration = Duration::from_secs(300);
 
 /// Interval between log lines if there is no terminal for a progress bar.
-const LINE: Duration = Duration::from_secs(30);
+const LOG_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Returns whether a stage has reached its length.
 pub(super) fn finished(stage: &Stage, progress: &Progress) -> bool {
@@ -42,11 +42,12 @@ pub(super) fn train<T: Task>(
     end: Option<Instant>,
 ) -> Result<bool> {
     let mut trainer = Trainer::open(task, settings, stage, run, devices)?;
-    let ends = || end.is_some_and(|end| Instant::now() >= end);
+    let out_of_time = || end.is_some_and(|end| Instant::now() >= end);
     std::thread::scope(|scope| {
-        let draws = (settings.seed, settings.threads);
-        let mut batches = Prefetch::start(scope, task, stage, draws, trainer.progress.steps);
-        while !finished(stage, &trainer.progress) && !ends() {
+        let seed_and_threads = (settings.seed, settings.threads);
+        let mut batches =
+            Prefetch::start(scope, task, stage, seed_and_threads, trainer.progress.steps);
+        while !finished(stage, &trainer.progress) && !out_of_time() {
             trainer.step(&mut batches)?;
             trainer.write_due()?;
         }
@@ -55,11 +56,11 @@ pub(super) fn train<T: Task>(
     trainer.evaluate()?;
     trainer.milestone(finished(stage, &trainer.progress));
     trainer.publish()?;
-    // After the pack, which the next stage needs; after a kill in between, the stage's end is repeated.
+    // The next stage needs the pack, so it is written first. After a kill in between, the end of the stage is repeated.
     trainer.progress.done = finished(stage, &trainer.progress);
     let (name, progress) = (stage.name.clone(), trainer.progress);
-    trainer.trained.state.stages.insert(name, progress);
-    trainer.trained.save(run, stage)?;
+    trainer.train_state.metadata.stages.insert(name, progress);
+    trainer.train_state.save(run, stage)?;
     start::record(run, &stage.name, progress)?;
     trainer.bar.finish();
     Ok(progress.done)
@@ -72,7 +73,7 @@ struct Trainer<'a, T: Task> {
     stage: &'a Stage,
     run: &'a Path,
     devices: Vec<Device>,
-    trained: Trained<T::Module>,
+    train_state: TrainState<T::Module>,
     progress: Progress,
     curve: Curve,
     milestones: Milestones,
@@ -87,6 +88,7 @@ struct Trainer<'a, T: Task> {
 }
 
 impl<'a, T: Task> Trainer<'a, T> {
+    /// Resumes or starts a stage.
     fn open(
         task: &'a T,
         settings: &'a Settings,
@@ -94,9 +96,9 @@ impl<'a, T: Task> Trainer<'a, T> {
         run: &'a Path,
         devices: &[Device],
     ) -> Result<Self> {
-        let trained = Trained::open(task, run, stage, settings.threads)?;
-        let known = trained.state.stages.get(&stage.name);
-        let progress = known.copied().unwrap_or_default();
+        let train_state = TrainState::open(task, run, stage, settings.threads)?;
+        let stages = &train_state.metadata.stages;
+        let progress = stages.get(&stage.name).copied().unwrap_or_default();
         let now = Instant::now();
         Ok(Trainer {
             task,
@@ -109,7 +111,7 @@ impl<'a, T: Task> Trainer<'a, T> {
             held_out: task.held_out()?,
             throughput: Throughput::default(),
             bar: bar(&stage.name),
-            trained,
+            train_state,
             progress,
             saved: now,
             published: now,
@@ -123,55 +125,62 @@ impl<'a, T: Task> Trainer<'a, T> {
         let started = Instant::now();
         let Progress { steps, seconds, .. } = self.progress;
         // A new optimizer, as in a run resumed from a pack, needs its own warm-up.
-        let warm = steps.min(self.trained.optimizer.steps() as u64);
+        let warmup_steps = steps.min(self.train_state.optimizer.steps() as u64);
         let learning_rate = self
             .stage
-            .learning_rate_at(warm, self.stage.progress(steps, seconds));
-        let shares: Shares<T::MicroBatch> = batches.next()?;
-        let step = compute(self.task, self.trained.module(), &shares, &self.devices)?;
+            .learning_rate_at(warmup_steps, self.stage.progress(steps, seconds));
+        let batches: WorkerBatches<T::MicroBatch> = batches.next()?;
+        let step = compute(
+            self.task,
+            self.train_state.module(),
+            &batches,
+            &self.devices,
+        )?;
         if let Some((_, loss)) = step.losses.iter().find(|(_, loss)| !loss.is_finite()) {
-            return Err(self.diverged(&format!("the loss is {loss}")));
+            return Err(self.divergence(&format!("the loss is {loss}")));
         }
-        match self.trained.step(step.gradients, learning_rate) {
-            Err(Error::Request(reason)) => return Err(self.diverged(&reason)),
+        match self.train_state.step(step.gradients, learning_rate) {
+            Err(Error::Request(reason)) => return Err(self.divergence(&reason)),
             result => result?,
         }
         let took = started.elapsed();
-        let counts = self.throughput.add(took, self.stage.batch as u64);
+        let counted = self.throughput.add(took, self.stage.batch as u64);
         self.progress = Progress {
             steps: steps + 1,
             samples: self.progress.samples + self.stage.batch as u64,
-            seconds: seconds + if counts { took.as_secs_f64() } else { 0.0 },
+            seconds: seconds + if counted { took.as_secs_f64() } else { 0.0 },
             done: false,
         };
         let name = self.stage.name.clone();
-        let trained = &mut self.trained;
-        trained.state.stages.insert(name, self.progress);
+        let metadata = &mut self.train_state.metadata;
+        metadata.stages.insert(name, self.progress);
         let losses = step
             .losses
             .iter()
             .map(|(name, loss)| (name.as_str(), *loss));
-        let open = &mut trained.state.open;
+        let sums = &mut metadata.loss_sums;
         let mean = self
             .curve
-            .add(open, losses, &self.progress, learning_rate)?;
+            .add(sums, losses, &self.progress, learning_rate)?;
         if let Some(warning) = self.throughput.warning() {
             self.bar
                 .suspend(|| eprintln!("{}: {warning}", self.stage.name));
         }
-        mean.into_iter().for_each(|mean| self.log(mean));
+        if let Some(mean) = mean {
+            self.log(mean);
+        }
         Ok(())
     }
 
     /// Returns the error for a loss or gradients that are not finite.
-    fn diverged(&self, what: &str) -> Error {
+    fn divergence(&self, observed: &str) -> Error {
         let (stage, steps) = (&self.stage.name, self.progress.steps);
-        let checkpoint = match self.trained.last_good(self.run, self.stage) {
+        let checkpoint = match self.train_state.last_good(self.run, self.stage) {
             Some(path) => format!("the last good checkpoint is {}", path.display()),
             None => "there is no good checkpoint".into(),
         };
         Error::Request(format!(
-            "stage {stage:?}: {what} at step {steps}, expected a finite number; {checkpoint}; continue with a lower rate"
+            "stage {stage:?}: {observed} at step {steps}, expected a finite number; {checkpoint}; continue with a lower learning rate"
         ))
     }
 
@@ -183,12 +192,12 @@ impl<'a, T: Task> Trainer<'a, T> {
             seconds,
             ..
         } = self.progress;
-        let part = self.stage.progress(steps, seconds);
+        let fraction = self.stage.progress(steps, seconds);
         let (recent, mean) = (self.throughput.recent(), self.throughput.mean());
         let text = format!("{samples} samples, {recent:.1}/s, mean {mean:.1}/s, loss {loss:.5}");
-        self.bar.set_position((1000.0 * part) as u64);
-        if self.bar.is_hidden() && self.logged.elapsed() > LINE {
-            eprintln!("{}: {text}, {:.1} %", self.stage.name, 100.0 * part);
+        self.bar.set_position((1000.0 * fraction) as u64);
+        if self.bar.is_hidden() && self.logged.elapsed() > LOG_INTERVAL {
+            eprintln!("{}: {text}, {:.1} %", self.stage.name, 100.0 * fraction);
             self.logged = Instant::now();
         }
         self.bar.set_message(text);
@@ -197,10 +206,10 @@ impl<'a, T: Task> Trainer<'a, T> {
     /// Writes the checkpoint, the pack, the evaluation and the milestone, each when it is due.
     fn write_due(&mut self) -> Result<()> {
         if self.saved.elapsed().as_secs_f64() > self.settings.save_seconds {
-            self.trained.save(self.run, self.stage)?;
+            self.train_state.save(self.run, self.stage)?;
             self.saved = Instant::now();
         }
-        if self.published.elapsed() > PACK {
+        if self.published.elapsed() > PACK_INTERVAL {
             self.publish()?;
             self.published = Instant::now();
         }
@@ -213,7 +222,7 @@ impl<'a, T: Task> Trainer<'a, T> {
         Ok(())
     }
 
-    /// Writes a milestone when one is due, as at the stage's `end`.
+    /// Writes a milestone if one is due, as at the `end` of the stage.
     fn milestone(&mut self, end: bool) {
         if self.milestones.due(self.progress, end) {
             self.milestones
@@ -221,11 +230,13 @@ impl<'a, T: Task> Trainer<'a, T> {
         }
     }
 
+    /// Returns the networks with averaged weights.
     fn averaged(&self) -> T::Module {
-        let module = self.trained.module().clone();
-        self.trained.average.apply(module).valid()
+        let module = self.train_state.module().clone();
+        self.train_state.average.apply(module).valid()
     }
 
+    /// Writes the plots and the pack, and records the progress beside it.
     fn publish(&self) -> Result<()> {
         plot::draw(self.run, &self.stage.name)?;
         self.task.publish(&self.averaged(), self.run)?;
@@ -258,6 +269,7 @@ impl<'a, T: Task> Trainer<'a, T> {
     }
 }
 
+/// Creates the progress bar of a stage.
 fn bar(stage: &str) -> ProgressBar {
     let style = ProgressStyle::with_template("{prefix} {bar:30} {percent} % {msg}, {eta} left");
     ProgressBar::new(1000)

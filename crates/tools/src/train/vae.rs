@@ -25,26 +25,28 @@ pub(super) fn vae_losses(
     let log_variance = moments.narrow(1, channels, channels).clamp(-30.0, 20.0);
     let latent = mean.clone() + (log_variance.clone() * 0.5).exp() * noise;
     let error = vae.decode_latent(latent) - images;
-    let squared = each(error.clone().square());
-    let divergence = each(mean.square() + log_variance.clone().exp() - log_variance - 1.0) * 0.5;
+    let squared = mean_per_image(error.clone().square());
+    let divergence =
+        mean_per_image(mean.square() + log_variance.clone().exp() - log_variance - 1.0) * 0.5;
     let mut loss = squared.clone() + divergence * stage.kl;
     if stage.gradient > 0.0 {
-        let edges = each(steps(&error, 2).abs()) + each(steps(&error, 3).abs());
+        let edges = mean_per_image(neighbour_differences(&error, 2).abs())
+            + mean_per_image(neighbour_differences(&error, 3).abs());
         loss = loss + edges * stage.gradient;
     }
     if stage.l1 > 0.0 {
-        loss = loss + each(error.abs()) * stage.l1;
+        loss = loss + mean_per_image(error.abs()) * stage.l1;
     }
     (loss, squared)
 }
 
 /// Returns the differences between neighbours along an axis.
-fn steps(x: &Tensor<4>, axis: usize) -> Tensor<4> {
+fn neighbour_differences(x: &Tensor<4>, axis: usize) -> Tensor<4> {
     let n = x.dims()[axis];
     x.clone().narrow(axis, 1, n - 1) - x.clone().narrow(axis, 0, n - 1)
 }
 
 /// Returns the mean of each image's values, `[b]`.
-fn each(x: Tensor<4>) -> Tensor<1> {
+fn mean_per_image(x: Tensor<4>) -> Tensor<1> {
     x.flatten::<2>(1, 3).mean_dim(1).squeeze_dim::<1>(1)
 }

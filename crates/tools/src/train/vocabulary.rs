@@ -19,14 +19,14 @@ use unireal::internals::tokenizer::Tokenizer;
 use unireal::{Error, Result};
 
 /// Approximate number of texts on which the tokenizer is trained.
-const CORPUS: usize = 20_000;
+const CORPUS_TEXTS: usize = 20_000;
 
 /// Reads the run's tokenizer. If it is missing, trains and writes one of at most `size` ids on the texts of the current shards, with
 /// about as many texts from each shard.
 ///
 /// # Errors
 /// [`Error::Format`] for a file that cannot be read or written, [`Error::Request`] when there is no text to learn from.
-pub(super) fn of_run(run: &Path, patterns: &[PathBuf], size: usize) -> Result<Tokenizer> {
+pub(super) fn read_or_train(run: &Path, patterns: &[PathBuf], size: usize) -> Result<Tokenizer> {
     let path = run.join("tokenizer/tokenizer.json");
     if !path.exists() {
         let json = vocabulary(&corpus(patterns)?, size)?;
@@ -36,9 +36,10 @@ pub(super) fn of_run(run: &Path, patterns: &[PathBuf], size: usize) -> Result<To
     Tokenizer::from_json(&bytes)
 }
 
+/// Collects texts of the shards, about [`CORPUS_TEXTS`] in total.
 fn corpus(patterns: &[PathBuf]) -> Result<Vec<String>> {
     let shards = list(patterns)?;
-    let each = CORPUS / shards.len().max(1) + 1;
+    let per_shard = CORPUS_TEXTS / shards.len().max(1) + 1;
     let mut texts = Vec::new();
     for path in shards {
         let Ok(samples) = shard::encoded(&path) else {
@@ -49,11 +50,11 @@ fn corpus(patterns: &[PathBuf]) -> Result<Vec<String>> {
             let texts = texts.map(|prompt| request::text(&sample.context, prompt));
             texts.collect::<Vec<_>>()
         });
-        texts.extend(found.take(each));
+        texts.extend(found.take(per_shard));
     }
     if texts.is_empty() {
         Err(Error::Request(
-            "the shards hold no text to make a tokenizer from".into(),
+            "training the tokenizer: the shards hold no text, expected 1 or more".into(),
         ))
     } else {
         Ok(texts)

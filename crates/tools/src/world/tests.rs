@@ -1,4 +1,4 @@
-//! Compares the written files with the scenes that they show.
+//! Compares the written files with the scenes that they were rendered from.
 
 use std::process::Command;
 
@@ -34,7 +34,7 @@ fn bytes_in(folder: &Path) -> Vec<(String, Vec<u8>)> {
 }
 
 #[test]
-fn files_hold_the_truth_and_come_out_the_same_twice() {
+fn files_hold_the_ground_truth_and_are_reproducible() {
     let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     run(&options(one.path())).unwrap();
     run(&options(two.path())).unwrap();
@@ -42,30 +42,30 @@ fn files_hold_the_truth_and_come_out_the_same_twice() {
     assert_eq!(bytes_in(&folder), bytes_in(&two.path().join("000011")));
 
     let text = std::fs::read_to_string(folder.join("truth.json")).unwrap();
-    let truth: Value = serde_json::from_str(&text).unwrap();
+    let ground_truth: Value = serde_json::from_str(&text).unwrap();
     let scenes: Vec<Scene> = film(11, 3, 8.0);
-    let frames = truth["frames"].as_array().unwrap();
+    let frames = ground_truth["frames"].as_array().unwrap();
     assert_eq!(frames.len(), 3);
     for (frame, scene) in std::iter::zip(frames, &scenes) {
         let open = |key: &str| image::open(folder.join(frame[key].as_str().unwrap())).unwrap();
         let (mask, depth) = (open("mask").into_luma8(), open("depth").into_luma16());
         let solids = frame["solids"].as_array().unwrap();
         assert_eq!(solids.len(), scene.solids.len());
-        for (told, solid) in std::iter::zip(solids, &scene.solids) {
-            let value = told["mask_value"].as_u64().unwrap() as u8;
-            let shown: Vec<(u32, u32)> = mask
+        for (object, solid) in std::iter::zip(solids, &scene.solids) {
+            let value = object["mask_value"].as_u64().unwrap() as u8;
+            let visible: Vec<(u32, u32)> = mask
                 .enumerate_pixels()
                 .filter(|(_, _, pixel)| pixel.0[0] == value)
                 .map(|(x, y, _)| (x, y))
                 .collect();
-            assert_eq!(told["pixels"], shown.len());
-            let [left, _, right, _] = [0, 1, 2, 3].map(|i| told["box"][i].as_f64().unwrap());
-            let middle = shown.iter().map(|p| f64::from(p.0) + 0.5).sum::<f64>()
-                / (32.0 * shown.len() as f64);
+            assert_eq!(object["pixels"], visible.len());
+            let [left, _, right, _] = [0, 1, 2, 3].map(|i| object["box"][i].as_f64().unwrap());
+            let middle = visible.iter().map(|p| f64::from(p.0) + 0.5).sum::<f64>()
+                / (32.0 * visible.len() as f64);
             assert!(left < middle && middle < right);
             // The nearest visible depth is about the centre's depth less the radius.
             let [_, _, centre] = scene.camera.project(1.0, solid.pose.position);
-            let nearest = shown
+            let nearest = visible
                 .iter()
                 .map(|&(x, y)| depth.get_pixel(x, y).0[0])
                 .min()
@@ -77,7 +77,7 @@ fn files_hold_the_truth_and_come_out_the_same_twice() {
             );
         }
     }
-    assert!(truth["edits"].as_array().unwrap().len() >= 3);
+    assert!(ground_truth["edits"].as_array().unwrap().len() >= 3);
 }
 
 #[test]
@@ -96,12 +96,12 @@ fn a_video_holds_all_frames() {
     // The side of 33 is padded to 34, and no frame is missing.
     assert_eq!(raw.stdout.len(), 7 * 34 * 34 * 3);
     let last = Image::open(out.path().join("000011/frame-006.png")).unwrap();
-    let shown = &raw.stdout[6 * 34 * 34 * 3..];
+    let decoded = &raw.stdout[6 * 34 * 34 * 3..];
     let mut error = 0.0;
     for (i, pixel) in last.rgb.chunks_exact(3).enumerate() {
         let at = 3 * (i / 33 * 34 + i % 33);
         error += (0..3)
-            .map(|c| f64::from(pixel[c].abs_diff(shown[at + c])))
+            .map(|c| f64::from(pixel[c].abs_diff(decoded[at + c])))
             .sum::<f64>();
     }
     let error = error / last.rgb.len() as f64;
@@ -113,4 +113,31 @@ fn a_folder_that_cannot_be_made_is_named() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let error = run(&options(file.path())).unwrap_err().to_string();
     assert!(error.contains("000011"), "{error}");
+}
+
+#[test]
+fn options_that_only_clips_use_need_a_folder_for_clips() {
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        _options: Options,
+    }
+    let parsed = |line: &[&str]| Line::try_parse_from(["world"].iter().chain(line)).is_ok();
+    assert!(parsed(&["--sheet", "s.png"]));
+    assert!(parsed(&[
+        "--out",
+        "clips",
+        "--frames",
+        "2",
+        "--rate",
+        "4",
+        "--samples",
+        "1"
+    ]));
+    for option in ["--frames", "--rate", "--samples"] {
+        assert!(!parsed(&["--sheet", "s.png", option, "2"]), "{option}");
+    }
+    assert!(!parsed(&[]));
 }

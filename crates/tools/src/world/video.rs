@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use crate::data::video::check_program;
 use unireal::Image;
 use unireal::{Error, Result};
 
@@ -12,22 +13,12 @@ use unireal::{Error, Result};
 /// # Errors
 /// [`Error::Unsupported`] when it cannot.
 pub(super) fn check() -> Result<()> {
-    let found = Command::new("ffmpeg")
-        .arg("-version")
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
-    match found {
-        Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(missing(&format!("it ended with {status}"))),
-        Err(e) => Err(missing(&e.to_string())),
-    }
+    check_program("ffmpeg").map_err(missing)
 }
 
-fn missing(reason: &str) -> Error {
+fn missing(reason: String) -> Error {
     Error::Unsupported(format!(
-        "videos are written by the ffmpeg program, which cannot be run ({reason}); install it or leave out --video"
+        "writing videos: {reason}; install FFmpeg or leave out --video"
     ))
 }
 
@@ -42,28 +33,29 @@ pub(super) fn write<'a>(
 ) -> Result<()> {
     let mut frames = frames.peekable();
     let Some(first) = frames.peek() else {
-        return Err(Error::Request("a video of no frames".into()));
+        return Err(Error::Request(
+            "writing a video: 0 frames, expected 1 or more".into(),
+        ));
     };
     let mut child = start(path, first.width, first.height, rate)?;
     let mut stdin = child.stdin.take().expect("stdin is a pipe");
     // If ffmpeg stops reading, its error output explains why; the pipe's error is only reported if ffmpeg succeeds.
     let sent = frames.try_for_each(|frame| stdin.write_all(&frame.rgb));
     drop(stdin);
-    let mut said = String::new();
+    let mut complaint = String::new();
     if let Some(mut stderr) = child.stderr.take() {
         // An unreadable error output only shortens the message.
-        let _ = stderr.read_to_string(&mut said);
+        let _ = stderr.read_to_string(&mut complaint);
     }
     let failed = |reason: String| Error::format(path.display().to_string(), reason);
     let status = child.wait().map_err(|e| failed(e.to_string()))?;
-    match (status.success(), sent) {
-        (true, Ok(())) => Ok(()),
-        (true, Err(e)) => Err(failed(format!("ffmpeg took not all frames: {e}"))),
-        (false, _) => Err(failed(format!(
+    if !status.success() {
+        return Err(failed(format!(
             "ffmpeg ended with {status}: {}",
-            said.trim()
-        ))),
+            complaint.trim()
+        )));
     }
+    sent.map_err(|e| failed(format!("sending the frames to ffmpeg: {e}")))
 }
 
 fn start(path: &Path, width: u32, height: u32, rate: u32) -> Result<Child> {
@@ -91,5 +83,5 @@ fn start(path: &Path, width: u32, height: u32, rate: u32) -> Result<Child> {
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
-        .map_err(|e| missing(&e.to_string()))
+        .map_err(|e| missing(format!("the program ffmpeg cannot be started ({e})")))
 }

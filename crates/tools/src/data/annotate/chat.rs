@@ -1,11 +1,12 @@
 //! Captions, instructions and names from an endpoint of OpenAI's chat protocol with images: one request per clip, with time
-//! limits and retries. Answers are cached on disk, so that none is paid for twice.
+//! limits and retries. Answers are cached on disk, so that a re-run pays for no request again.
 
 mod client;
 
 #[cfg(test)]
 mod tests;
 
+use std::env::VarError;
 use std::path::Path;
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use super::super::kinds::Counts;
 use super::super::mask::bounds;
 use super::{Annotator, Shot};
 use client::Client;
-use unireal::Result;
+use unireal::{Error, Result};
 
 /// Settings of the endpoint and its requests.
 #[derive(Clone, Debug)]
@@ -40,18 +41,33 @@ pub struct Settings {
 
 impl Settings {
     /// Returns the default limits, with the key from the environment variable `OPENAI_API_KEY`.
-    pub fn new(url: &str, model: &str) -> Settings {
-        Settings {
+    ///
+    /// # Errors
+    /// [`Error::Request`] when the variable's value is not text.
+    pub fn new(url: &str, model: &str) -> Result<Settings> {
+        Ok(Settings {
             url: url.trim_end_matches('/').to_owned(),
             model: model.to_owned(),
-            key: std::env::var("OPENAI_API_KEY")
-                .ok()
-                .filter(|key| !key.is_empty()),
+            key: key(std::env::var(KEY_VARIABLE))?,
             limit: Duration::from_secs(120),
             tries: 5,
             pause: Duration::from_secs(1),
             longest_pause: Duration::from_secs(60),
-        }
+        })
+    }
+}
+
+/// The environment variable with the API key.
+const KEY_VARIABLE: &str = "OPENAI_API_KEY";
+
+/// Returns the API key; an unset or empty variable means none.
+fn key(variable: std::result::Result<String, VarError>) -> Result<Option<String>> {
+    match variable {
+        Ok(key) => Ok(Some(key).filter(|key| !key.is_empty())),
+        Err(VarError::NotPresent) => Ok(None),
+        Err(VarError::NotUnicode(_)) => Err(Error::Request(format!(
+            "reading the environment variable {KEY_VARIABLE}: not Unicode, expected the API key"
+        ))),
     }
 }
 
@@ -71,8 +87,8 @@ impl Chat {
     }
 }
 
-/// Longest accepted text, in characters; longer ones are dropped.
-const LONGEST: usize = 400;
+/// Maximum length of an accepted text, in characters; longer ones are dropped.
+const MAX_TEXT: usize = 400;
 
 /// The answer expected from the endpoint.
 #[derive(Debug, Deserialize)]
@@ -84,8 +100,8 @@ struct Answer {
     /// Paraphrases of the instruction from each frame to the next.
     instructions: Vec<Vec<String>>,
     /// Names of each entity listed in the request.
-    #[serde(default)]
-    things: Vec<Vec<String>>,
+    #[serde(default, rename = "things")]
+    names: Vec<Vec<String>>,
 }
 
 impl Annotator for Chat {
@@ -98,10 +114,10 @@ impl Annotator for Chat {
             return Ok(());
         }
         let request = request(&shot.clip, &self.model)?;
-        let (frames, things) = (shot.clip.frames.len(), shot.clip.entities.len());
+        let (frames, entities) = (shot.clip.frames.len(), shot.clip.entities.len());
         let answer = self
             .client
-            .ask(&request, |text| parse(text, frames, things))?;
+            .ask(&request, |text| parse(text, frames, entities))?;
         apply(&mut shot.clip, answer);
         Ok(())
     }
@@ -152,18 +168,18 @@ fn request(clip: &Clip, model: &str) -> Result<Value> {
 }
 
 /// Parses the JSON answer in a model's text, which may have other text around it; otherwise returns what is wrong with it.
-fn parse(text: &str, frames: usize, things: usize) -> std::result::Result<Answer, String> {
+fn parse(text: &str, frames: usize, entities: usize) -> std::result::Result<Answer, String> {
     let object = text
         .find('{')
         .zip(text.rfind('}'))
         .filter(|(start, end)| start < end);
-    let (start, end) = object.ok_or("no JSON object")?;
+    let (start, end) = object.ok_or("no JSON object, expected one")?;
     let mut answer: Answer = serde_json::from_str(&text[start..=end]).map_err(|e| e.to_string())?;
     let counted = |what: &str, found: usize, expected: usize| {
         if found == expected {
             Ok(())
         } else {
-            Err(format!("{found} {what}; {expected} were asked for"))
+            Err(format!("{found} {what}, expected {expected}"))
         }
     };
     counted("lists of frame captions", answer.frames.len(), frames)?;
@@ -172,20 +188,20 @@ fn parse(text: &str, frames: usize, things: usize) -> std::result::Result<Answer
         answer.instructions.len(),
         frames - 1,
     )?;
-    counted("lists of names", answer.things.len(), things)?;
+    counted("lists of names", answer.names.len(), entities)?;
     let lists = answer
         .frames
         .iter_mut()
         .chain(&mut answer.instructions)
-        .chain(&mut answer.things);
+        .chain(&mut answer.names);
     for list in lists.chain([&mut answer.captions]) {
         for text in list.iter_mut() {
             *text = text.split_whitespace().collect::<Vec<_>>().join(" ");
         }
-        list.retain(|text| !text.is_empty() && text.chars().count() <= LONGEST);
+        list.retain(|text| !text.is_empty() && text.chars().count() <= MAX_TEXT);
     }
     if answer.captions.is_empty() {
-        Err("no caption".into())
+        Err("no caption, expected one or more".into())
     } else {
         Ok(answer)
     }
@@ -203,7 +219,7 @@ fn apply(clip: &mut Clip, answer: Answer) {
             texts,
         })
         .collect();
-    for (entity, phrases) in clip.entities.iter_mut().zip(answer.things) {
+    for (entity, phrases) in clip.entities.iter_mut().zip(answer.names) {
         if !phrases.is_empty() {
             entity.phrases = phrases;
         }

@@ -8,7 +8,8 @@ use super::super::clip::{Clip, Entity};
 use super::super::describe;
 use super::super::kinds::Counts;
 use super::super::mask::{self, grown};
-use super::super::motion::{Camera, Flow, Plane, flow};
+use super::super::motion::{Camera, Flow, flow};
+use super::super::plane::Plane;
 use super::{Annotator, Shot};
 use unireal::Image;
 use unireal::Result;
@@ -43,7 +44,7 @@ const FLOW_WINDOW: usize = 4;
 /// Minimum fraction of its bounding box that a region fills; sparser regions are pieces of edges.
 const COMPACT: f32 = 0.4;
 /// Maximum number of objects per clip.
-const MOST: usize = 4;
+const MAX_OBJECTS: usize = 4;
 
 /// The masks of one object through the frames.
 struct Track {
@@ -118,7 +119,7 @@ impl Moving {
                 expected = moved(&expected, flow);
             }
             let overlap = mask::overlap(&expected, &region);
-            if overlap > 0.25 && best.is_none_or(|(most, _)| overlap > most) {
+            if overlap > 0.25 && best.is_none_or(|(best, _)| overlap > best) {
                 best = Some((overlap, i));
             }
         }
@@ -141,7 +142,7 @@ impl Moving {
         tracks.retain(|track| length(track) > 1);
         tracks.sort_by_key(|track| std::cmp::Reverse(length(track)));
         let long = |track: &&Track| length(track) as f32 >= self.seen * frames as f32;
-        let count = tracks.iter().take_while(long).count().min(MOST);
+        let count = tracks.iter().take_while(long).count().min(MAX_OBJECTS);
         (count..tracks.len()).for_each(|_| counts.drop("moving object seen too shortly"));
         let pixels = (clip.frames[0].width * clip.frames[0].height) as usize;
         for track in tracks {
@@ -161,20 +162,21 @@ impl Moving {
 fn foreground(clip: &Clip, frame: usize, flows: &[Flow], cameras: &[Camera]) -> Vec<bool> {
     let image = &clip.frames[frame];
     let width = image.width as usize;
-    let still = background(clip, frame, cameras);
+    let background = background(clip, frame, cameras);
     let differs = |i: usize| {
-        let Some(still) = still[i] else { return false };
-        let off = |c: usize| (f32::from(image.rgb[3 * i + c]) / 255.0 - still[c]).abs();
-        off(0).max(off(1)).max(off(2)) > DIFFERENCE
+        background[i].is_some_and(|colour| {
+            let off = |c: usize| (f32::from(image.rgb[3 * i + c]) / 255.0 - colour[c]).abs();
+            off(0).max(off(1)).max(off(2)) > DIFFERENCE
+        })
     };
-    let mut on: Vec<bool> = (0..still.len()).map(differs).collect();
-    // An object that moves less than its own size is part of the median as well; there the flow detects it.
-    let side = frame.min(flows.len() - 1);
+    let mut on: Vec<bool> = (0..background.len()).map(differs).collect();
+    // The median also contains an object that moves less than its own size; there the flow detects it.
+    let step = frame.min(flows.len() - 1);
     let diagonal = (image.width as f32).hypot(image.height as f32);
-    let against = flows[side].against(&cameras[side]);
-    let astray: Vec<bool> = against.iter().map(|off| *off > 0.012 * diagonal).collect();
-    for (on, astray) in on.iter_mut().zip(shrunk(&astray, width, FLOW_WINDOW)) {
-        *on |= astray;
+    let residuals = flows[step].residuals(&cameras[step]);
+    let moving: Vec<bool> = residuals.iter().map(|r| *r > 0.012 * diagonal).collect();
+    for (on, moving) in on.iter_mut().zip(shrunk(&moving, width, FLOW_WINDOW)) {
+        *on |= moving;
     }
     let gap = 2 + width / 100;
     let core = grown(&shrunk(&on, width, 1), width, 1);
@@ -335,7 +337,7 @@ mod tests {
     #[test]
     fn a_disc_is_found_in_every_frame_with_a_still_and_with_a_moving_camera() {
         for (camera, step) in [(0.0, 4.0), (1.5, 4.0), (-1.0, 5.0)] {
-            let (clip, truth) = filmed(14, camera, step);
+            let (clip, ground_truth) = filmed(14, camera, step);
             let (clip, counts) = annotated(clip);
             assert_eq!(clip.entities.len(), 1, "camera {camera}: {counts:?}");
             assert!(
@@ -343,8 +345,8 @@ mod tests {
                     .phrases
                     .contains(&"the moving red object".into())
             );
-            let overlaps: Vec<f32> = (truth.iter().zip(&clip.entities[0].masks))
-                .map(|(truth, found)| mask::overlap(truth, found))
+            let overlaps: Vec<f32> = (ground_truth.iter().zip(&clip.entities[0].masks))
+                .map(|(expected, found)| mask::overlap(expected, found))
                 .collect();
             let mean = overlaps.iter().sum::<f32>() / overlaps.len() as f32;
             assert!(mean > 0.7, "camera {camera}: {overlaps:?}");
@@ -352,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_moves_in_a_still_or_a_merely_panned_picture() {
+    fn nothing_moves_in_a_still_or_a_panned_image() {
         for camera in [0.0, 1.5] {
             let (mut clip, _) = filmed(10, camera, 0.0);
             for (t, frame) in clip.frames.iter_mut().enumerate() {

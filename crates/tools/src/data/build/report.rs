@@ -22,8 +22,11 @@ pub struct Report {
     pub skipped: usize,
     /// Items that could not be read, with the reason; a re-run tries them again.
     pub failed: BTreeMap<String, String>,
-    /// Items that yielded no sample.
+    /// Items that yielded no sample; a re-run skips them.
     pub empty: BTreeSet<String>,
+    /// What was counted for the empty items, which no shard's note records.
+    #[serde(default)]
+    pub empty_counts: EmptyCounts,
     /// Number of clips processed.
     pub clips: u64,
     /// Number of samples by kind, and of dropped candidates by reason.
@@ -41,43 +44,95 @@ pub struct Report {
     path: PathBuf,
 }
 
-const ENDING: &str = ".report.json";
+/// What a shard was built from, beside the shard as JSON.
+#[derive(Default, Serialize, Deserialize)]
+pub(super) struct ShardNote {
+    /// Names of the items whose samples the shard holds.
+    pub(super) items: Vec<String>,
+    /// Number of the items' clips.
+    pub(super) clips: u64,
+    /// Counts of the items' samples and drops.
+    #[serde(flatten)]
+    pub(super) counts: Counts,
+}
+
+/// Returns the notes of a folder's complete shards, with the shards' file stems.
+///
+/// # Errors
+/// [`Error::Format`] or [`Error::Io`] for a note that is not a [`ShardNote`] or cannot be read.
+pub(super) fn shard_notes(folder: &Path) -> Result<Vec<(String, ShardNote)>> {
+    let notes = shard::notes(folder)?.into_iter();
+    let parse = |(name, note): (String, Value)| {
+        let path = folder.join(format!("{name}.json"));
+        let note = serde_json::from_value(note)
+            .map_err(|e| Error::format(path.display().to_string(), e))?;
+        Ok((name, note))
+    };
+    notes.map(parse).collect()
+}
+
+/// Clips and drops of the items that yielded no sample.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EmptyCounts {
+    /// Number of clips.
+    pub clips: u64,
+    /// Number of drops by the filters, by reason.
+    pub dropped: BTreeMap<String, u64>,
+}
+
+const SUFFIX: &str = ".report.json";
 
 impl Report {
-    /// Rebuilds the report from the notes of this prefix's complete shards, and from the failed and empty items and the time of
-    /// an earlier report.
+    /// Rebuilds the report from the notes of this prefix's complete shards, and from the failed items, the empty items with
+    /// their counts, and the time of an earlier report.
     pub(super) fn open(folder: &Path, prefix: &str, (k, n): (usize, usize)) -> Result<Report> {
-        let path = folder.join(format!("{prefix}{ENDING}"));
+        let path = folder.join(format!("{prefix}{SUFFIX}"));
         let mut report = Report {
             part: format!("{k}/{n}"),
             path: path.clone(),
             ..Report::default()
         };
         if let Some(earlier) = read(&path)? {
+            let EmptyCounts { clips, dropped } = earlier.empty_counts.clone();
+            let counts = Counts {
+                dropped,
+                ..Counts::default()
+            };
+            report.add(clips, &counts);
             (report.failed, report.empty) = (earlier.failed, earlier.empty);
-            report.seconds = earlier.seconds;
+            (report.empty_counts, report.seconds) = (earlier.empty_counts, earlier.seconds);
         }
-        for (name, note) in shard::notes(folder)? {
-            if !name.starts_with(prefix) {
-                continue;
+        // The hyphen excludes the shards of part 1 of 10000 from the report of part 1 of 1000.
+        let shard_prefix = format!("{prefix}-");
+        for (name, note) in shard_notes(folder)? {
+            if name.starts_with(&shard_prefix) {
+                report.add(note.clips, &note.counts);
+                report.shards.push(format!("{name}.tar"));
             }
-            let counts: Counts = serde_json::from_value(note.clone())
-                .map_err(|e| Error::format(folder.join(&name).display().to_string(), e))?;
-            report.add(note["clips"].as_u64().unwrap_or_default(), &counts);
-            report.shards.push(format!("{name}.tar"));
         }
         Ok(report)
     }
 
-    pub(super) fn add(&mut self, clips: u64, counts: &Counts) {
+    fn add(&mut self, clips: u64, counts: &Counts) {
         self.clips += clips;
         self.counts.merge(counts);
     }
 
-    pub(super) fn shard(&mut self, path: &Path, clips: u64, counts: &Counts) {
+    /// Adds an item that yielded no sample.
+    pub(super) fn add_empty(&mut self, name: String, clips: u64, counts: &Counts) {
+        if self.empty.insert(name) {
+            self.add(clips, counts);
+            self.empty_counts.clips += clips;
+            for (reason, count) in &counts.dropped {
+                *self.empty_counts.dropped.entry(reason.clone()).or_default() += count;
+            }
+        }
+    }
+
+    pub(super) fn add_shard(&mut self, path: &Path, note: &ShardNote) {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         self.shards.push(name.into_owned());
-        self.add(clips, counts);
+        self.add(note.clips, &note.counts);
     }
 
     /// Returns the number of samples of all kinds.
@@ -93,13 +148,8 @@ impl Report {
         serde_json::to_string_pretty(self).map_err(|e| Error::Internal(e.to_string()))
     }
 
-    /// Creates the folder if needed and writes the report.
-    pub(super) fn save(&self, folder: &Path) -> Result<()> {
-        std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
-        self.save_beside()
-    }
-
-    pub(super) fn save_beside(&self) -> Result<()> {
+    /// Writes the report into the folder of the shards.
+    pub(super) fn save(&self) -> Result<()> {
         checkpoint::write(&self.path, self.to_json()?.as_bytes())
     }
 }
@@ -120,20 +170,20 @@ fn read(path: &Path) -> Result<Option<Report>> {
 ///
 /// # Errors
 /// [`Error::Request`] when a part was built with other options: all samples of a folder share their options.
-pub(super) fn empty(folder: &Path, options: &Value) -> Result<BTreeSet<String>> {
+pub(super) fn empty_items(folder: &Path, options: &Value) -> Result<BTreeSet<String>> {
     let mut names = BTreeSet::new();
     if !folder.exists() {
         return Ok(names);
     }
-    for path in shard::listed(folder)? {
-        if !path.to_string_lossy().ends_with(ENDING) {
+    for path in shard::sorted_entries(folder)? {
+        if !path.to_string_lossy().ends_with(SUFFIX) {
             continue;
         }
         let Some(report) = read(&path)? else { continue };
         if let Some(earlier) = report.options.filter(|earlier| earlier != options) {
             let folder = folder.display();
             return Err(Error::Request(format!(
-                "{folder} holds samples that were made with {earlier}, and {options} are asked for; use another folder"
+                "building into {folder}: its samples were built with {earlier}, expected the present options {options}; use another folder"
             )));
         }
         names.extend(report.empty);
@@ -156,14 +206,14 @@ impl std::fmt::Display for Report {
             writeln!(f, "{count:>9}  {name}")?;
         }
         for (reason, count) in &self.counts.dropped {
-            writeln!(f, "{count:>9}  left out: {reason}")?;
+            writeln!(f, "{count:>9}  dropped: {reason}")?;
         }
         for (name, reason) in &self.failed {
-            writeln!(f, "skipped {name}: {reason}")?;
+            writeln!(f, "failed {name}: {reason}")?;
         }
         write!(
             f,
-            "{} of {} items were done before",
+            "{} of {} items were finished before",
             self.skipped, self.items
         )
     }

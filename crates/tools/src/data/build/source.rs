@@ -11,7 +11,7 @@ use super::super::annotate::{Annotator, Shot};
 use super::super::clip::Clip;
 use super::super::fit::Fit;
 use super::super::kinds::{self, Counts};
-use super::super::shard::{Members, encode};
+use super::super::shard::{Members, encode, sorted_entries};
 use super::super::{describe, tabletop, toolkit, video};
 use super::Options;
 use unireal::{Error, Result};
@@ -38,18 +38,18 @@ impl Item {
         }
     }
 
-    /// Returns the prefix of its samples' keys: the legible part of the name and a hash of the whole name.
+    /// Returns the prefix of its samples' keys: the readable part of the name and a hash of the whole name.
     fn key(&self) -> String {
-        let (name, legible) = (self.name(), self.legible());
-        let hash = Sha256::digest(name.as_bytes());
+        let readable = self.readable_name();
+        let hash = Sha256::digest(self.name().as_bytes());
         format!(
-            "{legible}-{:02x}{:02x}{:02x}{:02x}",
+            "{readable}-{:02x}{:02x}{:02x}{:02x}",
             hash[0], hash[1], hash[2], hash[3]
         )
     }
 
     /// Returns the first 40 characters of the stem, with `-` for all but ASCII letters and digits.
-    pub(in super::super) fn legible(&self) -> String {
+    pub(in super::super) fn readable_name(&self) -> String {
         let letter = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
         self.stem().chars().map(letter).take(40).collect()
     }
@@ -69,29 +69,31 @@ impl Item {
 }
 
 /// File extensions of the videos that are found in folders.
-const ENDINGS: [&str; 14] = [
+const VIDEO_EXTENSIONS: [&str; 14] = [
     "mp4", "m4v", "mov", "mkv", "webm", "avi", "mpg", "mpeg", "ts", "ogv", "flv", "wmv", "gif",
     "y4m",
 ];
 
-/// Returns all items that the options name, in an order that does not depend on the machine.
+/// Returns the items of the options' part, in an order that does not depend on the machine.
 ///
 /// # Errors
-/// [`Error::Request`] when there are none, [`Error::Format`] for a path that does not exist.
-pub fn items(options: &Options) -> Result<Vec<Item>> {
+/// [`Error::Request`] when the options name no item, [`Error::Io`] for a path that does not exist.
+pub(in super::super) fn items_of_part(options: &Options) -> Result<Vec<Item>> {
+    let (k, n) = options.part;
+    Ok(items(options)?.into_iter().skip(k - 1).step_by(n).collect())
+}
+
+/// Returns all items that the options name, sorted.
+fn items(options: &Options) -> Result<Vec<Item>> {
     let mut items = Vec::new();
     for path in &options.videos {
-        find(path, 0, &mut items)?;
+        find_videos(path, 0, &mut items)?;
     }
     if let Some(folder) = &options.toolkit {
-        for path in super::super::shard::listed(&folder.join("pairs"))? {
-            let file = path
-                .file_name()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned();
+        for path in sorted_entries(&folder.join("pairs"))? {
+            let file = path.file_name().unwrap_or_default().to_string_lossy();
             if file.ends_with(".png") {
-                items.push(Item::Pair(folder.clone(), file));
+                items.push(Item::Pair(folder.clone(), file.into_owned()));
             }
         }
     }
@@ -100,78 +102,90 @@ pub fn items(options: &Options) -> Result<Vec<Item>> {
     items.dedup();
     if items.is_empty() {
         Err(Error::Request(format!(
-            "nothing to build from: no --world scenes, no --toolkit pairs and no video; --videos takes files, and folders of files that end in {}",
-            ENDINGS.join(", ")
+            "finding input: nothing to build from, expected --world scenes, --toolkit pairs, or --videos with files or folders of files that end in {}",
+            VIDEO_EXTENSIONS.join(", ")
         )))
     } else {
         Ok(items)
     }
 }
 
-/// Maximum depth of nested folders.
-const DEEPEST: usize = 16;
+/// Maximum depth of nested folders, which stops at cycles of symbolic links.
+const MAX_DEPTH: usize = 16;
 
-fn find(path: &Path, depth: usize, items: &mut Vec<Item>) -> Result<()> {
-    let fail = |e: std::io::Error| Error::io(path, e);
-    if !std::fs::metadata(path).map_err(fail)?.is_dir() {
+fn find_videos(path: &Path, depth: usize, items: &mut Vec<Item>) -> Result<()> {
+    let metadata = std::fs::metadata(path).map_err(|e| Error::io(path, e))?;
+    if !metadata.is_dir() {
         items.push(Item::Video(path.to_owned()));
         return Ok(());
     }
-    for path in super::super::shard::listed(path)? {
-        let ending = path.extension().map(|e| e.to_string_lossy().to_lowercase());
-        if path.is_dir() && depth < DEEPEST {
-            find(&path, depth + 1, items)?;
-        } else if ending.is_some_and(|ending| ENDINGS.contains(&ending.as_str())) {
+    for path in sorted_entries(path)? {
+        let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase());
+        if path.is_dir() && depth < MAX_DEPTH {
+            find_videos(&path, depth + 1, items)?;
+        } else if extension.is_some_and(|e| VIDEO_EXTENSIONS.contains(&e.as_str())) {
             items.push(Item::Video(path));
         }
     }
     Ok(())
 }
 
+/// Checks that the programs that read videos can be run, if any item is a video. Without them, every video would fail.
+///
+/// # Errors
+/// [`Error::Unsupported`] with the program that is missing.
+pub(in super::super) fn check_programs(items: &[Item]) -> Result<()> {
+    if items.iter().any(|item| matches!(item, Item::Video(_))) {
+        video::check_programs()
+    } else {
+        Ok(())
+    }
+}
+
 /// The encoded samples of an item.
-pub(super) struct Made {
-    pub(super) members: Vec<Members>,
+pub(super) struct ItemSamples {
+    pub(super) encoded: Vec<Members>,
     pub(super) clips: u64,
     pub(super) counts: Counts,
 }
 
 /// Builds the samples of items; shared by the threads.
-pub(in super::super) struct SampleBuilder {
+pub(in super::super) struct ItemBuilder {
     options: Options,
     /// Annotators that need all frames of a clip.
-    early: Vec<Box<dyn Annotator>>,
+    clip_annotators: Vec<Box<dyn Annotator>>,
     /// Annotators that need only the selected frames.
-    late: Vec<Box<dyn Annotator>>,
+    frame_annotators: Vec<Box<dyn Annotator>>,
     /// Instructions of the toolkit's pairs, by file name.
     instructions: BTreeMap<String, String>,
 }
 
-impl SampleBuilder {
-    pub(in super::super) fn new(options: &Options) -> Result<SampleBuilder> {
-        let [early, late] = options.annotators()?;
+impl ItemBuilder {
+    pub(in super::super) fn new(options: &Options) -> Result<ItemBuilder> {
+        let [clip_annotators, frame_annotators] = options.annotators()?;
         let toolkit = options.toolkit.as_deref().map(toolkit::instructions);
-        Ok(SampleBuilder {
+        Ok(ItemBuilder {
             options: options.clone(),
-            early,
-            late,
+            clip_annotators,
+            frame_annotators,
             instructions: toolkit.transpose()?.unwrap_or_default(),
         })
     }
 
-    pub(super) fn make(&self, item: &Item) -> Result<Made> {
+    pub(super) fn build(&self, item: &Item) -> Result<ItemSamples> {
         let mut counts = Counts::default();
         let clips = self.clips(item, &mut counts)?;
         let (key, mut rng) = (item.key(), item.rng(self.options.seed));
-        let settings = self.options.samples();
-        let mut members = Vec::new();
+        let settings = self.options.sample_settings();
+        let mut encoded = Vec::new();
         for (c, clip) in clips.iter().enumerate() {
             let samples = kinds::samples(clip, &settings, &mut rng, &mut counts)?;
             for (s, sample) in samples.iter().enumerate() {
-                members.push(encode(&format!("{key}-{c:02}-{s:03}"), sample)?);
+                encoded.push(encode(&format!("{key}-{c:02}-{s:03}"), sample)?);
             }
         }
-        Ok(Made {
-            members,
+        Ok(ItemSamples {
+            encoded,
             clips: clips.len() as u64,
             counts,
         })
@@ -205,19 +219,19 @@ impl SampleBuilder {
     }
 
     fn video(&self, path: &Path, counts: &mut Counts) -> Result<Vec<Clip>> {
-        let (clips, fit) = video::clips(path, &self.options.video(), counts)?;
+        let (clips, fit) = video::clips(path, &self.options.video_settings(), counts)?;
         let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-        let annotate = |clip: Clip| self.annotated(clip, &stem, fit, counts);
+        let annotate = |clip: Clip| self.annotate(clip, &stem, fit, counts);
         clips.into_iter().map(annotate).collect()
     }
 
     /// Selects frames of a clip and runs the annotators.
-    fn annotated(&self, clip: Clip, video: &str, fit: Fit, counts: &mut Counts) -> Result<Clip> {
+    fn annotate(&self, clip: Clip, video: &str, fit: Fit, counts: &mut Counts) -> Result<Clip> {
         let mut shot = Shot { clip, video, fit };
-        run(&self.early, &mut shot, counts)?;
+        run_annotators(&self.clip_annotators, &mut shot, counts)?;
         let frames = video::select(&shot.clip, self.options.frames);
         shot.clip = video::select_frames(shot.clip, &frames);
-        run(&self.late, &mut shot, counts)?;
+        run_annotators(&self.frame_annotators, &mut shot, counts)?;
         if shot.clip.instructions.is_empty() {
             shot.clip.instructions = describe::instructions(&shot.clip);
         }
@@ -227,7 +241,11 @@ impl SampleBuilder {
 
 /// Runs annotators. The failure of one is counted and the clip continues without it. A network error fails the item
 /// instead, so that a re-run asks the endpoint again.
-fn run(annotators: &[Box<dyn Annotator>], shot: &mut Shot<'_>, counts: &mut Counts) -> Result<()> {
+fn run_annotators(
+    annotators: &[Box<dyn Annotator>],
+    shot: &mut Shot<'_>,
+    counts: &mut Counts,
+) -> Result<()> {
     for annotator in annotators {
         match annotator.annotate(shot, counts) {
             Err(e @ Error::Network { .. }) => return Err(e),

@@ -1,3 +1,4 @@
+use super::super::shard;
 use super::*;
 use clap::Parser;
 
@@ -7,15 +8,17 @@ struct Line {
     options: Options,
 }
 
-fn options(line: &[&str], folder: &std::path::Path) -> Options {
+fn parse(line: &[&str], folder: &std::path::Path) -> std::result::Result<Options, clap::Error> {
     let arguments = ["build"]
         .iter()
         .chain(line)
         .map(|argument| argument.to_string());
     let paths = ["--out".to_owned(), folder.join("out").display().to_string()];
-    Line::try_parse_from(arguments.chain(paths))
-        .map(|line| line.options)
-        .unwrap()
+    Line::try_parse_from(arguments.chain(paths)).map(|line| line.options)
+}
+
+fn options(line: &[&str], folder: &std::path::Path) -> Options {
+    parse(line, folder).unwrap()
 }
 
 /// Writes a video of a disc that rolls over the ground.
@@ -75,7 +78,7 @@ fn shards(folder: &std::path::Path) -> Vec<(String, Vec<u8>)> {
 }
 
 #[test]
-fn videos_become_shards_broken_ones_are_reported_and_a_rerun_does_nothing_again() {
+fn videos_become_shards_broken_ones_are_reported_and_a_rerun_changes_nothing() {
     let folder = videos();
     let videos = folder.path().display().to_string();
     let line = ["--videos", &videos, "--size", "64", "--shard", "10"];
@@ -199,7 +202,7 @@ fn parts_share_the_work_without_overlap() {
 }
 
 #[test]
-fn options_that_cannot_be_right_are_refused() {
+fn invalid_options_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let here = folder.path().display().to_string();
     for (line, expected) in [
@@ -208,6 +211,8 @@ fn options_that_cannot_be_right_are_refused() {
         (vec![], "nothing to build"),
         (vec!["--videos", &here, "--size", "7"], "7 px"),
         (vec!["--videos", &here, "--frames", "0"], "0 frames"),
+        (vec!["--videos", &here, "--clips", "0"], "0 clips"),
+        (vec!["--videos", &here, "--threads", "0"], "0 threads"),
     ] {
         let error = build(&options(&line, folder.path()))
             .unwrap_err()
@@ -215,12 +220,78 @@ fn options_that_cannot_be_right_are_refused() {
         assert!(error.contains(expected), "{error}");
     }
     for text in ["0/2", "3/2", "1", "x/y", "1/0"] {
-        assert!(part(text).is_err(), "{text}");
+        assert!(parse_part(text).is_err(), "{text}");
     }
 }
 
 #[test]
-fn scenes_of_the_world_give_every_kind_and_the_held_out_words_are_others() {
+fn options_of_an_endpoint_are_refused_without_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = |line: &[&str]| {
+        let line = [&["--world", "1"], line].concat();
+        parse(&line, folder.path()).err().map(|e| e.to_string())
+    };
+    for line in [["--model", "some-model"], ["--answers", "cache"]] {
+        let error = error(&line).unwrap_or_else(|| panic!("{line:?} was accepted"));
+        assert!(error.contains("--endpoint"), "{error}");
+    }
+    let endpoint = ["--endpoint", "http://localhost/v1"];
+    assert!(error(&endpoint).is_some_and(|error| error.contains("--model")));
+    let whole = [&endpoint[..], &["--model", "m", "--answers", "cache"]].concat();
+    assert_eq!(error(&whole), None);
+}
+
+/// A report of part 1 of 1000 with one empty item.
+fn report_with_an_empty_item(out: &std::path::Path) -> Report {
+    let mut report = Report::open(out, "part-0001-of-1000", (1, 1000)).unwrap();
+    let mut counts = kinds::Counts::default();
+    counts.drop("short shot");
+    counts.drop("short shot");
+    report.add_empty("dull.mp4".into(), 3, &counts);
+    report.save().unwrap();
+    report
+}
+
+#[test]
+fn a_rerun_still_counts_the_items_that_yielded_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = report_with_an_empty_item(folder.path());
+    for _ in 0..2 {
+        let again = Report::open(folder.path(), "part-0001-of-1000", (1, 1000)).unwrap();
+        assert_eq!((again.clips, &again.counts), (3, &first.counts));
+        assert_eq!(again.counts.dropped["short shot"], 2);
+        assert_eq!(again.empty, first.empty);
+        again.save().unwrap();
+    }
+    // Reports of earlier versions have no such counts.
+    let path = folder.path().join("part-0001-of-1000.report.json");
+    let mut json: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    json.as_object_mut().unwrap().remove("empty_counts");
+    std::fs::write(&path, json.to_string()).unwrap();
+    let old = Report::open(folder.path(), "part-0001-of-1000", (1, 1000)).unwrap();
+    assert_eq!((old.clips, old.empty.len()), (0, 1));
+}
+
+#[test]
+fn a_report_takes_only_the_shards_of_its_own_part() {
+    let folder = tempfile::tempdir().unwrap();
+    for (stem, clips) in [
+        ("part-0001-of-1000-00000", 1),
+        ("part-0001-of-10000-00000", 10),
+        ("part-00010-of-1000-00000", 100),
+    ] {
+        let note = json!({"items": [stem], "clips": clips, "samples": {}, "dropped": {}});
+        std::fs::write(folder.path().join(format!("{stem}.tar")), "").unwrap();
+        std::fs::write(folder.path().join(format!("{stem}.json")), note.to_string()).unwrap();
+    }
+    let report = Report::open(folder.path(), "part-0001-of-1000", (1, 1000)).unwrap();
+    assert_eq!(report.shards, ["part-0001-of-1000-00000.tar"]);
+    assert_eq!(report.clips, 1);
+}
+
+#[test]
+fn scenes_give_every_kind_and_held_out_wordings_differ() {
     let folder = tempfile::tempdir().unwrap();
     let line = [
         "--world", "3", "--seed", "5", "--size", "32", "--shard", "30",
@@ -252,17 +323,19 @@ fn scenes_of_the_world_give_every_kind_and_the_held_out_words_are_others() {
 }
 
 #[test]
-fn what_is_exported_in_the_toolkit_format_can_be_built_from() {
+fn exported_pairs_can_be_built_from() {
     let folder = videos();
     let videos = folder.path().display().to_string();
     let kit = folder.path().join("kit");
     let mut export = options(&["--videos", &videos, "--size", "64"], folder.path());
     export.out = kit.clone();
     super::super::export::export(&export).unwrap();
-    let told = super::super::toolkit::instructions(&kit).unwrap();
+    let instructions = super::super::toolkit::instructions(&kit).unwrap();
     assert!(
-        told.values().any(|text| text.contains("to the right")),
-        "{told:?}"
+        instructions
+            .values()
+            .any(|text| text.contains("to the right")),
+        "{instructions:?}"
     );
     let kit = kit.display().to_string();
     let report = build(&options(
@@ -284,30 +357,24 @@ fn what_is_exported_in_the_toolkit_format_can_be_built_from() {
 }
 
 #[test]
-fn annotation_files_take_the_place_of_what_motion_finds() {
+fn annotation_files_replace_the_objects_found_by_motion() {
     let folder = videos();
     let videos = folder.path().join("blue.mp4").display().to_string();
     let mut frames = options(&["--videos", &videos, "--size", "64"], folder.path());
     frames.out = folder.path().join("frames");
     super::super::export::frames(&frames).unwrap();
     let notes = folder.path().join("notes");
-    let mut numbers = 0;
-    for path in shard::listed(&frames.out.join("blue")).unwrap() {
+    let mut count = 0;
+    for path in shard::sorted_entries(&frames.out.join("blue")).unwrap() {
         let image = unireal::Image::open(&path).unwrap();
         let blue: Vec<bool> = image
             .rgb
             .chunks_exact(3)
             .map(|p| p[2] > 150 && p[0] < 100)
             .collect();
-        let b = super::super::mask::bounds(&blue, image.width as usize).unwrap();
-        let (w, h) = (image.width as f32, image.height as f32);
-        let sides = [
-            b.left as f32 / w,
-            b.top as f32 / h,
-            b.right as f32 / w,
-            b.bottom as f32 / h,
-        ];
-        let said =
+        let bounds = super::super::mask::bounds(&blue, image.width as usize).unwrap();
+        let sides = bounds.fractions((image.width, image.height));
+        let grounded =
             json!({"caption": "a marble on sand", "entities": [["a marble", [0, 8], [sides]]]});
         let stem = path.file_stem().unwrap().to_string_lossy().into_owned();
         let values: Vec<u8> = blue.iter().map(|&on| u8::from(on)).collect();
@@ -322,12 +389,12 @@ fn annotation_files_take_the_place_of_what_motion_finds() {
         std::fs::create_dir_all(notes.join("entities/blue")).unwrap();
         std::fs::write(
             notes.join("entities/blue").join(format!("{stem}.json")),
-            said.to_string(),
+            grounded.to_string(),
         )
         .unwrap();
-        numbers += 1;
+        count += 1;
     }
-    assert_eq!(numbers, 4);
+    assert_eq!(count, 4);
     let notes = notes.display().to_string();
     let line = ["--videos", &videos, "--size", "64", "--annotations", &notes];
     let report = build(&options(&line, folder.path())).unwrap();
@@ -353,4 +420,17 @@ fn annotation_files_take_the_place_of_what_motion_finds() {
             }
         }
     }
+}
+
+#[test]
+fn a_note_without_its_items_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    std::fs::create_dir(&out).unwrap();
+    std::fs::write(out.join("part-0001-of-0001-00000.tar"), "").unwrap();
+    let note = json!({"items": "a.mp4", "clips": 1, "samples": {}, "dropped": {}});
+    std::fs::write(out.join("part-0001-of-0001-00000.json"), note.to_string()).unwrap();
+    let error = build(&options(&["--world", "1"], folder.path())).unwrap_err();
+    assert!(matches!(error, Error::Format { .. }), "{error}");
+    assert!(error.to_string().contains("00000.json"), "{error}");
 }

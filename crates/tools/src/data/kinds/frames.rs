@@ -3,15 +3,15 @@
 use rand::seq::SliceRandom;
 use rand::{Rng, RngExt};
 
-use super::super::prompts::{self, Wording, listed, some};
-use super::super::quality::Change;
+use super::super::prompts::{self, Wording, join_list, some};
+use super::super::quality::{Change, is_cut};
 use super::super::sample::Kind;
 use super::{Draft, SampleBuilder};
 use unireal::Image;
 use unireal::{Role, Tag};
 
 /// Number of text-to-image samples per clip.
-const PICTURES: usize = 2;
+const TEXT_TO_IMAGE: usize = 2;
 /// Number of frames of a text-to-video sample.
 const VIDEO_FRAMES: std::ops::RangeInclusive<usize> = 2..=4;
 /// Number of frame pairs per clip whose instruction is the clip's caption.
@@ -21,13 +21,13 @@ const WITH_MASK: f64 = 0.12;
 
 impl<R: Rng> SampleBuilder<'_, R> {
     /// Builds text-to-image samples.
-    pub(super) fn pictures(&mut self) {
-        for frame in self.shuffled_frames().into_iter().take(PICTURES) {
-            let words = some(self.clip.captions_of(frame), self.rng);
+    pub(super) fn text_to_image(&mut self) {
+        for frame in self.shuffled_frames().into_iter().take(TEXT_TO_IMAGE) {
+            let prompts = some(self.clip.captions_of(frame), self.rng);
             let draft = Draft {
                 kind: Kind::TextToImage,
                 variant: "",
-                prompts: words,
+                prompts,
                 context: self.context(&[]),
                 inputs: Vec::new(),
                 outputs: vec![self.frame(frame)],
@@ -38,12 +38,12 @@ impl<R: Rng> SampleBuilder<'_, R> {
     }
 
     /// Builds a text-to-video sample with several frames as outputs.
-    pub(super) fn video(&mut self) {
-        let most = self.usable.len().min(*VIDEO_FRAMES.end());
-        if most < *VIDEO_FRAMES.start() {
+    pub(super) fn text_to_video(&mut self) {
+        let max = self.usable.len().min(*VIDEO_FRAMES.end());
+        if max < *VIDEO_FRAMES.start() {
             return;
         }
-        let count = self.rng.random_range(*VIDEO_FRAMES.start()..=most);
+        let count = self.rng.random_range(*VIDEO_FRAMES.start()..=max);
         let spread = |i: usize| self.usable[i * (self.usable.len() - 1) / (count - 1)];
         let frames: Vec<usize> = (0..count).map(spread).collect();
         let results: Vec<String> = (1..=count).map(|n| format!("RES{n}")).collect();
@@ -51,7 +51,7 @@ impl<R: Rng> SampleBuilder<'_, R> {
             vec![
                 ("caption", caption.clone()),
                 ("count", count.to_string()),
-                ("results", listed(&results)),
+                ("results", join_list(&results)),
             ]
         };
         let fillings: Vec<_> = self.clip.captions.iter().map(fill).collect();
@@ -75,17 +75,18 @@ impl<R: Rng> SampleBuilder<'_, R> {
                 self.counts.drop("no change");
                 continue;
             }
-            let mut words = prompts::partly_named(&edit.texts, self.settings.held_out, self.rng);
+            let held_out = self.settings.held_out;
+            let mut texts = prompts::name_images_in_some(&edit.texts, held_out, self.rng);
             let changed = self.mask_image(&edit.changed);
             let mut outputs = vec![edit.after.clone()];
             if edit.changed.contains(&true) && self.rng.random_bool(WITH_MASK) {
-                words = prompts::WITH_MASK.around(self.settings.held_out, &words, &[], self.rng);
+                texts = prompts::WITH_MASK.around(held_out, &texts, &[], self.rng);
                 outputs.push(changed.clone());
             }
             let draft = Draft {
                 kind: Kind::Edit,
                 variant: &edit.variant,
-                prompts: words,
+                prompts: texts,
                 context: edit.context.clone(),
                 inputs: vec![(edit.before.clone(), Role::Canvas)],
                 outputs,
@@ -101,9 +102,9 @@ impl<R: Rng> SampleBuilder<'_, R> {
         for instruction in &clip.instructions {
             let pair = [instruction.from, instruction.to];
             if pair.iter().all(|frame| self.usable.contains(frame)) {
-                let words =
-                    prompts::partly_named(&instruction.texts, self.settings.held_out, self.rng);
-                self.frame_pair(pair, "instruction", words);
+                let held_out = self.settings.held_out;
+                let texts = prompts::name_images_in_some(&instruction.texts, held_out, self.rng);
+                self.frame_pair(pair, "instruction", texts);
             }
         }
         let mut pairs = Vec::new();
@@ -112,19 +113,19 @@ impl<R: Rng> SampleBuilder<'_, R> {
         }
         pairs.shuffle(self.rng);
         for pair in pairs.into_iter().take(CAPTION_PAIRS) {
-            let words = some(&clip.captions, self.rng);
-            self.frame_pair(pair, "caption", words);
+            let captions = some(&clip.captions, self.rng);
+            self.frame_pair(pair, "caption", captions);
         }
     }
 
     fn frame_pair(&mut self, [from, to]: [usize; 2], variant: &str, prompts: Vec<String>) {
         let (before, after) = (self.frame(from), self.frame(to));
-        let change = Change::between(&before, &after);
-        if change.nothing() {
-            return self.counts.drop("no change");
-        }
-        if change.cut() {
+        if is_cut(&before, &after) {
             return self.counts.drop("cut between the frames");
+        }
+        let change = Change::between(&before, &after);
+        if change.is_negligible() {
+            return self.counts.drop("no change");
         }
         let draft = Draft {
             kind: Kind::FrameToFrame,
@@ -142,10 +143,10 @@ impl<R: Rng> SampleBuilder<'_, R> {
     pub(super) fn control(&mut self) {
         let frames = self.shuffled_frames();
         if let Some(&frame) = frames.first().filter(|_| !self.clip.depths.is_empty()) {
-            match depth_picture(&self.clip.depths[frame], self.width()) {
+            match depth_image(&self.clip.depths[frame], self.width()) {
                 Some(map) => {
-                    let words = [&prompts::DEPTH, &prompts::FROM_DEPTH];
-                    self.both_ways(frame, map, ["depth", "from-depth"], words);
+                    let wordings = [&prompts::DEPTH, &prompts::FROM_DEPTH];
+                    self.both_directions(frame, map, ["depth", "from-depth"], wordings);
                 }
                 None => self.counts.drop("flat depth map"),
             }
@@ -153,20 +154,27 @@ impl<R: Rng> SampleBuilder<'_, R> {
         if let Some(&frame) = frames.last() {
             match edges(&self.clip.frames[frame]) {
                 Some(map) => {
-                    let words = [&prompts::EDGES, &prompts::FROM_EDGES];
-                    self.both_ways(frame, map, ["canny", "from-canny"], words);
+                    let wordings = [&prompts::EDGES, &prompts::FROM_EDGES];
+                    self.both_directions(frame, map, ["canny", "from-canny"], wordings);
                 }
                 None => self.counts.drop("no edges"),
             }
         }
     }
 
-    fn both_ways(&mut self, frame: usize, map: Image, variants: [&str; 2], words: [&Wording; 2]) {
+    /// Builds a sample with a frame's map as the output, and one with the map as the input.
+    fn both_directions(
+        &mut self,
+        frame: usize,
+        map: Image,
+        variants: [&str; 2],
+        wordings: [&Wording; 2],
+    ) {
         let held_out = self.settings.held_out;
         let draft = Draft {
             kind: Kind::Control,
             variant: variants[0],
-            prompts: words[0].all(held_out, &[vec![]], self.rng),
+            prompts: wordings[0].all(held_out, &[vec![]], self.rng),
             context: self.context(&[Tag::PerceptionTask]),
             inputs: vec![(self.frame(frame), Role::Canvas)],
             outputs: vec![map.clone()],
@@ -180,7 +188,7 @@ impl<R: Rng> SampleBuilder<'_, R> {
         let draft = Draft {
             kind: Kind::Control,
             variant: variants[1],
-            prompts: words[1].all(held_out, &fillings, self.rng),
+            prompts: wordings[1].all(held_out, &fillings, self.rng),
             context: self.context(&[]),
             inputs: vec![(map, Role::Control)],
             outputs: vec![self.frame(frame)],
@@ -192,31 +200,31 @@ impl<R: Rng> SampleBuilder<'_, R> {
 
 /// Renders a depth map as Depth Anything does: inverse depth, white for the nearest pixel, black for the farthest. Pixels
 /// whose depth is not finite or not above 0 are infinitely far. Returns `None` for a flat map.
-pub fn depth_picture(depth: &[f32], width: u32) -> Option<Image> {
-    let near = |&d: &f32| {
+pub fn depth_image(depth: &[f32], width: u32) -> Option<Image> {
+    let inverse = |&d: &f32| {
         if d.is_finite() && d > 0.0 {
             1.0 / d
         } else {
             0.0
         }
     };
-    let near: Vec<f32> = depth.iter().map(near).collect();
-    let least = near.iter().copied().fold(f32::INFINITY, f32::min);
-    let most = near.iter().copied().fold(0.0, f32::max);
-    if most - least <= 1e-6 * most || !most.is_finite() {
+    let inverse: Vec<f32> = depth.iter().map(inverse).collect();
+    let min = inverse.iter().copied().fold(f32::INFINITY, f32::min);
+    let max = inverse.iter().copied().fold(0.0, f32::max);
+    if max - min <= 1e-6 * max || !max.is_finite() {
         return None;
     }
-    let value = |near: f32| [(255.0 * (near - least) / (most - least)).round() as u8; 3];
+    let grey = |value: f32| [(255.0 * (value - min) / (max - min)).round() as u8; 3];
     Some(Image {
         width,
         height: depth.len() as u32 / width,
-        rgb: near.into_iter().flat_map(value).collect(),
+        rgb: inverse.into_iter().flat_map(grey).collect(),
     })
 }
 
 /// Returns the Canny edges, white on black; `None` when they cover less than 0.2 % or at least 40 % of the image.
 pub fn edges(image: &Image) -> Option<Image> {
-    let grey = super::super::motion::Plane::new(image);
+    let grey = super::super::plane::Plane::new(image);
     let values = grey.values.iter().map(|v| (255.0 * v).round() as u8);
     let grey = image::GrayImage::from_raw(image.width, image.height, values.collect())?;
     let edges = imageproc::edges::canny(&grey, 60.0, 140.0);
@@ -224,5 +232,5 @@ pub fn edges(image: &Image) -> Option<Image> {
     let share = super::mask::share(&on);
     (0.002..0.4)
         .contains(&share)
-        .then(|| super::mask::picture(&on, image.width))
+        .then(|| super::mask::to_image(&on, image.width))
 }

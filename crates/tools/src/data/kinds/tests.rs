@@ -16,7 +16,7 @@ fn ground(x: f32, y: f32) -> [f32; 3] {
 
 /// Paints discs, given by centre, radius and colour, on the ground, later ones in front; returns the image and their masks.
 fn paint(discs: &[([f32; 2], f32, [f32; 3])]) -> (Image, Vec<Vec<bool>>) {
-    let mut shown = Vec::new();
+    let mut visible = Vec::new();
     let mut rgb = Vec::new();
     for i in 0..W * H {
         let (x, y) = ((i % W) as f32, (i / W) as f32);
@@ -28,9 +28,9 @@ fn paint(discs: &[([f32; 2], f32, [f32; 3])]) -> (Image, Vec<Vec<bool>>) {
             None => ground(x, y),
         };
         rgb.extend(colour.map(|v| v as u8));
-        shown.push(front);
+        visible.push(front);
     }
-    let mask = |disc| shown.iter().map(|front| *front == Some(disc)).collect();
+    let mask = |disc| visible.iter().map(|front| *front == Some(disc)).collect();
     let masks = (0..discs.len()).map(mask).collect();
     (Image::from_rgb(W as u32, H as u32, rgb).unwrap(), masks)
 }
@@ -86,7 +86,7 @@ fn clip() -> Clip {
     clip
 }
 
-fn made(clip: &Clip, seed: u64) -> (Vec<Sample>, Counts) {
+fn build(clip: &Clip, seed: u64) -> (Vec<Sample>, Counts) {
     let mut counts = Counts::default();
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let samples = samples(clip, &Settings::default(), &mut rng, &mut counts).unwrap();
@@ -95,7 +95,7 @@ fn made(clip: &Clip, seed: u64) -> (Vec<Sample>, Counts) {
 
 #[test]
 fn a_full_clip_gives_every_kind_and_the_counts_agree() {
-    let (samples, counts) = made(&clip(), 1);
+    let (samples, counts) = build(&clip(), 1);
     let kinds: BTreeSet<Kind> = samples.iter().map(|sample| sample.kind).collect();
     assert_eq!(kinds.len(), Kind::ALL.len(), "{kinds:?}");
     assert_eq!(counts.samples.values().sum::<u64>(), samples.len() as u64);
@@ -113,7 +113,7 @@ fn a_full_clip_gives_every_kind_and_the_counts_agree() {
             }
         }
     }
-    let again = made(&clip(), 1).0;
+    let again = build(&clip(), 1).0;
     let prompts = |samples: &[Sample]| {
         samples
             .iter()
@@ -124,8 +124,8 @@ fn a_full_clip_gives_every_kind_and_the_counts_agree() {
 }
 
 /// Returns the samples of a kind from several seeds.
-fn of(kind: Kind, variant: &str) -> Vec<Sample> {
-    let samples = (0..20).flat_map(|seed| made(&clip(), seed).0);
+fn samples_of(kind: Kind, variant: &str) -> Vec<Sample> {
+    let samples = (0..20).flat_map(|seed| build(&clip(), seed).0);
     let found: Vec<_> = samples
         .filter(|s| s.kind == kind && s.variant.starts_with(variant))
         .collect();
@@ -143,7 +143,7 @@ fn is(image: &Image, i: usize, colour: [f32; 3]) -> bool {
 
 #[test]
 fn an_insertion_lacks_the_object_and_nothing_else() {
-    for sample in of(Kind::Insertion, "erased") {
+    for sample in samples_of(Kind::Insertion, "erased") {
         let (canvas, asset, frame) = (&sample.inputs[0].0, &sample.inputs[1].0, &sample.outputs[0]);
         let colour = if (0..W * H).any(|i| is(asset, i, RED)) {
             RED
@@ -173,17 +173,17 @@ fn an_insertion_lacks_the_object_and_nothing_else() {
                 .iter()
                 .any(|p| p.contains(name) || p.contains("the object"))
         );
-        if let Some((place, role)) = sample.inputs.get(2) {
+        if let Some((target, role)) = sample.inputs.get(2) {
             assert_eq!(*role, Role::Control);
-            assert!((0..W * H).all(|i| (pixel(place, i)[0] == 255) == object[i]));
+            assert!((0..W * H).all(|i| (pixel(target, i)[0] == 255) == object[i]));
             assert!(sample.prompts.iter().all(|p| p.contains("IMG3")));
         }
     }
 }
 
 #[test]
-fn a_removal_gives_an_insertion_with_truth() {
-    let sample = of(Kind::Insertion, "truth").remove(0);
+fn a_removal_gives_an_insertion_with_ground_truth() {
+    let sample = samples_of(Kind::Insertion, "truth").remove(0);
     assert_eq!(sample.inputs[0].0, clip().edits[0].after);
     assert_eq!(sample.outputs[0], clip().edits[0].before);
     assert!((0..W * H).any(|i| is(&sample.inputs[1].0, i, RED)));
@@ -191,7 +191,7 @@ fn a_removal_gives_an_insertion_with_truth() {
 
 #[test]
 fn assets_are_the_named_objects_on_white() {
-    for sample in of(Kind::Customisation, "") {
+    for sample in samples_of(Kind::Customisation, "") {
         let assets = sample
             .inputs
             .iter()
@@ -220,7 +220,7 @@ fn assets_are_the_named_objects_on_white() {
 
 #[test]
 fn a_hole_is_grey_where_the_result_shows_the_object() {
-    for sample in of(Kind::ObjectAdd, "") {
+    for sample in samples_of(Kind::ObjectAdd, "") {
         let (canvas, frame) = (&sample.inputs[0].0, &sample.outputs[0]);
         let hole = sample.changed.as_ref().unwrap();
         for i in 0..W * H {
@@ -242,7 +242,7 @@ fn a_hole_is_grey_where_the_result_shows_the_object() {
 
 #[test]
 fn a_mask_shows_the_named_object() {
-    for sample in of(Kind::Segmentation, "") {
+    for sample in samples_of(Kind::Segmentation, "") {
         let colour = if sample.prompts[0].contains("red") {
             RED
         } else {
@@ -257,15 +257,15 @@ fn a_mask_shows_the_named_object() {
 
 #[test]
 fn depth_is_drawn_as_inverse_depth() {
-    let map = depth_picture(&[1.0, 2.0, 4.0, f32::INFINITY], 2).unwrap();
+    let map = depth_image(&[1.0, 2.0, 4.0, f32::INFINITY], 2).unwrap();
     assert_eq!([0, 1, 2, 3].map(|i| pixel(&map, i)[0]), [255, 128, 64, 0]);
-    assert!(depth_picture(&[3.0; 4], 2).is_none());
-    assert!(depth_picture(&[f32::NAN; 4], 2).is_none());
+    assert!(depth_image(&[3.0; 4], 2).is_none());
+    assert!(depth_image(&[f32::NAN; 4], 2).is_none());
 }
 
 #[test]
 fn instructions_keep_their_direction_and_the_scenario_is_static() {
-    let sample = of(Kind::FrameToFrame, "instruction").remove(0);
+    let sample = samples_of(Kind::FrameToFrame, "instruction").remove(0);
     assert_eq!(sample.inputs[0].0, clip().frames[0]);
     assert_eq!(sample.outputs[0], clip().frames[2]);
     assert!(
@@ -280,7 +280,7 @@ fn instructions_keep_their_direction_and_the_scenario_is_static() {
 fn dropped(change: impl Fn(&mut Clip)) -> Counts {
     let mut clip = clip();
     change(&mut clip);
-    made(&clip, 3).1
+    build(&clip, 3).1
 }
 
 #[test]
@@ -341,13 +341,16 @@ fn clips_that_do_not_fit_together_are_refused_and_empty_ones_give_nothing() {
     refused(&|c| c.depths.truncate(1), "depth maps");
     refused(&|c| c.depths[1].truncate(9), "size");
     refused(&|c| c.entities[1].masks.truncate(1), "masks");
-    refused(&|c| c.instructions[0].to = 4, "from frame 0 to 4 of 4");
-    assert!(made(&Clip::default(), 1).0.is_empty());
+    refused(
+        &|c| c.instructions[0].to = 4,
+        "from frame 0 to 4, expected frames below 4",
+    );
+    assert!(build(&Clip::default(), 1).0.is_empty());
     let mut one = clip();
     one.frames.truncate(1);
     one.numbers.truncate(1);
     one.depths.truncate(1);
     one.instructions.clear();
     one.entities.iter_mut().for_each(|e| e.masks.truncate(1));
-    assert!(made(&one, 1).1.samples.contains_key("segmentation"));
+    assert!(build(&one, 1).1.samples.contains_key("segmentation"));
 }

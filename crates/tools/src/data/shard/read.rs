@@ -10,6 +10,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::check;
+use crate::data::IMAGE_EXTENSIONS;
 use crate::data::sample::{Kind, Sample};
 use unireal::Image;
 use unireal::internals::request::{MAX_IMAGES, Role, Tag};
@@ -17,8 +18,6 @@ use unireal::{Error, Result};
 
 /// Maximum size of a member, in bytes: an incompressible image of 4096 x 4096 has 48 MiB.
 const MAX_MEMBER: u64 = 64 << 20;
-/// File extensions of the images that are read; images are always written as PNG.
-const PICTURES: [&str; 4] = ["png", "jpg", "jpeg", "webp"];
 
 /// A sample with encoded images.
 #[derive(Clone, Debug)]
@@ -36,34 +35,34 @@ pub struct EncodedSample {
     /// The context prompt.
     pub context: Vec<Tag>,
     /// The input images, IMG1 first.
-    pub inputs: Vec<(Picture, Role)>,
+    pub inputs: Vec<(EncodedImage, Role)>,
     /// The output images, RES1 first.
-    pub outputs: Vec<Picture>,
+    pub outputs: Vec<EncodedImage>,
     /// The mask of the pixels that the instruction changes.
-    pub changed: Option<Picture>,
+    pub changed: Option<EncodedImage>,
     /// The origin.
     pub source: Value,
 }
 
 /// An encoded image.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Picture {
+pub struct EncodedImage {
     /// The file's bytes.
     pub bytes: Vec<u8>,
     /// SHA-256 of the bytes. Equal images from one writer have equal hashes, so that the autoencoder encodes each only once.
     pub hash: [u8; 32],
 }
 
-impl std::fmt::Debug for Picture {
+impl std::fmt::Debug for EncodedImage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Picture({} bytes)", self.bytes.len())
+        write!(f, "EncodedImage({} bytes)", self.bytes.len())
     }
 }
 
-impl Picture {
+impl EncodedImage {
     fn new(bytes: Vec<u8>) -> Self {
         let hash = Sha256::digest(&bytes).into();
-        Picture { bytes, hash }
+        EncodedImage { bytes, hash }
     }
 
     /// Decodes the pixels; `name` is for the error message.
@@ -118,20 +117,20 @@ pub fn read(path: &Path) -> Result<impl Iterator<Item = Result<Sample>>> {
 /// Reads the samples of a shard, in order, with encoded images.
 ///
 /// # Errors
-/// [`Error::Format`] at once when the file is not a complete tar file; for each sample when its JSON or one of its images is
-/// missing or wrong. The message names the file, the sample's key and the field.
+/// [`Error::Io`] when the file cannot be opened. [`Error::Format`] at once when it is not a complete tar file; for each sample
+/// when its JSON or one of its images is missing or wrong. The message names the file, the sample's key and the field.
 pub fn encoded(path: &Path) -> Result<impl Iterator<Item = Result<EncodedSample>>> {
     let file_name = path.display().to_string();
-    let mut file = File::open(path).map_err(|e| Error::format(&file_name, e))?;
-    let runs = index(&mut file).map_err(|reason| Error::format(&file_name, reason))?;
-    Ok(runs.into_iter().map(move |run| {
-        let name = format!("{file_name}: {}", run.key);
-        load(&mut file, &run, &name).map_err(|reason| Error::format(&name, reason))
+    let mut file = File::open(path).map_err(|e| Error::io(path, e))?;
+    let entries = index(&mut file).map_err(|reason| Error::format(&file_name, reason))?;
+    Ok(entries.into_iter().map(move |entry| {
+        let name = format!("{file_name}: {}", entry.key);
+        load(&mut file, &entry, &name).map_err(|reason| Error::format(&name, reason))
     }))
 }
 
-/// The members of one sample.
-struct Run {
+/// The index entry of one sample.
+struct Entry {
     key: String,
     members: Vec<Member>,
 }
@@ -144,9 +143,9 @@ struct Member {
 
 type Reason<T> = std::result::Result<T, String>;
 
-fn index(file: &mut File) -> Reason<Vec<Run>> {
+fn index(file: &mut File) -> Reason<Vec<Entry>> {
     let length = file.metadata().map_err(|e| e.to_string())?.len();
-    let mut runs: Vec<Run> = Vec::new();
+    let mut entries: Vec<Entry> = Vec::new();
     let mut seen = HashSet::new();
     let mut end = 0;
     let mut archive = tar::Archive::new(&mut *file);
@@ -158,7 +157,7 @@ fn index(file: &mut File) -> Reason<Vec<Run>> {
         end = offset.saturating_add(size.div_ceil(512).saturating_mul(512));
         if end > length {
             return Err(format!(
-                "{name}: {size} bytes from byte {offset} are declared, but the file ends at {length}; it is truncated"
+                "{name}: the file ends at byte {length}, expected {size} bytes from byte {offset}; it is truncated"
             ));
         }
         if !entry.header().entry_type().is_file() {
@@ -166,29 +165,31 @@ fn index(file: &mut File) -> Reason<Vec<Run>> {
         }
         let base = name.rfind('/').map_or(0, |slash| slash + 1);
         let Some(dot) = name[base..].find('.') else {
-            return Err(format!("{name}: has no ending that says what it is"));
+            return Err(format!("{name}: no extension, expected the field's name"));
         };
         let (key, field) = (name[..base + dot].to_owned(), &name[base + dot + 1..]);
-        if runs.last().is_none_or(|run| run.key != key) {
+        if entries.last().is_none_or(|entry| entry.key != key) {
             if !seen.insert(key.clone()) {
-                return Err(format!("{key}: its members are not beside each other"));
+                return Err(format!(
+                    "{key}: the members are scattered, expected adjacent members"
+                ));
             }
             let members = Vec::new();
-            runs.push(Run { key, members });
+            entries.push(Entry { key, members });
         }
-        let run = runs.last_mut().expect("one was just pushed");
-        run.members.push(Member {
+        let sample = entries.last_mut().expect("one was just pushed");
+        sample.members.push(Member {
             field: field.to_lowercase(),
             offset,
             length: size,
         });
     }
-    ends(file, end)?;
-    Ok(runs)
+    check_end(file, end)?;
+    Ok(entries)
 }
 
 /// Checks that the file ends with a block of zeros, as a complete tar file does; otherwise members may be missing.
-fn ends(file: &mut File, end: u64) -> Reason<()> {
+fn check_end(file: &mut File, end: u64) -> Reason<()> {
     let mut block = [1u8; 512];
     let read = file
         .seek(SeekFrom::Start(end))
@@ -196,63 +197,65 @@ fn ends(file: &mut File, end: u64) -> Reason<()> {
     match read {
         Ok(()) if block.iter().all(|&byte| byte == 0) => Ok(()),
         _ => Err(format!(
-            "no end mark at byte {end}; the file is truncated or not a tar file"
+            "no end mark at byte {end}, expected a block of zeros; the file is truncated or not a tar file"
         )),
     }
 }
 
-fn load(file: &mut File, run: &Run, name: &str) -> Reason<EncodedSample> {
-    let json = run.members.iter().find(|member| member.field == "json");
+fn load(file: &mut File, entry: &Entry, name: &str) -> Reason<EncodedSample> {
+    let json = entry.members.iter().find(|member| member.field == "json");
     let json = bytes(file, json.ok_or("its .json is missing")?)?;
     let header: Value = serde_json::from_slice(&json).map_err(|e| format!("json: {e}"))?;
     let roles = roles(&header)?;
-    let images = images(file, run, "input")?;
-    if images.len() != roles.len() {
+    let inputs = images(file, entry, "input")?;
+    if inputs.len() != roles.len() {
         return Err(format!(
-            "{} inputs but {} roles; each input needs one",
-            images.len(),
-            roles.len()
+            "{} roles, expected one for each of the {} inputs",
+            roles.len(),
+            inputs.len()
         ));
     }
-    let outputs = self::images(file, run, "output")?;
+    let outputs = images(file, entry, "output")?;
     if outputs.is_empty() {
         return Err("output1 is missing".into());
     }
-    let changed = find(run, "changed").map(|member| bytes(file, member));
+    let changed = find(entry, "changed").map(|member| bytes(file, member));
     Ok(EncodedSample {
         name: name.to_owned(),
-        key: run.key.clone(),
+        key: entry.key.clone(),
         kind: field(&header, "kind")?,
         variant: optional(&header, "variant")?.unwrap_or_default(),
         prompts: field(&header, "prompts")?,
         context: tags(&header)?,
-        inputs: images.into_iter().zip(roles).collect(),
+        inputs: inputs.into_iter().zip(roles).collect(),
         outputs,
-        changed: changed.transpose()?.map(Picture::new),
+        changed: changed.transpose()?.map(EncodedImage::new),
         source: header.get("source").cloned().unwrap_or(Value::Null),
     })
 }
 
 /// Reads the images `name1`, `name2`, ...; a gap is an error.
-fn images(file: &mut File, run: &Run, name: &str) -> Reason<Vec<Picture>> {
+fn images(file: &mut File, entry: &Entry, name: &str) -> Reason<Vec<EncodedImage>> {
     let mut images = Vec::new();
-    while let Some(member) = find(run, &format!("{name}{}", images.len() + 1)) {
-        images.push(Picture::new(bytes(file, member)?));
+    while let Some(member) = find(entry, &format!("{name}{}", images.len() + 1)) {
+        images.push(EncodedImage::new(bytes(file, member)?));
     }
-    let last = (1..=MAX_IMAGES).rfind(|n| find(run, &format!("{name}{n}")).is_some());
+    let last = (1..=MAX_IMAGES).rfind(|n| find(entry, &format!("{name}{n}")).is_some());
     match last {
         Some(last) if last > images.len() => Err(format!(
-            "{name}{} is missing, though there is {name}{last}",
+            "{name}{} is missing, expected all up to {name}{last}",
             images.len() + 1
         )),
         _ => Ok(images),
     }
 }
 
-fn find<'a>(run: &'a Run, name: &str) -> Option<&'a Member> {
-    run.members.iter().find(|member| {
-        let parts = member.field.split_once('.');
-        parts.is_some_and(|(field, ending)| field == name && PICTURES.contains(&ending))
+fn find<'a>(entry: &'a Entry, name: &str) -> Option<&'a Member> {
+    entry.members.iter().find(|member| {
+        let split = member.field.split_once('.');
+        split.is_some_and(|(field, extension)| {
+            field == name && IMAGE_EXTENSIONS.contains(&extension)
+        })
     })
 }
 
@@ -260,7 +263,7 @@ fn bytes(file: &mut File, member: &Member) -> Reason<Vec<u8>> {
     let fail = |e: std::io::Error| format!("{}: {e}", member.field);
     if member.length > MAX_MEMBER {
         return Err(format!(
-            "{} has {} bytes; at most {MAX_MEMBER} are read",
+            "{} has {} bytes, expected at most {MAX_MEMBER}",
             member.field, member.length
         ));
     }

@@ -67,7 +67,7 @@ fn same(a: &Sample, b: &Sample) -> bool {
 }
 
 #[test]
-fn what_was_written_is_read() {
+fn samples_round_trip() {
     let seed = rand::random();
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let folder = tempfile::tempdir().unwrap();
@@ -100,7 +100,7 @@ fn what_was_written_is_read() {
 }
 
 #[test]
-fn equal_pictures_have_equal_hashes() {
+fn equal_images_have_equal_hashes() {
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     let folder = tempfile::tempdir().unwrap();
     let mut first = sample(&mut rng);
@@ -133,6 +133,30 @@ fn a_kill_leaves_only_whole_shards_and_the_next_writer_goes_on() {
     assert!(path.ends_with("a-00001.tar"));
     let keys: Vec<String> = encoded(&path).unwrap().map(|s| s.unwrap().key).collect();
     assert_eq!(keys, ["two"]);
+}
+
+#[test]
+fn a_writer_after_a_deleted_shard_overwrites_no_other() {
+    let sample = sample(&mut ChaCha8Rng::seed_from_u64(6));
+    let folder = tempfile::tempdir().unwrap();
+    let write = |keys: [&str; 3]| -> Vec<PathBuf> {
+        let mut writer = Writer::create(folder.path(), "a", 1).unwrap();
+        let shard = |key: &str| {
+            writer.write(key, &sample).unwrap();
+            writer.close(None).unwrap().unwrap()
+        };
+        keys.map(shard).to_vec()
+    };
+    let first = write(["one", "two", "three"]);
+    std::fs::remove_file(&first[1]).unwrap();
+    let second = write(["four", "five", "six"]);
+    assert_eq!(second[0], first[1]);
+    let shards = find(&[folder.path().to_owned()]).unwrap();
+    let keys: Vec<String> = shards
+        .iter()
+        .flat_map(|path| encoded(path).unwrap().map(|sample| sample.unwrap().key))
+        .collect();
+    assert_eq!(keys, ["one", "four", "three", "five", "six"]);
 }
 
 #[test]
@@ -211,7 +235,10 @@ fn wrong_samples_are_named() {
         (set("kind", json!("dance")), "kind: unknown variant `dance`"),
         (set("context", json!(["sunny"])), "sunny"),
         (set("roles", json!(["king"])), "king"),
-        (set("roles", json!([])), "1 inputs but 0 roles"),
+        (
+            set("roles", json!([])),
+            "0 roles, expected one for each of the 1 inputs",
+        ),
         (set("prompts", json!("go")), "prompts"),
         (set("prompts", json!([])), "prompts"),
         (with(header(|h| drop(h.remove("kind")))), "kind is missing"),
@@ -239,7 +266,7 @@ fn wrong_samples_are_named() {
                 ("k.output1.png", png(4, 4)),
                 ("k.output2.png", png(4, 5)),
             ]),
-            "output2 is 4x5, but output1 is 4x4",
+            "output2 is 4x5, expected 4x4 as output1",
         ),
         (
             error_of(&[
@@ -255,9 +282,9 @@ fn wrong_samples_are_named() {
                 ("l.json", vec![]),
                 ("k.output1.png", vec![]),
             ]),
-            "not beside",
+            "scattered",
         ),
-        (error_of(&[("plain", vec![])]), "no ending"),
+        (error_of(&[("plain", vec![])]), "no extension"),
     ] {
         assert!(error.contains(expected), "{error:?} lacks {expected:?}");
     }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use unireal::{Error, Result};
 
 /// Maximum number of bytes of stderr that are stored.
-const COMPLAINTS: u64 = 2000;
+const MAX_STDERR: u64 = 2000;
 /// Number of bytes read at once.
 const BLOCK: usize = 1 << 16;
 
@@ -19,77 +19,96 @@ pub(super) struct Program {
     name: &'static str,
     child: Child,
     blocks: Receiver<Vec<u8>>,
-    complaints: Option<JoinHandle<String>>,
-    rest: Vec<u8>,
+    stderr: Option<JoinHandle<String>>,
+    /// Bytes that were received but not yet returned.
+    buffer: Vec<u8>,
 }
 
 type Reason<T> = std::result::Result<T, String>;
 
+/// Checks that a program of FFmpeg can be run; returns the reason when it cannot.
+pub(crate) fn check(name: &str) -> Reason<()> {
+    let status = Command::new(name)
+        .arg("-version")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    match status {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("the program {name} ended with {status}")),
+        Err(e) => Err(format!("the program {name} cannot be started ({e})")),
+    }
+}
+
 impl Program {
-    /// Starts `name before.. path after..`.
+    /// Starts `name input.. path output..`.
     pub(super) fn start(
         name: &'static str,
-        before: &[&str],
-        after: &[&str],
+        input: &[&str],
+        output: &[&str],
         path: &Path,
     ) -> Result<Program> {
         // An absolute path is never taken for an option or an address.
-        let path =
-            std::path::absolute(path).map_err(|e| Error::format(path.display().to_string(), e))?;
+        let path = std::path::absolute(path).map_err(|e| Error::io(path, e))?;
         let child = Command::new(name)
-            .args(before)
+            .args(input)
             .arg(&path)
-            .args(after)
+            .args(output)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn();
         let mut child = child.map_err(|e| {
             Error::Unsupported(format!(
-                "the program {name} cannot be started ({e}); install FFmpeg, which reads the videos"
+                "reading videos: the program {name} cannot be started ({e}); install FFmpeg"
             ))
         })?;
-        let output = child.stdout.take().expect("it is piped");
-        let errors = child.stderr.take().expect("it is piped");
+        let stdout = child.stdout.take().expect("stdout is a pipe");
+        let stderr = child.stderr.take().expect("stderr is a pipe");
         // A small queue, so that a fast decoder does not fill the memory.
         let (sender, blocks) = sync_channel(16);
-        std::thread::spawn(move || forward(output, &sender));
+        std::thread::spawn(move || forward(stdout, &sender));
         Ok(Program {
             name,
             child,
             blocks,
-            complaints: Some(std::thread::spawn(move || read_complaints(errors))),
-            rest: Vec::new(),
+            stderr: Some(std::thread::spawn(move || read_stderr(stderr))),
+            buffer: Vec::new(),
         })
     }
 
     /// Returns the next `length` bytes; `None` at the end, where an incomplete chunk is dropped.
     pub(super) fn chunk(&mut self, length: usize, limit: Duration) -> Reason<Option<Vec<u8>>> {
-        while self.rest.len() < length {
+        while self.buffer.len() < length {
             match self.blocks.recv_timeout(limit) {
-                Ok(block) => self.rest.extend(block),
+                Ok(block) => self.buffer.extend(block),
                 Err(RecvTimeoutError::Disconnected) => return Ok(None),
                 Err(RecvTimeoutError::Timeout) => {
                     return Err(format!(
-                        "{} gave nothing for {} s",
+                        "reading from {}: no output for {} s, the time limit",
                         self.name,
                         limit.as_secs()
                     ));
                 }
             }
         }
-        let rest = self.rest.split_off(length);
-        Ok(Some(std::mem::replace(&mut self.rest, rest)))
+        let rest = self.buffer.split_off(length);
+        Ok(Some(std::mem::replace(&mut self.buffer, rest)))
     }
 
-    /// Returns all output, at most `most` bytes, if the program succeeds.
-    pub(super) fn all(&mut self, limit: Duration, most: usize) -> Reason<Vec<u8>> {
+    /// Returns the whole output, at most `max_length` bytes, if the program succeeds.
+    pub(super) fn output(&mut self, limit: Duration, max_length: usize) -> Reason<Vec<u8>> {
         let mut output = Vec::new();
         while let Some(byte) = self.chunk(1, limit)? {
             output.extend(byte);
-            output.append(&mut self.rest);
-            if output.len() > most {
-                return Err(format!("{} said more than {most} bytes", self.name));
+            output.append(&mut self.buffer);
+            if output.len() > max_length {
+                return Err(format!(
+                    "reading from {}: {} bytes or more, expected at most {max_length}",
+                    self.name,
+                    output.len()
+                ));
             }
         }
         self.end(limit)?;
@@ -103,20 +122,24 @@ impl Program {
             match self.child.try_wait().map_err(|e| e.to_string())? {
                 Some(status) => break status,
                 None if started.elapsed() > limit => {
-                    return Err(format!("{} does not end", self.name));
+                    return Err(format!(
+                        "waiting for {}: it still runs after {} s, the time limit",
+                        self.name,
+                        limit.as_secs()
+                    ));
                 }
                 None => std::thread::sleep(Duration::from_millis(2)),
             }
         };
-        let complaints = self.complaints.take().and_then(|thread| thread.join().ok());
-        let complaints = complaints.unwrap_or_default();
+        let stderr = self.stderr.take().and_then(|thread| thread.join().ok());
+        let stderr = stderr.unwrap_or_default();
         if status.success() {
             Ok(())
         } else {
             Err(format!(
                 "{}: {}",
                 self.name,
-                complaints.trim().replace('\n', "; ")
+                stderr.trim().replace('\n', "; ")
             ))
         }
     }
@@ -130,10 +153,11 @@ impl Drop for Program {
     }
 }
 
-fn forward(mut output: impl Read, sender: &SyncSender<Vec<u8>>) {
+/// Sends stdout block by block until it ends or the receiver is gone.
+fn forward(mut stdout: impl Read, sender: &SyncSender<Vec<u8>>) {
     loop {
         let mut block = vec![0; BLOCK];
-        match output.read(&mut block) {
+        match stdout.read(&mut block) {
             Ok(0) => return,
             Err(e) if e.kind() == std::io::ErrorKind::Interrupted => continue,
             Err(_) => return,
@@ -146,9 +170,9 @@ fn forward(mut output: impl Read, sender: &SyncSender<Vec<u8>>) {
 }
 
 /// Returns the beginning of stderr. The rest is read and discarded, so that the program does not block.
-fn read_complaints(mut errors: impl Read) -> String {
-    let mut selected = Vec::new();
-    let _ = errors.by_ref().take(COMPLAINTS).read_to_end(&mut selected);
-    let _ = std::io::copy(&mut errors, &mut std::io::sink());
-    String::from_utf8_lossy(&selected).into_owned()
+fn read_stderr(mut stderr: impl Read) -> String {
+    let mut beginning = Vec::new();
+    let _ = stderr.by_ref().take(MAX_STDERR).read_to_end(&mut beginning);
+    let _ = std::io::copy(&mut stderr, &mut std::io::sink());
+    String::from_utf8_lossy(&beginning).into_owned()
 }

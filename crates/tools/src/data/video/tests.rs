@@ -70,12 +70,12 @@ fn a_video_is_cut_into_its_shots_with_the_right_frames() {
         assert_eq!(clip.name, "two scenes.mp4");
         for (time, image) in clip.frames.iter().enumerate() {
             assert_eq!(clip.numbers[time], (15 * scene + time) as u64);
-            let truth = Image::from_rgb(160, 96, frame(scene, time, 160, 96)).unwrap();
-            let truth = fit.image(&truth);
-            let off: u64 = (truth.rgb.iter().zip(&image.rgb))
+            let ground_truth = Image::from_rgb(160, 96, frame(scene, time, 160, 96)).unwrap();
+            let ground_truth = fit.image(&ground_truth);
+            let difference: u64 = (ground_truth.rgb.iter().zip(&image.rgb))
                 .map(|(a, b)| u64::from(a.abs_diff(*b)))
                 .sum();
-            let mean = off as f32 / truth.rgb.len() as f32;
+            let mean = difference as f32 / image.rgb.len() as f32;
             assert!(mean < 8.0, "scene {scene} frame {time}: off by {mean}");
         }
     }
@@ -172,7 +172,7 @@ fn a_decoder_that_takes_too_long_is_stopped() {
     assert!(error.contains("longer than 0 s"), "{error}");
     let mut program = Program::start("sleep", &[], &["30"], Path::new("/")).unwrap();
     // `sleep / 30` fails at once; `cat` on a pipe without a writer waits for ever.
-    assert!(program.all(Duration::from_secs(5), 10).is_err());
+    assert!(program.output(Duration::from_secs(5), 10).is_err());
     let fifo = folder.path().join("fifo");
     assert!(
         Command::new("mkfifo")
@@ -183,8 +183,8 @@ fn a_decoder_that_takes_too_long_is_stopped() {
     );
     let mut program = Program::start("cat", &[], &[], &fifo).unwrap();
     let started = Instant::now();
-    let error = program.all(Duration::from_millis(300), 10).unwrap_err();
-    assert!(error.contains("gave nothing"), "{error}");
+    let error = program.output(Duration::from_millis(300), 10).unwrap_err();
+    assert!(error.contains("no output"), "{error}");
     assert!(started.elapsed() < Duration::from_secs(5));
 }
 
@@ -226,4 +226,15 @@ fn selected_frames_are_sharp_and_keep_their_annotations() {
         (1, 3)
     );
     assert!(select(&Clip::default(), 4).is_empty());
+}
+
+#[test]
+fn a_missing_program_is_named() {
+    check_programs().expect("these tests need ffmpeg");
+    let reason = check_program("unireal-no-such-program").unwrap_err();
+    assert!(reason.contains("unireal-no-such-program"), "{reason}");
+    // A program that starts but fails is as good as missing.
+    assert!(check_program("false").is_err());
+    let error = Program::start("unireal-no-such-program", &[], &[], Path::new("x"));
+    assert!(matches!(error.err(), Some(Error::Unsupported(_))));
 }

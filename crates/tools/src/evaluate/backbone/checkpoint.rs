@@ -2,16 +2,13 @@
 //! DINO's hub, timm).
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
-use half::{bf16, f16};
-use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 
 use super::super::resample::torch_bicubic;
+use crate::pack::Checkpoint;
 use unireal::internals::weights::module::{DeviceTensor, Names, fill, shapes};
 use unireal::{Error, Result};
 
@@ -19,10 +16,10 @@ use unireal::{Error, Result};
 pub(super) struct Naming {
     /// A tensor name that occurs in no other naming.
     marker: &'static str,
-    /// Replacements from this crate's parameter paths to the checkpoint's names; `{qkv}` stands for each of `parts`.
+    /// Replacements from this crate's parameter paths to the checkpoint's names; `{qkv}` stands for each name in `qkv`.
     names: Names,
     /// Names of queries, keys and values where they are three tensors.
-    parts: &'static [&'static str],
+    qkv: &'static [&'static str],
     /// Matrices stored as `[in, out]`.
     transposed: &'static [&'static str],
     /// Prefixes of tensors that image and caption features do not use.
@@ -57,7 +54,7 @@ pub(super) const CLIP: [Naming; 2] = [
             (".mlp.first", ".mlp.fc1"),
             (".mlp.second", ".mlp.fc2"),
         ],
-        parts: &["q", "k", "v"],
+        qkv: &["q", "k", "v"],
         transposed: &[],
         unused: &[
             "text_model.embeddings.position_ids",
@@ -86,7 +83,7 @@ pub(super) const CLIP: [Naming; 2] = [
             (".mlp.first", ".mlp.c_fc"),
             (".mlp.second", ".mlp.c_proj"),
         ],
-        parts: &[],
+        qkv: &[],
         transposed: &["visual.proj", "text_projection"],
         unused: &[
             "input_resolution",
@@ -114,7 +111,7 @@ pub(super) const DINO: [Naming; 3] = [
             (".mlp.first", ".intermediate.dense"),
             (".mlp.second", ".output.dense"),
         ],
-        parts: &["query", "key", "value"],
+        qkv: &["query", "key", "value"],
         transposed: &[],
         unused: &["pooler."],
     },
@@ -133,7 +130,7 @@ pub(super) const DINO: [Naming; 3] = [
             (".mlp.first", ".mlp.fc1"),
             (".mlp.second", ".mlp.fc2"),
         ],
-        parts: &["query", "key", "value"],
+        qkv: &["query", "key", "value"],
         transposed: &[],
         unused: &["embeddings.mask_token"],
     },
@@ -150,7 +147,7 @@ pub(super) const DINO: [Naming; 3] = [
             (".mlp.first", ".mlp.fc1"),
             (".mlp.second", ".mlp.fc2"),
         ],
-        parts: &[],
+        qkv: &[],
         transposed: &[],
         unused: &["mask_token", "head."],
     },
@@ -161,8 +158,8 @@ impl Naming {
     pub(super) fn sources(&self, parameter: &str) -> Vec<String> {
         let name = renamed(parameter, self.names);
         if name.contains("{qkv}") {
-            let parts = self.parts.iter();
-            parts.map(|part| name.replace("{qkv}", part)).collect()
+            let qkv = self.qkv.iter();
+            qkv.map(|one| name.replace("{qkv}", one)).collect()
         } else {
             vec![name]
         }
@@ -175,108 +172,79 @@ fn renamed(path: &str, names: Names) -> String {
     })
 }
 
-/// A safetensors file whose tensors are read one at a time.
-struct Checkpoint {
-    name: String,
-    file: File,
-    metadata: Metadata,
-    /// Byte offset of the tensor data.
-    start: u64,
+/// The weights file of a folder; its tensors are read one at a time.
+struct Weights {
+    /// Path of the file, for error messages.
+    path: String,
+    reader: Checkpoint,
+    /// Shapes of the tensors that are not read yet.
+    shapes: HashMap<String, Vec<usize>>,
 }
 
-/// Maximum header length in bytes.
-const MAX_HEADER: u64 = 100 << 20;
-
-impl Checkpoint {
-    fn open(path: &Path) -> Result<Self> {
-        let name = path.display().to_string();
-        let fail = |e: &dyn std::fmt::Display| Error::format(&name, e);
-        let mut file = File::open(path).map_err(|e| fail(&e))?;
-        let mut length = [0u8; 8];
-        file.read_exact(&mut length).map_err(|e| fail(&e))?;
-        let length = u64::from_le_bytes(length);
-        if length > MAX_HEADER {
-            return Err(fail(&format!(
-                "its header has {length} bytes; {MAX_HEADER} are the most"
-            )));
+impl Weights {
+    /// Opens `model.safetensors`, or the only safetensors file of the folder.
+    fn open(folder: &Path) -> Result<Self> {
+        let (path, index) = weights_file(folder)?;
+        let path = path.display().to_string();
+        let mut reader = Checkpoint::open(folder)?;
+        let (file, start, metadata) = &reader.files[index];
+        let size = file.metadata().map_err(|e| Error::format(&path, e))?.len();
+        let expected = start + metadata.data_len() as u64;
+        if size != expected {
+            return Err(Error::format(
+                &path,
+                format!("size: {size} bytes, expected {expected} as its header says"),
+            ));
         }
-        let mut header = Vec::new();
-        (&mut file)
-            .take(length)
-            .read_to_end(&mut header)
-            .map_err(|e| fail(&e))?;
-        let metadata: Metadata = serde_json::from_slice(&header).map_err(|e| fail(&e))?;
-        let start = length + 8;
-        let size = file.metadata().map_err(|e| fail(&e))?.len();
-        let promised = start + metadata.data_len() as u64;
-        if size != promised {
-            return Err(fail(&format!(
-                "has {size} bytes, its header promises {promised}"
-            )));
-        }
-        Ok(Checkpoint {
-            name,
-            file,
-            metadata,
-            start,
+        let shapes: HashMap<String, Vec<usize>> = metadata
+            .tensors()
+            .into_iter()
+            .map(|(name, info)| (name, info.shape.clone()))
+            .collect();
+        // Other files of the folder may store tensors under the same names.
+        reader.tensors = shapes.keys().map(|name| (name.clone(), index)).collect();
+        Ok(Weights {
+            path,
+            reader,
+            shapes,
         })
     }
 
     fn fail(&self, reason: impl ToString) -> Error {
-        Error::format(&self.name, reason)
+        Error::format(&self.path, reason)
     }
 
-    /// Reads a tensor and returns its shape and values.
-    fn read(&mut self, name: &str, info: &TensorInfo) -> Result<(Vec<usize>, Vec<f32>)> {
-        let (from, to) = info.data_offsets;
-        let mut bytes = vec![0u8; to - from];
-        let at = SeekFrom::Start(self.start + from as u64);
-        let read = self
-            .file
-            .seek(at)
-            .and_then(|_| self.file.read_exact(&mut bytes));
-        read.map_err(|e| self.fail(format!("{name}: {e}")))?;
-        let f16_values = || bytes.as_chunks::<2>().0.iter();
-        let values: Vec<f32> = match info.dtype {
-            Dtype::F32 => {
-                let words = bytes.as_chunks::<4>().0.iter();
-                words.map(|b| f32::from_le_bytes(*b)).collect()
-            }
-            Dtype::F16 => f16_values()
-                .map(|b| f16::from_le_bytes(*b).to_f32())
-                .collect(),
-            Dtype::BF16 => f16_values()
-                .map(|b| bf16::from_le_bytes(*b).to_f32())
-                .collect(),
-            other => {
-                return Err(self.fail(format!("{name} is {other:?}; F32, F16 and BF16 are read")));
-            }
+    /// Reads a tensor and returns its stored shape and its values; `None` if the file has no such tensor.
+    fn take(&mut self, name: &str) -> Result<Option<(Vec<usize>, Vec<f32>)>> {
+        let Some(shape) = self.shapes.remove(name) else {
+            return Ok(None);
         };
+        let values = self.reader.tensor(name, &shape)?.values;
         match values.iter().find(|value| !value.is_finite()) {
-            Some(value) => Err(self.fail(format!("{name} holds {value}; weights are finite"))),
-            None => Ok((info.shape.clone(), values)),
+            Some(value) => Err(self.fail(format!("{name}: {value}, expected finite weights"))),
+            None => Ok(Some((shape, values))),
         }
     }
 }
 
-/// Returns the path of the weights file in a folder.
-fn file_of(folder: &Path) -> Result<PathBuf> {
-    let whole = folder.join("model.safetensors");
-    if whole.exists() {
-        return Ok(whole);
+/// Returns the path of the weights file in a folder, and its index among the folder's sorted safetensors files.
+fn weights_file(folder: &Path) -> Result<(PathBuf, usize)> {
+    let fail = |reason: &dyn std::fmt::Display| Error::format(folder.display().to_string(), reason);
+    let mut paths = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(|e| fail(&e))? {
+        paths.push(entry.map_err(|e| fail(&e))?.path());
     }
-    let name = folder.display().to_string();
-    let entries = std::fs::read_dir(folder).map_err(|e| Error::format(&name, e))?;
-    let mut found: Vec<PathBuf> = entries
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.extension().is_some_and(|e| e == "safetensors"))
-        .collect();
-    match found.len() {
-        1 => Ok(found.remove(0)),
-        n => Err(Error::format(
-            name,
-            format!("holds {n} safetensors files; one is needed, or one named model.safetensors"),
-        )),
+    paths.retain(|path| path.extension().is_some_and(|e| e == "safetensors"));
+    paths.sort();
+    let named = paths
+        .iter()
+        .position(|path| path.ends_with("model.safetensors"));
+    match (named, paths.len()) {
+        (Some(index), _) => Ok((paths.swap_remove(index), index)),
+        (None, 1) => Ok((paths.remove(0), 0)),
+        (None, count) => Err(fail(&format!(
+            "weights: {count} safetensors files, expected one, or one named model.safetensors"
+        ))),
     }
 }
 
@@ -292,67 +260,70 @@ pub(super) fn load<M: Module>(
     sides: [usize; 2],
     device: &Device,
 ) -> Result<M> {
-    let mut checkpoint = Checkpoint::open(&file_of(folder)?)?;
-    let mut left: HashMap<String, TensorInfo> = checkpoint
-        .metadata
-        .tensors()
-        .into_iter()
-        .map(|(name, info)| (name, info.clone()))
-        .collect();
-    let naming = namings.iter().find(|n| left.contains_key(n.marker));
+    let mut weights = Weights::open(folder)?;
+    let naming = namings
+        .iter()
+        .find(|naming| weights.shapes.contains_key(naming.marker));
     let naming = naming.ok_or_else(|| {
         let markers: Vec<&str> = namings.iter().map(|naming| naming.marker).collect();
-        checkpoint.fail(format!(
-            "holds neither of {}; it is another model's",
-            markers.join(", ")
+        let markers = markers.join(", ");
+        weights.fail(format!(
+            "another model's tensors, expected one of {markers}"
         ))
     })?;
     let mut tensors = HashMap::new();
-    for (parameter, wanted) in shapes(&module, &[]) {
-        let (mut values, mut rows) = (Vec::new(), 0);
-        let sources = naming.sources(&parameter);
-        let parts = sources.len();
-        for name in sources {
-            let Some(info) = left.remove(&name) else {
-                return Err(checkpoint.fail(format!("{name} is missing, of shape {wanted:?}")));
-            };
-            let mut part = wanted.clone();
-            part[0] /= parts;
-            let transposed = naming.transposed.contains(&name.as_str());
-            let (shape, found) = checkpoint.read(&name, &info)?;
-            let (shape, found) = if transposed {
-                transpose(shape, found)
-            } else {
-                (shape, found)
-            };
-            let (shape, found) = if parameter.ends_with("positions") {
-                fitted(shape, found, sides)
-            } else {
-                (shape, found)
-            };
-            if flat(&shape, part.len()) != part {
-                return Err(checkpoint.fail(format!(
-                    "{name} has shape {:?}, the backbone needs {part:?}{}",
-                    info.shape,
-                    if transposed { ", transposed" } else { "" }
-                )));
-            }
-            rows += part[0];
-            values.extend(found);
-        }
-        let shape = [vec![rows], wanted[1..].to_vec()].concat();
+    for (parameter, shape) in shapes(&module, &[]) {
+        let values = parameter_values(&mut weights, naming, &parameter, &shape, sides)?;
         let count = values.len();
-        let numbers = Tensor::from_data(TensorData::new(values, [count]), device);
-        tensors.insert(parameter, DeviceTensor::Float(numbers, shape));
+        let values = Tensor::from_data(TensorData::new(values, [count]), device);
+        tensors.insert(parameter, DeviceTensor::Float(values, shape));
     }
-    left.retain(|name, _| !naming.unused.iter().any(|unused| name.starts_with(unused)));
-    if let Some(unknown) = left.keys().min() {
-        let count = left.len();
-        return Err(checkpoint.fail(format!(
-            "{unknown} is unknown ({count} such tensors); it is another model's"
+    let is_unused = |name: &str| naming.unused.iter().any(|unused| name.starts_with(unused));
+    let mut unknown: Vec<&String> = weights.shapes.keys().collect();
+    unknown.retain(|name| !is_unused(name));
+    if let Some(first) = unknown.iter().min() {
+        return Err(weights.fail(format!(
+            "{first}: one of {} unknown tensors, expected only those of this backbone",
+            unknown.len()
         )));
     }
-    fill(module, &[], tensors, &checkpoint.name)
+    fill(module, &[], tensors, &weights.path)
+}
+
+/// Reads the values of a parameter of this shape from the one or more tensors that store it.
+fn parameter_values(
+    weights: &mut Weights,
+    naming: &Naming,
+    parameter: &str,
+    shape: &[usize],
+    sides: [usize; 2],
+) -> Result<Vec<f32>> {
+    let sources = naming.sources(parameter);
+    let mut expected = shape.to_vec();
+    expected[0] /= sources.len();
+    let mut all = Vec::new();
+    for name in sources {
+        let Some((stored_shape, values)) = weights.take(&name)? else {
+            return Err(weights.fail(format!("{name}: missing, expected shape {expected:?}")));
+        };
+        let transposed = naming.transposed.contains(&name.as_str());
+        let (mut found, mut values) = if transposed {
+            transpose(stored_shape.clone(), values)
+        } else {
+            (stored_shape.clone(), values)
+        };
+        if parameter.ends_with("positions") {
+            (found, values) = interpolated(found, values, sides);
+        }
+        if flat(&found, expected.len()) != expected {
+            return Err(weights.fail(format!(
+                "{name}: shape {stored_shape:?}, expected {expected:?}{}",
+                if transposed { " transposed" } else { "" }
+            )));
+        }
+        all.extend(values);
+    }
+    Ok(all)
 }
 
 /// Returns a shape as `rank` axes: without leading ones, a convolution's kernel as one axis, a scalar as `[1]`.
@@ -369,12 +340,16 @@ fn transpose(shape: Vec<usize>, values: Vec<f32>) -> (Vec<usize>, Vec<f32>) {
     let [rows, columns] = shape[..] else {
         return (shape, values);
     };
-    let all = (0..columns).flat_map(|c| (0..rows).map(move |r| r * columns + c));
-    (vec![columns, rows], all.map(|i| values[i]).collect())
+    let order = (0..columns).flat_map(|c| (0..rows).map(move |r| r * columns + c));
+    (vec![columns, rows], order.map(|i| values[i]).collect())
 }
 
 /// Interpolates positions `[1 + from^2, d]` to `[1 + to^2, d]`; returns other shapes unchanged, for the shape check to reject.
-fn fitted(shape: Vec<usize>, values: Vec<f32>, [from, to]: [usize; 2]) -> (Vec<usize>, Vec<f32>) {
+fn interpolated(
+    shape: Vec<usize>,
+    values: Vec<f32>,
+    [from, to]: [usize; 2],
+) -> (Vec<usize>, Vec<f32>) {
     let shape = flat(&shape, 2);
     match shape[..] {
         [tokens, d] if from != to && tokens == from * from + 1 => {

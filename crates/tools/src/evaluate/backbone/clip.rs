@@ -9,7 +9,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use super::config::{ClipShape, Text};
 use super::vit::{Block, Family, LayerNorm, VisionTower, blocks};
 use unireal::internals::model::linear::{Bias, Linear};
-use unireal::internals::model::text::{HIDDEN, Table, embed};
+use unireal::internals::model::text::{MASKED, Table, embed};
 use unireal::internals::weights::quant::Encoding;
 
 /// Maps images and captions to embeddings in a joint space.
@@ -40,7 +40,7 @@ impl TextTower {
             std: 0.01,
         };
         TextTower {
-            tokens: Table::new(shape.vocab_size, d, 0.02, device),
+            tokens: Table::new(shape.vocab_size, d, device),
             positions: small.init([shape.max_position_embeddings, d], device),
             blocks: blocks(&shape.tower, false, device),
             norm: LayerNorm::new(d, shape.tower.layer_norm_eps, device),
@@ -50,12 +50,12 @@ impl TextTower {
     fn forward(&self, ids: Tensor<2, Int>) -> Tensor<3> {
         let [_, n] = ids.dims();
         let device = ids.device();
-        let hidden: Vec<f32> = (0..n * n)
-            .map(|i| if i % n > i / n { HIDDEN } else { 0.0 })
+        let causal: Vec<f32> = (0..n * n)
+            .map(|i| if i % n > i / n { MASKED } else { 0.0 })
             .collect();
-        let mask = Tensor::<3>::from_data(TensorData::new(hidden, [1, n, n]), &device);
-        let places = self.positions.val().narrow(0, 0, n);
-        let mut x = embed(self.tokens.weight.val(), ids) + places.unsqueeze();
+        let mask = Tensor::<3>::from_data(TensorData::new(causal, [1, n, n]), &device);
+        let positions = self.positions.val().narrow(0, 0, n);
+        let mut x = embed(self.tokens.weight.val(), ids) + positions.unsqueeze();
         for block in &self.blocks {
             x = block.forward(x, Some(&mask));
         }
@@ -99,13 +99,13 @@ impl Clip {
         let device = ids.device();
         let x = self.text.forward(ids);
         let d = x.dims()[2];
-        let places: Vec<i32> = ends
+        let rows: Vec<i32> = ends
             .iter()
             .enumerate()
             .map(|(i, end)| (i * n + end) as i32)
             .collect();
-        let places = Tensor::<1, Int>::from_data(TensorData::new(places, [b]), &device);
-        let pooled = x.reshape([b * n, d]).select(0, places);
+        let rows = Tensor::<1, Int>::from_data(TensorData::new(rows, [b]), &device);
+        let pooled = x.reshape([b * n, d]).select(0, rows);
         self.text_projection
             .forward(pooled.reshape([b, 1, d]))
             .squeeze_dim::<2>(1)

@@ -57,7 +57,7 @@ impl Vision {
     }
 }
 
-/// Returns a tower with a head dimension of 32, for which the CPU attention kernel is compiled.
+/// Returns a tower with a head dimension of 32, one for which the CPU attention kernel is compiled.
 fn small(layers: usize, act: Activation) -> Tower {
     Tower {
         num_attention_heads: 4,
@@ -75,8 +75,8 @@ pub struct Text {
     pub vocab_size: usize,
     /// Maximum number of tokens in a caption.
     pub max_position_embeddings: usize,
-    /// The end token, at which the caption's state is read; openai's early configurations say 2 and mean the caption's largest
-    /// id.
+    /// The end token, at which the caption's state is read. In openai's early configurations 2 stands for the largest id of the
+    /// caption.
     #[serde(default = "end_of_text")]
     pub eos_token_id: u32,
 }
@@ -193,7 +193,8 @@ impl Shape {
             (Err(e), _) => return Err(Error::format(file, e)),
         };
         let refuse = |reason: String| Err(Error::format(&file, reason));
-        let value = defaulted(config::parse(&file, &bytes)?);
+        let value = with_defaults(config::parse(&file, &bytes)?)
+            .map_err(|reason| Error::format(&file, reason))?;
         let kind = value["model_type"].as_str().unwrap_or("none").to_owned();
         let found = match (backbone.has_text(), kind.as_str()) {
             (true, "clip") => Shape::Clip(from(&file, value)?),
@@ -207,24 +208,28 @@ impl Shape {
                 let side = vision.image_size.min(SIDE);
                 Shape::Dino(vision, Family::Dinov2, side)
             }
-            (true, _) => return refuse(format!("model_type is {kind:?}, {backbone:?} has clip")),
+            (true, _) => {
+                return refuse(format!(
+                    "model_type of {backbone:?}: {kind:?}, expected \"clip\""
+                ));
+            }
             (false, _) => {
                 return refuse(format!(
-                    "model_type is {kind:?}, {backbone:?} has vit or dinov2"
+                    "model_type of {backbone:?}: {kind:?}, expected \"vit\" or \"dinov2\""
                 ));
             }
         };
-        if let Some(reason) = found.wrong() {
+        if let Some(reason) = found.invalid() {
             return refuse(reason);
         }
         match published.and_then(|shape| found.differs(&shape)) {
-            Some(reason) => refuse(format!("{reason} in {backbone:?}")),
+            Some(reason) => refuse(format!("{backbone:?}: {reason}")),
             None => Ok(found),
         }
     }
 
     /// Returns a description of the first invalid value.
-    fn wrong(&self) -> Option<String> {
+    fn invalid(&self) -> Option<String> {
         let towers = match self {
             Shape::Clip(shape) => vec![&shape.vision_config.tower, &shape.text_config.tower],
             Shape::Dino(vision, ..) => vec![&vision.tower],
@@ -233,17 +238,20 @@ impl Shape {
             let (width, heads) = (tower.hidden_size, tower.num_attention_heads);
             if heads == 0 || width == 0 || !width.is_multiple_of(heads) {
                 return Some(format!(
-                    "hidden_size is {width}, num_attention_heads {heads}; heads must divide it"
+                    "hidden_size: {width} with num_attention_heads {heads}, expected a positive multiple of the heads"
                 ));
             }
             if tower.intermediate_size == 0 || !(1..=64).contains(&tower.num_hidden_layers) {
                 return Some(format!(
-                    "intermediate_size is {}, num_hidden_layers {}; they are from 1 on, layers to 64",
+                    "layer sizes: intermediate_size {} and num_hidden_layers {}, expected at least 1 and 1 to 64",
                     tower.intermediate_size, tower.num_hidden_layers
                 ));
             }
             if !(0.0..1.0).contains(&tower.layer_norm_eps) {
-                return Some(format!("layer_norm_eps is {}", tower.layer_norm_eps));
+                return Some(format!(
+                    "layer_norm_eps: {}, expected 0 to 1",
+                    tower.layer_norm_eps
+                ));
             }
         }
         let (vision, side) = self.vision();
@@ -254,7 +262,7 @@ impl Shape {
                 .any(|side| !(patch..=4096).contains(side) || !side.is_multiple_of(patch))
         {
             return Some(format!(
-                "image_size is {}, pictures have {side} pixels, patch_size {patch}; patches must fill both",
+                "image sizes: image_size {}, input {side}, patch_size {patch}, expected multiples of patch_size up to 4096",
                 vision.image_size
             ));
         }
@@ -264,10 +272,11 @@ impl Shape {
                     || shape.text_config.vocab_size == 0
                     || shape.text_config.max_position_embeddings < 2 =>
             {
-                Some(
-                    "projection_dim and vocab_size are from 1 on, max_position_embeddings from 2"
-                        .into(),
-                )
+                let text = &shape.text_config;
+                Some(format!(
+                    "text sizes: projection_dim {}, vocab_size {}, max_position_embeddings {}, expected at least 1, 1 and 2",
+                    shape.projection_dim, text.vocab_size, text.max_position_embeddings
+                ))
             }
             _ => None,
         }
@@ -283,14 +292,14 @@ impl Shape {
 
     /// Returns the first value that differs from `published`; `layer_norm_eps` and `eos_token_id` may differ.
     fn differs(&self, published: &Shape) -> Option<String> {
-        let plain = |shape: &Shape| {
+        let json = |shape: &Shape| {
             let value = match shape {
                 Shape::Clip(shape) => serde_json::to_value(shape),
                 Shape::Dino(vision, ..) => serde_json::to_value(vision),
             };
             value.unwrap_or_default()
         };
-        first_difference(&plain(self), &plain(published), "")
+        first_difference(&json(self), &json(published), "")
     }
 }
 
@@ -307,7 +316,7 @@ fn first_difference(
         _ if found == published => None,
         _ if path.ends_with("layer_norm_eps") || path.ends_with("eos_token_id") => None,
         _ => Some(format!(
-            "{} is {found}; it is {published}",
+            "{}: {found}, expected {published}",
             path.trim_start_matches('.')
         )),
     }
@@ -317,8 +326,8 @@ fn from<T: serde::de::DeserializeOwned>(file: &str, value: serde_json::Value) ->
     serde_json::from_value(value).map_err(|e| Error::format(file, e))
 }
 
-/// Adds the defaults that transformers omits, and DINOv2's `mlp_ratio` as `intermediate_size`.
-fn defaulted(mut value: serde_json::Value) -> serde_json::Value {
+/// Adds the defaults that transformers omits, and `intermediate_size` from DINOv2's `mlp_ratio`.
+fn with_defaults(mut value: serde_json::Value) -> std::result::Result<serde_json::Value, String> {
     let add = |value: &mut serde_json::Value, defaults: serde_json::Value| {
         if let (Some(found), serde_json::Value::Object(defaults)) =
             (value.as_object_mut(), defaults)
@@ -352,14 +361,45 @@ fn defaulted(mut value: serde_json::Value) -> serde_json::Value {
             add(&mut value, serde_json::json!({ "projection_dim": 512 }));
         }
         Some("dinov2") => {
+            // An invalid hidden_size is reported when the whole configuration is parsed.
             let width = value["hidden_size"].as_u64().unwrap_or(0);
-            let ratio = value["mlp_ratio"].as_u64().unwrap_or(4);
-            let inner = width.saturating_mul(ratio);
+            let ratio = match &value["mlp_ratio"] {
+                serde_json::Value::Null => 4.0,
+                found => found
+                    .as_f64()
+                    .filter(|ratio| *ratio > 0.0)
+                    .ok_or_else(|| format!("mlp_ratio: {found}, expected a positive number"))?,
+            };
+            let inner = (width as f64 * ratio) as u64;
             if let Some(found) = value.as_object_mut() {
                 found.insert("intermediate_size".into(), inner.into());
             }
         }
         _ => {}
     }
-    value
+    Ok(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_invalid_mlp_ratio_is_refused() {
+        let config = |ratio: serde_json::Value| {
+            with_defaults(serde_json::json!({
+                "model_type": "dinov2", "hidden_size": 64, "mlp_ratio": ratio
+            }))
+        };
+        assert_eq!(config(2.into()).unwrap()["intermediate_size"], 128);
+        assert_eq!(config(2.5.into()).unwrap()["intermediate_size"], 160);
+        assert_eq!(config(().into()).unwrap()["intermediate_size"], 256);
+        for invalid in [serde_json::json!("4"), 0.into(), (-1).into()] {
+            let refused = config(invalid.clone()).unwrap_err();
+            assert!(
+                refused.contains(&format!("mlp_ratio: {invalid}, expected")),
+                "{refused}"
+            );
+        }
+    }
 }

@@ -25,10 +25,10 @@ const IMAGENET: Statistics = Statistics {
 pub fn pixels(image: &Image, preprocess: Preprocess, side: u32) -> Vec<f32> {
     let unit = |rgb: &[u8]| rgb.iter().map(|&v| f32::from(v) / 255.0).collect();
     match preprocess {
-        Preprocess::OpenAiClip => unit(&centre(&shorter_to(image, side), side).rgb),
+        Preprocess::OpenAiClip => unit(&centre_crop(&resize_shorter(image, side), side).rgb),
         Preprocess::Dino => {
             let larger = (f64::from(side) * 8.0 / 7.0).round() as u32;
-            unit(&centre(&shorter_to(image, larger), side).rgb)
+            unit(&centre_crop(&resize_shorter(image, larger), side).rgb)
         }
         Preprocess::Square => {
             let values: Vec<f32> = unit(&image.rgb);
@@ -75,7 +75,7 @@ pub(crate) fn square_patches(image: &Image, shape: &Vision) -> Vec<f32> {
 }
 
 /// Resizes as torchvision's `Resize(side)`: the shorter side becomes `side`, the longer one is truncated to whole pixels.
-fn shorter_to(image: &Image, side: u32) -> Image {
+fn resize_shorter(image: &Image, side: u32) -> Image {
     let (short, long) = (image.width.min(image.height), image.width.max(image.height));
     let long = (u64::from(side) * u64::from(long) / u64::from(short)) as u32;
     if image.width <= image.height {
@@ -86,7 +86,7 @@ fn shorter_to(image: &Image, side: u32) -> Image {
 }
 
 /// Crops as torchvision's `CenterCrop(side)`; half-pixel offsets round to even, as in Python.
-fn centre(image: &Image, side: u32) -> Image {
+fn centre_crop(image: &Image, side: u32) -> Image {
     let offset = |length: u32| (f64::from(length - side) / 2.0).round_ties_even() as usize;
     let (left, top) = (offset(image.width), offset(image.height));
     let (stride, side_bytes) = (3 * image.width as usize, 3 * side as usize);

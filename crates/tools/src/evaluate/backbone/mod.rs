@@ -81,7 +81,7 @@ pub struct Encoder {
     device: Device,
 }
 
-/// The tokenizer of captions, or the path at which it is missing.
+/// The tokenizer of captions, or the path of the missing file.
 #[derive(Debug)]
 pub(crate) struct Captions {
     tokenizer: std::result::Result<Tokenizer, PathBuf>,
@@ -130,23 +130,23 @@ impl Encoder {
     pub fn files(&self, paths: &[PathBuf], preprocess: Preprocess) -> Result<Vec<Vec<f32>>> {
         in_threads(paths, &self.device, |batch| {
             let open = |path: &PathBuf| {
-                let picture = Image::open(path)?;
-                usable(&picture).map_err(|e| Error::format(path.display().to_string(), e))?;
-                Ok(picture)
+                let image = Image::open(path)?;
+                check_aspect(&image).map_err(|e| Error::format(path.display().to_string(), e))?;
+                Ok(image)
             };
-            let pictures: Result<Vec<Image>> = batch.iter().map(open).collect();
-            self.batch(&pictures?, preprocess)
+            let images: Result<Vec<Image>> = batch.iter().map(open).collect();
+            self.batch(&images?, preprocess)
         })
     }
 
     /// Encodes one batch of images.
-    fn batch(&self, pictures: &[Image], preprocess: Preprocess) -> Result<Vec<Vec<f32>>> {
+    fn batch(&self, images: &[Image], preprocess: Preprocess) -> Result<Vec<Vec<f32>>> {
         let (side, patch) = (self.side, self.patch);
-        let rows: Vec<f32> = pictures
+        let rows: Vec<f32> = images
             .iter()
-            .flat_map(|picture| input::patches(picture, preprocess, side, patch))
+            .flat_map(|image| input::patches(image, preprocess, side, patch))
             .collect();
-        let shape = [pictures.len(), (side / patch).pow(2), 3 * patch * patch];
+        let shape = [images.len(), (side / patch).pow(2), 3 * patch * patch];
         let patches = Tensor::<3>::from_data(TensorData::new(rows, shape), &self.device);
         vectors(match &self.network {
             Network::Clip(clip) => clip.images(patches),
@@ -156,19 +156,17 @@ impl Encoder {
 }
 
 impl Features for Encoder {
-    fn images(&self, pictures: &[Image], preprocess: Preprocess) -> Result<Vec<Vec<f32>>> {
-        for (i, picture) in pictures.iter().enumerate() {
-            usable(picture).map_err(|reason| Error::Request(format!("picture {i}: {reason}")))?;
+    fn images(&self, images: &[Image], preprocess: Preprocess) -> Result<Vec<Vec<f32>>> {
+        for (i, image) in images.iter().enumerate() {
+            check_aspect(image).map_err(|reason| Error::Request(format!("image {i}: {reason}")))?;
         }
-        in_threads(pictures, &self.device, |batch| {
-            self.batch(batch, preprocess)
-        })
+        in_threads(images, &self.device, |batch| self.batch(batch, preprocess))
     }
 
     fn texts(&self, captions: &[String]) -> Result<Vec<Vec<f32>>> {
         let (Network::Clip(clip), Some(known)) = (&self.network, &self.captions) else {
             return Err(Error::Request(format!(
-                "{:?} reads no captions; a CLIP does",
+                "captions: backbone {:?}, expected a CLIP",
                 self.backbone
             )));
         };
@@ -184,20 +182,20 @@ impl Features for Encoder {
 /// Maximum aspect ratio of an image: resizing scales the shorter side up to the backbone's input, and the longer one with it.
 const MAX_ASPECT: u32 = 256;
 
-fn usable(picture: &Image) -> std::result::Result<(), String> {
-    let (width, height) = (picture.width, picture.height);
+fn check_aspect(image: &Image) -> std::result::Result<(), String> {
+    let (width, height) = (image.width, image.height);
     let short = width.min(height);
     if short > 0 && width.max(height) / short <= MAX_ASPECT {
         Ok(())
     } else {
         Err(format!(
-            "{width}x{height}; one side may be {MAX_ASPECT} times the other, and none 0"
+            "{width}x{height} pixels, expected an aspect ratio of at most {MAX_ASPECT}"
         ))
     }
 }
 
 /// Results of a thread: batch indices with their vectors.
-type Done = Vec<(usize, Vec<Vec<f32>>)>;
+type IndexedBatches = Vec<(usize, Vec<Vec<f32>>)>;
 
 /// Applies `compute` to batches of `all` and returns the results in order. On the CPU the batches run in parallel threads,
 /// because most operations between the matrix products use one core.
@@ -216,7 +214,7 @@ fn in_threads<T: Sync>(
     let batches: Vec<&[T]> = all.chunks(size).collect();
     let next = AtomicUsize::new(0);
     let work = || {
-        let mut done = Done::new();
+        let mut done = IndexedBatches::new();
         while let Some((i, batch)) = {
             let i = next.fetch_add(1, Ordering::Relaxed);
             batches.get(i).map(|batch| (i, batch))
@@ -225,18 +223,19 @@ fn in_threads<T: Sync>(
         }
         Ok(done)
     };
-    let shares: Vec<Result<Done>> = std::thread::scope(|scope| {
+    let results: Vec<Result<IndexedBatches>> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..threads.min(batches.len()))
             .map(|_| scope.spawn(work))
             .collect();
-        let died = |_| Err(Error::Internal("an encoding thread panicked".into()));
-        let ends = threads.into_iter();
-        ends.map(|thread| thread.join().unwrap_or_else(died))
+        let panicked = |_| Err(Error::Internal("an encoding thread panicked".into()));
+        let threads = threads.into_iter();
+        threads
+            .map(|thread| thread.join().unwrap_or_else(panicked))
             .collect()
     });
-    let mut done = Done::new();
-    for share in shares {
-        done.extend(share?);
+    let mut done = IndexedBatches::new();
+    for result in results {
+        done.extend(result?);
     }
     done.sort_by_key(|(i, _)| *i);
     Ok(done.into_iter().flat_map(|(_, vectors)| vectors).collect())
@@ -264,8 +263,8 @@ impl Captions {
             let tokenizer = Tokenizer::from_file(&path).map_err(|e| Error::format(&file, e))?;
             let tokens = tokenizer.get_vocab_size(true);
             if tokens > shape.vocab_size {
-                let rows = shape.vocab_size;
-                let reason = format!("has {tokens} tokens, the text tower's vocab_size is {rows}");
+                let max = shape.vocab_size;
+                let reason = format!("tokenizer: {tokens} tokens, expected at most {max}");
                 return Err(Error::format(file, reason));
             }
             Ok(tokenizer)
@@ -282,7 +281,7 @@ impl Captions {
     /// [`Error::Request`] for a caption that cannot be tokenised, [`Error::Format`] when there is no tokenizer.
     pub(crate) fn ids(&self, captions: &[String]) -> Result<(Vec<i32>, Vec<usize>)> {
         let tokenizer = self.tokenizer.as_ref().map_err(|path| {
-            Error::format(path.display().to_string(), "not there; captions need it")
+            Error::format(path.display().to_string(), "missing, expected for captions")
         })?;
         let (mut all, mut ends) = (Vec::new(), Vec::new());
         for caption in captions {
@@ -290,14 +289,14 @@ impl Captions {
                 .encode(caption.as_str(), true)
                 .map_err(|e| Error::Request(format!("{caption:?} cannot be tokenised: {e}")))?;
             let mut ids = encoding.get_ids().to_vec();
-            let most = self.shape.max_position_embeddings;
-            if let (true, Some(&end)) = (ids.len() > most, ids.last()) {
-                ids.truncate(most);
-                ids[most - 1] = end;
+            let max = self.shape.max_position_embeddings;
+            if let (true, Some(&end)) = (ids.len() > max, ids.last()) {
+                ids.truncate(max);
+                ids[max - 1] = end;
             }
             let Some(end) = self.end(&ids) else {
                 return Err(Error::Request(format!(
-                    "{caption:?} has no token {}, at which a caption is read; tokenizer.json has to add it",
+                    "caption {caption:?}: no end token, expected tokenizer.json to add token {}",
                     self.shape.eos_token_id
                 )));
             };

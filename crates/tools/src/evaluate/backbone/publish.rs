@@ -80,7 +80,7 @@ fn load<M: Module>(
 }
 
 fn save<M: Module>(module: &M, naming: &Naming, config: Value, folder: &Path) -> Result<()> {
-    let mut all: Vec<(String, Vec<usize>, Vec<u8>)> = Vec::new();
+    let mut tensors: Vec<(String, Vec<usize>, Vec<u8>)> = Vec::new();
     for CpuTensor {
         name,
         shape,
@@ -88,16 +88,15 @@ fn save<M: Module>(module: &M, naming: &Naming, config: Value, folder: &Path) ->
     } in collect(module, &[])?
     {
         let sources = naming.sources(&name);
-        let each = values.len() / sources.len();
-        for (source, values) in sources.into_iter().zip(values.chunks_exact(each)) {
-            let rows = shape[0] * each / shape.iter().product::<usize>().max(1);
-            let part = [&[rows], &shape[1..]].concat();
-            let shape = as_published(&source, part);
+        let count = values.len() / sources.len();
+        for (source, values) in sources.into_iter().zip(values.chunks_exact(count)) {
+            let rows = shape[0] * count / shape.iter().product::<usize>().max(1);
+            let shape = as_published(&source, [&[rows], &shape[1..]].concat());
             let bytes = values.iter().flat_map(|&v| f16::from_f32(v).to_le_bytes());
-            all.push((source, shape, bytes.collect()));
+            tensors.push((source, shape, bytes.collect()));
         }
     }
-    let views = all.iter().map(|(name, shape, bytes)| {
+    let views = tensors.iter().map(|(name, shape, bytes)| {
         let view = TensorView::new(Dtype::F16, shape.clone(), bytes)
             .expect("a tensor's values fill its shape");
         (name.as_str(), view)

@@ -114,8 +114,8 @@ impl Block {
             let [b, n, triple] = qkv.dims();
             let d = triple / 3;
             let [q, k, v] = [0, 1, 2].map(|i| {
-                let part = qkv.clone().narrow(2, i * d, d);
-                part.reshape([b, n, self.heads, d / self.heads])
+                let x = qkv.clone().narrow(2, i * d, d);
+                x.reshape([b, n, self.heads, d / self.heads])
                     .swap_dims(1, 2) // [b, h, n, d / h]
             });
             let mask = mask.map(|mask| mask.clone().unsqueeze_dim(1));

@@ -3,6 +3,8 @@
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
+use crate::data::IMAGE_EXTENSIONS;
+use crate::data::shard::sorted_entries;
 use unireal::Image;
 use unireal::Role;
 use unireal::{Error, Result};
@@ -49,7 +51,7 @@ pub(super) struct Case {
     /// Caption of the requested image.
     pub caption: String,
     /// Whether the result is scored; otherwise it is only the input of another case.
-    pub counts: bool,
+    pub is_scored: bool,
 }
 
 /// The cases of a benchmark.
@@ -63,8 +65,8 @@ pub(super) struct Cases {
     pub left_out: usize,
 }
 
-/// Joins `parts` into an id that is a safe file name on every system.
-pub(super) fn id(parts: &[&str]) -> String {
+/// Joins `names` into an id that is a safe file name on every system.
+pub(super) fn id(names: &[&str]) -> String {
     let safe = |c: char| {
         if c.is_ascii_alphanumeric() || c == '_' {
             c
@@ -72,7 +74,7 @@ pub(super) fn id(parts: &[&str]) -> String {
             '-'
         }
     };
-    parts.join("-").chars().map(safe).collect()
+    names.join("-").chars().map(safe).collect()
 }
 
 /// A set of cases without other settings or omitted cases.
@@ -95,13 +97,16 @@ impl Cases {
         let fail = |field: &str, reason: String| {
             Error::format(data.display().to_string(), format!("{field}: {reason}"))
         };
-        if self.cases.iter().all(|case| !case.counts) {
-            return Err(fail("cases", "there are none".into()));
+        if self.cases.iter().all(|case| !case.is_scored) {
+            return Err(fail("cases", "none, expected at least one".into()));
         }
         let mut seen = HashSet::new();
         for case in &self.cases {
             if !seen.insert(&case.id) {
-                return Err(fail("id", format!("\"{}\" is there twice", case.id)));
+                return Err(fail(
+                    "id",
+                    format!("\"{}\" occurs twice, expected unique ids", case.id),
+                ));
             }
             let change = case.change.iter();
             let change =
@@ -111,7 +116,7 @@ impl Cases {
                 if text.trim().is_empty() {
                     return Err(fail(
                         &format!("{field} of {}", case.id),
-                        "it is empty".into(),
+                        "empty, expected text".into(),
                     ));
                 }
             }
@@ -122,7 +127,7 @@ impl Cases {
             let before = case.change.as_ref().map(|change| &change.image);
             for path in input.into_iter().chain(&case.references).chain(before) {
                 if !path.is_file() {
-                    let reason = format!("{} needs this picture, which is missing", case.id);
+                    let reason = format!("missing, expected an image of case {}", case.id);
                     return Err(Error::format(path.display().to_string(), reason));
                 }
             }
@@ -131,13 +136,10 @@ impl Cases {
     }
 }
 
-/// Extensions of image files.
-const ENDINGS: [&str; 4] = ["png", "jpg", "jpeg", "webp"];
-
 /// Returns whether a path has the extension of an image.
-pub(super) fn is_picture(path: &Path) -> bool {
-    let ending = path.extension().and_then(|e| e.to_str());
-    ending.is_some_and(|e| ENDINGS.contains(&e.to_ascii_lowercase().as_str()))
+pub(in crate::evaluate) fn is_image(path: &Path) -> bool {
+    let extension = path.extension().and_then(|e| e.to_str());
+    extension.is_some_and(|e| IMAGE_EXTENSIONS.contains(&e.to_ascii_lowercase().as_str()))
 }
 
 /// Returns the images below a folder, keyed by their relative path without extension.
@@ -148,17 +150,17 @@ pub(super) fn images(folder: &Path) -> Result<HashMap<String, PathBuf>> {
     let mut found = HashMap::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(at) = folders.pop() {
-        for path in listed(&at)? {
+        for path in sorted_entries(&at)? {
             if path.is_dir() {
                 folders.push(path);
-            } else if is_picture(&path) {
+            } else if is_image(&path) {
                 let inside = path
                     .strip_prefix(folder)
                     .unwrap_or(&path)
                     .with_extension("");
-                let parts: Vec<_> = inside.iter().map(|part| part.to_string_lossy()).collect();
-                if let Some(other) = found.insert(parts.join("/"), path.clone()) {
-                    let reason = format!("there is also {}; which is the result?", other.display());
+                let names: Vec<_> = inside.iter().map(|name| name.to_string_lossy()).collect();
+                if let Some(other) = found.insert(names.join("/"), path.clone()) {
+                    let reason = format!("a second image beside {}, expected one", other.display());
                     return Err(Error::format(path.display().to_string(), reason));
                 }
             }
@@ -167,30 +169,16 @@ pub(super) fn images(folder: &Path) -> Result<HashMap<String, PathBuf>> {
     Ok(found)
 }
 
-/// Returns the entries of a folder, sorted.
-///
-/// # Errors
-/// [`Error::Format`] when it cannot be read.
-pub(super) fn listed(folder: &Path) -> Result<Vec<PathBuf>> {
-    let fail = |e: std::io::Error| Error::io(folder, e);
-    let mut paths = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(fail)? {
-        paths.push(entry.map_err(fail)?.path());
-    }
-    paths.sort();
-    Ok(paths)
-}
-
 /// Finds externally generated results in a folder, keyed by the ids of the scored cases.
 ///
 /// # Errors
 /// [`Error::Format`] when a result is missing, or when unexpected images show that the folder belongs to another benchmark.
 pub(super) fn find_results(cases: &Cases, folder: &Path) -> Result<HashMap<String, PathBuf>> {
-    let mut there = images(folder)?;
+    let mut present = images(folder)?;
     let (mut found, mut missing) = (HashMap::new(), Vec::new());
-    let counting = cases.cases.iter().filter(|case| case.counts);
-    for case in counting.clone() {
-        match case.names.iter().find_map(|name| there.remove(name)) {
+    let scored = cases.cases.iter().filter(|case| case.is_scored);
+    for case in scored.clone() {
+        match case.names.iter().find_map(|name| present.remove(name)) {
             Some(path) => {
                 found.insert(case.id.clone(), path);
             }
@@ -200,16 +188,16 @@ pub(super) fn find_results(cases: &Cases, folder: &Path) -> Result<HashMap<Strin
     let name = || folder.display().to_string();
     if let Some(first) = missing.first() {
         let reason = format!(
-            "{} of {} results are missing, the first is {first} (.png, .jpg, .jpeg or .webp)",
+            "{} of {} results are missing, expected {first} (.png, .jpg, .jpeg or .webp)",
             missing.len(),
-            counting.count()
+            scored.count()
         );
         return Err(Error::format(name(), reason));
     }
-    there.retain(|name, _| !cases.others.contains(name));
-    if let Some((first, count)) = there.keys().min().map(|first| (first, there.len())) {
+    present.retain(|name, _| !cases.others.contains(name));
+    if let Some((first, count)) = present.keys().min().map(|first| (first, present.len())) {
         let reason = format!(
-            "{count} pictures belong to no case, such as {first}; {} were expected",
+            "{count} images belong to no case, such as {first}; expected {}",
             found.len()
         );
         return Err(Error::format(name(), reason));
@@ -237,7 +225,7 @@ pub(super) fn input(case: &Case, results: &HashMap<String, PathBuf>) -> Result<I
         Input::Result(id) => match results.get(id) {
             Some(path) => Image::open(path),
             None => Err(Error::Internal(format!(
-                "{} comes before {id}, whose result it needs",
+                "input of {}: no result of {id}, expected after that case",
                 case.id
             ))),
         },

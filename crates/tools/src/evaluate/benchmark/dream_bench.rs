@@ -6,7 +6,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::case::{Case, Cases, Input, id, is_picture, listed};
+use super::case::{Case, Cases, Input, id, is_image};
+use crate::data::shard::sorted_entries;
 use unireal::Role;
 use unireal::{Error, Result};
 
@@ -36,14 +37,14 @@ pub(super) fn load(data: &Path) -> Result<Cases> {
     let mut cases = Vec::new();
     for (subject, class) in &lists.subjects {
         let folder = data.join(subject);
-        let pictures: Vec<PathBuf> = listed(&folder)?
+        let images: Vec<PathBuf> = sorted_entries(&folder)?
             .into_iter()
-            .filter(|p| is_picture(p))
+            .filter(|path| is_image(path))
             .collect();
-        let Some(first) = pictures.first() else {
+        let Some(first) = images.first() else {
             return Err(Error::format(
                 folder.display().to_string(),
-                "no pictures of the subject",
+                "images of the subject: none, expected at least one",
             ));
         };
         let prompts = if LIVE.contains(&class.as_str()) {
@@ -59,11 +60,11 @@ pub(super) fn load(data: &Path) -> Result<Cases> {
                 prompt: prompt.replace("{0} {1}", &format!("{class} of IMG1")),
                 input: Input::File(first.clone()),
                 role: Role::Asset,
-                references: pictures.clone(),
+                references: images.clone(),
                 change: None,
                 // Without the rare token, which CLIP does not know.
                 caption: prompt.replace("{0} {1}", class),
-                counts: true,
+                is_scored: true,
             });
         }
     }
@@ -91,13 +92,17 @@ fn parse(text: &str) -> std::result::Result<Lists, String> {
             let prompt = quoted.split('\'').next().unwrap_or_default();
             if !prompt.contains("{0} {1}") {
                 return Err(format!(
-                    "the prompt \"{prompt}\" has no {{0}} {{1}} for token and class"
+                    "prompt: \"{prompt}\", expected {{0}} {{1}} for token and class"
                 ));
             }
             match heading {
                 "Object Prompts" => lists.objects.push(prompt.into()),
                 "Live Subject Prompts" => lists.live.push(prompt.into()),
-                other => return Err(format!("a prompt under the heading \"{other}\"")),
+                other => {
+                    return Err(format!(
+                        "heading of a prompt: \"{other}\", expected \"Object Prompts\" or \"Live Subject Prompts\""
+                    ));
+                }
             }
         }
     }
@@ -107,7 +112,7 @@ fn parse(text: &str) -> std::result::Result<Lists, String> {
         ("prompts under \"Live Subject Prompts\"", lists.live.len()),
     ] {
         if count == 0 {
-            return Err(format!("no {what}"));
+            return Err(format!("no {what}, expected at least one"));
         }
     }
     Ok(lists)
@@ -119,37 +124,38 @@ fn parse(text: &str) -> std::result::Result<Lists, String> {
 /// [`Error::Format`] with the file and the field.
 pub(super) fn load_plus(data: &Path) -> Result<Cases> {
     let (images, captions) = (data.join("images"), data.join("captions"));
-    let images_there = below(&images, "jpg")?;
-    let captions_there = below(&captions, "txt")?;
-    let lone = images_there
+    let image_paths = below(&images, "jpg")?;
+    let caption_paths = below(&captions, "txt")?;
+    let unpaired = image_paths
         .iter()
-        .find(|path| !captions_there.contains(path));
-    let lone = lone.or_else(|| {
-        captions_there
+        .find(|path| !caption_paths.contains(path));
+    let unpaired = unpaired.or_else(|| {
+        caption_paths
             .iter()
-            .find(|path| !images_there.contains(path))
+            .find(|path| !image_paths.contains(path))
     });
-    if let Some(path) = lone {
+    if let Some(path) = unpaired {
         let reason = format!(
-            "{} has no counterpart: images/X.jpg and captions/X.txt belong together",
+            "{}: one file, expected both images/X.jpg and captions/X.txt",
             path.display()
         );
         return Err(Error::format(data.display().to_string(), reason));
     }
     let mut cases = Vec::new();
-    for path in images_there {
+    for path in image_paths {
         let file = captions.join(&path).with_extension("txt");
-        let text = std::fs::read_to_string(&file).map_err(|e| Error::io(&file, e))?;
-        let mut lines = text.lines().map(str::trim);
+        let caption = std::fs::read_to_string(&file).map_err(|e| Error::io(&file, e))?;
+        let mut lines = caption.lines().map(str::trim);
         let subject = lines.next().unwrap_or_default().to_owned();
-        let part =
-            |at: Option<&std::ffi::OsStr>| at.unwrap_or_default().to_string_lossy().into_owned();
-        let category = part(path.parent().and_then(Path::file_name));
+        let text = |name: Option<&std::ffi::OsStr>| {
+            name.unwrap_or_default().to_string_lossy().into_owned()
+        };
+        let category = text(path.parent().and_then(Path::file_name));
         let category = match category.as_str() {
             "animal" | "human" => format!("live_subject_{category}"),
             _ => category,
         };
-        let index = part(path.file_name());
+        let index = text(path.file_name());
         let group = [
             &*category,
             &index,
@@ -168,7 +174,7 @@ pub(super) fn load_plus(data: &Path) -> Result<Cases> {
                 references: vec![image.clone()],
                 change: None,
                 caption: prompt.into(),
-                counts: true,
+                is_scored: true,
             });
         }
     }
@@ -185,13 +191,13 @@ fn of_image(prompt: &str, subject: &str) -> String {
 }
 
 /// Returns the files with this extension below a folder, as sorted relative paths without extension.
-fn below(folder: &Path, ending: &str) -> Result<Vec<PathBuf>> {
+fn below(folder: &Path, extension: &str) -> Result<Vec<PathBuf>> {
     let (mut found, mut folders) = (Vec::new(), vec![folder.to_owned()]);
     while let Some(at) = folders.pop() {
-        for path in listed(&at)? {
+        for path in sorted_entries(&at)? {
             if path.is_dir() {
                 folders.push(path);
-            } else if path.extension().is_some_and(|e| e == ending) {
+            } else if path.extension().is_some_and(|e| e == extension) {
                 let inside = path.strip_prefix(folder).unwrap_or(&path);
                 found.push(inside.with_extension(""));
             }
@@ -206,7 +212,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_published_form_is_read() {
+    fn the_published_format_is_parsed() {
         let text = "Classes\n\nsubject_name,class\nmug,cup\nrex,dog\n\nPrompts\n\nObject Prompts\n\nprompt_list = [\n\
                     'a {0} {1} in the sea'.format(unique_token, class_token),\n]\n\nLive Subject Prompts\n\nprompt_list = [\n\
                     'a {0} {1} in a hat'.format(unique_token, class_token),\n\
@@ -227,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn a_prompt_says_where_its_subject_comes_from() {
+    fn a_prompt_names_the_image_of_its_subject() {
         assert_eq!(of_image("a cat in a hat", "cat"), "a cat of IMG1 in a hat");
         assert_eq!(of_image("a tiger", "cat"), "a tiger, with the cat of IMG1");
     }

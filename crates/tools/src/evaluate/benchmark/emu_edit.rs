@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::{Field, Row};
 
-use super::case::{Case, Cases, Change, Input, id, listed};
+use super::case::{Case, Cases, Change, Input, id};
+use crate::data::shard::sorted_entries;
 use crate::train::checkpoint;
 use unireal::Role;
 use unireal::{Error, Result};
@@ -24,13 +25,13 @@ pub(super) fn load(data: &Path, split: &str, unpacked: &Path) -> Result<Cases> {
     for file in files(data, split)? {
         read(&file, unpacked, &mut rows)?;
     }
-    let mut times = HashMap::new();
+    let mut counts = HashMap::new();
     for row in &rows {
-        *times.entry(row.idx).or_insert(0) += 1;
+        *counts.entry(row.idx).or_insert(0) += 1;
     }
     let cases = rows.iter().map(|row| {
         let mut names = vec![format!("{}_{}", row.task, row.idx)];
-        if times[&row.idx] == 1 {
+        if counts[&row.idx] == 1 {
             names.push(row.idx.to_string());
         }
         let id = id(&[&row.task, &row.idx.to_string()]);
@@ -39,16 +40,16 @@ pub(super) fn load(data: &Path, split: &str, unpacked: &Path) -> Result<Cases> {
             id,
             names,
             prompt: row.instruction.clone(),
-            input: Input::File(row.picture.clone()),
+            input: Input::File(row.image.clone()),
             role: Role::Canvas,
-            references: vec![row.picture.clone()],
+            references: vec![row.image.clone()],
             change: Some(Change {
-                image: row.picture.clone(),
+                image: row.image.clone(),
                 before: row.before.clone(),
                 after: row.after.clone(),
             }),
             caption: row.after.clone(),
-            counts: true,
+            is_scored: true,
         }
     });
     Cases::from(cases.collect::<Vec<_>>()).check(data)
@@ -61,7 +62,7 @@ struct Edit {
     instruction: String,
     before: String,
     after: String,
-    picture: PathBuf,
+    image: PathBuf,
 }
 
 /// Returns the files of a split, sorted.
@@ -72,12 +73,15 @@ fn files(data: &Path, split: &str) -> Result<Vec<PathBuf>> {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         name.starts_with(&format!("{split}-")) && name.ends_with(".parquet")
     };
-    let found: Vec<PathBuf> = listed(folder)?.into_iter().filter(of_split).collect();
+    let found: Vec<PathBuf> = sorted_entries(folder)?
+        .into_iter()
+        .filter(of_split)
+        .collect();
     if found.is_empty() {
         Err(Error::format(
             folder.display().to_string(),
             format!(
-                "no {split}-*.parquet; the set's files are named test-00000-of-... and validation-00000-of-..."
+                "split: no {split}-*.parquet, expected files such as test-00000-of-... or validation-00000-of-..."
             ),
         ))
     } else {
@@ -93,52 +97,53 @@ fn read(path: &Path, unpacked: &Path, rows: &mut Vec<Edit>) -> Result<()> {
     for (number, row) in reader.get_row_iter(None).map_err(|e| fail(&e))?.enumerate() {
         let row = row.map_err(|e| fail(&format!("row {number}: {e}")))?;
         let edit = edit(&row, unpacked).map_err(|reason| match reason {
-            Broken::Row(reason) => fail(&format!("row {number}: {reason}")),
-            Broken::Disk(e) => e,
+            RowError::Invalid(reason) => fail(&format!("row {number}: {reason}")),
+            RowError::Disk(e) => e,
         })?;
         rows.push(edit);
     }
     Ok(())
 }
 
-/// Why a row cannot be used.
-enum Broken {
-    Row(String),
+/// An error of a row.
+enum RowError {
+    /// Invalid contents.
+    Invalid(String),
+    /// An image that cannot be written.
     Disk(Error),
 }
 
-fn edit(row: &Row, unpacked: &Path) -> std::result::Result<Edit, Broken> {
+fn edit(row: &Row, unpacked: &Path) -> std::result::Result<Edit, RowError> {
     let column = |name: &str| {
         let found = row.get_column_iter().find(|(column, _)| *column == name);
-        let there: Vec<_> = row
+        let columns: Vec<_> = row
             .get_column_iter()
             .map(|(column, _)| column.as_str())
             .collect();
         let missing = || {
-            Broken::Row(format!(
-                "no column \"{name}\"; there are {}",
-                there.join(", ")
+            RowError::Invalid(format!(
+                "column \"{name}\": missing, found {}",
+                columns.join(", ")
             ))
         };
         found.map(|(_, field)| field).ok_or_else(missing)
     };
     let text = |name: &str| match column(name)? {
-        Field::Str(text) => Ok(text.clone()),
-        other => Err(Broken::Row(format!("{name} is {other}; it should be text"))),
+        Field::Str(value) => Ok(value.clone()),
+        other => Err(RowError::Invalid(format!("{name}: {other}, expected text"))),
     };
     let idx = match column("idx")? {
         Field::Long(idx) => *idx,
         Field::Int(idx) => i64::from(*idx),
         other => {
-            return Err(Broken::Row(format!(
-                "idx is {other}; it should be a number"
-            )));
+            let reason = format!("idx: {other}, expected an integer");
+            return Err(RowError::Invalid(reason));
         }
     };
     let task = text("task")?;
-    let wrong = || Broken::Row("image has no bytes".into());
+    let no_bytes = || RowError::Invalid("image: no bytes, expected an encoded image".into());
     let Field::Group(image) = column("image")? else {
-        return Err(wrong());
+        return Err(no_bytes());
     };
     let bytes = image
         .get_column_iter()
@@ -146,14 +151,18 @@ fn edit(row: &Row, unpacked: &Path) -> std::result::Result<Edit, Broken> {
             Field::Bytes(bytes) if name == "bytes" => Some(bytes.data()),
             _ => None,
         });
-    let bytes = bytes.filter(|bytes| !bytes.is_empty()).ok_or_else(wrong)?;
-    let format = image::guess_format(bytes).map_err(|e| Broken::Row(format!("image: {e}")))?;
-    let ending = format.extensions_str().first().copied().unwrap_or("bin");
-    let picture = unpacked.join(format!("{}.{ending}", id(&[&task, &idx.to_string()])));
+    let bytes = bytes
+        .filter(|bytes| !bytes.is_empty())
+        .ok_or_else(no_bytes)?;
+    let format =
+        image::guess_format(bytes).map_err(|e| RowError::Invalid(format!("image: {e}")))?;
+    let extension = format.extensions_str().first().copied().unwrap_or("bin");
+    let path = unpacked.join(format!("{}.{extension}", id(&[&task, &idx.to_string()])));
     // A file of another length belongs to another data set.
-    let there = std::fs::metadata(&picture).is_ok_and(|facts| facts.len() == bytes.len() as u64);
-    if !there {
-        checkpoint::write(&picture, bytes).map_err(Broken::Disk)?;
+    let is_unpacked =
+        std::fs::metadata(&path).is_ok_and(|metadata| metadata.len() == bytes.len() as u64);
+    if !is_unpacked {
+        checkpoint::write(&path, bytes).map_err(RowError::Disk)?;
     }
     Ok(Edit {
         idx,
@@ -161,6 +170,6 @@ fn edit(row: &Row, unpacked: &Path) -> std::result::Result<Edit, Broken> {
         instruction: text("instruction")?,
         before: text("input_caption")?,
         after: text("output_caption")?,
-        picture,
+        image: path,
     })
 }

@@ -29,7 +29,7 @@ type Captions = BTreeMap<String, BTreeMap<String, String>>;
 /// [`Error::Format`] with the file and the field.
 pub(super) fn load(data: &Path, final_turn: bool) -> Result<Cases> {
     let sessions: BTreeMap<String, Vec<Turn>> = json(&data.join("edit_sessions.json"))?;
-    same_turns(&sessions, data)?;
+    check_turns(&sessions, data)?;
     let global = data.join("global_descriptions.json");
     // The documentation of the authors' evaluation uses the second name.
     let local = ["local_descriptions.json", "local_captions.json"].map(|name| data.join(name));
@@ -48,33 +48,33 @@ pub(super) fn load(data: &Path, final_turn: bool) -> Result<Cases> {
         };
         let folder = data.join("images").join(session);
         let (first, last) = (turns.first(), turns.len());
-        for (turn, at) in turns.iter().enumerate().map(|(i, at)| (i + 1, at)) {
+        for (turn, edit) in turns.iter().enumerate().map(|(i, edit)| (i + 1, edit)) {
             others.extend([name("inde", turn), name("iter", turn)]);
             let before = if final_turn {
-                first.map_or(&at.input, |first| &first.input)
+                first.map_or(&edit.input, |first| &first.input)
             } else {
-                &at.input
+                &edit.input
             };
             let input = if final_turn && turn > 1 {
                 Input::Result(id(&[session, &(turn - 1).to_string()]))
             } else {
-                Input::File(folder.join(&at.input))
+                Input::File(folder.join(&edit.input))
             };
             cases.push(Case {
                 id: id(&[session, &turn.to_string()]),
                 group: session.clone(),
                 names: vec![name(if final_turn { "iter" } else { "inde" }, turn)],
-                prompt: at.instruction.clone(),
+                prompt: edit.instruction.clone(),
                 input,
                 role: Role::Canvas,
-                references: vec![folder.join(&at.output)],
+                references: vec![folder.join(&edit.output)],
                 change: Some(Change {
                     image: folder.join(before),
                     before: caption(&global, session, before)?.clone(),
-                    after: caption(&global, session, &at.output)?.clone(),
+                    after: caption(&global, session, &edit.output)?.clone(),
                 }),
-                caption: caption(&local, session, &at.output)?.clone(),
-                counts: !final_turn || turn == last,
+                caption: caption(&local, session, &edit.output)?.clone(),
+                is_scored: !final_turn || turn == last,
             });
         }
     }
@@ -94,21 +94,22 @@ fn caption<'a>(
 ) -> Result<&'a String> {
     let of_session = captions.get(session);
     of_session.and_then(|of| of.get(image)).ok_or_else(|| {
-        let reason = format!("\"{session}\" has no caption of \"{image}\"");
+        let reason =
+            format!("caption of \"{image}\" in session \"{session}\": missing, expected text");
         Error::format(file.display().to_string(), reason)
     })
 }
 
 /// Checks that `edit_turns.json` lists the turns of the sessions; otherwise the two files belong to different copies of the
 /// data set.
-fn same_turns(sessions: &BTreeMap<String, Vec<Turn>>, data: &Path) -> Result<()> {
+fn check_turns(sessions: &BTreeMap<String, Vec<Turn>>, data: &Path) -> Result<()> {
     let path = data.join("edit_turns.json");
     let turns: Vec<Turn> = json(&path)?;
     let fail = |reason: String| Err(Error::format(path.display().to_string(), reason));
     let count: usize = sessions.values().map(Vec::len).sum();
     if turns.len() != count {
         return fail(format!(
-            "{} turns; edit_sessions.json has {count}",
+            "{} turns, expected {count} as in edit_sessions.json",
             turns.len()
         ));
     }
@@ -122,7 +123,7 @@ fn same_turns(sessions: &BTreeMap<String, Vec<Turn>>, data: &Path) -> Result<()>
     {
         if !listed.contains(&(turn.output.as_str(), turn.instruction.as_str())) {
             return fail(format!(
-                "no turn to {} with the instruction of session {session}",
+                "turn to {}: missing, expected with the instruction of session {session}",
                 turn.output
             ));
         }

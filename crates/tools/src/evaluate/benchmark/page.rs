@@ -58,13 +58,13 @@ pub(super) fn images(
     profile: &Profile,
     scored: &Scored,
 ) -> Vec<(&'static str, PathBuf, Option<PathBuf>)> {
-    let place = |name: &str| PathBuf::from("pictures").join(format!("{}-{name}.jpg", case.id));
-    let mut all = vec![("input", place("input"), Some(scored.input.clone()))];
-    all.push(("result", place("result"), Some(scored.result.clone())));
+    let path = |name: &str| PathBuf::from("pictures").join(format!("{}-{name}.jpg", case.id));
+    let mut all = vec![("input", path("input"), Some(scored.input.clone()))];
+    all.push(("result", path("result"), Some(scored.result.clone())));
     if profile.reference == Reference::Target {
-        all.push(("truth", place("truth"), case.references.first().cloned()));
+        all.push(("truth", path("truth"), case.references.first().cloned()));
     }
-    all.retain(|(_, _, from)| from.is_some());
+    all.retain(|(_, _, source)| source.is_some());
     all
 }
 
@@ -72,31 +72,31 @@ pub(super) fn images(
 ///
 /// # Errors
 /// [`unireal::Error::Format`] when an image cannot be read or written.
-pub(super) fn write_pictures(
+pub(super) fn write_images(
     case: &Case,
     profile: &Profile,
     scored: &Scored,
     out: &Path,
 ) -> Result<()> {
-    for (_, place, from) in images(case, profile, scored) {
-        let Some(from) = from else { continue };
-        let place = out.join(place);
-        if let Some(folder) = place.parent() {
+    for (_, path, source) in images(case, profile, scored) {
+        let Some(source) = source else { continue };
+        let path = out.join(path);
+        if let Some(folder) = path.parent() {
             let fail = |e: std::io::Error| unireal::Error::io(folder, e);
             std::fs::create_dir_all(folder).map_err(fail)?;
         }
-        shown(&Image::open(&from)?).save(&place)?;
+        shrink(&Image::open(&source)?, SIDE).save(&path)?;
     }
     Ok(())
 }
 
-/// Returns the image, scaled down to at most [`SIDE`].
-pub(in crate::evaluate) fn shown(image: &Image) -> Image {
+/// Returns the image, scaled down if its longer side exceeds `max_side`.
+pub(in crate::evaluate) fn shrink(image: &Image, max_side: u32) -> Image {
     let long = image.width.max(image.height);
-    if long <= SIDE {
+    if long <= max_side {
         return image.clone();
     }
-    let side = |side: u32| (side * SIDE / long).max(1);
+    let side = |side: u32| (side * max_side / long).max(1);
     image.resize(side(image.width), side(image.height))
 }
 
@@ -160,12 +160,12 @@ pub(super) fn write(
 fn summary(report: &Report, profile: &Profile) -> String {
     let left_out = match report.left_out {
         0 => String::new(),
-        n => format!(" The profile leaves {n} out."),
+        n => format!(" The profile leaves out {n} cases."),
     };
     format!(
-        "<p class=\"note\">{} cases in {} independent groups; in brackets, what 95% of bootstrap resamples of the groups \
-         lie between.{left_out} Rows of another protocol than <b>{}</b> say nothing about this run: on the same images, numbers \
-         move by a third from one backbone to the next.</p>\n<p class=\"note\">How: {}.</p>\n{}",
+        "<p class=\"note\">{} cases in {} independent groups; in brackets: 95% of bootstrap resamples of the groups.{left_out} \
+         Rows of other protocols than <b>{}</b> are not comparable with this run: on the same images, scores change by a third \
+         from one backbone to another.</p>\n<p class=\"note\">How: {}.</p>\n{}",
         report.cases,
         report.groups,
         escape(&report.profile),
@@ -202,8 +202,8 @@ fn html(table: &Table) -> String {
 fn item(case: &Case, scored: &Scored, profile: &Profile) -> String {
     let figures: String = images(case, profile, scored)
         .iter()
-        .map(|(name, place, _)| {
-            let source = place.iter().map(|part| part.to_string_lossy()).collect::<Vec<_>>().join("/");
+        .map(|(name, path, _)| {
+            let source = path.iter().map(|name| name.to_string_lossy()).collect::<Vec<_>>().join("/");
             format!("<figure><img loading=\"lazy\" src=\"{source}\" alt=\"{name}\"><figcaption>{name}</figcaption></figure>")
         })
         .collect();

@@ -8,10 +8,11 @@ use serde::{Deserialize, Serialize};
 
 use super::super::profile::{Metric, Profile};
 use super::super::statistics::Interval;
-use super::case::{json, listed};
+use super::case::json;
 use super::published;
 use super::results::Settings;
 use super::scores::Scored;
+use crate::data::shard::sorted_entries;
 use unireal::{Error, Result};
 
 /// The report of a run.
@@ -123,13 +124,13 @@ impl Run {
         let fail = |reason: String| Error::format(path.display().to_string(), reason);
         if !path.is_file() {
             return Err(fail(
-                "is missing: this is no folder of a run that has ended".into(),
+                "missing, expected the folder of a finished run".into(),
             ));
         }
         let report: Report = json(&path)?;
         let mut cases = BTreeMap::new();
-        for file in listed(&folder.join("cases"))? {
-            if file.extension().is_none_or(|ending| ending != "json") {
+        for file in sorted_entries(&folder.join("cases"))? {
+            if file.extension().is_none_or(|extension| extension != "json") {
                 continue;
             }
             let scored: Scored = json(&file)?;
@@ -137,15 +138,15 @@ impl Run {
             if let Some(twice) = cases.insert(scored.id.clone(), scored) {
                 return Err(Error::format(
                     name,
-                    format!("id: \"{}\" is there twice", twice.id),
+                    format!("id: \"{}\" occurs twice, expected unique ids", twice.id),
                 ));
             }
         }
         if cases.len() != report.cases {
             let reason = format!(
-                "cases is {}; the folder of cases holds {}",
-                report.cases,
-                cases.len()
+                "cases: {} files in the folder of cases, expected {}",
+                cases.len(),
+                report.cases
             );
             return Err(fail(reason));
         }
@@ -161,7 +162,7 @@ pub(super) fn check_alike(a: &Run, b: &Run) -> Result<()> {
     let names = format!("\"{}\" and \"{}\"", a.report.name, b.report.name);
     let refuse = |what: &str, a: &str, b: &str| {
         Err(Error::Request(format!(
-            "{names} cannot be compared: their {what} differ, {a} and {b}"
+            "comparison of {names}: {what} {a} and {b}, expected the same"
         )))
     };
     let (x, y) = (&a.report, &b.report);
@@ -184,12 +185,12 @@ pub(in crate::evaluate) fn check_same_cases(a: &Run, b: &Run) -> Result<()> {
     let names = format!("\"{}\" and \"{}\"", a.report.name, b.report.name);
     let refuse = |what: &str, a: &str, b: &str| {
         Err(Error::Request(format!(
-            "{names} cannot be compared: their {what} differ, {a} and {b}"
+            "comparison of {names}: {what} {a} and {b}, expected the same"
         )))
     };
-    let lone = a.cases.keys().find(|id| !b.cases.contains_key(*id));
-    let lone = lone.or_else(|| b.cases.keys().find(|id| !a.cases.contains_key(*id)));
-    if let Some(id) = lone {
+    let unpaired = a.cases.keys().find(|id| !b.cases.contains_key(*id));
+    let unpaired = unpaired.or_else(|| b.cases.keys().find(|id| !a.cases.contains_key(*id)));
+    if let Some(id) = unpaired {
         return refuse(
             &format!("cases (such as {id})"),
             &a.cases.len().to_string(),

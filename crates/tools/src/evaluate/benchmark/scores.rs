@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::super::features::{Features, Preprocess};
-use super::super::metrics::{mean, mean_absolute, mean_squared};
+use super::super::metrics::{cosine, mean, mean_absolute, mean_squared};
 use super::super::profile::{Direction, Metric, Profile};
 use super::super::resample::pillow_bicubic;
 use super::case::Case;
@@ -59,7 +59,7 @@ impl Tower {
 pub(super) struct Scorer<'a> {
     profile: &'a Profile,
     towers: &'a HashMap<Tower, Box<dyn Features>>,
-    pictures: HashMap<(Tower, PathBuf), Vec<f32>>,
+    images: HashMap<(Tower, PathBuf), Vec<f32>>,
     captions: HashMap<String, Vec<f32>>,
 }
 
@@ -69,17 +69,17 @@ impl<'a> Scorer<'a> {
         Scorer {
             profile,
             towers,
-            pictures: HashMap::new(),
+            images: HashMap::new(),
             captions: HashMap::new(),
         }
     }
 
     /// Returns the metrics that can be computed.
     pub(super) fn metrics(&self) -> impl Iterator<Item = Metric> {
-        let there = |metric: &Metric| {
+        let is_available = |metric: &Metric| {
             Tower::of(*metric).is_none_or(|tower| self.towers.contains_key(&tower))
         };
-        self.profile.metrics.iter().copied().filter(there)
+        self.profile.metrics.iter().copied().filter(is_available)
     }
 
     /// Returns the scores of a batch of cases and results.
@@ -91,9 +91,10 @@ impl<'a> Scorer<'a> {
         cases: &[(&Case, &Image)],
     ) -> Result<Vec<BTreeMap<String, f64>>> {
         let results: Vec<Image> = cases.iter().map(|(_, image)| (*image).clone()).collect();
-        let mut made = HashMap::new();
+        let mut result_features = HashMap::new();
         for (&tower, network) in self.towers {
-            made.insert(tower, network.images(&results, self.preprocess(tower))?);
+            let features = network.images(&results, self.preprocess(tower))?;
+            result_features.insert(tower, features);
         }
         self.prepare(cases)?;
         let metrics: Vec<Metric> = self.metrics().collect();
@@ -101,15 +102,15 @@ impl<'a> Scorer<'a> {
         for (i, (case, image)) in cases.iter().enumerate() {
             let mut scores = BTreeMap::new();
             for &metric in &metrics {
-                let own =
-                    Tower::of(metric).and_then(|tower| Some((tower, made.get(&tower)?.get(i)?)));
-                let value = match own {
-                    Some((tower, own)) => self.cosine(metric, tower, case, own),
+                let features = Tower::of(metric)
+                    .and_then(|tower| Some((tower, result_features.get(&tower)?.get(i)?)));
+                let value = match features {
+                    Some((tower, features)) => self.similarity(metric, tower, case, features),
                     None => Some(self.pixels(metric, case, image)?),
                 };
                 let absent = || {
                     Error::Internal(format!(
-                        "{} of {} has nothing to compare",
+                        "{} of {}: nothing to compare, expected the features of a reference",
                         metric.name(),
                         case.id
                     ))
@@ -117,7 +118,7 @@ impl<'a> Scorer<'a> {
                 let value = value.ok_or_else(absent)?;
                 if !value.is_finite() {
                     let reason = format!(
-                        "{} is {value}; are these the weights of the profile's network?",
+                        "{}: {value}, expected a finite number; are these the weights of the profile's network?",
                         metric.name()
                     );
                     return Err(Error::format(&case.id, reason));
@@ -153,11 +154,11 @@ impl<'a> Scorer<'a> {
             }
             paths.sort();
             paths.dedup();
-            paths.retain(|path| !self.pictures.contains_key(&(tower, (*path).clone())));
-            let pictures: Vec<Image> = paths.iter().map(Image::open).collect::<Result<_>>()?;
-            let vectors = network.images(&pictures, self.preprocess(tower))?;
+            paths.retain(|path| !self.images.contains_key(&(tower, (*path).clone())));
+            let images: Vec<Image> = paths.iter().map(Image::open).collect::<Result<_>>()?;
+            let vectors = network.images(&images, self.preprocess(tower))?;
             for (path, vector) in paths.into_iter().zip(vectors) {
-                self.pictures.insert((tower, path.clone()), vector);
+                self.images.insert((tower, path.clone()), vector);
             }
         }
         let Some(clip) = self.towers.get(&Tower::Clip) else {
@@ -178,28 +179,34 @@ impl<'a> Scorer<'a> {
         Ok(())
     }
 
-    fn cosine(&self, metric: Metric, tower: Tower, case: &Case, own: &[f32]) -> Option<f64> {
-        let picture = |path: &Path| self.pictures.get(&(tower, path.to_owned()));
+    /// Returns a metric of features; `result` is the feature vector of the case's result.
+    fn similarity(&self, metric: Metric, tower: Tower, case: &Case, result: &[f32]) -> Option<f64> {
+        let image = |path: &Path| self.images.get(&(tower, path.to_owned()));
         let caption = |text: &String| self.captions.get(text);
         let value = match metric {
-            Metric::ClipText => cosine(own, caption(&case.caption)?),
+            Metric::ClipText => cosine(result, caption(&case.caption)?),
             Metric::ClipDirection => {
                 let change = case.change.as_ref()?;
                 direction(
                     self.profile.direction,
-                    [picture(&change.image)?, own],
+                    [image(&change.image)?, result],
                     [caption(&change.before)?, caption(&change.after)?],
                 )
             }
             _ => {
-                let references = case.references.iter().map(|path| picture(path));
+                let references = case.references.iter().map(|path| image(path));
                 let vectors: Option<Vec<_>> = references.collect();
-                mean(vectors?.into_iter().map(|reference| cosine(own, reference)))?
+                mean(
+                    vectors?
+                        .into_iter()
+                        .map(|reference| cosine(result, reference)),
+                )?
             }
         };
         Some(self.profile.scale * value)
     }
 
+    /// Returns a metric of pixels.
     fn pixels(&self, metric: Metric, case: &Case, image: &Image) -> Result<f64> {
         let mut values = Vec::new();
         for path in &case.references {
@@ -210,29 +217,23 @@ impl<'a> Scorer<'a> {
                 _ => mean_squared(&image, &reference),
             });
         }
-        mean(values).ok_or_else(|| Error::Internal(format!("{} has no reference", case.id)))
+        mean(values).ok_or_else(|| {
+            Error::Internal(format!(
+                "references of {}: none, expected at least one",
+                case.id
+            ))
+        })
     }
-}
-
-/// Returns the cosine similarity of two vectors; 0 where one is zero, as torch's `cosine_similarity`.
-pub(in crate::evaluate) fn cosine(a: &[f32], b: &[f32]) -> f64 {
-    let dot = |a: &[f32], b: &[f32]| -> f64 {
-        std::iter::zip(a, b)
-            .map(|(a, b)| f64::from(*a) * f64::from(*b))
-            .sum()
-    };
-    let length = |a: &[f32]| dot(a, a).sqrt().max(1e-8);
-    dot(a, b) / (length(a) * length(b))
 }
 
 /// Returns the cosine similarity of the change in images and the change in captions, each given as before and after.
 pub(in crate::evaluate) fn direction(
     coding: Direction,
-    pictures: [&[f32]; 2],
+    images: [&[f32]; 2],
     captions: [&[f32]; 2],
 ) -> f64 {
     let change = |[before, after]: [&[f32]; 2]| -> Vec<f32> {
-        let part = |v: &[f32]| match coding {
+        let factor = |v: &[f32]| match coding {
             Direction::Raw => 1.0,
             Direction::NormaliseFirst => {
                 1.0 / v
@@ -243,9 +244,9 @@ pub(in crate::evaluate) fn direction(
                     .max(1e-8)
             }
         };
-        let (p, q) = (part(before), part(after));
+        let (p, q) = (factor(before), factor(after));
         let difference = |(b, a): (&f32, &f32)| (f64::from(*a) * q - f64::from(*b) * p) as f32;
         std::iter::zip(before, after).map(difference).collect()
     };
-    cosine(&change(pictures), &change(captions))
+    cosine(&change(images), &change(captions))
 }

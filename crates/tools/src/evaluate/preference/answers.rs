@@ -90,7 +90,7 @@ pub fn run(options: &AnswersOptions) -> Result<()> {
             theirs,
             preference,
         } = rates[name];
-        let percent = |part: f64| format!("{:.0}%", 100.0 * part);
+        let percent = |share: f64| format!("{:.0}%", 100.0 * share);
         let all = [ours, same, theirs].map(percent).join(" | ");
         say!("| {title} | {all} | {} |", preference.text(2));
     }
@@ -104,7 +104,10 @@ pub(super) fn rates(key: &Key, files: &[PathBuf]) -> Result<BTreeMap<&'static st
         let answers: Answers = read_json(path)?;
         check(&answers, key, &study, path)?;
         if !raters.insert(answers.rater.clone()) {
-            let reason = format!("rater: \"{}\" has answered in another file", answers.rater);
+            let reason = format!(
+                "rater: \"{}\" as in another file, expected one file per rater",
+                answers.rater
+            );
             return Err(Error::format(path.display().to_string(), reason));
         }
         all.extend(answers.answers);
@@ -121,12 +124,12 @@ pub(super) fn rates(key: &Key, files: &[PathBuf]) -> Result<BTreeMap<&'static st
             all.iter()
                 .map(|answer| (key.pairs[answer.pair - 1].id.as_str(), value(answer)))
         };
-        let part = |wanted: f64| {
+        let share = |wanted: f64| {
             values().filter(|(_, value)| *value == wanted).count() as f64 / all.len() as f64
         };
-        let preference =
-            Interval::of(values()).ok_or_else(|| Error::Request("no answers".into()))?;
-        let (ours, same, theirs) = (part(1.0), part(0.5), part(0.0));
+        let preference = Interval::of(values())
+            .ok_or_else(|| Error::Request("answers: none, expected at least one".into()))?;
+        let (ours, same, theirs) = (share(1.0), share(0.5), share(0.0));
         Ok((
             name,
             Rates {
@@ -144,30 +147,35 @@ pub(super) fn rates(key: &Key, files: &[PathBuf]) -> Result<BTreeMap<&'static st
 fn check(answers: &Answers, key: &Key, study: &str, path: &Path) -> Result<()> {
     let fail = |reason: String| Err(Error::format(path.display().to_string(), reason));
     if answers.study != study {
-        return fail(format!("study is {}; the key's is {study}", answers.study));
+        return fail(format!(
+            "study: {}, expected {study} as in the key",
+            answers.study
+        ));
     }
     if answers.rater.trim().is_empty() {
-        return fail("rater is empty".into());
+        return fail("rater: empty, expected a name".into());
     }
     let (mut seen, count) = (HashSet::new(), key.pairs.len());
     for answer in &answers.answers {
         let pair = answer.pair;
         if !(1..=count).contains(&pair) {
-            return fail(format!("pair {pair}; the study has 1 to {count}"));
+            return fail(format!("pair: {pair}, expected 1 to {count}"));
         }
         if !seen.insert(pair) {
-            return fail(format!("pair {pair} is there twice"));
+            return fail(format!("pair {pair}: answered twice, expected once"));
         }
         if let Some([name, _, _]) = QUESTIONS
             .iter()
             .find(|[name, _, _]| !answer.choices.contains_key(*name))
         {
-            return fail(format!("pair {pair} has no answer to \"{name}\""));
+            return fail(format!(
+                "pair {pair}: no answer to \"{name}\", expected left, same or right"
+            ));
         }
     }
     match (1..=count).find(|pair| !seen.contains(pair)) {
         Some(pair) => fail(format!(
-            "{} of {count} pairs are answered; pair {pair} is not",
+            "answers: {} of {count} pairs, expected also pair {pair}",
             seen.len()
         )),
         None => Ok(()),

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use super::benchmark::page::{escape, head};
+use super::benchmark::page::{escape, head, shrink};
 use super::benchmark::report::{Run, check_same_cases};
 use crate::train::checkpoint;
 use unireal::Image;
@@ -26,7 +26,7 @@ use unireal::{Error, Result};
 
 pub use answers::{AnswersOptions, run as answers};
 
-/// Maximum side of a displayed image, in pixels.
+/// Maximum side of a displayed image, in pixels. Large images are shrunk, so that their size does not reveal the run.
 const SIDE: u32 = 768;
 
 /// Name, title and text of the paper's three questions (section 4.3).
@@ -34,12 +34,12 @@ const QUESTIONS: [[&str; 3]; 3] = [
     [
         "detail",
         "Details",
-        "which result keeps what should stay of the input picture better?",
+        "which result better preserves what should not change in the input picture?",
     ],
     [
         "alignment",
         "Request",
-        "which result does what the request asks better?",
+        "which result better follows the request?",
     ],
     ["quality", "Quality", "which result is the better picture?"],
 ];
@@ -111,39 +111,40 @@ pub fn run(options: &Options) -> Result<()> {
     let out = &options.out;
     let path = out.join("key.json");
     let text = serde_json::to_vec_pretty(&key).map_err(|e| Error::Internal(e.to_string()))?;
-    if std::fs::read(&path).is_ok_and(|there| there != text) {
+    if std::fs::read(&path).is_ok_and(|stored| stored != text) {
         return Err(Error::Request(format!(
-            "{} is the key of another study, without which its answers mean nothing; choose another --out",
+            "--out: {} is the key of another study, expected a folder without a study",
             path.display()
         )));
     }
     checkpoint::write(&path, &text)?;
     let page = out.join("page");
-    let mut shown = Vec::new();
+    let mut pairs = Vec::new();
     for (number, pair) in key.pairs.iter().enumerate().map(|(i, pair)| (i + 1, pair)) {
         let (our, their) = (&ours.cases[&pair.id], &theirs.cases[&pair.id]);
         let (left, right) = match pair.left {
             Whose::Ours => (our, their),
             Whose::Theirs => (their, our),
         };
-        let place = |name: &str, from: &Path| {
-            let inside = format!("pictures/{number}-{name}.png");
-            checkpoint::write(&page.join(&inside), &fitted(&Image::open(from)?).to_png()?)?;
-            Ok::<_, Error>(inside)
+        let write = |name: &str, source: &Path| {
+            let path = format!("pictures/{number}-{name}.png");
+            let image = shrink(&Image::open(source)?, SIDE);
+            checkpoint::write(&page.join(&path), &image.to_png()?)?;
+            Ok::<_, Error>(path)
         };
-        shown.push(json!({
+        pairs.push(json!({
             "number": number,
             "prompt": our.prompt,
-            "input": place("input", &our.input)?,
-            "left": place("left", &left.result)?,
-            "right": place("right", &right.result)?,
+            "input": write("input", &our.input)?,
+            "left": write("left", &left.result)?,
+            "right": write("right", &right.result)?,
         }));
     }
     let questions: Vec<_> = QUESTIONS
         .iter()
         .map(|[name, title, text]| json!({"name": name, "title": title, "text": text}))
         .collect();
-    let study = json!({"study": key.study()?, "questions": questions, "pairs": shown});
+    let study = json!({"study": key.study()?, "questions": questions, "pairs": pairs});
     checkpoint::write(&page.join("page.css"), include_bytes!("page.css"))?;
     checkpoint::write(&page.join("page.js"), include_bytes!("page.js"))?;
     checkpoint::write(
@@ -151,7 +152,7 @@ pub fn run(options: &Options) -> Result<()> {
         html(&study.to_string()).as_bytes(),
     )?;
     eprintln!(
-        "{} pairs; give {} to the raters and keep {}",
+        "{} pairs: give {} to the raters, but not {}",
         key.pairs.len(),
         page.display(),
         path.display()
@@ -166,8 +167,7 @@ fn draw(ours: &Run, theirs: &Run, options: &Options) -> Result<Key> {
     let count = options.pairs.unwrap_or(ids.len());
     if count == 0 || count > ids.len() {
         return Err(Error::Request(format!(
-            "{count} pairs of {} cases; ask for 1 to {}",
-            ids.len(),
+            "--pairs: {count}, expected 1 to {} (the number of cases)",
             ids.len()
         )));
     }
@@ -194,22 +194,11 @@ fn draw(ours: &Run, theirs: &Run, options: &Options) -> Result<Key> {
     })
 }
 
-/// Returns the image, scaled down to at most [`SIDE`], so that the image size does not reveal the run.
-fn fitted(image: &Image) -> Image {
-    let long = image.width.max(image.height);
-    let side = |side: u32| (side * SIDE / long).max(1);
-    if long <= SIDE {
-        image.clone()
-    } else {
-        image.resize(side(image.width), side(image.height))
-    }
-}
-
 /// Returns the page; `study` is JSON.
 fn html(study: &str) -> String {
     // In a script element, only "<" can start an end tag or a comment.
     let study = study.replace('<', "\\u003c");
-    let words = "You will see pairs of pictures, A and B, that were made from the same input picture and the same request. For each \
+    let introduction = "You will see pairs of pictures, A and B, that were made from the same input picture and the same request. For each \
                  pair, answer three questions. There is no right answer and no time limit. Inside a question, the keys 1, 2 and 3 \
                  choose A, no difference and B.";
     head("Which picture is better?", "page.css", Some("page.js"))
@@ -247,6 +236,6 @@ fn html(study: &str) -> String {
 <script type="application/json" id="study">{study}</script>
 </html>
 "#,
-            escape(words)
+            escape(introduction)
         )
 }

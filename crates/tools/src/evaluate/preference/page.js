@@ -3,30 +3,30 @@
 
 const study = JSON.parse(document.getElementById("study").textContent);
 const at = (id) => document.getElementById(id);
-const KEPT = `unireal-preference-${study.study}`;
+const STORAGE_KEY = `unireal-preference-${study.study}`;
 const CHOICES = ["left", "same", "right"];
 /** State stored between visits: the rater, the answers, and the index of the next pair. */
 let state = { rater: "", answers: study.pairs.map(() => ({})), next: 0 };
 
 /** Stores the state. Browsers may deny storage to pages opened from a disk; then the state lasts for one visit. */
-function keep() {
+function store() {
   try {
-    localStorage.setItem(KEPT, JSON.stringify(state));
+    localStorage.setItem(STORAGE_KEY, JSON.stringify(state));
   } catch {}
 }
 
 function restore() {
   try {
-    const kept = JSON.parse(localStorage.getItem(KEPT));
-    if (kept?.answers?.length === study.pairs.length) {
-      state = kept;
+    const stored = JSON.parse(localStorage.getItem(STORAGE_KEY));
+    if (stored?.answers?.length === study.pairs.length) {
+      state = stored;
     }
   } catch {}
 }
 
-function show(part) {
+function show(section) {
   for (const id of ["start", "pair", "end"]) {
-    at(id).hidden = id !== part;
+    at(id).hidden = id !== section;
   }
 }
 
@@ -71,18 +71,18 @@ function showEnd() {
 
 function answer(name, choice) {
   state.answers[state.next][name] = choice;
-  keep();
+  store();
 }
 
 function step(by) {
-  const open = by > 0 ? missing(state.answers[state.next]) : [];
-  if (open.length > 0) {
-    at("problem").textContent = `Not answered yet: ${open.map(({ title }) => title).join(", ")}.`;
-    at(`${open[0].name}-left`).focus();
+  const unanswered = by > 0 ? missing(state.answers[state.next]) : [];
+  if (unanswered.length > 0) {
+    at("problem").textContent = `Not answered yet: ${unanswered.map(({ title }) => title).join(", ")}.`;
+    at(`${unanswered[0].name}-left`).focus();
     return;
   }
   state.next += by;
-  keep();
+  store();
   showPair();
 }
 
@@ -92,12 +92,12 @@ function question({ name, title, text }, index) {
   const legend = document.createElement("legend");
   legend.textContent = `${title}: ${text}`;
   box.append(legend);
-  ["A", "no difference", "B"].forEach((word, i) => {
+  ["A", "no difference", "B"].forEach((caption, i) => {
     const label = document.createElement("label");
     const radio = document.createElement("input");
     Object.assign(radio, { type: "radio", name, id: `${name}-${CHOICES[i]}` });
     radio.addEventListener("change", () => answer(name, CHOICES[i]));
-    label.append(radio, ` ${word}`);
+    label.append(radio, ` ${caption}`);
     box.append(label);
   });
   box.addEventListener("keydown", (event) => {
@@ -121,7 +121,7 @@ at("rater").value = state.rater;
 at("start").addEventListener("submit", (event) => {
   event.preventDefault();
   state.rater = at("rater").value.trim();
-  keep();
+  store();
   showPair();
 });
 at("pair").addEventListener("submit", (event) => {

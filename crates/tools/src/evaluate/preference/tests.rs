@@ -2,7 +2,7 @@
 
 use super::answers::{Answer, Answers, Choice, rates};
 use super::*;
-use crate::evaluate::benchmark::tests::{finished_run, says};
+use crate::evaluate::benchmark::tests::{assert_contains, finished_run};
 use crate::evaluate::statistics::Interval;
 
 /// Creates a study of eight pairs; returns its folder and options.
@@ -26,7 +26,7 @@ fn key(options: &Options) -> Key {
 
 /// The raters' files do not reveal the runs, and each run is on each side equally often.
 #[test]
-fn raters_cannot_know_whose_a_picture_is() {
+fn raters_cannot_tell_the_runs_apart() {
     let (_folder, options) = study();
     let key = key(&options);
     let on_the_left = key
@@ -44,7 +44,7 @@ fn raters_cannot_know_whose_a_picture_is() {
         Run::read(&options.theirs).unwrap(),
     );
     for (i, pair) in key.pairs.iter().enumerate() {
-        let shown = |side: &str| {
+        let displayed = |side: &str| {
             let path = format!("page/pictures/{}-{side}.png", i + 1);
             Image::open(options.out.join(path)).unwrap()
         };
@@ -54,7 +54,7 @@ fn raters_cannot_know_whose_a_picture_is() {
             Whose::Theirs => [their, our],
         };
         let expected = expected.map(|path| Image::open(path).unwrap());
-        assert_eq!([shown("left"), shown("right")], expected);
+        assert_eq!([displayed("left"), displayed("right")], expected);
     }
     // The same seed writes the same study; another study does not overwrite it.
     super::run(&options).unwrap();
@@ -63,15 +63,15 @@ fn raters_cannot_know_whose_a_picture_is() {
         ..options.clone()
     };
     let refused = super::run(&other).unwrap_err().to_string();
-    says(&refused, &["key.json", "another study"]);
+    assert_contains(&refused, &["key.json", "another study"]);
     let many = Options {
         pairs: Some(9),
         out: options.out.join("many"),
         ..options
     };
-    says(
+    assert_contains(
         &super::run(&many).unwrap_err().to_string(),
-        &["9 pairs of 8 cases"],
+        &["--pairs: 9, expected 1 to 8"],
     );
 }
 
@@ -97,18 +97,24 @@ fn answered(key: &Key, rater: &str, ours: usize, same: usize) -> Answers {
     }
 }
 
+/// Saves answers in a folder and returns the path.
+fn save(folder: &Path, name: &str, answers: &Answers) -> PathBuf {
+    let path = folder.join(name);
+    std::fs::write(&path, serde_json::to_vec(answers).unwrap()).unwrap();
+    path
+}
+
 #[test]
-fn answers_come_to_rates_with_intervals() {
+fn answers_give_rates_with_intervals() {
     let (folder, options) = study();
     let key = key(&options);
-    let save = |name: &str, answers: &Answers| {
-        let path = folder.path().join(name);
-        std::fs::write(&path, serde_json::to_vec(answers).unwrap()).unwrap();
-        path
-    };
-    let first = save("first.json", &answered(&key, "first", 4, 2));
-    let second = save("second.json", &answered(&key, "second", 8, 0));
-    let found = rates(&key, &[first.clone(), second.clone()]).unwrap();
+    let first = save(folder.path(), "first.json", &answered(&key, "first", 4, 2));
+    let second = save(
+        folder.path(),
+        "second.json",
+        &answered(&key, "second", 8, 0),
+    );
+    let found = rates(&key, &[first, second]).unwrap();
     for [name, _, _] in QUESTIONS {
         let rates = found[name];
         assert_eq!(
@@ -122,51 +128,34 @@ fn answers_come_to_rates_with_intervals() {
             "{rates:?}"
         );
     }
+}
 
-    let refused = |answers: &Answers| {
-        let path = save("wrong.json", answers);
-        rates(&key, &[first.clone(), path]).unwrap_err().to_string()
+#[test]
+fn invalid_answers_are_refused() {
+    let (folder, options) = study();
+    let key = key(&options);
+    let first = save(folder.path(), "first.json", &answered(&key, "first", 4, 2));
+    let refused = |change: &dyn Fn(&mut Answers)| {
+        let mut answers = answered(&key, "second", 1, 1);
+        change(&mut answers);
+        let path = save(folder.path(), "wrong.json", &answers);
+        let error = rates(&key, &[first.clone(), path]).unwrap_err();
+        error.to_string()
     };
-    let right = answered(&key, "third", 1, 1);
-    says(
-        &refused(&Answers {
-            rater: "first".into(),
-            ..right.clone()
-        }),
-        &["wrong.json", "rater", "another file"],
-    );
-    says(
-        &refused(&Answers {
-            rater: " ".into(),
-            ..right.clone()
-        }),
-        &["rater is empty"],
-    );
-    says(
-        &refused(&Answers {
-            study: "0".into(),
-            ..right.clone()
-        }),
-        &["study is 0"],
-    );
-    let changed = |change: &dyn Fn(&mut Vec<Answer>)| {
-        let mut answers = right.clone();
-        change(&mut answers.answers);
-        refused(&answers)
-    };
-    says(
-        &changed(&|all| drop(all.pop())),
-        &["7 of 8 pairs", "pair 8"],
-    );
-    says(&changed(&|all| all[0].pair = 2), &["pair 2 is there twice"]);
-    says(&changed(&|all| all[0].pair = 0), &["pair 0", "1 to 8"]);
-    says(
-        &changed(&|all| all[4].choices.retain(|name, _| name != "detail")),
-        &["pair 5", "detail"],
-    );
+    let message = refused(&|a| a.rater = "first".into());
+    assert_contains(&message, &["wrong.json", "rater", "another file"]);
+    assert_contains(&refused(&|a| a.rater = " ".into()), &["rater: empty"]);
+    assert_contains(&refused(&|a| a.study = "0".into()), &["study: 0"]);
+    let message = refused(&|a| drop(a.answers.pop()));
+    assert_contains(&message, &["7 of 8 pairs", "pair 8"]);
+    let message = refused(&|a| a.answers[0].pair = 2);
+    assert_contains(&message, &["pair 2: answered twice"]);
+    let message = refused(&|a| a.answers[0].pair = 0);
+    assert_contains(&message, &["pair: 0", "1 to 8"]);
+    let message = refused(&|a| a.answers[4].choices.retain(|name, _| name != "detail"));
+    assert_contains(&message, &["pair 5", "detail"]);
     std::fs::write(folder.path().join("wrong.json"), "{\"study\": 1}").unwrap();
-    let unread = rates(&key, &[folder.path().join("wrong.json")])
-        .unwrap_err()
-        .to_string();
-    says(&unread, &["wrong.json", "expected a string"]);
+    let message = rates(&key, &[folder.path().join("wrong.json")]).unwrap_err();
+    let message = message.to_string();
+    assert_contains(&message, &["wrong.json", "expected a string"]);
 }

@@ -8,23 +8,24 @@ use std::sync::{Arc, RwLock};
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::watch::Watch;
-use crate::data::shard::{self, Picture};
+use super::watch::ShardWatcher;
+use crate::data::shard::{self, EncodedImage};
 use unireal::Image;
 use unireal::Result;
 
-/// Size of the encoded images in memory, in bytes, from which reservoir sampling replaces images, so that all are equally likely.
-const HELD: usize = 512 << 20;
+/// Maximum size of the encoded images in memory, in bytes. From there on, reservoir sampling replaces images, so that all images are
+/// equally likely.
+const MAX_ENCODED_BYTES: usize = 512 << 20;
 
 /// A growing set of distinct images, encoded as in the shards, of about 512 MiB at most.
 pub(in super::super) struct Crops {
-    pictures: Arc<RwLock<Vec<Arc<Picture>>>>,
-    watch: Watch,
+    images: Arc<RwLock<Vec<Arc<EncodedImage>>>>,
+    watch: ShardWatcher,
 }
 
 /// A crop that is drawn but not yet decoded.
 pub(in super::super) struct Crop {
-    picture: Arc<Picture>,
+    encoded: Arc<EncodedImage>,
     seed: u64,
 }
 
@@ -32,93 +33,94 @@ impl Crops {
     /// Starts reading the shards that match `patterns`.
     ///
     /// # Errors
-    /// As [`Watch::start`].
+    /// As [`ShardWatcher::start`].
     pub(in super::super) fn start(patterns: &[PathBuf], seed: u64) -> Result<Self> {
-        let pictures = Arc::new(RwLock::new(Vec::new()));
+        let images = Arc::new(RwLock::new(Vec::new()));
         let mut reservoir = Reservoir {
-            pictures: pictures.clone(),
+            images: images.clone(),
             seen: HashSet::new(),
             bytes: 0,
             rng: ChaCha8Rng::seed_from_u64(seed),
         };
-        let take = move |path: &Path, stop: &AtomicBool| reservoir.take(path, stop);
+        let read_shard = move |path: &Path, stop: &AtomicBool| reservoir.read_shard(path, stop);
         Ok(Crops {
-            pictures,
-            watch: Watch::start(patterns.to_vec(), take)?,
+            images,
+            watch: ShardWatcher::start(patterns.to_vec(), read_shard)?,
         })
     }
 
     /// Waits until there are `count` images or all shards are read.
     ///
     /// # Errors
-    /// As [`Watch::wait`].
+    /// As [`ShardWatcher::wait`].
     pub(in super::super) fn wait(&self, count: usize) -> Result<()> {
-        let there = || {
-            self.pictures
-                .read()
-                .unwrap_or_else(|e| e.into_inner())
-                .len()
-        };
-        self.watch.wait(count, there, "pictures")
+        let loaded = || self.images.read().unwrap_or_else(|e| e.into_inner()).len();
+        self.watch.wait(count, loaded, "images")
     }
 
     /// Draws a crop of a random image.
     pub(in super::super) fn draw(&self, rng: &mut impl Rng) -> Crop {
-        let pictures = self.pictures.read().unwrap_or_else(|e| e.into_inner());
+        let images = self.images.read().unwrap_or_else(|e| e.into_inner());
         Crop {
-            picture: pictures[rng.random_range(0..pictures.len())].clone(),
+            encoded: images[rng.random_range(0..images.len())].clone(),
             seed: rng.random(),
         }
     }
 }
 
+/// A uniform random sample of the distinct images read so far.
 struct Reservoir {
-    pictures: Arc<RwLock<Vec<Arc<Picture>>>>,
+    images: Arc<RwLock<Vec<Arc<EncodedImage>>>>,
     seen: HashSet<[u8; 32]>,
     bytes: usize,
     rng: ChaCha8Rng,
 }
 
 impl Reservoir {
-    fn take(&mut self, path: &Path, stop: &AtomicBool) -> Result<()> {
+    fn read_shard(&mut self, path: &Path, stop: &AtomicBool) -> Result<()> {
         for sample in shard::encoded(path)? {
             if stop.load(Ordering::Relaxed) {
                 return Ok(());
             }
             let sample = sample?;
-            let inputs = sample.inputs.into_iter().map(|(picture, _)| picture);
-            for picture in inputs.chain(sample.outputs) {
-                if self.seen.insert(picture.hash) {
-                    self.add(Arc::new(picture));
+            let inputs = sample.inputs.into_iter().map(|(encoded, _)| encoded);
+            for encoded in inputs.chain(sample.outputs) {
+                if self.seen.insert(encoded.hash) {
+                    self.add(Arc::new(encoded));
                 }
             }
         }
         Ok(())
     }
 
-    fn add(&mut self, picture: Arc<Picture>) {
-        let mut pictures = self.pictures.write().unwrap_or_else(|e| e.into_inner());
-        if self.bytes + picture.bytes.len() <= HELD {
-            self.bytes += picture.bytes.len();
-            pictures.push(picture);
+    fn add(&mut self, encoded: Arc<EncodedImage>) {
+        let mut images = self.images.write().unwrap_or_else(|e| e.into_inner());
+        if self.bytes + encoded.bytes.len() <= MAX_ENCODED_BYTES {
+            self.bytes += encoded.bytes.len();
+            images.push(encoded);
             return;
         }
-        let at = self.rng.random_range(0..self.seen.len());
-        if let Some(old) = pictures.get_mut(at) {
-            self.bytes = self.bytes + picture.bytes.len() - old.bytes.len();
-            *old = picture;
+        let index = self.rng.random_range(0..self.seen.len());
+        if let Some(old) = images.get_mut(index) {
+            self.bytes = self.bytes + encoded.bytes.len() - old.bytes.len();
+            *old = encoded;
+        }
+        // The new image may be larger than the one that it replaced.
+        while self.bytes > MAX_ENCODED_BYTES {
+            let index = self.rng.random_range(0..images.len());
+            self.bytes -= images.swap_remove(index).bytes.len();
         }
     }
 }
 
 impl Crop {
     /// Decodes a random crop of `size` x `size` pixels: with probability 0.5 from the image at its own resolution, else from the image
-    /// resized so that its shorter side is `size`. So the autoencoder learns both details and whole images.
+    /// resized so that its shorter side is `size`. So the autoencoder learns details as well as whole images.
     ///
     /// # Errors
     /// [`unireal::Error::Format`] when the image cannot be decoded.
     pub(in super::super) fn decode(&self, size: u32) -> Result<Image> {
-        let image = self.picture.decode("a picture of the shards")?;
+        let image = self.encoded.decode("an image of the shards")?;
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
         let short = image.width.min(image.height);
         let image = if short < size || rng.random_bool(0.5) {

@@ -2,11 +2,13 @@
 //! that memory holds only the texts and metadata of the samples.
 
 mod crops;
+mod encoder;
 mod latents;
 mod pool;
 mod watch;
 
 pub(super) use crops::{Crop, Crops};
-pub(super) use latents::{Encoder, Entry, Latents};
-pub(super) use pool::{Drawn, Geometry, Pool};
-pub(super) use watch::{Watch, list};
+pub(super) use encoder::Encoder;
+pub(super) use latents::{Entry, Latents};
+pub(super) use pool::{Geometry, Pool, SampleGroup};
+pub(super) use watch::{ShardWatcher, list};

@@ -7,8 +7,9 @@ use std::sync::{Arc, RwLock};
 
 use rand::{Rng, RngExt};
 
-use super::latents::{Encoder, Entry, Latents};
-use super::watch::Watch;
+use super::encoder::Encoder;
+use super::latents::{Entry, Latents};
+use super::watch::ShardWatcher;
 use crate::train::settings::Mixture;
 use unireal::Result;
 use unireal::Role;
@@ -26,19 +27,19 @@ impl Geometry {
     fn of(entry: &Entry) -> Self {
         let inputs = entry.inputs.iter();
         Geometry {
-            inputs: inputs.map(|(place, role)| (place.sides, *role)).collect(),
-            outputs: entry.outputs.iter().map(|place| place.sides).collect(),
+            inputs: inputs.map(|(latent, role)| (latent.sides, *role)).collect(),
+            outputs: entry.outputs.iter().map(|latent| latent.sides).collect(),
         }
     }
 }
 
-/// Samples of one geometry that were drawn together.
-pub(in super::super) struct Drawn {
+/// Samples of one geometry, drawn together as a group of a batch.
+pub(in super::super) struct SampleGroup {
     pub(in super::super) geometry: Geometry,
     pub(in super::super) entries: Vec<Arc<Entry>>,
 }
 
-impl Drawn {
+impl SampleGroup {
     /// Returns whether a sample's target cells are known and apply to the first input, which then has the size of the first output.
     pub(in super::super) fn has_target_mask(&self) -> bool {
         let canvas = self.geometry.inputs.first().map(|input| input.0);
@@ -51,14 +52,14 @@ impl Drawn {
 pub(in super::super) struct Pool {
     buckets: Arc<RwLock<Buckets>>,
     latents: Arc<Latents>,
-    watch: Watch,
+    watch: ShardWatcher,
 }
 
 impl Pool {
     /// Starts reading the shards that match `patterns`; keeps the samples that `mixture` draws and the network supports.
     ///
     /// # Errors
-    /// As [`Watch::start`].
+    /// As [`ShardWatcher::start`].
     pub(in super::super) fn start(
         patterns: &[PathBuf],
         mixture: Mixture,
@@ -67,15 +68,14 @@ impl Pool {
     ) -> Result<Self> {
         let network = network.clone();
         let fits = move |entry: &Entry| {
-            let roles: Vec<Role> = entry.inputs.iter().map(|input| input.1).collect();
-            check_frames(&network, &roles, entry.outputs.len()).is_ok()
+            check_frames(&network, entry.inputs.len(), entry.outputs.len()).is_ok()
         };
         let latents = encoder.latents();
         let buckets = Arc::new(RwLock::new(Buckets::new(mixture)));
-        let into = buckets.clone();
-        let take = move |path: &Path, stop: &AtomicBool| {
-            if let Some(entries) = encoder.shard(path, stop)? {
-                let mut buckets = into.write().unwrap_or_else(|e| e.into_inner());
+        let filled = buckets.clone();
+        let read_shard = move |path: &Path, stop: &AtomicBool| {
+            if let Some(entries) = encoder.encode_shard(path, stop)? {
+                let mut buckets = filled.write().unwrap_or_else(|e| e.into_inner());
                 let fitting = entries.into_iter().filter(&fits);
                 fitting.for_each(|entry| buckets.add(entry));
             }
@@ -84,31 +84,33 @@ impl Pool {
         Ok(Pool {
             buckets,
             latents,
-            watch: Watch::start(patterns.to_vec(), take)?,
+            watch: ShardWatcher::start(patterns.to_vec(), read_shard)?,
         })
     }
 
     /// Waits until there are `count` samples or all shards are read.
     ///
     /// # Errors
-    /// As [`Watch::wait`].
+    /// As [`ShardWatcher::wait`].
     pub(in super::super) fn wait(&self, count: usize) -> Result<()> {
-        let there = || self.with(|buckets| buckets.len());
+        let loaded = || self.with(|buckets| buckets.len());
         self.watch
-            .wait(count, there, "samples of the stage's kinds")
+            .wait(count, loaded, "samples of the stage's kinds")
     }
 
     /// Returns the kinds without a sample so far.
-    pub(in super::super) fn absent(&self) -> Vec<String> {
+    pub(in super::super) fn missing_kinds(&self) -> Vec<String> {
         self.with(|buckets| {
-            let parts = buckets.mixture.0.iter().zip(&buckets.by_part);
-            let absent = parts.filter(|(_, samples)| samples.is_empty());
-            absent.map(|(part, _)| part.name.clone()).collect()
+            let components = buckets.mixture.0.iter().zip(&buckets.by_component);
+            let missing = components.filter(|(_, samples)| samples.is_empty());
+            missing
+                .map(|(component, _)| component.name.clone())
+                .collect()
         })
     }
 
     /// Draws `count` samples of one geometry. Over many draws, kinds occur by weight, and the samples of a kind equally often.
-    pub(in super::super) fn draw(&self, count: usize, rng: &mut impl Rng) -> Drawn {
+    pub(in super::super) fn draw(&self, count: usize, rng: &mut impl Rng) -> SampleGroup {
         self.with(|buckets| buckets.draw(count, rng))
     }
 
@@ -125,73 +127,80 @@ impl Pool {
 struct Buckets {
     mixture: Mixture,
     geometries: Vec<Geometry>,
-    numbers: HashMap<Geometry, usize>,
-    /// For each part of the mixture, its samples with the index of their geometry.
-    by_part: Vec<Vec<(Arc<Entry>, usize)>>,
-    /// For each geometry and part, indices into `by_part`.
+    /// The index of each geometry.
+    geometry_indices: HashMap<Geometry, usize>,
+    /// For each component of the mixture, its samples with the index of their geometry.
+    by_component: Vec<Vec<(Arc<Entry>, usize)>>,
+    /// For each geometry and component, indices into `by_component`.
     by_geometry: Vec<Vec<Vec<u32>>>,
 }
 
 impl Buckets {
     fn new(mixture: Mixture) -> Self {
-        let parts = mixture.0.len();
+        let components = mixture.0.len();
         Buckets {
             mixture,
             geometries: Vec::new(),
-            numbers: HashMap::new(),
-            by_part: vec![Vec::new(); parts],
+            geometry_indices: HashMap::new(),
+            by_component: vec![Vec::new(); components],
             by_geometry: Vec::new(),
         }
     }
 
     fn len(&self) -> usize {
-        self.by_part.iter().map(Vec::len).sum()
+        self.by_component.iter().map(Vec::len).sum()
     }
 
     fn add(&mut self, entry: Entry) {
-        let Some(part) = self.mixture.part(entry.kind, &entry.variant) else {
+        let Some(component) = self.mixture.component(entry.kind, &entry.variant) else {
             return;
         };
         let geometry = Geometry::of(&entry);
-        let number = *self.numbers.entry(geometry).or_insert_with_key(|geometry| {
-            self.geometries.push(geometry.clone());
-            self.by_geometry.push(vec![Vec::new(); self.by_part.len()]);
-            self.geometries.len() - 1
-        });
-        self.by_geometry[number][part].push(self.by_part[part].len() as u32);
-        self.by_part[part].push((Arc::new(entry), number));
+        let index = *self
+            .geometry_indices
+            .entry(geometry)
+            .or_insert_with_key(|geometry| {
+                self.geometries.push(geometry.clone());
+                self.by_geometry
+                    .push(vec![Vec::new(); self.by_component.len()]);
+                self.geometries.len() - 1
+            });
+        self.by_geometry[index][component].push(self.by_component[component].len() as u32);
+        self.by_component[component].push((Arc::new(entry), index));
     }
 
     /// Draws a geometry with the total probability of its samples, then draws each sample with its probability given that geometry.
-    fn draw(&self, count: usize, rng: &mut impl Rng) -> Drawn {
-        let weight = |(part, samples): (usize, &Vec<(Arc<Entry>, usize)>)| match samples.len() {
+    fn draw(&self, count: usize, rng: &mut impl Rng) -> SampleGroup {
+        let weight = |(component, samples): (usize, &Vec<(Arc<Entry>, usize)>)| match samples.len()
+        {
             0 => 0.0,
-            _ => self.mixture.0[part].weight,
+            _ => self.mixture.0[component].weight,
         };
-        let weights: Vec<f64> = self.by_part.iter().enumerate().map(weight).collect();
-        let samples = &self.by_part[chosen(&weights, rng)];
+        let weights: Vec<f64> = self.by_component.iter().enumerate().map(weight).collect();
+        let samples = &self.by_component[draw_index(&weights, rng)];
         let geometry = samples[rng.random_range(0..samples.len())].1;
-        let parts = &self.by_geometry[geometry];
-        let share = |part: usize| {
-            let (here, all) = (parts[part].len() as f64, self.by_part[part].len().max(1));
-            weights[part] * here / all as f64
+        let components = &self.by_geometry[geometry];
+        let conditional_weight = |component: usize| {
+            let matching = components[component].len() as f64;
+            let total = self.by_component[component].len().max(1) as f64;
+            weights[component] * matching / total
         };
-        let shares: Vec<f64> = (0..parts.len()).map(share).collect();
-        let one = |_| {
-            let part = chosen(&shares, rng);
-            let places = &parts[part];
-            let place = places[rng.random_range(0..places.len())] as usize;
-            self.by_part[part][place].0.clone()
+        let conditional: Vec<f64> = (0..components.len()).map(conditional_weight).collect();
+        let draw_sample = |_| {
+            let component = draw_index(&conditional, rng);
+            let indices = &components[component];
+            let index = indices[rng.random_range(0..indices.len())] as usize;
+            self.by_component[component][index].0.clone()
         };
-        Drawn {
+        SampleGroup {
             geometry: self.geometries[geometry].clone(),
-            entries: (0..count).map(one).collect(),
+            entries: (0..count).map(draw_sample).collect(),
         }
     }
 }
 
 /// Draws an index with probability proportional to its weight; rounding errors lead to the last index with a weight.
-fn chosen(weights: &[f64], rng: &mut impl Rng) -> usize {
+fn draw_index(weights: &[f64], rng: &mut impl Rng) -> usize {
     let mut at = rng.random::<f64>() * weights.iter().sum::<f64>();
     for (i, weight) in weights.iter().enumerate() {
         if at < *weight {
@@ -209,7 +218,7 @@ fn chosen(weights: &[f64], rng: &mut impl Rng) -> usize {
 mod tests {
     use super::*;
     use crate::data::Kind;
-    use crate::train::data::latents::Place;
+    use crate::train::data::latents::LatentLocation;
     use crate::train::settings::Stage;
     use rand::SeedableRng;
     use rand_chacha::ChaCha8Rng;
@@ -224,9 +233,9 @@ mod tests {
     }
 
     fn entry(kind: Kind, variant: &str, name: usize, side: u16) -> Entry {
-        let place = Place::at(side);
+        let latent = LatentLocation::square(side);
         let inputs = match kind {
-            Kind::Edit => vec![(place, Role::Canvas)],
+            Kind::Edit => vec![(latent, Role::Canvas)],
             _ => Vec::new(),
         };
         Entry {
@@ -235,14 +244,14 @@ mod tests {
             context: Vec::new(),
             prompts: vec![name.to_string()],
             inputs,
-            outputs: vec![place],
+            outputs: vec![latent],
             changed: Vec::new(),
         }
     }
 
     /// Compares random counts with the weights of the settings.
     #[test]
-    fn batches_are_of_one_geometry_and_kinds_come_by_weight() {
+    fn batches_have_one_geometry_and_kinds_are_drawn_by_weight() {
         let mut buckets = Buckets::new(mixture());
         let mut add = |kind, variant: &str, count, side| {
             for _ in 0..count {
@@ -257,22 +266,25 @@ mod tests {
         assert_eq!(buckets.len(), 95);
         let seed = rand::random();
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let (mut moves, mut large, mut words, draws) = (0, 0, 0, 8000);
+        let (mut moves, mut large, mut texts, draws) = (0, 0, 0, 8000);
         for _ in 0..draws {
-            let drawn = buckets.draw(2, &mut rng);
-            for entry in &drawn.entries {
-                assert_eq!(Geometry::of(entry), drawn.geometry);
+            let group = buckets.draw(2, &mut rng);
+            for entry in &group.entries {
+                assert_eq!(Geometry::of(entry), group.geometry);
                 assert_ne!(entry.kind, Kind::Control);
                 moves += usize::from(entry.variant == "move");
-                words += usize::from(entry.kind == Kind::TextToImage);
+                texts += usize::from(entry.kind == Kind::TextToImage);
                 large += usize::from(entry.outputs[0].sides[0] == 16);
             }
         }
-        let share = |count: usize| count as f64 / f64::from(2 * draws);
-        assert!((share(words) - 0.5).abs() < 0.03, "seed {seed}: {words}");
-        assert!((share(moves) - 0.375).abs() < 0.03, "seed {seed}: {moves}");
+        let fraction = |count: usize| count as f64 / f64::from(2 * draws);
+        assert!((fraction(texts) - 0.5).abs() < 0.03, "seed {seed}: {texts}");
         assert!(
-            (share(large) - 0.03125).abs() < 0.01,
+            (fraction(moves) - 0.375).abs() < 0.03,
+            "seed {seed}: {moves}"
+        );
+        assert!(
+            (fraction(large) - 0.03125).abs() < 0.01,
             "seed {seed}: {large}"
         );
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use unireal::{Error, Result};
 
 /// Interval between searches for new shards.
-const PAUSE: Duration = Duration::from_secs(5);
+const SEARCH_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Returns the shards that `patterns` match now, sorted: files, the `.tar` files of folders, or names with one `*` in the last part.
 ///
@@ -41,8 +41,8 @@ pub(in super::super) fn list(patterns: &[PathBuf]) -> Result<Vec<PathBuf>> {
         for entry in std::fs::read_dir(folder).map_err(fail)? {
             let path = entry.map_err(fail)?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            let long = name.len() >= before.len() + after.len();
-            if long && name.starts_with(&before) && name.ends_with(&after) {
+            let fits = name.len() >= before.len() + after.len();
+            if fits && name.starts_with(&before) && name.ends_with(&after) {
                 found.push(path);
             }
         }
@@ -53,22 +53,22 @@ pub(in super::super) fn list(patterns: &[PathBuf]) -> Result<Vec<PathBuf>> {
 }
 
 /// A running thread that reads shards.
-pub(in super::super) struct Watch {
+pub(in super::super) struct ShardWatcher {
     stop: Arc<AtomicBool>,
     /// Whether every shard of the first search has been read.
     settled: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Watch {
-    /// Starts a thread that calls `take` with every shard and a flag that tells it to stop. Shards that `take` cannot read are reported
-    /// and skipped.
+impl ShardWatcher {
+    /// Starts a thread that calls `read_shard` with every shard and a flag that tells it to stop. Reports and skips the shards that
+    /// cannot be read.
     ///
     /// # Errors
     /// As [`list`].
     pub(in super::super) fn start(
         patterns: Vec<PathBuf>,
-        mut take: impl FnMut(&Path, &AtomicBool) -> Result<()> + Send + 'static,
+        mut read_shard: impl FnMut(&Path, &AtomicBool) -> Result<()> + Send + 'static,
     ) -> Result<Self> {
         list(&patterns)?;
         let stop = Arc::new(AtomicBool::new(false));
@@ -86,50 +86,50 @@ impl Watch {
                     if !seen.insert(path.clone()) {
                         continue;
                     }
-                    if let Err(error) = take(&path, &stopped) {
+                    if let Err(error) = read_shard(&path, &stopped) {
                         eprintln!("{error}; skipped");
                     }
                 }
                 done.store(true, Ordering::Relaxed);
                 let mut waited = Duration::ZERO;
-                while waited < PAUSE && !stopped.load(Ordering::Relaxed) {
+                while waited < SEARCH_INTERVAL && !stopped.load(Ordering::Relaxed) {
                     std::thread::sleep(Duration::from_millis(50));
                     waited += Duration::from_millis(50);
                 }
             }
         });
-        Ok(Watch {
+        Ok(ShardWatcher {
             stop,
             settled,
             thread: Some(thread),
         })
     }
 
-    /// Waits until `count` returns at least `wanted`, or all shards of the first search are read.
+    /// Waits until `count` returns at least `min_count`, or all shards of the first search are read.
     ///
     /// # Errors
     /// [`Error::Internal`] when the thread ended, [`Error::Request`] when `count` is still 0.
     pub(in super::super) fn wait(
         &self,
-        wanted: usize,
+        min_count: usize,
         count: impl Fn() -> usize,
         what: &str,
     ) -> Result<()> {
         loop {
             let settled = self.settled.load(Ordering::Relaxed);
             let ended = self.thread.as_ref().is_none_or(JoinHandle::is_finished);
-            let there = count();
-            if there >= wanted.max(1) || (settled && there > 0) {
+            let loaded = count();
+            if loaded >= min_count.max(1) || (settled && loaded > 0) {
                 return Ok(());
             }
             if ended {
                 return Err(Error::Internal(format!(
-                    "the thread that reads the shards ended after {there} {what}"
+                    "reading shards: the thread ended after {loaded} {what}"
                 )));
             }
             if settled {
                 return Err(Error::Request(format!(
-                    "the shards hold no {what}; see the messages above, or the settings' data and kinds"
+                    "reading shards: no {what}, expected 1 or more; check the messages above, and data and kinds in the settings"
                 )));
             }
             std::thread::sleep(Duration::from_millis(20));
@@ -137,7 +137,7 @@ impl Watch {
     }
 }
 
-impl Drop for Watch {
+impl Drop for ShardWatcher {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
@@ -152,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn folders_files_and_stars_name_shards() {
+    fn folders_files_and_wildcards_match_shards() {
         let folder = tempfile::tempdir().unwrap();
         for name in [
             "b-1.tar",
@@ -175,31 +175,31 @@ mod tests {
     }
 
     #[test]
-    fn shards_that_come_later_are_taken_and_broken_ones_skipped() {
+    fn later_shards_are_read_and_broken_ones_skipped() {
         let folder = tempfile::tempdir().unwrap();
-        let put = |name: &str| std::fs::write(folder.path().join(name), "").unwrap();
-        put("a.tar");
-        put("broken.tar");
-        let taken = Arc::new(std::sync::Mutex::new(Vec::new()));
-        let into = taken.clone();
-        let watch = Watch::start(vec![folder.path().to_owned()], move |path, _| {
+        let create = |name: &str| std::fs::write(folder.path().join(name), "").unwrap();
+        create("a.tar");
+        create("broken.tar");
+        let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let recorded = seen.clone();
+        let watch = ShardWatcher::start(vec![folder.path().to_owned()], move |path, _| {
             let name = path.file_stem().unwrap().to_string_lossy().into_owned();
             if name == "broken" {
                 return Err(Error::format(name, "is broken"));
             }
-            into.lock().unwrap().push(name);
+            recorded.lock().unwrap().push(name);
             Ok(())
         })
         .unwrap();
-        let count = || taken.lock().unwrap().len();
+        let count = || seen.lock().unwrap().len();
         watch.wait(9, count, "shards").unwrap();
         assert_eq!(count(), 1);
-        put("b.tar");
+        create("b.tar");
         let since = std::time::Instant::now();
-        while count() < 2 && since.elapsed() < 4 * PAUSE {
+        while count() < 2 && since.elapsed() < 4 * SEARCH_INTERVAL {
             std::thread::sleep(Duration::from_millis(20));
         }
         drop(watch);
-        assert_eq!(*taken.lock().unwrap(), ["a", "b"]);
+        assert_eq!(*seen.lock().unwrap(), ["a", "b"]);
     }
 }

@@ -3,9 +3,12 @@ use burn::tensor::{Distribution, Tensor};
 use super::*;
 use crate::train::flow::{Batch, flow_losses};
 use unireal::Role;
-use unireal::internals::config::Conditioning;
 use unireal::internals::model::sequence::{InputFrame, TextStates};
+use unireal::internals::model::text::TextEncoder;
 use unireal::internals::model::tokens::batch_tokens;
+use unireal::internals::model::transformer::Transformer;
+use unireal::internals::model::vae::Autoencoder;
+use unireal::internals::weights::quant::Encoding;
 
 fn settings(folder: &Path) -> Settings {
     let shards = folder.join("shards").display().to_string();
@@ -19,8 +22,8 @@ fn random_pack(config: &Config, folder: &Path) {
     let random = |mut tensors: Vec<CpuTensor>| {
         for tensor in &mut tensors {
             let shape = [tensor.values.len()];
-            let spread = Distribution::Normal(0.0, 0.1);
-            let noise = Tensor::<1>::random(shape, spread, &device);
+            let distribution = Distribution::Normal(0.0, 0.1);
+            let noise = Tensor::<1>::random(shape, distribution, &device);
             tensor.values = noise.into_data().iter::<f32>().collect();
         }
         checkpoint::bytes(&tensors, None).unwrap()
@@ -114,7 +117,7 @@ fn reconstruction(folder: &Path) -> Vec<f32> {
 }
 
 #[test]
-fn deeper_networks_begin_as_the_shallow_ones() {
+fn deeper_networks_compute_the_same_as_the_shallow_ones() {
     let folder = tempfile::tempdir().unwrap();
     let (from, run) = (folder.path().join("from"), folder.path().join("run"));
     let old = Config::preset("tiny").unwrap();
@@ -135,10 +138,10 @@ fn deeper_networks_begin_as_the_shallow_ones() {
         assert!((a - b).abs() < 1e-4, "{a} and {b}");
     }
 
-    let refused = |change: fn(&mut Config), take: &[Network]| {
+    let assert_refused = |change: fn(&mut Config), networks: &[Network]| {
         let mut config = config.clone();
         change(&mut config);
-        let error = grow(&from, take, &run, config, &settings(folder.path())).unwrap_err();
+        let error = grow(&from, networks, &run, config, &settings(folder.path())).unwrap_err();
         assert!(
             error.to_string().contains(
                 "only depth, latent channels, the number of patches and vocabulary can grow"
@@ -146,38 +149,14 @@ fn deeper_networks_begin_as_the_shallow_ones() {
             "{error}"
         );
     };
-    refused(|config| config.transformer.hidden_size = 384, &[]);
+    assert_refused(|config| config.transformer.hidden_size = 384, &[]);
     // Fewer channels do not count as a smaller patch.
     let only = [Network::Transformer];
-    refused(|config| config.transformer.in_channels /= 4, &only);
-}
-
-/// As in InstructPix2Pix, the weights of the noisy channels stay, and those of the canvas channels start at zero.
-#[test]
-fn a_canvas_of_channels_begins_unseen() {
-    let folder = tempfile::tempdir().unwrap();
-    let (from, run) = (folder.path().join("from"), folder.path().join("run"));
-    let mut config = Config::preset("tiny").unwrap();
-    random_pack(&config, &from);
-    config.transformer.conditioning = Conditioning::Channels;
-    grow(&from, &[], &run, config.clone(), &settings(folder.path())).unwrap();
-    assert_eq!(Config::read(&run).unwrap(), config);
-    let layer = |folder: &Path| {
-        let mut all = float_weights::read(&folder.join("transformer")).unwrap();
-        all.remove("patch_in.weight").unwrap()
-    };
-    let (old, new) = (layer(&from), layer(&run));
-    let (own, both) = (old.shape[1], new.shape[1]);
-    assert_eq!(both, 2 * own);
-    for (old, new) in old.values.chunks(own).zip(new.values.chunks(both)) {
-        assert_eq!(&new[..own], old);
-        assert!(new[own..].iter().all(|&value| value == 0.0));
-    }
-    assert!(loss(&run).is_finite());
+    assert_refused(|config| config.transformer.in_channels /= 4, &only);
 }
 
 #[test]
-fn a_patch_of_one_cell_is_read_as_four_like_it_and_predicted_as_their_mean() {
+fn patch_layers_sum_inputs_and_average_outputs_over_cells() {
     let tensor = |name: &str, shape: &[usize]| CpuTensor {
         name: name.into(),
         shape: shape.to_vec(),
@@ -186,7 +165,7 @@ fn a_patch_of_one_cell_is_read_as_four_like_it_and_predicted_as_their_mean() {
             .collect(),
     };
     let grown = |name, shape: &[usize], cells| {
-        cell(name, &tensor(name, shape), cells).map(|cell| cell.values)
+        to_single_cell(name, &tensor(name, shape), cells).map(|tensor| tensor.values)
     };
     // Two channels of 2 x 2 cells.
     let sums = grown("patch_in.weight", &[2, 8], 4).unwrap();
@@ -200,7 +179,7 @@ fn a_patch_of_one_cell_is_read_as_four_like_it_and_predicted_as_their_mean() {
 }
 
 #[test]
-fn old_channels_keep_their_places() {
+fn old_channels_keep_their_indices() {
     let tensor = |shape: &[usize], from: f32| CpuTensor {
         name: "a".into(),
         shape: shape.to_vec(),
@@ -209,33 +188,36 @@ fn old_channels_keep_their_places() {
             .collect(),
     };
     let (old, new) = (tensor(&[2, 2], 1.0), tensor(&[4, 3], 10.0));
-    let grown = inside(&old, new.clone(), 1).unwrap().values;
+    let grown = copy_into(&old, new.clone(), 1).unwrap().values;
     assert_eq!(
         grown,
         [1., 2., 12., 3., 4., 15., 16., 17., 18., 19., 20., 21.]
     );
-    let grown = inside(&old, new, 2).unwrap().values;
+    let grown = copy_into(&old, new, 2).unwrap().values;
     assert_eq!(
         grown,
         [1., 2., 12., 13., 14., 15., 3., 4., 18., 19., 20., 21.]
     );
-    assert!(inside(&tensor(&[2, 4], 0.0), tensor(&[4, 3], 0.0), 1).is_none());
+    assert!(copy_into(&tensor(&[2, 4], 0.0), tensor(&[4, 3], 0.0), 1).is_none());
 }
 
 #[test]
-fn known_tokens_keep_their_rows_and_new_ones_begin_as_their_parts() {
+fn known_tokens_keep_their_rows_and_new_ones_get_the_mean_of_their_parts() {
     let json = vocabulary::vocabulary(&["red".into()], 200).unwrap();
     let old = Vocabularies {
-        ids: serde_json::from_str::<Ids>(&json).unwrap().model.vocab,
+        ids: serde_json::from_str::<TokenizerJson>(&json)
+            .unwrap()
+            .model
+            .vocab,
         tokenizer: Tokenizer::from_json(json.as_bytes()).unwrap(),
         new: HashMap::from([("red".into(), 0), ("xy".into(), 1)]),
     };
     let tensor = |rows: usize| CpuTensor {
-        name: EMBEDDING.into(),
+        name: TOKEN_EMBEDDING.into(),
         shape: vec![rows, 1],
         values: (0..rows).map(|i| i as f32).collect(),
     };
-    let grown = old.rows(&tensor(200), &tensor(3)).unwrap().values;
+    let grown = old.embedding(&tensor(200), &tensor(3)).unwrap().values;
     let id = |token: &str| old.ids[token] as f32;
     assert_eq!(grown, [id("red"), (id("x") + id("y")) / 2.0, 2.0]);
 }

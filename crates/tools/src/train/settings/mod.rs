@@ -1,5 +1,5 @@
-//! A run's settings: the JSON that `unireal train --config` reads. An unknown field is an error, so that a typo does not train for
-//! a day.
+//! A run's settings: the JSON that `unireal train --config` reads. An unknown field is an error, so that a typo does not start
+//! a long run with a default.
 
 mod stage;
 mod time;
@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use unireal::internals::config::{self, Attention, Conditioning, Config};
+use unireal::internals::config::{self, Attention, Config};
 use unireal::{Error, Result};
 
-pub use stage::{Mixture, Part, PromptPart, Schedule, Stage};
+pub use stage::{Component, Mixture, PromptPart, Schedule, Stage};
 pub use time::{Time, TimeDistribution};
 
 /// The settings of a run: model, data and stages.
@@ -20,37 +20,34 @@ pub use time::{Time, TimeDistribution};
 pub struct Settings {
     /// The model's shape for a new run, see [`unireal::internals::config::Config::preset`].
     pub preset: String,
-    /// The transformer's width for a new run, in heads as wide as the preset's; the preset's own when left out.
+    /// The transformer's width for a new run, in heads as wide as the preset's; by default the preset's.
     #[serde(default)]
     pub hidden_size: Option<usize>,
-    /// The transformer's blocks for a new run; the preset's own when left out.
+    /// The transformer's blocks for a new run; by default the preset's.
     #[serde(default)]
     pub num_layers: Option<usize>,
-    /// The transformer's attention mask, for a new run; the preset's own when left out.
+    /// The transformer's attention mask, for a new run; by default the preset's.
     #[serde(default)]
     pub attention: Option<Attention>,
-    /// How the network is conditioned on the canvas, for a new run; the preset's own when left out.
-    #[serde(default)]
-    pub conditioning: Option<Conditioning>,
     /// Tar shards: files, folders that hold them, or names with a `*` in the last part. New shards are read while training runs.
     pub data: Vec<PathBuf>,
     /// Shards for evaluation only.
     #[serde(default)]
     pub held_out: Vec<PathBuf>,
     /// Number of threads among which a batch is divided.
-    #[serde(default = "two")]
+    #[serde(default = "default_threads")]
     pub threads: usize,
     /// Seed of weights, draws, times and noise.
     #[serde(default)]
     pub seed: u64,
     /// Number of samples (images for the autoencoder) to wait for before the first step; fewer if the shards hold fewer.
-    #[serde(default = "first_samples")]
+    #[serde(default = "default_first_samples")]
     pub first_samples: usize,
     /// Seconds between checkpoints.
-    #[serde(default = "save_seconds")]
+    #[serde(default = "default_save_seconds")]
     pub save_seconds: f64,
     /// Minutes between evaluations of the loss on held-out samples and of preview images; 0 disables them.
-    #[serde(default = "preview_minutes")]
+    #[serde(default = "default_preview_minutes")]
     pub preview_minutes: f64,
     /// Samples between milestones, which are also written at the end of every stage: a contact sheet of fixed held-out requests and a
     /// line of scores; 0 disables them.
@@ -86,16 +83,16 @@ impl Networks {
     }
 }
 
-fn two() -> usize {
+fn default_threads() -> usize {
     2
 }
-fn first_samples() -> usize {
+fn default_first_samples() -> usize {
     512
 }
-fn save_seconds() -> f64 {
+fn default_save_seconds() -> f64 {
     40.0
 }
-fn preview_minutes() -> f64 {
+fn default_preview_minutes() -> f64 {
     15.0
 }
 
@@ -115,22 +112,22 @@ impl Settings {
     /// # Errors
     /// As [`Settings::read`].
     pub fn check(self, file: &str) -> Result<Self> {
-        let refuse = |reason: String| Err(Error::format(file, reason));
+        let fail = |reason: String| Err(Error::format(file, reason));
         if self.data.is_empty() || self.stages.is_empty() {
-            return refuse("data and stages need an entry each, at least".into());
+            return fail("data or stages is empty, expected 1 or more entries in each".into());
         }
         if !(1..=64).contains(&self.threads) {
-            return refuse(format!("threads is {}; use 1 to 64", self.threads));
+            return fail(format!("threads is {}, expected 1 to 64", self.threads));
         }
         if !(0.0..=3600.0).contains(&self.save_seconds) {
-            return refuse(format!(
-                "save_seconds is {}; use 0 to 3600",
+            return fail(format!(
+                "save_seconds is {}, expected 0 to 3600",
                 self.save_seconds
             ));
         }
         if !(0.0..=1e6).contains(&self.preview_minutes) {
-            return refuse(format!(
-                "preview_minutes is {}; use 0 to 1000000",
+            return fail(format!(
+                "preview_minutes is {}, expected 0 to 1000000",
                 self.preview_minutes
             ));
         }
@@ -139,10 +136,13 @@ impl Settings {
                 .iter()
                 .any(|other| other.name == stage.name)
             {
-                return refuse(format!("two stages are named {:?}", stage.name));
+                return fail(format!(
+                    "two stages have the name {:?}, expected unique names",
+                    stage.name
+                ));
             }
             if let Err(reason) = stage.check(self.threads) {
-                return refuse(format!("stage {:?}: {reason}", stage.name));
+                return fail(format!("stage {:?}: {reason}", stage.name));
             }
         }
         Ok(self)
@@ -164,7 +164,6 @@ impl Settings {
         }
         transformer.num_layers = self.num_layers.unwrap_or(transformer.num_layers);
         transformer.attention = self.attention.unwrap_or(transformer.attention);
-        transformer.conditioning = self.conditioning.unwrap_or(transformer.conditioning);
         config.check()
     }
 
@@ -194,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_named_with_what_is_wrong() {
+    fn errors_name_the_field_and_its_value() {
         let message = |stage: &str| parse(stage).unwrap_err().to_string();
         parse(r#""steps": 1, "kinds": {"edit": 1, "edit/recolour": 2}"#).unwrap();
         for (stage, expected) in [
@@ -209,7 +208,7 @@ mod tests {
             (r#""steps": 1, "ema": 2, "kinds": {"edit": 1}"#, "ema is 2"),
             (
                 r#""steps": 1, "groups": 3, "kinds": {"edit": 1}"#,
-                "batch of 8",
+                "batch is 8",
             ),
             (
                 r#""steps": 1, "time": {"distribution": "even"}"#,
@@ -229,12 +228,12 @@ mod tests {
     }
 
     #[test]
-    fn a_sample_belongs_to_the_finest_part_that_names_it() {
+    fn a_variant_takes_precedence_over_its_kind() {
         let settings = parse(r#""steps": 1, "kinds": {"edit": 1, "edit/recolour": 2}"#).unwrap();
         let mixture = settings.stages[0].mixture().unwrap();
         let name = |kind, variant| {
             mixture
-                .part(kind, variant)
+                .component(kind, variant)
                 .map(|i| mixture.0[i].name.as_str())
         };
         assert_eq!(name(Kind::Edit, "recolour"), Some("edit/recolour"));
@@ -264,24 +263,24 @@ mod tests {
     }
 
     #[test]
-    fn width_and_depth_replace_the_preset_s() {
-        let width = |settings: &mut Settings, hidden_size| {
+    fn width_and_depth_replace_those_of_the_preset() {
+        let resized = |settings: &mut Settings, hidden_size| {
             settings.hidden_size = Some(hidden_size);
             settings.num_layers = Some(3);
             settings.config()
         };
         let mut settings = parse(r#""steps": 3, "kinds": {"edit": 1}"#).unwrap();
         let preset = settings.config().unwrap().transformer;
-        let wider = width(&mut settings, 2 * preset.hidden_size)
+        let wider = resized(&mut settings, 2 * preset.hidden_size)
             .unwrap()
             .transformer;
         assert_eq!(wider.num_attention_heads, 2 * preset.num_attention_heads);
         assert_eq!(wider.num_layers, 3);
-        assert!(width(&mut settings, preset.hidden_size + 1).is_err());
+        assert!(resized(&mut settings, preset.hidden_size + 1).is_err());
     }
 
     #[test]
-    fn a_stage_may_have_shards_of_its_own() {
+    fn the_shards_of_a_stage_replace_those_of_the_run() {
         let settings = parse(r#""steps": 3, "kinds": {"edit": 1}"#).unwrap();
         assert_eq!(settings.data(&settings.stages[0]), settings.data);
         let settings = parse(r#""steps": 3, "data": ["easy"], "kinds": {"edit": 1}"#).unwrap();
@@ -289,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rate_rises_and_falls() {
+    fn the_learning_rate_rises_and_falls() {
         let settings = parse(r#""steps": 300, "warmup": 10, "kinds": {"edit": 1}"#).unwrap();
         let stage = &settings.stages[0];
         let rate = |step: u64| stage.learning_rate_at(step, stage.progress(step, 0.0)) / 1e-3;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::super::optimizer::OptimizerKind;
-use super::{Networks, Time, two};
+use super::{Networks, Time};
 use crate::data::Kind;
 use unireal::internals::config::in_range;
 
@@ -27,19 +27,19 @@ pub struct Stage {
     /// Length in steps.
     #[serde(default)]
     pub steps: Option<u64>,
-    /// Length in minutes of training over all calls; the stage ends at the first of both lengths.
+    /// Length in minutes of training over all calls; the stage ends when it reaches either length.
     #[serde(default)]
     pub minutes: Option<f64>,
     /// Number of samples in a step.
     pub batch: usize,
     /// Number of groups into which a step's batch is divided; the samples of a group share their geometry.
-    #[serde(default = "two")]
+    #[serde(default = "default_groups")]
     pub groups: usize,
     /// Highest learning rate.
     #[serde(alias = "rate")]
     pub learning_rate: f64,
     /// Number of steps over which the learning rate rises.
-    #[serde(default = "warmup")]
+    #[serde(default = "default_warmup")]
     pub warmup: u64,
     /// The learning rate schedule after the warm-up.
     #[serde(default)]
@@ -48,13 +48,13 @@ pub struct Stage {
     #[serde(default)]
     pub optimizer: OptimizerKind,
     /// Decoupled weight decay.
-    #[serde(default = "weight_decay")]
+    #[serde(default = "default_weight_decay")]
     pub weight_decay: f32,
     /// Global norm to which the gradients are clipped.
-    #[serde(default = "one", alias = "clip")]
+    #[serde(default = "default_max_grad_norm", alias = "clip")]
     pub max_grad_norm: f64,
     /// Decay of the moving average of the weights.
-    #[serde(default = "ema")]
+    #[serde(default = "default_ema")]
     pub ema: f64,
     /// Relative weight of each kind, such as `edit`, or of a variant, such as `edit/recolour` (flow, clip, dino).
     #[serde(default)]
@@ -66,16 +66,16 @@ pub struct Stage {
     #[serde(default, alias = "plain")]
     pub shortest_prompt_prob: f64,
     /// Probability of an empty prompt, for classifier-free guidance (flow).
-    #[serde(default = "tenth")]
+    #[serde(default = "default_text_dropout")]
     pub text_dropout: f64,
     /// Fraction of groups without prompts and input images, for classifier-free guidance (flow).
-    #[serde(default = "twentieth")]
+    #[serde(default = "default_image_dropout")]
     pub image_dropout: f64,
     /// Loss weight of the edited region relative to the rest of an output (flow).
-    #[serde(default = "three", alias = "changed")]
+    #[serde(default = "default_edit_region_weight", alias = "changed")]
     pub edit_region_weight: f32,
     /// Weight of the grounding loss: after half of the blocks, a linear head predicts which cells the prompt refers to, that is, the
-    /// edited region or the mask. It binds words to objects sooner than the flow loss does. The head is not shipped (flow).
+    /// edited region or the mask. With it, the model binds words to objects earlier in training. The head is not shipped (flow).
     #[serde(default)]
     pub grounding: f64,
     /// Fraction of groups with only the grounding loss, on the canvas tokens and without an output, at a quarter of the cost (flow).
@@ -88,7 +88,7 @@ pub struct Stage {
     #[serde(default)]
     pub decoder_only: bool,
     /// Weight of the latent's KL divergence from a standard normal (vae).
-    #[serde(default = "divergence")]
+    #[serde(default = "default_kl")]
     pub kl: f64,
     /// Weight of the mean absolute error (vae).
     #[serde(default)]
@@ -119,54 +119,75 @@ pub enum Schedule {
     Constant,
 }
 
-fn warmup() -> u64 {
+fn default_groups() -> usize {
+    2
+}
+fn default_warmup() -> u64 {
     100
 }
-fn weight_decay() -> f32 {
+fn default_weight_decay() -> f32 {
     0.01
 }
-fn ema() -> f64 {
+fn default_ema() -> f64 {
     0.999
 }
-fn one() -> f64 {
+fn default_max_grad_norm() -> f64 {
     1.0
 }
-fn tenth() -> f64 {
+fn default_text_dropout() -> f64 {
     0.1
 }
-fn twentieth() -> f64 {
+fn default_image_dropout() -> f64 {
     0.05
 }
-fn three() -> f32 {
+fn default_edit_region_weight() -> f32 {
     3.0
 }
-fn divergence() -> f64 {
+fn default_kl() -> f64 {
     1e-4
 }
 
 impl Stage {
     /// Checks the stage's values; the error is a message.
     pub(crate) fn check(&self, threads: usize) -> std::result::Result<(), String> {
-        let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-        if self.name.is_empty() || !self.name.chars().all(plain) {
-            return Err("a name is made of letters, digits, - and _".into());
+        let is_valid = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        if self.name.is_empty() || !self.name.chars().all(is_valid) {
+            let name = &self.name;
+            return Err(format!(
+                "name is {name:?}, expected letters, digits, - and _"
+            ));
         }
         if self.steps.is_none() && self.minutes.is_none() {
-            return Err("it needs a length, steps or minutes".into());
+            return Err("the length is missing, expected steps or minutes".into());
         }
         if !self.size.is_multiple_of(8) || !(16..=1024).contains(&self.size) {
             return Err(format!(
-                "size is {}; use a multiple of 8 from 16 to 1024",
+                "size is {}, expected a multiple of 8 from 16 to 1024",
                 self.size
             ));
         }
         if self.groups == 0 || self.batch == 0 || !self.batch.is_multiple_of(self.groups * threads)
         {
             return Err(format!(
-                "a batch of {} cannot be divided among {} groups and {threads} threads",
+                "batch is {}, expected a multiple of {} groups times {threads} threads",
                 self.batch, self.groups
             ));
         }
+        self.check_ranges()?;
+        if self.grounding_only > 0.0 && self.grounding == 0.0 {
+            return Err(format!(
+                "grounding_only is {} and grounding 0, expected a weight of the grounding loss above 0",
+                self.grounding_only
+            ));
+        }
+        if self.train != Networks::Vae {
+            self.mixture()?;
+        }
+        Ok(())
+    }
+
+    /// Checks that numbers are in their ranges; the error is a message.
+    fn check_ranges(&self) -> std::result::Result<(), String> {
         let positive = f64::MIN_POSITIVE..=f64::MAX;
         for (field, value, range) in [
             ("minutes", self.minutes.unwrap_or(1.0), positive.clone()),
@@ -194,15 +215,6 @@ impl Stage {
         ] {
             in_range(field, value, range)?;
         }
-        if self.grounding_only > 0.0 && self.grounding == 0.0 {
-            return Err(format!(
-                "grounding_only is {} and grounding 0; a loss that counts nothing teaches nothing",
-                self.grounding_only
-            ));
-        }
-        if self.train != Networks::Vae {
-            self.mixture()?;
-        }
         Ok(())
     }
 
@@ -212,9 +224,9 @@ impl Stage {
     /// A message, when there are no kinds, a name is not a kind, or a weight is not positive.
     pub fn mixture(&self) -> std::result::Result<Mixture, String> {
         if self.kinds.is_empty() {
-            return Err("kinds is empty; say what to draw, such as {\"edit\": 1}".into());
+            return Err("kinds is empty, expected weights such as {\"edit\": 1}".into());
         }
-        let parts = self.kinds.iter().map(|(name, &weight)| {
+        let components = self.kinds.iter().map(|(name, &weight)| {
             let (kind, variant) = match name.split_once('/') {
                 Some((kind, variant)) => (kind, Some(variant.to_owned())),
                 None => (name.as_str(), None),
@@ -223,27 +235,29 @@ impl Stage {
                 .map_err(|e| format!("kinds has {name:?}: {e}"))?;
             if !(f64::MIN_POSITIVE..=f64::MAX).contains(&weight) {
                 return Err(format!(
-                    "kinds gives {name:?} a weight of {weight}; it must be above 0"
+                    "kinds gives {name:?} a weight of {weight}, expected above 0"
                 ));
             }
-            Ok(Part {
+            Ok(Component {
                 name: name.clone(),
                 kind,
                 variant,
                 weight,
             })
         });
-        parts.collect::<std::result::Result<_, _>>().map(Mixture)
+        components
+            .collect::<std::result::Result<_, _>>()
+            .map(Mixture)
     }
 
     /// Returns the learning rate of a step (from 0) at `progress` (0 to 1) of the stage.
     pub fn learning_rate_at(&self, step: u64, progress: f64) -> f64 {
-        let warm = ((step + 1) as f64 / self.warmup.max(1) as f64).min(1.0);
-        let cool = match self.schedule {
+        let warmup = ((step + 1) as f64 / self.warmup.max(1) as f64).min(1.0);
+        let decay = match self.schedule {
             Schedule::Decay => ((1.0 - progress) * 3.0).clamp(0.05, 1.0),
             Schedule::Constant => 1.0,
         };
-        self.learning_rate * warm * cool
+        self.learning_rate * warmup * decay
     }
 
     /// Returns the fraction of the stage that is done after `steps` and `seconds`.
@@ -258,7 +272,7 @@ impl Stage {
 
 /// One kind of sample in a mixture.
 #[derive(Clone, Debug)]
-pub struct Part {
+pub struct Component {
     /// The name in the settings.
     pub name: String,
     kind: Kind,
@@ -269,16 +283,16 @@ pub struct Part {
 
 /// The kinds that a stage draws.
 #[derive(Clone, Debug)]
-pub struct Mixture(pub Vec<Part>);
+pub struct Mixture(pub Vec<Component>);
 
 impl Mixture {
-    /// Returns the index of the part to which a sample belongs: the one of its variant, else the one of its kind.
-    pub fn part(&self, kind: Kind, variant: &str) -> Option<usize> {
-        let of = |wanted: Option<&str>| {
-            self.0
-                .iter()
-                .position(|part| part.kind == kind && part.variant.as_deref() == wanted)
+    /// Returns the index of the component to which a sample belongs: the one of its variant, else the one of its kind.
+    pub fn component(&self, kind: Kind, variant: &str) -> Option<usize> {
+        let position = |variant: Option<&str>| {
+            self.0.iter().position(|component| {
+                component.kind == kind && component.variant.as_deref() == variant
+            })
         };
-        of(Some(variant)).or_else(|| of(None))
+        position(Some(variant)).or_else(|| position(None))
     }
 }

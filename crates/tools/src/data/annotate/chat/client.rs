@@ -12,9 +12,9 @@ use crate::train::checkpoint;
 use unireal::{Error, Result};
 
 /// Maximum size of a response body, in bytes.
-const MOST: u64 = 1 << 20;
+const MAX_BODY: u64 = 1 << 20;
 /// Number of consecutive failed requests after which no further one is sent.
-const GIVE_UP: u32 = 3;
+const MAX_FAILURES: u32 = 3;
 
 pub(super) struct Client {
     settings: Settings,
@@ -25,8 +25,8 @@ pub(super) struct Client {
 
 /// Why a try failed, and whether a retry may help.
 enum Failure {
-    Final(String),
-    Passing(String, Option<Duration>),
+    Permanent(String),
+    Transient(String, Option<Duration>),
 }
 
 impl Client {
@@ -60,31 +60,31 @@ impl Client {
             url: url.clone(),
             reason,
         };
-        if self.failures.load(Ordering::Relaxed) >= GIVE_UP {
+        if self.failures.load(Ordering::Relaxed) >= MAX_FAILURES {
             return Err(fail(format!(
-                "{GIVE_UP} requests in a row failed; no further one is sent"
+                "sending a request: {MAX_FAILURES} in a row failed; no further one is sent"
             )));
         }
         let mut pause = self.settings.pause;
-        for tried in 1.. {
-            let (reason, wait) = match self.once(&url, request) {
+        for tries in 1.. {
+            let (reason, wait) = match self.send(&url, request) {
                 Ok(text) => match parse(&text) {
                     Ok(answer) => {
                         self.failures.store(0, Ordering::Relaxed);
                         checkpoint::write(&path, text.as_bytes())?;
                         return Ok(answer);
                     }
-                    Err(reason) => (format!("its answer is of no use: {reason}"), None),
+                    Err(reason) => (format!("parsing the answer: {reason}"), None),
                 },
-                Err(Failure::Passing(reason, wait)) => (reason, wait),
-                Err(Failure::Final(reason)) => {
+                Err(Failure::Transient(reason, wait)) => (reason, wait),
+                Err(Failure::Permanent(reason)) => {
                     self.failures.fetch_add(1, Ordering::Relaxed);
                     return Err(fail(reason));
                 }
             };
-            if tried >= self.settings.tries {
+            if tries >= self.settings.tries {
                 self.failures.fetch_add(1, Ordering::Relaxed);
-                return Err(fail(format!("{reason} (after {tried} tries)")));
+                return Err(fail(format!("{reason} (after {tries} tries)")));
             }
             std::thread::sleep(wait.unwrap_or(pause).min(self.settings.longest_pause));
             pause *= 2;
@@ -99,17 +99,18 @@ impl Client {
         self.cache.join(format!("{name}.txt"))
     }
 
-    fn once(&self, url: &str, request: &Value) -> std::result::Result<String, Failure> {
+    /// Sends a request once.
+    fn send(&self, url: &str, request: &Value) -> std::result::Result<String, Failure> {
         let mut call = self.agent.post(url);
         if let Some(key) = &self.settings.key {
             call = call.header("Authorization", &format!("Bearer {key}"));
         }
-        let passing = |e: ureq::Error| Failure::Passing(e.to_string(), None);
+        let transient = |e: ureq::Error| Failure::Transient(e.to_string(), None);
         let mut response = match call.send_json(request) {
             Err(e @ (ureq::Error::BadUri(_) | ureq::Error::Http(_))) => {
-                return Err(Failure::Final(e.to_string()));
+                return Err(Failure::Permanent(e.to_string()));
             }
-            other => other.map_err(passing)?,
+            other => other.map_err(transient)?,
         };
         let status = response.status().as_u16();
         let wait = response.headers().get("retry-after");
@@ -117,22 +118,27 @@ impl Client {
         let body = response
             .body_mut()
             .with_config()
-            .limit(MOST)
+            .limit(MAX_BODY)
             .read_to_string();
         if status != 200 {
             let body: String = body.unwrap_or_default().chars().take(300).collect();
-            let reason = format!("answered {status}: {}", body.trim());
+            let reason = format!("status {status}, expected 200: {}", body.trim());
             return Err(match status {
                 408 | 409 | 425 | 429 | 500..=599 => {
-                    Failure::Passing(reason, wait.map(Duration::from_secs))
+                    Failure::Transient(reason, wait.map(Duration::from_secs))
                 }
-                _ => Failure::Final(reason),
+                _ => Failure::Permanent(reason),
             });
         }
-        let body: Value = serde_json::from_str(&body.map_err(passing)?)
-            .map_err(|e| Failure::Passing(format!("answered no JSON: {e}"), None))?;
+        let body: Value = serde_json::from_str(&body.map_err(transient)?)
+            .map_err(|e| Failure::Transient(format!("parsing the response as JSON: {e}"), None))?;
         let content = &body["choices"][0]["message"]["content"];
         let content = content.as_str().map(str::to_owned);
-        content.ok_or_else(|| Failure::Passing("its answer has no content".into(), None))
+        content.ok_or_else(|| {
+            Failure::Transient(
+                "parsing the response: no content, expected text".into(),
+                None,
+            )
+        })
     }
 }

@@ -111,13 +111,13 @@ fn chat(url: &str, cache: &Path) -> Chat {
         limit: Duration::from_millis(400),
         tries: 7,
         pause: Duration::from_millis(5),
-        ..Settings::new(url, "some-model")
+        ..Settings::new(url, "some-model").unwrap()
     };
     Chat::new(settings, cache)
 }
 
 #[test]
-fn an_endpoint_that_misbehaves_is_asked_again_and_its_answer_is_kept() {
+fn a_faulty_endpoint_is_asked_again_and_its_answer_is_cached() {
     let garbage = json!({"choices": [{"message": {"content": "{\"captions\": 7}"}}]}).to_string();
     let (url, seen) = serve(vec![
         Act::Answer(429, "Retry-After: 1\r\n", "slow down".into()),
@@ -175,10 +175,10 @@ fn an_endpoint_that_misbehaves_is_asked_again_and_its_answer_is_kept() {
     let mut again = shot();
     chat.annotate(&mut again, &mut Counts::default()).unwrap();
     assert_eq!(again.clip.captions, first.clip.captions);
-    let kept = std::fs::read_dir(cache.path())
+    let cached = std::fs::read_dir(cache.path())
         .unwrap()
         .map(|e| std::fs::read_to_string(e.unwrap().path()).unwrap());
-    assert!(kept.collect::<String>().find("secret").is_none());
+    assert!(cached.collect::<String>().find("secret").is_none());
 }
 
 #[test]
@@ -198,7 +198,7 @@ fn a_refusal_is_final_and_a_dead_endpoint_is_given_up() {
     assert!(error.to_string().contains("wrong key") && !error.to_string().contains("secret"));
     assert_eq!(seen.iter().count(), 1);
     let dead = chat(&url, cache.path());
-    for _ in 0..GIVE_UP_AFTER {
+    for _ in 0..MAX_FAILURES {
         let error = dead
             .annotate(&mut shot(), &mut Counts::default())
             .unwrap_err();
@@ -212,7 +212,7 @@ fn a_refusal_is_final_and_a_dead_endpoint_is_given_up() {
     assert!(started.elapsed() < Duration::from_millis(100));
 }
 
-const GIVE_UP_AFTER: usize = 3;
+const MAX_FAILURES: usize = 3;
 
 #[test]
 fn an_endpoint_that_hangs_up_for_ever_is_an_error_in_bounded_time() {
@@ -240,15 +240,15 @@ fn answers_that_do_not_fit_the_question_are_refused() {
         ),
         (
             r#"{"captions": ["a"], "frames": [[]], "instructions": [[]]}"#,
-            "1 lists of frame captions; 2",
+            "1 lists of frame captions, expected 2",
         ),
         (
             r#"{"captions": ["a"], "frames": [[], []], "instructions": []}"#,
-            "0 lists of instructions; 1",
+            "0 lists of instructions, expected 1",
         ),
         (
             r#"{"captions": ["a"], "frames": [[], []], "instructions": [[]], "things": [[]]}"#,
-            "1 lists of names; 0",
+            "1 lists of names, expected 0",
         ),
         (r#"{"captions": "a"}"#, "invalid type"),
     ] {
@@ -271,4 +271,14 @@ fn base64_is_that_of_the_standard() {
     ] {
         assert_eq!(base64(plain.as_bytes()), text);
     }
+}
+
+#[test]
+fn a_key_that_is_not_text_is_refused() {
+    assert_eq!(key(Ok("secret".into())).unwrap().as_deref(), Some("secret"));
+    assert_eq!(key(Ok(String::new())).unwrap(), None);
+    assert_eq!(key(Err(VarError::NotPresent)).unwrap(), None);
+    let error = key(Err(VarError::NotUnicode("x".into()))).unwrap_err();
+    assert!(matches!(error, Error::Request(_)), "{error}");
+    assert!(error.to_string().contains("OPENAI_API_KEY"), "{error}");
 }

@@ -23,7 +23,7 @@ use unireal::Result;
 use unireal::internals::gpu::device::Choice;
 
 /// Returns a random image, different for every seed.
-pub(super) fn picture(seed: u64, width: u32, height: u32) -> Image {
+pub(super) fn random_image(seed: u64, width: u32, height: u32) -> Image {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let rgb = (0..3 * width * height).map(|_| rng.random()).collect();
     Image::from_rgb(width, height, rgb).unwrap()
@@ -88,7 +88,7 @@ pub(super) fn rows(count: i64) -> Vec<Row> {
             } else {
                 format!("{idx} heads with hats")
             },
-            image: picture(100 + idx as u64, 20, 16).to_png().unwrap(),
+            image: random_image(100 + idx as u64, 20, 16).to_png().unwrap(),
         })
         .collect()
 }
@@ -115,7 +115,7 @@ pub(super) fn write_emu_edit(folder: &Path, rows: &[Row]) {
     let columns: [Vec<ByteArray>; 7] = [
         texts(&|row| row.instruction.clone().into_bytes()),
         texts(&|row| row.image.clone()),
-        texts(&|_| b"picture.png".to_vec()),
+        texts(&|_| b"image.png".to_vec()),
         texts(&|row| row.task.as_bytes().to_vec()),
         Vec::new(),
         texts(&|row| row.before.clone().into_bytes()),
@@ -153,11 +153,11 @@ pub(super) fn write_magic_brush(folder: &Path, turns: &[usize]) {
         for turn in 0..=turns {
             save(
                 images.join(name(turn)),
-                &picture((1000 * s + turn) as u64, 18, 14),
+                &random_image((1000 * s + turn) as u64, 18, 14),
             );
             if turn > 0 {
                 let mask = format!("{session}-mask{turn}.png");
-                save(images.join(&mask), &picture(7, 18, 14));
+                save(images.join(&mask), &random_image(7, 18, 14));
                 let instruction = format!("change {turn} of {session}");
                 list.push(json!({"input": name(turn - 1), "mask": mask, "output": name(turn), "instruction": instruction}));
             }
@@ -195,7 +195,7 @@ pub(super) fn write_dream_bench(folder: &Path) {
     for (i, name) in names.iter().enumerate() {
         save(
             folder.join(format!("{name}.jpg")),
-            &picture(i as u64, 16, 16),
+            &random_image(i as u64, 16, 16),
         );
     }
 }
@@ -204,14 +204,14 @@ pub(super) fn write_dream_bench(folder: &Path) {
 pub(super) struct Few(pub Rc<Cell<usize>>);
 
 impl Features for Few {
-    fn images(&self, pictures: &[Image], _: Preprocess) -> Result<Vec<Vec<f32>>> {
-        self.0.set(self.0.get() + pictures.len());
+    fn images(&self, images: &[Image], _: Preprocess) -> Result<Vec<Vec<f32>>> {
+        self.0.set(self.0.get() + images.len());
         let vector = |image: &Image| {
-            let part = image.rgb.len().div_ceil(8);
+            let eighth = image.rgb.len().div_ceil(8);
             let sum = |bytes: &[u8]| bytes.iter().map(|&b| f32::from(b) - 128.0).sum::<f32>();
-            image.rgb.chunks(part).map(sum).collect()
+            image.rgb.chunks(eighth).map(sum).collect()
         };
-        Ok(pictures.iter().map(vector).collect())
+        Ok(images.iter().map(vector).collect())
     }
 
     fn texts(&self, captions: &[String]) -> Result<Vec<Vec<f32>>> {
@@ -227,10 +227,10 @@ impl Features for Few {
 }
 
 /// Returns the three networks and their names.
-pub(super) fn towers(seen: &Rc<Cell<usize>>) -> Towers {
+pub(super) fn towers(encoded: &Rc<Cell<usize>>) -> Towers {
     let mut towers: HashMap<Tower, Box<dyn Features>> = HashMap::new();
     for tower in [Tower::Clip, Tower::Dino, Tower::Dinov2] {
-        towers.insert(tower, Box::new(Few(seen.clone())));
+        towers.insert(tower, Box::new(Few(encoded.clone())));
     }
     (towers, [("few".to_owned(), "0".to_owned())].into())
 }

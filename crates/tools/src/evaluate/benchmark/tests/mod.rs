@@ -8,22 +8,23 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use super::report::{check_alike, differences};
-use super::results::make_results;
+use super::results::generate_missing;
 use super::*;
 use fixtures::{
-    options, picture, rows, save, towers, write_dream_bench, write_emu_edit, write_magic_brush,
+    options, random_image, rows, save, towers, write_dream_bench, write_emu_edit, write_magic_brush,
 };
+use unireal::Image;
 
 /// Runs with the small fixture networks; returns the report and the number of images that they encoded.
 fn run_with(options: &Options) -> Result<(Report, usize)> {
-    let seen = Rc::new(Cell::new(0));
+    let encoded = Rc::new(Cell::new(0));
     let profile = Profile::named(&options.profile)?;
     let report = measure(options, profile, |needed| {
-        let (mut all, names) = towers(&seen);
+        let (mut all, names) = towers(&encoded);
         all.retain(|tower, _| needed.contains(tower));
         Ok((all, names))
     })?;
-    Ok((report, seen.get()))
+    Ok((report, encoded.get()))
 }
 
 /// Creates a finished run on `count` rows of EMU Edit, with results drawn from `seed`, and returns its folder.
@@ -37,7 +38,7 @@ pub(in crate::evaluate) fn finished_run(
     for idx in 0..count {
         save(
             folder.join(format!("{name}-results/{idx}.png")),
-            &picture(seed + idx as u64, 20, 16),
+            &random_image(seed + idx as u64, 20, 16),
         );
     }
     let mut options = options("emu-edit/ultraedit", folder);
@@ -48,26 +49,27 @@ pub(in crate::evaluate) fn finished_run(
     options.out
 }
 
-/// Fails unless a message contains all these parts.
+/// Fails unless a message contains all these texts.
 #[track_caller]
-pub(in crate::evaluate) fn says(message: &str, parts: &[&str]) {
-    for part in parts {
-        assert!(message.contains(part), "\"{part}\" is not in: {message}");
+pub(in crate::evaluate) fn assert_contains(message: &str, texts: &[&str]) {
+    for text in texts {
+        assert!(message.contains(text), "\"{text}\" is not in: {message}");
     }
 }
 
 /// Fails unless two reports are equal; values that were written and read back may differ in their last digit.
 #[track_caller]
-fn same(a: &Report, b: &Report) {
-    let plain = |report: &Report| Report {
+fn assert_same(a: &Report, b: &Report) {
+    let without_metrics = |report: &Report| Report {
         metrics: BTreeMap::new(),
         ..report.clone()
     };
-    assert_eq!(plain(a), plain(b));
+    assert_eq!(without_metrics(a), without_metrics(b));
     assert!(a.metrics.keys().eq(b.metrics.keys()), "{a:?}");
     for (a, b) in a.metrics.values().zip(b.metrics.values()) {
-        let far = [a.mean - b.mean, a.low - b.low, a.high - b.high];
-        assert!(far.iter().all(|far| far.abs() < 1e-12), "{a:?}, {b:?}");
+        let differences = [a.mean - b.mean, a.low - b.low, a.high - b.high];
+        let equal = differences.iter().all(|d| d.abs() < 1e-12);
+        assert!(equal, "{a:?}, {b:?}");
     }
 }
 
@@ -77,7 +79,7 @@ fn near(a: f64, b: f64) -> bool {
 
 /// With the input as the result nothing differs, and the directional similarity is 0.
 #[test]
-fn copying_the_input_scores_as_the_definitions_say() {
+fn copying_the_input_scores_as_the_definitions_require() {
     let folder = tempfile::tempdir().unwrap();
     let rows = rows(5);
     write_emu_edit(&folder.path().join("set"), &rows);
@@ -89,23 +91,26 @@ fn copying_the_input_scores_as_the_definitions_say() {
         );
     }
     let options = options("emu-edit/ultraedit", folder.path());
-    let (report, seen) = run_with(&options).unwrap();
+    let (report, encoded) = run_with(&options).unwrap();
     assert_eq!((report.cases, report.groups, report.left_out), (5, 5, 0));
     let mean = |name: &str| report.metrics[name].mean;
     assert!(near(mean("l1"), 0.0) && near(mean("clip-i"), 1.0) && near(mean("dino"), 1.0));
     assert!(near(mean("clip-dir"), 0.0), "{}", mean("clip-dir"));
-    assert!(seen > 0);
+    assert!(encoded > 0);
 
     // A second run reuses all scores; a case whose result has changed is scored again.
-    let (again, seen) = run_with(&options).unwrap();
-    assert_eq!(seen, 0);
-    same(&again, &report);
-    save(folder.path().join("results/3.png"), &picture(9, 20, 16));
-    let (changed, seen) = run_with(&options).unwrap();
-    assert!(changed.metrics["l1"].mean > 0.01 && seen > 0);
+    let (again, encoded) = run_with(&options).unwrap();
+    assert_eq!(encoded, 0);
+    assert_same(&again, &report);
+    save(
+        folder.path().join("results/3.png"),
+        &random_image(9, 20, 16),
+    );
+    let (changed, encoded) = run_with(&options).unwrap();
+    assert!(changed.metrics["l1"].mean > 0.01 && encoded > 0);
     // A truncated score file is recomputed.
     std::fs::write(options.out.join("cases/add-0.json"), "{\"id\": \"ad").unwrap();
-    same(&run_with(&options).unwrap().0, &changed);
+    assert_same(&run_with(&options).unwrap().0, &changed);
 
     // Excludes rows with equal captions.
     let filtered = Options {
@@ -134,17 +139,17 @@ fn magic_brush_pairs_its_turns() {
     let folder = tempfile::tempdir().unwrap();
     let set = folder.path().join("set");
     write_magic_brush(&set, &[1, 3]);
-    let truth = |session: usize, turn: usize| {
+    let ground_truth = |session: usize, turn: usize| {
         Image::open(set.join(format!("images/{session}/{session}-output{turn}.png"))).unwrap()
     };
     let results = folder.path().join("results");
-    save(results.join("139/139_1.png"), &truth(139, 1));
-    save(results.join("140/140_1.png"), &truth(140, 1));
+    save(results.join("139/139_1.png"), &ground_truth(139, 1));
+    save(results.join("140/140_1.png"), &ground_truth(140, 1));
     for turn in [2, 3] {
         for kind in ["inde", "iter"] {
             save(
                 results.join(format!("140/140_{kind}_{turn}.png")),
-                &truth(140, turn),
+                &ground_truth(140, turn),
             );
         }
     }
@@ -166,98 +171,108 @@ fn magic_brush_pairs_its_turns() {
         assert!(perfect, "{report:?}");
     }
     // Human judges see all prompts since the input image.
-    let run_of = Run::read(&folder.path().join("magicbrush/final-turn")).unwrap();
-    let told = &run_of.cases["140-3"];
+    let final_turn = Run::read(&folder.path().join("magicbrush/final-turn")).unwrap();
+    let scored = &final_turn.cases["140-3"];
     assert_eq!(
-        told.prompt,
+        scored.prompt,
         "change 1 of 140; then change 2 of 140; then change 3 of 140"
     );
-    assert!(told.input.ends_with("140-input.png"), "{told:?}");
+    assert!(scored.input.ends_with("140-input.png"), "{scored:?}");
     // In the independent setting, another result of the second turn changes the score.
-    save(results.join("140/140_inde_2.png"), &picture(5, 18, 14));
-    save(results.join("140/140_iter_2.png"), &picture(5, 18, 14));
+    save(results.join("140/140_inde_2.png"), &random_image(5, 18, 14));
+    save(results.join("140/140_iter_2.png"), &random_image(5, 18, 14));
     assert!(run("magicbrush/all-turn").metrics["l1"].mean > 0.01);
     assert_eq!(run("magicbrush/final-turn").metrics["l1"].mean, 0.0);
 }
 
 /// The iterative setting uses the previous turn's result as input, the independent one the true source.
 #[test]
-fn turns_go_on_from_results_or_from_the_truth() {
+fn turns_continue_from_results_or_from_the_ground_truth() {
     let folder = tempfile::tempdir().unwrap();
     write_magic_brush(&folder.path().join("set"), &[3]);
     let inputs = |final_turn: bool| {
         let cases = magic_brush::load(&folder.path().join("set"), final_turn).unwrap();
         let out = folder.path().join(format!("{final_turn}"));
         let mut inputs = Vec::new();
-        let made = make_results(&cases, &out, |_, number, input| {
+        let generated = generate_missing(&cases, &out, |_, number, input| {
             inputs.push(input);
-            Ok(picture(500 + number, 18, 14))
+            Ok(random_image(500 + number, 18, 14))
         });
-        assert_eq!(made.unwrap().len(), 3);
-        let counting = cases.cases.iter().filter(|case| case.counts).count();
-        assert_eq!(counting, if final_turn { 1 } else { 3 });
+        assert_eq!(generated.unwrap().len(), 3);
+        let scored = cases.cases.iter().filter(|case| case.is_scored).count();
+        assert_eq!(scored, if final_turn { 1 } else { 3 });
         inputs
     };
-    let truth = |turn: u64| picture(turn, 18, 14);
-    assert_eq!(inputs(false), [truth(0), truth(1), truth(2)]);
+    let ground_truth = |turn: u64| random_image(turn, 18, 14);
+    assert_eq!(
+        inputs(false),
+        [ground_truth(0), ground_truth(1), ground_truth(2)]
+    );
     assert_eq!(
         inputs(true),
-        [truth(0), picture(500, 18, 14), picture(501, 18, 14)]
+        [
+            ground_truth(0),
+            random_image(500, 18, 14),
+            random_image(501, 18, 14)
+        ]
     );
 }
 
-/// However often it is interrupted, a run ends with the same images and generates each only once.
+/// An interrupted run ends with the same images and generates each only once.
 #[test]
-fn generation_goes_on_where_it_was_interrupted() {
+fn generation_resumes_where_it_was_interrupted() {
     let folder = tempfile::tempdir().unwrap();
     write_dream_bench(&folder.path().join("set"));
     let cases = dream_bench::load(&folder.path().join("set")).unwrap();
     let out = folder.path().join("run");
-    let mut made: Vec<String> = Vec::new();
+    let mut generated: Vec<String> = Vec::new();
     for attempt in 0..10 {
         let mut left = 1;
-        let result = make_results(&cases, &out, |case, number, _| {
+        let result = generate_missing(&cases, &out, |case, number, _| {
             if left == 0 {
                 return Err(Error::Aborted);
             }
             left -= 1;
-            made.push(case.id.clone());
-            Ok(picture(number, 8, 8))
+            generated.push(case.id.clone());
+            Ok(random_image(number, 8, 8))
         });
         // A process killed while writing an image leaves such a file.
         std::fs::write(out.join("images/rex-01.partial"), "half").unwrap();
         if matches!(result, Err(Error::Aborted)) {
             continue;
         }
-        assert_eq!(attempt, 3, "one picture an attempt");
+        assert_eq!(attempt, 3, "one image per attempt");
         for (id, path) in result.unwrap() {
             let number = cases.cases.iter().position(|case| case.id == id).unwrap();
-            assert_eq!(Image::open(&path).unwrap(), picture(number as u64, 8, 8));
+            assert_eq!(
+                Image::open(&path).unwrap(),
+                random_image(number as u64, 8, 8)
+            );
         }
         break;
     }
-    assert_eq!(made, ["mug-00", "mug-01", "rex-00", "rex-01"]);
+    assert_eq!(generated, ["mug-00", "mug-01", "rex-00", "rex-01"]);
 }
 
 /// A subject's score is the mean over all its images; objects and live subjects have different prompts.
 #[test]
-fn dream_bench_compares_with_every_picture_of_the_subject() {
+fn dream_bench_compares_with_every_image_of_the_subject() {
     let folder = tempfile::tempdir().unwrap();
     let set = folder.path().join("set");
     write_dream_bench(&set);
     let cases = dream_bench::load(&set).unwrap();
-    let told = cases.cases.iter().map(|case| {
+    let found = cases.cases.iter().map(|case| {
         let (prompt, caption) = (case.prompt.as_str(), case.caption.as_str());
         (prompt, caption, case.references.len())
     });
-    let told: Vec<_> = told.collect();
+    let found: Vec<_> = found.collect();
     let expected = [
         ("a cup of IMG1 in the sea", "a cup in the sea", 3),
         ("a red cup of IMG1", "a red cup", 3),
         ("a dog of IMG1 in a hat", "a dog in a hat", 2),
         ("a wet dog of IMG1", "a wet dog", 2),
     ];
-    assert_eq!(told, expected);
+    assert_eq!(found, expected);
     // JPEG is lossy, so the expected image is the decoded file.
     let cup = Image::open(set.join("mug/00.jpg")).unwrap();
     for name in ["mug/00", "mug/01", "rex/00", "rex/01"] {
@@ -268,16 +283,16 @@ fn dream_bench_compares_with_every_picture_of_the_subject() {
     let of_cup = report.metrics["clip-i"].high;
     assert!(
         of_cup < 1.0 - 1e-3,
-        "one picture of three is the result itself: {of_cup}"
+        "one image of three is the result itself: {of_cup}"
     );
 }
 
 #[test]
-fn dream_bench_plus_reads_captions_beside_pictures() {
+fn dream_bench_plus_reads_captions_and_images() {
     let folder = tempfile::tempdir().unwrap();
     let set = folder.path().join("set");
     let image = set.join("images/live_subject/animal/00.jpg");
-    save(image.clone(), &picture(1, 16, 16));
+    save(image.clone(), &random_image(1, 16, 16));
     let captions = set.join("captions/live_subject/animal");
     std::fs::create_dir_all(&captions).unwrap();
     let text = "Grey cat\na Grey cat asleep\na poster of a Grey cat\n";
@@ -297,33 +312,32 @@ fn dream_bench_plus_reads_captions_beside_pictures() {
     }
 }
 
+/// Runs a profile on the rows of `set`, with each input made brighter as its result, and returns the finished run.
+fn brightened_run(folder: &Path, profile: &str, name: &str, brighter: u8, exclude: &str) -> Run {
+    for row in &rows(6) {
+        let mut image = Image::decode(&row.image, "row").unwrap();
+        let values = image.rgb.iter_mut();
+        values.for_each(|v| *v = v.saturating_add(brighter));
+        save(folder.join(format!("{name}/{}.png", row.idx)), &image);
+    }
+    let mut options = options(profile, folder);
+    options.images = Some(folder.join(name));
+    options.out = folder.join(format!("run-{name}"));
+    options.name = name.into();
+    if let Some(path) = &options.exclude {
+        std::fs::write(path, exclude).unwrap();
+    }
+    run_with(&options).unwrap();
+    Run::read(&options.out).unwrap()
+}
+
 /// Runs are compared case by case, and only if their scores were computed the same way.
 #[test]
 fn only_runs_of_one_profile_and_set_are_compared() {
     let folder = tempfile::tempdir().unwrap();
-    let rows = rows(6);
-    write_emu_edit(&folder.path().join("set"), &rows);
+    write_emu_edit(&folder.path().join("set"), &rows(6));
     let run = |profile: &str, name: &str, brighter: u8, exclude: &str| {
-        for row in &rows {
-            let mut image = Image::decode(&row.image, "row").unwrap();
-            image
-                .rgb
-                .iter_mut()
-                .for_each(|v| *v = v.saturating_add(brighter));
-            save(
-                folder.path().join(format!("{name}/{}.png", row.idx)),
-                &image,
-            );
-        }
-        let mut options = options(profile, folder.path());
-        options.images = Some(folder.path().join(name));
-        options.out = folder.path().join(format!("run-{name}"));
-        options.name = name.into();
-        if let Some(path) = &options.exclude {
-            std::fs::write(path, exclude).unwrap();
-        }
-        run_with(&options).unwrap();
-        Run::read(&options.out).unwrap()
+        brightened_run(folder.path(), profile, name, brighter, exclude)
     };
     let same = run("emu-edit/ultraedit", "same", 0, "");
     let bright = run("emu-edit/ultraedit", "bright", 51, "");
@@ -338,52 +352,41 @@ fn only_runs_of_one_profile_and_set_are_compared() {
 
     let refused = |a: &Run, b: &Run| check_alike(a, b).unwrap_err().to_string();
     let other = run("emu-edit/icedit", "other", 0, "");
-    assert!(
-        refused(&same, &other).contains("emu-edit/icedit"),
-        "{}",
-        refused(&same, &other)
-    );
+    assert_contains(&refused(&same, &other), &["emu-edit/icedit"]);
     let fewer = run("emu-edit/ultraedit", "fewer", 0, "add-0");
-    assert!(
-        refused(&fewer, &same).contains("add-0"),
-        "{}",
-        refused(&fewer, &same)
-    );
+    assert_contains(&refused(&fewer, &same), &["add-0"]);
     let mut weights = run("emu-edit/ultraedit", "weights", 0, "");
     weights.report.backbones.insert("few".into(), "1".into());
-    assert!(refused(&same, &weights).contains("weights of few"));
+    assert_contains(&refused(&same, &weights), &["weights of few"]);
     std::fs::remove_file(folder.path().join("run-same/cases/add-0.json")).unwrap();
     let fails = |path: &Path| Run::read(path).err().unwrap().to_string();
     let incomplete = fails(&folder.path().join("run-same"));
-    assert!(
-        incomplete.contains("cases is 6") && incomplete.contains("holds 5"),
-        "{incomplete}"
-    );
-    assert!(fails(folder.path()).contains("report.json"));
+    assert_contains(&incomplete, &["cases: 5 files", "expected 6"]);
+    assert_contains(&fails(folder.path()), &["report.json"]);
 }
 
 /// Text of the data set is escaped on the page.
 #[test]
 fn captions_and_prompts_stay_text() {
     let folder = tempfile::tempdir().unwrap();
-    let evil =
+    let markup =
         "</li></ol><script>window.struck = 1</script><img src=x onerror=\"window.struck = 1\"> & '";
     let mut rows = rows(2);
-    rows[0].instruction = evil.into();
-    rows[1].after = format!("{evil} | a | b");
+    rows[0].instruction = markup.into();
+    rows[1].after = format!("{markup} | a | b");
     write_emu_edit(&folder.path().join("set"), &rows);
     for row in &rows {
         let name = format!("results/{}_{}.png", row.task, row.idx);
-        save(folder.path().join(name), &picture(3, 20, 16));
+        save(folder.path().join(name), &random_image(3, 20, 16));
     }
     let mut options = options("emu-edit/ultraedit", folder.path());
-    options.name = format!("<b>{evil}");
+    options.name = format!("<b>{markup}");
     run_with(&options).unwrap();
     let html = std::fs::read_to_string(options.out.join("index.html")).unwrap();
-    let told = html.matches("&lt;script&gt;window.struck").count();
-    assert_eq!(told, 5, "title, heading, table, prompt and caption");
-    for markup in ["<script", "<img src=x", "<b>&lt;/li"] {
-        assert!(!html.contains(markup), "{markup}");
+    let escaped = html.matches("&lt;script&gt;window.struck").count();
+    assert_eq!(escaped, 5, "title, heading, table, prompt and caption");
+    for element in ["<script", "<img src=x", "<b>&lt;/li"] {
+        assert!(!html.contains(element), "{element}");
     }
     // Every image of the page exists.
     let sources = html.split("src=\"").skip(1);

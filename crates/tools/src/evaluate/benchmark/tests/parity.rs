@@ -1,6 +1,7 @@
 //! Compares scores with those of `tests/golden/metrics.py`, an independent implementation.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
 
 use serde::Deserialize;
 
@@ -16,17 +17,19 @@ use unireal::Role;
 
 #[derive(Deserialize)]
 struct Golden {
-    pictures: BTreeMap<String, Picture>,
+    #[serde(rename = "pictures")]
+    images: BTreeMap<String, StoredImage>,
     clip: HashMap<String, Vec<f32>>,
     dino: HashMap<String, Vec<f32>>,
     captions: HashMap<String, Vec<f32>>,
     cases: Vec<GoldenCase>,
     expected: BTreeMap<String, Vec<BTreeMap<String, f64>>>,
-    plain: Vec<Plain>,
+    #[serde(rename = "plain")]
+    pairs: Vec<ImagePair>,
 }
 
 #[derive(Deserialize)]
-struct Picture {
+struct StoredImage {
     width: u32,
     height: u32,
     rgb: Vec<u8>,
@@ -42,7 +45,7 @@ struct GoldenCase {
 }
 
 #[derive(Deserialize)]
-struct Plain {
+struct ImagePair {
     a: String,
     b: String,
     ssim: f64,
@@ -55,25 +58,25 @@ impl Golden {
         serde_json::from_slice(&text).unwrap()
     }
 
-    fn picture(&self, name: &str) -> Image {
-        let Picture { width, height, rgb } = &self.pictures[name];
+    fn image(&self, name: &str) -> Image {
+        let StoredImage { width, height, rgb } = &self.images[name];
         Image::from_rgb(*width, *height, rgb.clone()).unwrap()
     }
 }
 
 /// Returns the stored features of the fixture's images and captions.
 struct Known {
-    pictures: Vec<(Image, Vec<f32>)>,
+    images: Vec<(Image, Vec<f32>)>,
     captions: HashMap<String, Vec<f32>>,
 }
 
 impl Features for Known {
-    fn images(&self, pictures: &[Image], _: Preprocess) -> Result<Vec<Vec<f32>>> {
-        let find = |picture: &Image| {
-            let known = self.pictures.iter().find(|(known, _)| known == picture);
-            known.expect("a picture of the fixture").1.clone()
+    fn images(&self, images: &[Image], _: Preprocess) -> Result<Vec<Vec<f32>>> {
+        let find = |image: &Image| {
+            let known = self.images.iter().find(|(known, _)| known == image);
+            known.expect("an image of the fixture").1.clone()
         };
-        Ok(pictures.iter().map(find).collect())
+        Ok(images.iter().map(find).collect())
     }
 
     fn texts(&self, captions: &[String]) -> Result<Vec<Vec<f32>>> {
@@ -82,19 +85,53 @@ impl Features for Known {
     }
 }
 
+/// Returns the case that a profile evaluates.
+fn golden_case(
+    i: usize,
+    case: &GoldenCase,
+    profile: &Profile,
+    path: &dyn Fn(&str) -> PathBuf,
+) -> Case {
+    let [source, target, _] = &case.names;
+    let caption = match profile.reference {
+        Reference::Source => &case.after,
+        Reference::Target | Reference::Subject => &case.local,
+    };
+    Case {
+        id: i.to_string(),
+        group: i.to_string(),
+        names: Vec::new(),
+        prompt: "do it".into(),
+        input: Input::File(path(source)),
+        role: Role::Canvas,
+        references: match profile.reference {
+            Reference::Source => vec![path(source)],
+            Reference::Target => vec![path(target)],
+            Reference::Subject => case.subjects.iter().map(|name| path(name)).collect(),
+        },
+        change: Some(Change {
+            image: path(source),
+            before: case.before.clone(),
+            after: case.after.clone(),
+        }),
+        caption: caption.clone(),
+        is_scored: true,
+    }
+}
+
 #[test]
-fn every_profile_computes_what_the_reference_does() {
+fn every_profile_agrees_with_the_reference() {
     let golden = Golden::read();
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(format!("{name}.png"));
-    for name in golden.pictures.keys() {
-        save(path(name), &golden.picture(name));
+    for name in golden.images.keys() {
+        save(path(name), &golden.image(name));
     }
     let network = |vectors: &HashMap<String, Vec<f32>>| -> Box<dyn Features> {
-        let names = golden.pictures.keys();
+        let names = golden.images.keys();
         Box::new(Known {
-            pictures: names
-                .map(|name| (golden.picture(name), vectors[name].clone()))
+            images: names
+                .map(|name| (golden.image(name), vectors[name].clone()))
                 .collect(),
             captions: golden.captions.clone(),
         })
@@ -106,40 +143,11 @@ fn every_profile_computes_what_the_reference_does() {
     ]);
     for (name, rows) in &golden.expected {
         let profile = Profile::named(name).unwrap();
-        let case = |(i, case): (usize, &GoldenCase)| {
-            let [source, target, _] = &case.names;
-            let source_only = profile.reference == Reference::Source;
-            Case {
-                id: i.to_string(),
-                group: i.to_string(),
-                names: Vec::new(),
-                prompt: "do it".into(),
-                input: Input::File(path(source)),
-                role: Role::Canvas,
-                references: match profile.reference {
-                    Reference::Source => vec![path(source)],
-                    Reference::Target => vec![path(target)],
-                    Reference::Subject => case.subjects.iter().map(|name| path(name)).collect(),
-                },
-                change: Some(Change {
-                    image: path(source),
-                    before: case.before.clone(),
-                    after: case.after.clone(),
-                }),
-                caption: if source_only {
-                    &case.after
-                } else {
-                    &case.local
-                }
-                .clone(),
-                counts: true,
-            }
-        };
-        let cases: Vec<Case> = golden.cases.iter().enumerate().map(case).collect();
-        let results = golden
-            .cases
-            .iter()
-            .map(|case| golden.picture(&case.names[2]));
+        let cases = golden.cases.iter().enumerate();
+        let cases: Vec<Case> = cases
+            .map(|(i, case)| golden_case(i, case, profile, &path))
+            .collect();
+        let results = golden.cases.iter().map(|case| golden.image(&case.names[2]));
         let results: Vec<Image> = results.collect();
         let pairs: Vec<(&Case, &Image)> = cases.iter().zip(&results).collect();
         let scores = Scorer::new(profile, &towers).scores(&pairs).unwrap();
@@ -148,11 +156,11 @@ fn every_profile_computes_what_the_reference_does() {
             let names: Vec<_> = found.keys().collect();
             assert_eq!(names, expected.keys().collect::<Vec<_>>(), "{name}");
             for (metric, value) in found {
-                let off = (value - expected[metric]).abs() / profile.scale;
-                worst = worst.max(off);
+                let error = (value - expected[metric]).abs() / profile.scale;
+                worst = worst.max(error);
                 assert!(
-                    off < 1e-6,
-                    "{name}, case {i}, {metric}: {value}, not {}",
+                    error < 1e-6,
+                    "{name}, case {i}, {metric}: {value}, expected {}",
                     expected[metric]
                 );
             }
@@ -162,16 +170,16 @@ fn every_profile_computes_what_the_reference_does() {
 }
 
 #[test]
-fn similarity_and_noise_ratio_are_those_of_scikit_image() {
+fn ssim_and_psnr_agree_with_scikit_image() {
     let golden = Golden::read();
-    for Plain { a, b, ssim, psnr } in &golden.plain {
-        let (a, b) = (golden.picture(a), golden.picture(b));
+    for ImagePair { a, b, ssim, psnr } in &golden.pairs {
+        let (a, b) = (golden.image(a), golden.image(b));
         let found = structural_similarity(&a, &b).unwrap();
-        assert!((found - ssim).abs() < 1e-9, "{found}, not {ssim}");
+        assert!((found - ssim).abs() < 1e-9, "{found}, expected {ssim}");
         let found = decibels(&a, &b, |_| true).unwrap();
-        assert!((found - psnr).abs() < 1e-9, "{found}, not {psnr}");
+        assert!((found - psnr).abs() < 1e-9, "{found}, expected {psnr}");
     }
-    let (small, other) = (golden.picture("result3"), golden.picture("target0"));
+    let (small, other) = (golden.image("result3"), golden.image("target0"));
     assert!(structural_similarity(&small, &other).is_err());
     let narrow = Image::from_rgb(10, 30, vec![0; 900]).unwrap();
     assert!(structural_similarity(&narrow, &narrow).is_err());
