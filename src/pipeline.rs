@@ -1,4 +1,4 @@
-//! From a request to images, as in figure 2 of the paper. The only file that uses tokenizer, networks and sampler batched.
+//! From a request to images, as in figure 2 of the paper. The only file that uses tokenizer, networks and sampler together.
 
 use std::ops::ControlFlow;
 
@@ -59,7 +59,7 @@ pub struct Pipeline {
     pub(crate) opened: Opened,
 }
 
-/// Branches of guidance that are predicted batched.
+/// Branches of guidance that are predicted in one batch.
 #[derive(Debug)]
 struct Prediction {
     /// One sample per branch.

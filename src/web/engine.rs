@@ -232,27 +232,8 @@ async fn check(url: &JsValue, device: &JsValue, cache_path: Option<String>) -> R
 
 async fn open(url: &JsValue, options: &JsValue, on_progress: Option<Function>) -> Result<Engine> {
     let url = address(url)?;
-    let option = |name: &str, default: &str| {
-        let value = property(options, name);
-        if value.is_undefined() || value.is_null() {
-            Ok(default.to_owned())
-        } else {
-            text(name, &value)
-        }
-    };
-    let choice: Choice = option("device", "auto")?.parse()?;
-    let (cache, no_cache) = match option("cache", "opfs")?.as_str() {
-        "none" => (None, None),
-        "opfs" => match Cache::open(property(options, "cachePath").as_string().as_deref()).await {
-            Ok(cache) => (Some(cache), None),
-            Err(reason) => (None, Some(reason)),
-        },
-        other => {
-            return Err(Error::Request(format!(
-                "unknown cache \"{other}\", expected opfs or none"
-            )));
-        }
-    };
+    let choice: Choice = option(options, "device", "auto")?.parse()?;
+    let (cache, no_cache) = open_cache(options).await?;
     let remember = cache.is_some();
     let source = Http::new(&url, cache, RetryPolicy::default());
     let (plan, from_cache) = source.plan().await?;
@@ -303,6 +284,33 @@ async fn open(url: &JsValue, options: &JsValue, on_progress: Option<Function>) -
             tuned,
         }),
     })
+}
+
+/// Returns a text option.
+fn option(options: &JsValue, name: &str, default: &str) -> Result<String> {
+    let value = property(options, name);
+    if value.is_undefined() || value.is_null() {
+        Ok(default.to_owned())
+    } else {
+        text(name, &value)
+    }
+}
+
+/// Opens the cache that the options ask for; without one, may return a message for the user.
+async fn open_cache(options: &JsValue) -> Result<(Option<Cache>, Option<String>)> {
+    match option(options, "cache", "opfs")?.as_str() {
+        "none" => Ok((None, None)),
+        "opfs" => {
+            let path = property(options, "cachePath").as_string();
+            Ok(match Cache::open(path.as_deref()).await {
+                Ok(cache) => (Some(cache), None),
+                Err(reason) => (None, Some(reason)),
+            })
+        }
+        other => Err(Error::Request(format!(
+            "unknown cache \"{other}\", expected opfs or none"
+        ))),
+    }
 }
 
 /// A loaded pipeline and its device.

@@ -21,7 +21,7 @@ use sha2::{Digest, Sha256};
 use super::cache::{Cache, Descriptions, Partial};
 use super::js;
 pub use super::server::RetryPolicy;
-use super::server::{Failure, Server, Try, Version, append, header};
+use super::server::{Answer, Failure, Server, Try, Version, append, header};
 use crate::error::{Error, Result};
 use crate::weights::load::Plan;
 use crate::weights::manifest::Shard;
@@ -132,7 +132,6 @@ impl Http {
 
     /// Fetches as much of a shard as one connection brings.
     async fn piece(&self, shard: &Shard, arriving: &mut Arriving<'_>) -> Try<()> {
-        let length = shard.length as usize;
         let rest = arriving.version.clone();
         let rest = rest
             .as_ref()
@@ -148,17 +147,27 @@ impl Http {
             None => "no-cache",
         };
         let answer = self.host.ask(&shard.path, rest, store).await?;
-        let integrity = |reason: String| Error::Integrity {
-            file: shard.path.clone(),
-            reason,
-        };
+        let resumed_at = rest.map(|(from, _)| from);
+        self.accept(shard, arriving, &answer, resumed_at).await?;
+        self.read_body(shard, arriving, answer).await
+    }
+
+    /// Decides whether the answer continues the bytes so far, replaces them or is unusable.
+    async fn accept(
+        &self,
+        shard: &Shard,
+        arriving: &mut Arriving<'_>,
+        answer: &Answer,
+        resumed_at: Option<usize>,
+    ) -> Try<()> {
+        let length = shard.length;
         let version = Version::of(&answer.response);
-        match (rest, answer.status) {
+        match (resumed_at, answer.status) {
             (Some(_), 206) if version.is_some() && version != arriving.version => {
                 self.restart(shard, arriving).await;
                 return Err(Failure::Cut("the file was replaced meanwhile".into()));
             }
-            (Some((from, _)), 416) => {
+            (Some(from), 416) => {
                 self.restart(shard, arriving).await;
                 let reason = format!("the host has no byte {from} of a shard of {length}");
                 return Err(Failure::Cut(reason));
@@ -183,8 +192,19 @@ impl Http {
         {
             let whole = arriving.bytes.len() as u64 + rest;
             let reason = format!("the host has {whole} bytes, the index promises {length}");
-            return Err(integrity(reason).into());
+            return Err(integrity(shard, reason).into());
         }
+        Ok(())
+    }
+
+    /// Appends what the connection brings.
+    async fn read_body(
+        &self,
+        shard: &Shard,
+        arriving: &mut Arriving<'_>,
+        answer: Answer,
+    ) -> Try<()> {
+        let length = shard.length as usize;
         let body = answer.body(&self.host)?;
         loop {
             let chunk = match body.next().await {
@@ -196,7 +216,7 @@ impl Http {
             };
             if arriving.bytes.len() + chunk.length() as usize > length {
                 let reason = format!("more bytes came than the {length} that the index promises");
-                return Err(integrity(reason).into());
+                return Err(integrity(shard, reason).into());
             }
             append(&mut arriving.bytes, &chunk);
             arriving.report(false);
@@ -236,6 +256,13 @@ impl Http {
                 cache.give_up(partial).await
             }
         }
+    }
+}
+
+fn integrity(shard: &Shard, reason: String) -> Error {
+    Error::Integrity {
+        file: shard.path.clone(),
+        reason,
     }
 }
 

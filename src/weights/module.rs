@@ -151,91 +151,93 @@ pub fn fill<M: Module>(
     tensors: HashMap<String, DeviceTensor>,
     file: &str,
 ) -> Result<M> {
-    struct Fill<'a> {
-        path: Path,
-        tensors: HashMap<String, DeviceTensor>,
-        file: &'a str,
-        problems: Vec<String>,
-    }
-    impl Fill<'_> {
-        fn take(&mut self, wanted: &[usize]) -> Option<DeviceTensor> {
-            let name = self.path.name();
-            let problem = match self.tensors.remove(&name) {
-                None => format!("{name} is missing"),
-                Some(tensor) => {
-                    let (DeviceTensor::Float(_, found) | DeviceTensor::Packed(_, found)) = &tensor;
-                    if found == wanted {
-                        return Some(tensor);
-                    }
-                    format!("{name} has shape {found:?}, the configuration needs {wanted:?}")
-                }
-            };
-            self.problems.push(problem);
-            None
-        }
-
-        fn mistyped(&mut self, wanted: &str) {
-            let problem = format!("{} does not hold {wanted}", self.path.name());
-            self.problems.push(problem);
-        }
-    }
-    impl ModuleMapper for Fill<'_> {
-        fn enter_module(&mut self, name: &str, container: &str) {
-            self.path.enter(name, container);
-        }
-        fn exit_module(&mut self, _: &str, _: &str) {
-            self.path.exit();
-        }
-        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-            let shape: [usize; D] = param.lazy_shape().dims();
-            match self.take(&shape) {
-                Some(DeviceTensor::Float(flat, _)) => {
-                    let id = param.id;
-                    return param.transform_for_load(flat.reshape(shape), id);
-                }
-                Some(DeviceTensor::Packed(..)) => self.mistyped("floats"),
-                None => {}
-            }
-            param
-        }
-        fn map_int<const D: usize>(
-            &mut self,
-            param: Param<Tensor<D, Int>>,
-        ) -> Param<Tensor<D, Int>> {
-            let shape: [usize; D] = param.lazy_shape().dims();
-            match self.take(&shape) {
-                Some(DeviceTensor::Packed(flat, _)) => {
-                    let id = param.id;
-                    return param.transform_for_load(flat.reshape(shape), id);
-                }
-                Some(DeviceTensor::Float(..)) => self.mistyped("packed integers"),
-                None => {}
-            }
-            param
-        }
-    }
     let mut fill = Fill {
         path: Path::new(names),
         tensors,
-        file,
         problems: Vec::new(),
     };
     let module = module.map(&mut fill);
     let unused = fill.tensors.keys().map(|name| format!("{name} is unknown"));
     let mut problems = fill.problems;
     problems.extend(unused);
-    problems.sort();
     if problems.is_empty() {
-        return Ok(module);
+        Ok(module)
+    } else {
+        Err(Error::format(file, summary(problems)))
     }
+}
+
+/// Lists the first problems, and says how many more there are.
+fn summary(mut problems: Vec<String>) -> String {
+    problems.sort();
     let count = problems.len();
     problems.truncate(5);
     let more = match count - problems.len() {
         0 => String::new(),
         n => format!(", and {n} more"),
     };
-    Err(Error::format(
-        fill.file,
-        format!("{}{more}", problems.join(", ")),
-    ))
+    format!("{}{more}", problems.join(", "))
+}
+
+/// Replaces parameters by the tensors of their names, and collects what is wrong.
+struct Fill {
+    path: Path,
+    tensors: HashMap<String, DeviceTensor>,
+    problems: Vec<String>,
+}
+
+impl Fill {
+    fn take(&mut self, wanted: &[usize]) -> Option<DeviceTensor> {
+        let name = self.path.name();
+        let problem = match self.tensors.remove(&name) {
+            None => format!("{name} is missing"),
+            Some(tensor) => {
+                let (DeviceTensor::Float(_, found) | DeviceTensor::Packed(_, found)) = &tensor;
+                if found == wanted {
+                    return Some(tensor);
+                }
+                format!("{name} has shape {found:?}, the configuration needs {wanted:?}")
+            }
+        };
+        self.problems.push(problem);
+        None
+    }
+
+    fn mistyped(&mut self, wanted: &str) {
+        let problem = format!("{} does not hold {wanted}", self.path.name());
+        self.problems.push(problem);
+    }
+}
+
+impl ModuleMapper for Fill {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
+    }
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.path.exit();
+    }
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let shape: [usize; D] = param.lazy_shape().dims();
+        match self.take(&shape) {
+            Some(DeviceTensor::Float(flat, _)) => {
+                let id = param.id;
+                return param.transform_for_load(flat.reshape(shape), id);
+            }
+            Some(DeviceTensor::Packed(..)) => self.mistyped("floats"),
+            None => {}
+        }
+        param
+    }
+    fn map_int<const D: usize>(&mut self, param: Param<Tensor<D, Int>>) -> Param<Tensor<D, Int>> {
+        let shape: [usize; D] = param.lazy_shape().dims();
+        match self.take(&shape) {
+            Some(DeviceTensor::Packed(flat, _)) => {
+                let id = param.id;
+                return param.transform_for_load(flat.reshape(shape), id);
+            }
+            Some(DeviceTensor::Float(..)) => self.mistyped("packed integers"),
+            None => {}
+        }
+        param
+    }
 }
