@@ -68,7 +68,7 @@ fn on_gpu(
     let shader = Shader {
         name: "attention",
         texts: &[include_str!("../../shaders/attention.wgsl")],
-        threads: Threads::attention(b * h, [n, m], d),
+        threads: Threads::attention(&query.device, b * h, [n, m], d),
     };
     let y = shader.launch([n, b * h], &inputs, &sizes, [b, h, n, d])?;
     Some(launch::tensor(y))

@@ -157,7 +157,11 @@ impl Product {
         let shader = Shader {
             name: "conv2d",
             texts: &[include_str!("../../shaders/conv2d.wgsl"), STORE],
-            threads: Threads::product([pixels, o], 4 * self.vectors * rows * columns),
+            threads: Threads::product(
+                &inputs[0].device,
+                [pixels, o],
+                4 * self.vectors * rows * columns,
+            ),
         };
         shader.launch(self.outputs, &inputs, &sizes, shape)
     }

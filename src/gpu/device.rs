@@ -2,6 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use burn::tensor::wgpu::{WgpuBackend, WgpuSetup};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -23,8 +24,8 @@ pub enum Choice {
     /// WebGPU, or an error.
     WebGpu,
     /// [`Choice::WebGpu`] with products in 16-bit floats, accumulated in 32-bit floats. Faster on GPUs that multiply f16 faster,
-    /// and accurate to three digits; values beyond 65504 overflow. This is a setting of the process, not of one model: the last
-    /// choice counts.
+    /// and accurate to three digits; values beyond 65504 overflow. It is a device of its own: models on other devices compute as
+    /// before.
     WebGpuHalf,
     /// The CPU.
     Cpu,
@@ -60,8 +61,6 @@ pub struct Opened {
     pub note: Option<String>,
     /// Whether the adapter is software rather than a GPU.
     software: bool,
-    /// Whether the adapter supports 16-bit floats (shader-f16).
-    f16_enabled: bool,
 }
 
 /// What wgpu cannot tell about the platform that it runs on.
@@ -110,24 +109,11 @@ pub(crate) async fn open_on(
     quantized: &[Encoding],
     platform: &impl Platform,
 ) -> Result<Opened> {
-    if choice != Choice::Cpu {
-        tile::enable_f16(false);
-    }
     match choice {
         Choice::Cpu => Ok(cpu(None)),
-        Choice::WebGpu => webgpu(platform).await,
-        Choice::WebGpuHalf => {
-            let opened = webgpu(platform).await?;
-            if !opened.f16_enabled {
-                let adapter = &opened.adapter;
-                return Err(Error::Unsupported(format!(
-                    "{adapter} has no 16-bit floats (shader-f16); choose webgpu"
-                )));
-            }
-            tile::enable_f16(true);
-            Ok(opened)
-        }
-        Choice::Auto => Ok(match webgpu(platform).await {
+        Choice::WebGpu => webgpu(platform, false).await,
+        Choice::WebGpuHalf => webgpu(platform, true).await,
+        Choice::Auto => Ok(match webgpu(platform, false).await {
             Ok(opened) if opened.software => cpu(Some(format!(
                 "{} is software; the CPU is faster",
                 opened.adapter
@@ -156,7 +142,6 @@ impl Opened {
             adapter: kind.to_uppercase(),
             note: None,
             software: false,
-            f16_enabled: false,
         }
     }
 }
@@ -182,21 +167,45 @@ fn run_static_constructors() {
     ONCE.call_once(|| __wasm_call_ctors());
 }
 
-async fn webgpu(platform: &impl Platform) -> Result<Opened> {
+/// Creates the runtime behind a WebGPU device.
+async fn runtime(f16: bool) -> Result<(Device, WgpuSetup)> {
+    // A runtime is identified by its graphics API. The automatic choice is the device in 32-bit floats, a named one that in 16-bit
+    // floats.
+    let apis: &[WgpuBackend] = match (f16, cfg!(target_arch = "wasm32")) {
+        (false, _) => &[WgpuBackend::Auto],
+        (true, true) => &[WgpuBackend::WebGpu],
+        (true, false) => &[WgpuBackend::Vulkan, WgpuBackend::Metal, WgpuBackend::Dx12],
+    };
+    let mut refusals = Vec::new();
+    for &api in apis {
+        let options = Device::wgpu_options();
+        let options = match api {
+            WgpuBackend::Auto => options,
+            api => options.graphics_api(api),
+        };
+        match options.init_with_setup_async().await {
+            Ok(runtime) => return Ok(runtime),
+            Err(error) => refusals.push(error.to_string()),
+        }
+    }
+    let reasons = refusals.join("; ");
+    Err(Error::Unsupported(format!(
+        "WebGPU gave no device: {reasons}"
+    )))
+}
+
+async fn webgpu(platform: &impl Platform, f16: bool) -> Result<Opened> {
     #[cfg(target_arch = "wasm32")]
     run_static_constructors();
     let named = platform.adapter().await?;
     // A process can create the runtime behind a device only once.
-    static OPENED: Mutex<Option<Opened>> = Mutex::new(None);
+    static OPENED: Mutex<[Option<Opened>; 2]> = Mutex::new([None, None]);
     let opened = || OPENED.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(opened) = opened().clone() {
+    if let Some(opened) = opened()[usize::from(f16)].clone() {
         return Ok(opened);
     }
-    let answer = Device::wgpu_options().init_with_setup_async().await;
-    let (device, setup) =
-        answer.map_err(|error| Error::Unsupported(format!("WebGPU gave no device: {error}")))?;
-    let subgroups = setup.device.features().contains(wgpu::Features::SUBGROUP);
-    tile::allow_subgroup_quads(platform.subgroups(subgroups));
+    let (device, setup) = runtime(f16).await?;
+    let features = setup.device.features();
     let info = setup.adapter.get_info();
     let parts = [named, info.name, info.driver_info];
     let known: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
@@ -205,21 +214,31 @@ async fn webgpu(platform: &impl Platform) -> Result<Opened> {
     } else {
         known.join(", ")
     };
+    if f16 && !features.contains(wgpu::Features::SHADER_F16) {
+        return Err(Error::Unsupported(format!(
+            "{adapter} has no 16-bit floats (shader-f16); choose webgpu"
+        )));
+    }
+    let subgroups = platform.subgroups(features.contains(wgpu::Features::SUBGROUP));
+    tile::register(&device, f16, subgroups);
     let found = Opened {
         device,
         kind: "webgpu",
         adapter,
         note: None,
         software: info.device_type == wgpu::DeviceType::Cpu,
-        f16_enabled: setup.device.features().contains(wgpu::Features::SHADER_F16),
     };
-    *opened() = Some(found.clone());
+    opened()[usize::from(f16)] = Some(found.clone());
     Ok(found)
 }
 
 /// Returns the largest difference from the CPU that the start-up check allows, for results near 1.
-fn tolerance() -> f32 {
-    if tile::f16_enabled() { 1e-2 } else { 1e-3 }
+fn tolerance(device: &Device) -> f32 {
+    if tile::f16_enabled(device) {
+        1e-2
+    } else {
+        1e-3
+    }
 }
 
 /// Runs the start-up check: compares a small linear layer, one in each of the encodings in `quantized`, and an attention with the
@@ -231,6 +250,7 @@ pub async fn startup_check(
     device: &Device,
     quantized: &[Encoding],
 ) -> std::result::Result<(), String> {
+    let allowed = tolerance(device);
     let cpu = Device::flex();
     let mut random = ChaCha8Rng::seed_from_u64(20_241_210);
     let mut floats = |shape: &[usize], bound: f32| {
@@ -256,7 +276,13 @@ pub async fn startup_check(
     };
     let ((x1, w1, b1), (x2, w2, b2)) = (on(device), on(&cpu));
     let y = linear(x1.clone(), w1, b1.clone(), Activation::None);
-    agree("linear", y, linear_reference(x2.clone(), w2, b2.clone())).await?;
+    agree(
+        "linear",
+        allowed,
+        y,
+        linear_reference(x2.clone(), w2, b2.clone()),
+    )
+    .await?;
 
     for &encoding in quantized {
         let quantized = encoding.quantize(&matrix);
@@ -274,7 +300,7 @@ pub async fn startup_check(
         let ((p1, s1), (p2, s2)) = (on(device), on(&cpu));
         let y = quant_linear(x1.clone(), p1, s1, encoding, b1.clone(), Activation::None);
         let expected = quant_linear_reference(x2.clone(), p2, s2, encoding, b2.clone());
-        agree(&format!("{encoding} linear"), y, expected).await?;
+        agree(&format!("{encoding} linear"), allowed, y, expected).await?;
     }
 
     let data: [TensorData; 3] = std::array::from_fn(|_| floats(&[1, 2, 19, 32], 2.0));
@@ -284,7 +310,13 @@ pub async fn startup_check(
     };
     let ([q1, k1, v1], [q2, k2, v2]) = (on(device), on(&cpu));
     let y = attention(q1, k1, v1, None);
-    agree("attention", y, attention_reference(q2, k2, v2, None)).await
+    agree(
+        "attention",
+        allowed,
+        y,
+        attention_reference(q2, k2, v2, None),
+    )
+    .await
 }
 
 fn integers(packed: &[u32], rows: usize) -> TensorData {
@@ -294,6 +326,7 @@ fn integers(packed: &[u32], rows: usize) -> TensorData {
 
 async fn agree<const D: usize>(
     what: &str,
+    allowed: f32,
     actual: Tensor<D>,
     expected: Tensor<D>,
 ) -> std::result::Result<(), String> {
@@ -307,7 +340,7 @@ async fn agree<const D: usize>(
         0.0,
         |worst: f32, d| if d > worst || d.is_nan() { d } else { worst },
     );
-    let allowed = tolerance();
+
     if worst <= allowed {
         return Ok(());
     }

@@ -4,9 +4,9 @@ use burn::tensor::{DType, Int, Shape, Tensor};
 use burn_wgpu::{CubeTensor, KernelSource, SourceKernel, SourceTemplate, Wgpu, into_contiguous};
 use cubecl::prelude::KernelId;
 use cubecl::server::KernelArguments;
-use cubecl::{CubeCount, CubeDim};
+use cubecl::{CubeCount, CubeDim, Device as CubeDevice};
 
-use super::tile::{Tile, tiles};
+use super::tile::{Kernels, Tile};
 
 /// A WGSL kernel with the entry point `main`. Bindings are its inputs, its output, then its sizes as `array<u32>`. All are
 /// `read_write`, since burn may place several tensors in one buffer and WebGPU allows one kind of use of a buffer at a time.
@@ -30,19 +30,25 @@ pub(super) enum Threads {
 }
 
 impl Threads {
-    /// Returns the threads for a GEMM with a result of `[rows, columns]` and an inner dimension of `depth`.
-    pub(super) fn product([rows, columns]: [usize; 2], depth: usize) -> Self {
-        let tile = tiles()
+    /// Returns the threads for a GEMM on a device with a result of `[rows, columns]` and an inner dimension of `depth`.
+    pub(super) fn product(device: &CubeDevice, [rows, columns]: [usize; 2], depth: usize) -> Self {
+        let tile = Kernels::of(device)
+            .tiles()
             .linear(multiply_adds(&[rows, columns, depth]))
             .fit(rows);
         let covers = [tile.rows * tile.threads, tile.columns];
         Threads::Tiled { tile, covers }
     }
 
-    /// Returns the threads for attention of shape `[heads, queries, keys, features]`.
-    pub(super) fn attention(heads: usize, [queries, keys]: [usize; 2], features: usize) -> Self {
+    /// Returns the threads for attention on a device of shape `[heads, queries, keys, features]`.
+    pub(super) fn attention(
+        device: &CubeDevice,
+        heads: usize,
+        [queries, keys]: [usize; 2],
+        features: usize,
+    ) -> Self {
         let work = multiply_adds(&[2, heads, queries, keys, features]);
-        let tile = tiles().attention(work).fit(queries);
+        let tile = Kernels::of(device).tiles().attention(work).fit(queries);
         let covers = [tile.rows * tile.threads, 1];
         Threads::Tiled { tile, covers }
     }

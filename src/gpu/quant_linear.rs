@@ -126,12 +126,12 @@ fn on_gpu(
         Encoding::Q8 => ("linear_q8", &[PRODUCT, VALUES_Q8, STORE]),
         _ => ("linear_q4", &[PRODUCT, VALUES_Q4, STORE]),
     };
+    let input = launch::floats(x)?;
     let shader = Shader {
         name,
         texts,
-        threads: Threads::product([b * n, o], k),
+        threads: Threads::product(&input.device, [b * n, o], k),
     };
-    let input = launch::floats(x)?;
     let (packed, scales) = (launch::packed(packed)?, launch::packed(scales)?);
     let offset = launch::optional(bias, &input)?;
     let bias = usize::from(bias.is_some());

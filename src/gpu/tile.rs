@@ -8,9 +8,10 @@
 //! floats; a line that ends in `// single` or in `// half` is for one of the two.
 
 use std::fmt::Write;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{PoisonError, RwLock};
 
 use burn::tensor::{Device, Tensor};
+use cubecl::Device as CubeDevice;
 
 use super::device::startup_check;
 use super::{Activation, attention, launch, linear};
@@ -164,55 +165,90 @@ const ALL: [Tiles; 4] = [
 /// Index in [`ALL`] of the first set for GPUs. Only these may have 16-bit operands, since a CPU would convert each to 32 bits.
 const FOR_GPUS: usize = 2;
 
-/// Index in [`ALL`] of the set in use. A process has one WebGPU device.
-static CHOSEN: AtomicUsize = AtomicUsize::new(0);
-
-/// Whether the device has subgroups.
-static HAS_SUBGROUPS: AtomicBool = AtomicBool::new(false);
-
-/// Whether operands are 16-bit floats.
-static F16_OPERANDS: AtomicBool = AtomicBool::new(false);
-
-/// Sets whether the device has subgroups.
-pub(super) fn allow_subgroup_quads(has: bool) {
-    HAS_SUBGROUPS.store(has, Ordering::Relaxed);
+/// How operations compute on a device: two models on two devices do not affect each other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Kernels {
+    /// Index in [`ALL`] of the set in use.
+    tiles: usize,
+    /// Whether operands are 16-bit floats, which the device must support.
+    f16: bool,
+    /// Whether the device has subgroups.
+    subgroup_quads: bool,
 }
 
-/// Sets whether operands are 16-bit floats, which the device must support.
-pub(super) fn enable_f16(f16_enabled: bool) {
-    F16_OPERANDS.store(f16_enabled, Ordering::Relaxed);
-    CHOSEN.fetch_max(first(), Ordering::Relaxed);
+/// The kernels of the devices that were opened. Other devices have the default.
+static KERNELS: RwLock<Vec<(CubeDevice, Kernels)>> = RwLock::new(Vec::new());
+
+impl Kernels {
+    /// Returns the kernels of a device.
+    pub(super) fn of(device: &CubeDevice) -> Self {
+        let all = KERNELS.read().unwrap_or_else(PoisonError::into_inner);
+        let found = all.iter().find(|(other, _)| other == device);
+        found.map_or_else(Kernels::default, |&(_, kernels)| kernels)
+    }
+
+    fn set(self, device: &CubeDevice) {
+        let mut all = KERNELS.write().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|(other, _)| other != device);
+        all.push((device.clone(), self));
+    }
+
+    /// Returns the tiles in use.
+    pub(super) fn tiles(self) -> Tiles {
+        ALL[self.tiles].with_f16(self.f16)
+    }
+
+    /// Returns the index in [`ALL`] of the first set that supports the operands.
+    fn first(self) -> usize {
+        if self.f16 { FOR_GPUS } else { 0 }
+    }
+
+    /// Returns the indices in [`ALL`] of the sets that the device supports.
+    fn usable(self) -> Vec<usize> {
+        let fits =
+            |tiles: &Tiles| self.subgroup_quads || !tiles.all().any(|tile| tile.subgroup_quads);
+        (self.first()..ALL.len())
+            .filter(|&i| fits(&ALL[i]))
+            .collect()
+    }
 }
 
-/// Returns the index in [`ALL`] of the first set that supports the current operands.
-fn first() -> usize {
-    if f16_enabled() { FOR_GPUS } else { 0 }
+/// Sets the numerics of a device that was just opened, and the default tiles for them.
+pub(super) fn register(device: &Device, f16: bool, subgroup_quads: bool) {
+    let mut kernels = Kernels {
+        tiles: 0,
+        f16,
+        subgroup_quads,
+    };
+    kernels.tiles = kernels.first();
+    if let Some(device) = cube_device(device) {
+        kernels.set(&device);
+    }
 }
 
-/// Returns whether operands are 16-bit floats.
-pub fn f16_enabled() -> bool {
-    F16_OPERANDS.load(Ordering::Relaxed)
+/// Returns the WebGPU device behind a device of burn, if there is one.
+fn cube_device(device: &Device) -> Option<CubeDevice> {
+    // An empty tensor launches no kernel, whose pipeline might still be in preparation.
+    let tensor = launch::floats(&Tensor::<1>::empty([4], device))?;
+    Some(tensor.device)
 }
 
-/// Returns the set in use.
-pub(super) fn tiles() -> Tiles {
-    ALL[CHOSEN.load(Ordering::Relaxed)].with_f16(f16_enabled())
+fn kernels(device: &Device) -> Option<(CubeDevice, Kernels)> {
+    let device = cube_device(device)?;
+    let kernels = Kernels::of(&device);
+    Some((device, kernels))
+}
+
+/// Returns whether operands are 16-bit floats on `device`.
+pub fn f16_enabled(device: &Device) -> bool {
+    kernels(device).is_some_and(|(_, kernels)| kernels.f16)
 }
 
 /// Returns the names of the sets that `device` supports; none unless it is a WebGPU device.
 pub fn tile_names(device: &Device) -> Vec<&'static str> {
-    usable(device).into_iter().map(|i| ALL[i].name).collect()
-}
-
-/// Returns the indices in [`ALL`] of the sets that `device` supports.
-fn usable(device: &Device) -> Vec<usize> {
-    // An empty tensor launches no kernel, whose pipeline might still be in preparation.
-    if launch::floats(&Tensor::<1>::empty([4], device)).is_none() {
-        return Vec::new();
-    }
-    let subgroup_quads = HAS_SUBGROUPS.load(Ordering::Relaxed);
-    let fits = |tiles: &Tiles| subgroup_quads || !tiles.all().any(|tile| tile.subgroup_quads);
-    (first()..ALL.len()).filter(|&i| fits(&ALL[i])).collect()
+    let usable = kernels(device).map(|(_, kernels)| kernels.usable());
+    let usable = usable.unwrap_or_default().into_iter();
+    usable.map(|i| ALL[i].name).collect()
 }
 
 impl Tiles {
@@ -245,17 +281,16 @@ impl Tiles {
     }
 }
 
-/// Returns whether a shader's source may be used again: it is for the set in use, or is not tiled. Sources of the other sets were
-/// only measured.
+/// Returns whether a shader's source may be used again: it is for the set in use on a device, or is not tiled. Sources of the other
+/// sets were only measured.
 pub fn in_use(text: &str) -> bool {
+    let all = KERNELS.read().unwrap_or_else(PoisonError::into_inner);
     let mut others = [false, true]
         .into_iter()
-        .flat_map(|f16_enabled| ALL.map(|tiles| tiles.with_f16(f16_enabled)));
-    tiles().generated(text) || !others.any(|other| other.generated(text))
-}
-
-fn choose(index: usize) {
-    CHOSEN.store(index, Ordering::Relaxed);
+        .flat_map(|f16| ALL.map(|tiles| tiles.with_f16(f16)));
+    all.iter()
+        .any(|(_, kernels)| kernels.tiles().generated(text))
+        || !others.any(|other| other.generated(text))
 }
 
 /// Measures the sets of tiles on `device` with a GEMM and an attention of a small model's size, and uses the fastest that passes
@@ -266,9 +301,11 @@ pub async fn measure_tiles(
     quantized: &[Encoding],
     now: impl Fn() -> f64,
 ) -> Option<&'static str> {
+    let (wgpu, kernels) = kernels(device)?;
+    let choose = |tiles: usize| Kernels { tiles, ..kernels }.set(&wgpu);
     let mut measured: Vec<(usize, f64)> = Vec::new();
     // The first run compiles the shaders and excludes sets that the adapter's compiler rejects.
-    for index in usable(device) {
+    for index in kernels.usable() {
         choose(index);
         if run(device).await.is_some() {
             measured.push((index, f64::MAX));
@@ -291,7 +328,7 @@ pub async fn measure_tiles(
             return Some(ALL[index].name);
         }
     }
-    choose(first());
+    choose(kernels.first());
     None
 }
 
@@ -308,8 +345,13 @@ async fn run(device: &Device) -> Option<()> {
     y.into_data_async().await.ok().map(drop)
 }
 
-/// Uses the set with this name from now on. Returns whether `device` supports it.
+/// Uses the set with this name on `device` from now on. Returns whether `device` supports it.
 pub fn use_tiles(device: &Device, name: &str) -> bool {
-    let found = usable(device).into_iter().find(|&i| ALL[i].name == name);
-    found.map(choose).is_some()
+    let Some((wgpu, kernels)) = kernels(device) else {
+        return false;
+    };
+    let found = kernels.usable().into_iter().find(|&i| ALL[i].name == name);
+    found
+        .map(|tiles| Kernels { tiles, ..kernels }.set(&wgpu))
+        .is_some()
 }

@@ -22,7 +22,11 @@ pub(super) async fn tune(opened: &Opened, quantized: &[Encoding], remember: bool
         return;
     }
     let folder = if remember { folder().await.ok() } else { None };
-    let precision = if f16_enabled() { "f16" } else { "f32" };
+    let precision = if f16_enabled(&opened.device) {
+        "f16"
+    } else {
+        "f32"
+    };
     // Another browser version may compile shaders differently.
     let browser = js::property(&js::property(&js_sys::global(), "navigator"), "userAgent");
     let of = format!(

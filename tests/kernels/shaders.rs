@@ -280,7 +280,10 @@ pub(super) async fn half_precision_is_near_single() {
     let (gpu, cpu) = (opened.device, Device::flex());
     let mut inputs = seed("half precision");
     for tiles in gpu::tile_names(&gpu) {
-        assert!(gpu::use_tiles(&gpu, tiles) && gpu::f16_enabled(), "{tiles}");
+        assert!(
+            gpu::use_tiles(&gpu, tiles) && gpu::f16_enabled(&gpu),
+            "{tiles}"
+        );
         startup_check(&gpu, &Encoding::QUANTIZED)
             .await
             .expect("near the CPU");
@@ -326,9 +329,39 @@ pub(super) async fn half_precision_is_near_single() {
             .await;
         }
     }
-    // The following tests need f32.
-    webgpu().await;
-    assert!(!gpu::f16_enabled());
+    two_devices_keep_their_numerics(&webgpu().await, &gpu, &mut inputs).await;
+}
+
+/// Results on a device do not depend on another device that was opened later and computes otherwise.
+async fn two_devices_keep_their_numerics(single: &Device, half: &Device, inputs: &mut Inputs) {
+    assert_ne!(single, half);
+    assert!(!gpu::f16_enabled(single) && gpu::f16_enabled(half));
+    let (x, weight) = (
+        inputs.floats(&[1, 65, 256], 1.0),
+        inputs.floats(&[130, 256], 1.0),
+    );
+    let linear = |device: &Device| {
+        let x = Tensor::<3>::from_data(x.clone(), device);
+        gpu::linear(
+            x,
+            Tensor::from_data(weight.clone(), device),
+            None,
+            Activation::None,
+        )
+    };
+    let expected = read(linear(&Device::flex())).await;
+    for _ in 0..2 {
+        let exact = error(&read(linear(single)).await, &expected);
+        assert!(exact < BAR, "in f32: {exact}");
+        let rounded = error(&read(linear(half)).await, &expected);
+        assert!((1e-6..HALF_BAR).contains(&rounded), "in f16: {rounded}");
+    }
+    // The choice of tiles belongs to a device, too.
+    let [first, other] = [single, half].map(gpu::tile_names);
+    assert!(
+        first.contains(&"large") && !other.contains(&"large"),
+        "{first:?} {other:?}"
+    );
 }
 
 /// Passes one tensor three times, and views into one buffer: WebGPU rejects two writable bindings of the same memory.
