@@ -31,22 +31,24 @@ pub struct CpuTensor {
     pub values: Vec<f32>,
 }
 
-/// The path of the parameter that a module visitor is at.
-struct Path {
+/// The path of the parameter that a module visitor is at, such as `blocks.0.attention.qkv.weight`.
+#[derive(Debug)]
+pub struct ParamPath {
     names: Names,
     parts: Vec<String>,
 }
 
-impl Path {
-    fn new(names: Names) -> Self {
-        Path {
+impl ParamPath {
+    /// Starts at the module's root. `names` converts paths to a checkpoint's names; without any, they stay the module's.
+    pub fn new(names: Names) -> Self {
+        ParamPath {
             names,
             parts: Vec::new(),
         }
     }
 
     /// Appends a part to the path, empty for the variant of an enum: it is a representation of a parameter, not part of its name.
-    fn enter(&mut self, name: &str, container: &str) {
+    pub fn enter(&mut self, name: &str, container: &str) {
         let part = if container.starts_with("Enum:") {
             ""
         } else {
@@ -55,11 +57,13 @@ impl Path {
         self.parts.push(part.to_owned());
     }
 
-    fn exit(&mut self) {
+    /// Removes the last part.
+    pub fn exit(&mut self) {
         self.parts.pop();
     }
 
-    fn name(&self) -> String {
+    /// Returns the name of the parameter.
+    pub fn name(&self) -> String {
         let parts: Vec<&str> = self
             .parts
             .iter()
@@ -77,7 +81,7 @@ impl Path {
 /// Returns name and shape of every parameter of a module, including packed integers, without initialising lazy parameters.
 pub fn shapes<M: Module>(module: &M, names: Names) -> Vec<(String, Vec<usize>)> {
     struct Shapes {
-        path: Path,
+        path: ParamPath,
         found: Vec<(String, Vec<usize>)>,
     }
     impl ModuleVisitor for Shapes {
@@ -97,7 +101,7 @@ pub fn shapes<M: Module>(module: &M, names: Names) -> Vec<(String, Vec<usize>)> 
         }
     }
     let mut shapes = Shapes {
-        path: Path::new(names),
+        path: ParamPath::new(names),
         found: Vec::new(),
     };
     module.visit(&mut shapes);
@@ -110,7 +114,7 @@ pub fn shapes<M: Module>(module: &M, names: Names) -> Vec<(String, Vec<usize>)> 
 /// [`Error::DeviceLost`] when a parameter cannot be read back.
 pub fn collect<M: Module>(module: &M, names: Names) -> Result<Vec<CpuTensor>> {
     struct Collect {
-        path: Path,
+        path: ParamPath,
         found: Result<Vec<CpuTensor>>,
     }
     impl ModuleVisitor for Collect {
@@ -134,7 +138,7 @@ pub fn collect<M: Module>(module: &M, names: Names) -> Result<Vec<CpuTensor>> {
         }
     }
     let mut collect = Collect {
-        path: Path::new(names),
+        path: ParamPath::new(names),
         found: Ok(Vec::new()),
     };
     module.visit(&mut collect);
@@ -152,7 +156,7 @@ pub fn fill<M: Module>(
     file: &str,
 ) -> Result<M> {
     let mut fill = Fill {
-        path: Path::new(names),
+        path: ParamPath::new(names),
         tensors,
         problems: Vec::new(),
     };
@@ -181,7 +185,7 @@ fn summary(mut problems: Vec<String>) -> String {
 
 /// Replaces parameters by the tensors of their names, and collects what is wrong.
 struct Fill {
-    path: Path,
+    path: ParamPath,
     tensors: HashMap<String, DeviceTensor>,
     problems: Vec<String>,
 }

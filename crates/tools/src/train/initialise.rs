@@ -8,6 +8,7 @@ use unireal::internals::model::Model;
 use unireal::internals::model::text::TextEncoder;
 use unireal::internals::model::transformer::Transformer;
 use unireal::internals::model::vae::Autoencoder;
+use unireal::internals::weights::module::ParamPath;
 use unireal::internals::weights::quant::Encoding;
 
 /// The initial values of a parameter.
@@ -39,25 +40,21 @@ impl Initial {
 /// from the device's random numbers.
 pub(super) fn initialised<M: Module>(module: M, initial: impl Fn(&str, &[usize]) -> Initial) -> M {
     struct Map<R> {
-        path: Vec<String>,
+        path: ParamPath,
         initial: R,
     }
     impl<R: Fn(&str, &[usize]) -> Initial> ModuleMapper for Map<R> {
         fn enter_module(&mut self, name: &str, container: &str) {
-            // The variant of an enum is a representation of a parameter, not part of its name.
-            let variant = container.starts_with("Enum:");
-            self.path.push(if variant { "" } else { name }.to_owned());
+            self.path.enter(name, container);
         }
         fn exit_module(&mut self, _: &str, _: &str) {
-            self.path.pop();
+            self.path.exit();
         }
         fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-            let names: Vec<&str> = self.path.iter().map(String::as_str).collect();
-            let names: Vec<&str> = names.into_iter().filter(|name| !name.is_empty()).collect();
             let shape: [usize; D] = param.lazy_shape().dims();
             let device = &param.lazy_device();
             let random = |distribution| Tensor::random(shape, distribution, device);
-            let values = match (self.initial)(&names.join("."), &shape) {
+            let values = match (self.initial)(&self.path.name(), &shape) {
                 Initial::Unchanged => return param,
                 Initial::Normal(deviation) => random(Distribution::Normal(0.0, deviation)),
                 Initial::Uniform(bound) => random(Distribution::Uniform(-bound, bound)),
@@ -69,7 +66,7 @@ pub(super) fn initialised<M: Module>(module: M, initial: impl Fn(&str, &[usize])
             param.transform_for_load(values, id)
         }
     }
-    let path = Vec::new();
+    let path = ParamPath::new(&[]);
     module.map(&mut Map { path, initial })
 }
 

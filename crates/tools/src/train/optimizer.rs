@@ -19,6 +19,7 @@ use super::cpu_tensor::{self, on_cpu};
 use super::muon::Muon;
 pub use config::{OptimizerConfig, OptimizerKind};
 use state::State;
+use unireal::internals::weights::module::ParamPath;
 use unireal::{Error, Result};
 
 /// The layers whose weights [`OptimizerKind::Muon`] trains, by the ends of their paths: matrices of the transformer's blocks, and the
@@ -94,7 +95,7 @@ impl Optimizer {
         };
         let mut extract = ExtractParams {
             optimizer: self,
-            path: Vec::new(),
+            path: ParamPath::new(&[]),
             sums: sums.into_iter(),
             jobs: Vec::new(),
         };
@@ -194,19 +195,18 @@ fn elements(tensor: &Tensor<1>) -> usize {
 /// Moves each parameter that has a gradient out of a module, so that it can be updated in place; leaves a tensor of one element.
 struct ExtractParams<'a> {
     optimizer: &'a mut Optimizer,
-    path: Vec<String>,
+    path: ParamPath,
     sums: std::vec::IntoIter<Option<(Tensor<1>, f64)>>,
     jobs: Vec<Option<Job>>,
 }
 
 impl ModuleMapper for ExtractParams<'_> {
     fn enter_module(&mut self, name: &str, container: &str) {
-        let variant = container.starts_with("Enum:");
-        self.path.push(if variant { "" } else { name }.into());
+        self.path.enter(name, container);
     }
 
     fn exit_module(&mut self, _: &str, _: &str) {
-        self.path.pop();
+        self.path.exit();
     }
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
@@ -214,9 +214,7 @@ impl ModuleMapper for ExtractParams<'_> {
             self.jobs.push(None);
             return param;
         };
-        let parts = self.path.iter().map(String::as_str);
-        let parts: Vec<&str> = parts.filter(|part| !part.is_empty()).collect();
-        let path = parts.join(".");
+        let path = self.path.name();
         let shape = param.dims().to_vec();
         let muon = self.optimizer.config.kind == OptimizerKind::Muon && is_matrix(&path);
         param.map(|tensor| {
